@@ -1,0 +1,1 @@
+//! sequin_mutations

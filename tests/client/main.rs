@@ -1,0 +1,1 @@
+//! The extension, seen from a client.
