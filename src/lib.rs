@@ -1,1 +1,34 @@
-//! sequin_mutations
+//! Writing to SaaS systems from inside Postgres, through a Mutation API.
+//!
+//! The way of a call, from the outside in:
+//! - [`functions`]: the SQL functions, ten lines each;
+//! - [`server`]: the foreign server and user mapping, that is where to and with what token;
+//! - [`http`]: one exchange, which Postgres can interrupt at any moment;
+//! - [`pg`]: Postgres' C interface, the only home of `unsafe`;
+//! - [`mutation`]: the API's contract as pure functions, and the heart: what an observation means.
+//!
+//! Without a `pgNN` feature only the pure part is built, which takes seconds and no Postgres.
+
+#[cfg(feature = "postgres")]
+mod functions;
+#[cfg(feature = "postgres")]
+mod http;
+pub mod mutation;
+#[cfg(feature = "postgres")]
+mod pg;
+pub mod server;
+
+#[cfg(feature = "postgres")]
+mod load {
+    use pgrx::pg_guard;
+
+    pgrx::pg_module_magic!(name, version);
+
+    /// Called by Postgres when a session, or the postmaster, loads the library. It starts nothing.
+    #[pg_guard]
+    #[allow(non_snake_case, reason = "the name is Postgres'")]
+    extern "C-unwind" fn _PG_init() {
+        crate::pg::keep_backtraces_out_of_messages();
+        crate::pg::settings::register();
+    }
+}

@@ -1,0 +1,134 @@
+-- The objects of sequin_mutations 0.1.0. Once released, this file does not change; what changes is an upgrade step.
+\echo Use "CREATE EXTENSION sequin_mutations" to load this file. \quit
+
+-- Not IF NOT EXISTS: a schema that somebody else has made could hold objects that shadow ours.
+CREATE SCHEMA sequin;
+COMMENT ON SCHEMA sequin IS 'sequin_mutations: relations and inner functions; the verbs are the functions sequin_*';
+
+-- The foreign-data wrapper: servers say where the API is, user mappings hold the tokens.
+
+CREATE FUNCTION sequin.validate_options(options pg_catalog.text[], catalog pg_catalog.oid) RETURNS pg_catalog.void
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'validate_options_wrapper';
+COMMENT ON FUNCTION sequin.validate_options(pg_catalog.text[], pg_catalog.oid) IS
+    'checks the options of servers and user mappings when they are created or altered';
+
+CREATE FOREIGN DATA WRAPPER sequin_mutations
+    NO HANDLER
+    VALIDATOR sequin.validate_options;
+COMMENT ON FOREIGN DATA WRAPPER sequin_mutations IS
+    'Mutation APIs: CREATE SERVER ... OPTIONS (url), CREATE USER MAPPING ... OPTIONS (token or token_file)';
+
+-- A record as the API replies with it.
+
+CREATE TYPE @extschema@.sequin_record AS (
+    id pg_catalog.text,
+    sync_id pg_catalog.text,
+    collection_id pg_catalog.text,
+    upstream_id pg_catalog.text,
+    upstream_created_at timestamp with time zone,
+    upstream_updated_at timestamp with time zone,
+    inserted_at timestamp with time zone,
+    updated_idx pg_catalog.int8,
+    deleted pg_catalog.bool,
+    data pg_catalog.jsonb,
+    extra pg_catalog.jsonb
+);
+COMMENT ON TYPE @extschema@.sequin_record IS 'a record as the Mutation API replies with it';
+COMMENT ON COLUMN @extschema@.sequin_record.id IS 'the API''s own id of the record';
+COMMENT ON COLUMN @extschema@.sequin_record.sync_id IS 'the sync that the record belongs to';
+COMMENT ON COLUMN @extschema@.sequin_record.collection_id IS 'provider:collection, as in salesforce:contact';
+COMMENT ON COLUMN @extschema@.sequin_record.upstream_id IS 'the record''s id at the provider';
+COMMENT ON COLUMN @extschema@.sequin_record.upstream_created_at IS 'when the provider created it';
+COMMENT ON COLUMN @extschema@.sequin_record.upstream_updated_at IS 'when the provider last changed it';
+COMMENT ON COLUMN @extschema@.sequin_record.inserted_at IS 'when the API first saw it';
+COMMENT ON COLUMN @extschema@.sequin_record.updated_idx IS 'the record''s version: it rises with every change';
+COMMENT ON COLUMN @extschema@.sequin_record.deleted IS 'whether it was deleted at the provider';
+COMMENT ON COLUMN @extschema@.sequin_record.data IS 'the provider''s fields';
+COMMENT ON COLUMN @extschema@.sequin_record.extra IS
+    'the reply''s other fields, and values that do not fit their column; NULL when there are none';
+
+-- The verbs.
+
+CREATE FUNCTION @extschema@.sequin_mutate(
+    kind pg_catalog.text,
+    sync_id pg_catalog.text,
+    collection_id pg_catalog.text,
+    records pg_catalog.jsonb,
+    await_consumers pg_catalog.text[] DEFAULT NULL,
+    timeout_ms pg_catalog.int4 DEFAULT NULL,
+    server pg_catalog.name DEFAULT NULL
+) RETURNS SETOF @extschema@.sequin_record
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'sequin_mutate_wrapper';
+COMMENT ON FUNCTION @extschema@.sequin_mutate(
+    pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.jsonb, pg_catalog.text[], pg_catalog.int4,
+    pg_catalog.name
+) IS
+    'sends one create, update or delete of many records to the API now, and returns them as it replies; ROLLBACK does not undo it';
+
+CREATE FUNCTION @extschema@.sequin_create(
+    sync_id pg_catalog.text,
+    collection_id pg_catalog.text,
+    data pg_catalog.jsonb,
+    await_consumers pg_catalog.text[] DEFAULT NULL,
+    timeout_ms pg_catalog.int4 DEFAULT NULL,
+    server pg_catalog.name DEFAULT NULL
+) RETURNS @extschema@.sequin_record
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'sequin_create_wrapper';
+COMMENT ON FUNCTION @extschema@.sequin_create(
+    pg_catalog.text, pg_catalog.text, pg_catalog.jsonb, pg_catalog.text[], pg_catalog.int4, pg_catalog.name
+) IS
+    'creates one record at the provider now, and returns it; ROLLBACK does not undo it';
+
+CREATE FUNCTION @extschema@.sequin_update(
+    sync_id pg_catalog.text,
+    collection_id pg_catalog.text,
+    upstream_id pg_catalog.text,
+    data pg_catalog.jsonb,
+    await_consumers pg_catalog.text[] DEFAULT NULL,
+    timeout_ms pg_catalog.int4 DEFAULT NULL,
+    server pg_catalog.name DEFAULT NULL
+) RETURNS @extschema@.sequin_record
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'sequin_update_wrapper';
+COMMENT ON FUNCTION @extschema@.sequin_update(
+    pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.jsonb, pg_catalog.text[], pg_catalog.int4,
+    pg_catalog.name
+) IS
+    'changes the given fields of one record at the provider now, and returns it; ROLLBACK does not undo it';
+
+CREATE FUNCTION @extschema@.sequin_delete(
+    sync_id pg_catalog.text,
+    collection_id pg_catalog.text,
+    upstream_id pg_catalog.text,
+    await_consumers pg_catalog.text[] DEFAULT NULL,
+    timeout_ms pg_catalog.int4 DEFAULT NULL,
+    server pg_catalog.name DEFAULT NULL
+) RETURNS @extschema@.sequin_record
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'sequin_delete_wrapper';
+COMMENT ON FUNCTION @extschema@.sequin_delete(
+    pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.text[], pg_catalog.int4, pg_catalog.name
+) IS
+    'deletes one record at the provider now, and returns it; ROLLBACK does not undo it';
+
+-- All of them reach the network: only those who are granted them may call them.
+REVOKE EXECUTE ON FUNCTION
+    sequin.validate_options(pg_catalog.text[], pg_catalog.oid),
+    @extschema@.sequin_mutate(
+        pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.jsonb, pg_catalog.text[], pg_catalog.int4,
+        pg_catalog.name
+    ),
+    @extschema@.sequin_create(
+        pg_catalog.text, pg_catalog.text, pg_catalog.jsonb, pg_catalog.text[], pg_catalog.int4, pg_catalog.name
+    ),
+    @extschema@.sequin_update(
+        pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.jsonb, pg_catalog.text[], pg_catalog.int4,
+        pg_catalog.name
+    ),
+    @extschema@.sequin_delete(
+        pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.text[], pg_catalog.int4, pg_catalog.name
+    )
+FROM PUBLIC;

@@ -1,0 +1,6 @@
+//! The SQL functions: read the arguments, call, map the error.
+
+mod exchange;
+mod mutate;
+mod one_record;
+mod validate;

@@ -1,0 +1,110 @@
+//! Making a connection: look-up, then each address in turn, all of it under one deadline and open to a cancel.
+
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use ureq::unversioned::transport::{ConnectionDetails, Connector, Transport};
+
+use crate::pg::socket::begin_connect;
+use crate::pg::wait::{Interest, SocketWait, Unready};
+
+use super::transport::LatchTransport;
+use super::{Broken, call, resolver};
+
+/// The first of the chain: opens the socket. What ureq resolved is a stand-in and not looked at.
+#[derive(Debug)]
+pub struct LatchConnector;
+
+impl Connector for LatchConnector {
+    type Out = LatchTransport;
+
+    fn connect(
+        &self,
+        details: &ConnectionDetails,
+        _: Option<()>,
+    ) -> Result<Option<LatchTransport>, ureq::Error> {
+        call::connecting();
+        let uri = details.uri;
+        let host = uri.host().ok_or(ureq::Error::HostNotFound)?;
+        let default_port = if details.needs_tls() { 443 } else { 80 };
+        let port = uri.port_u16().unwrap_or(default_port);
+
+        let deadline = call::deadline();
+        let addresses = resolver::look_up(host, port, deadline)?;
+        let (socket, wait) = connect_to_any(&addresses, deadline)?;
+        // The held-back output is sent in one piece; Nagle could only delay its last segment.
+        socket.set_nodelay(true)?;
+        Ok(Some(LatchTransport::new(socket, wait, details.config)))
+    }
+}
+
+/// The last of the chain, after TLS: from here on, what is written is the request.
+#[derive(Debug)]
+pub struct ReadyConnector;
+
+impl<In: Transport> Connector<In> for ReadyConnector {
+    type Out = In;
+
+    fn connect(
+        &self,
+        _: &ConnectionDetails,
+        chained: Option<In>,
+    ) -> Result<Option<In>, ureq::Error> {
+        call::connected();
+        Ok(chained)
+    }
+}
+
+/// The first address that answers. Each but the last may use half of the time that is left, so that a dead first
+/// address leaves enough for the second.
+fn connect_to_any(
+    addresses: &[SocketAddr],
+    deadline: Instant,
+) -> Result<(TcpStream, SocketWait), Broken> {
+    let mut failures = Vec::new();
+    for (i, address) in addresses.iter().enumerate() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let share = if i + 1 == addresses.len() {
+            left
+        } else {
+            left / 2
+        };
+        match connect_to(address, Instant::now() + share) {
+            Ok(connection) => return Ok(connection),
+            Err(Broken::Interrupted(interrupted)) => return Err(interrupted.into()),
+            Err(failure) => failures.push(format!(
+                "{address}: {}",
+                describe(&failure, share)
+            )),
+        }
+    }
+    Err(Broken::Failed(format!(
+        "could not connect to {}",
+        failures.join(", ")
+    )))
+}
+
+fn describe(failure: &Broken, share: Duration) -> String {
+    match failure {
+        Broken::TimedOut => format!("no answer within {} ms", share.as_millis()),
+        other => other.to_string(),
+    }
+}
+
+fn connect_to(
+    address: &SocketAddr,
+    deadline: Instant,
+) -> Result<(TcpStream, SocketWait), Broken> {
+    let socket = begin_connect(address).map_err(|error| Broken::Failed(error.to_string()))?;
+    let mut wait = SocketWait::new(socket.as_fd(), Interest::Writable)?;
+    match wait.wait(Interest::Writable, deadline) {
+        Ok(()) => {}
+        Err(Unready::TimedOut) => return Err(Broken::TimedOut),
+        Err(Unready::Interrupted(interrupted)) => return Err(interrupted.into()),
+    }
+    match socket.take_error() {
+        Ok(None) => Ok((socket, wait)),
+        Ok(Some(error)) | Err(error) => Err(Broken::Failed(error.to_string())),
+    }
+}

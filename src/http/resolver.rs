@@ -1,0 +1,157 @@
+//! From a host and a port to addresses, without ever making a wait that cannot be cancelled.
+//!
+//! getaddrinfo blocks and takes no latch, so it runs on a thread. A literal address and `localhost` need no look-up and
+//! get no thread. ureq asks its resolver before it looks into its pool, on every call; it is given a stand-in, and the
+//! connector looks the name up when it really makes a connection.
+
+use std::io::{self, Read};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use ureq::config::Config;
+use ureq::http::Uri;
+use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::NextTimeout;
+
+use crate::pg::thread::spawn_without_signals;
+use crate::pg::wait::{Interest, SocketWait, Unready};
+
+/// How many look-ups may hang at once. A name server that does not answer keeps a thread for as long as getaddrinfo
+/// tries; a statement that is cancelled and repeated must not collect them without end.
+const MOST_PENDING: usize = 4;
+
+/// The stand-in: the connector asks [`look_up`] itself.
+#[derive(Debug)]
+pub struct LaterResolver;
+
+impl Resolver for LaterResolver {
+    fn resolve(
+        &self,
+        _: &Uri,
+        _: &Config,
+        _: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let mut addresses = self.empty();
+        addresses.push(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
+        Ok(addresses)
+    }
+}
+
+type Answer = io::Result<Vec<SocketAddr>>;
+
+/// A look-up on its thread. The thread closes its end of the pipe when the answer is there.
+struct Pending {
+    host: String,
+    port: u16,
+    answer: Arc<Mutex<Option<Answer>>>,
+    ended: UnixStream,
+}
+
+static PENDING: Mutex<Vec<Pending>> = Mutex::new(Vec::new());
+
+/// The addresses of `host`, in the system's order of preference.
+pub fn look_up(host: &str, port: u16, deadline: Instant) -> Result<Vec<SocketAddr>, super::Broken> {
+    if let Some(known) = without_look_up(host, port) {
+        return Ok(known);
+    }
+    let mut pending = take_or_start(host, port)?;
+    let mut wait = SocketWait::new(pending.ended.as_fd(), Interest::Readable)?;
+    match wait.wait(Interest::Readable, deadline) {
+        Ok(()) => {}
+        Err(unready) => {
+            drop(wait);
+            // The thread cannot be stopped: the next call for the same name joins it.
+            PENDING
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(pending);
+            return Err(match unready {
+                Unready::TimedOut => super::Broken::TimedOut,
+                Unready::Interrupted(interrupted) => interrupted.into(),
+            });
+        }
+    }
+    // End of file, whatever the thread did: it has let go of its end.
+    let _ = pending.ended.read(&mut [0]);
+    let answer = pending
+        .answer
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .take();
+    match answer {
+        Some(Ok(addresses)) if !addresses.is_empty() => Ok(addresses),
+        Some(Err(error)) => Err(super::Broken::Failed(format!(
+            "could not look up \"{host}\": {error}"
+        ))),
+        _ => Err(super::Broken::Failed(format!(
+            "the look-up of \"{host}\" gave no address"
+        ))),
+    }
+}
+
+/// The addresses that are plain from the name: a literal, or `localhost`, which is loopback whatever a resolver says.
+fn without_look_up(host: &str, port: u16) -> Option<Vec<SocketAddr>> {
+    let literal = host
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .unwrap_or(host);
+    if let Ok(address) = literal.parse::<IpAddr>() {
+        return Some(vec![SocketAddr::from((address, port))]);
+    }
+    host.eq_ignore_ascii_case("localhost").then(|| {
+        vec![
+            SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+            SocketAddr::from((Ipv6Addr::LOCALHOST, port)),
+        ]
+    })
+}
+
+fn take_or_start(host: &str, port: u16) -> Result<Pending, super::Broken> {
+    let mut pending = PENDING.lock().unwrap_or_else(PoisonError::into_inner);
+    // Those that have ended meanwhile are old answers to nobody.
+    pending.retain(|p| {
+        p.host == host && p.port == port
+            || p.answer
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .is_none()
+    });
+    if let Some(i) = pending
+        .iter()
+        .position(|p| p.host == host && p.port == port)
+    {
+        return Ok(pending.swap_remove(i));
+    }
+    if pending.len() >= MOST_PENDING {
+        return Err(super::Broken::Failed(format!(
+            "could not look up \"{host}\": {MOST_PENDING} earlier look-ups still wait for the name server"
+        )));
+    }
+    drop(pending);
+    start(host, port).map_err(|error| {
+        super::Broken::Failed(format!("could not begin to look up \"{host}\": {error}"))
+    })
+}
+
+fn start(host: &str, port: u16) -> io::Result<Pending> {
+    let (ended, end) = UnixStream::pair()?;
+    let answer = Arc::new(Mutex::new(None));
+    let slot = Arc::clone(&answer);
+    let name = host.to_owned();
+    spawn_without_signals(move || {
+        let found = (name.as_str(), port)
+            .to_socket_addrs()
+            .map(Iterator::collect);
+        *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
+        drop(end);
+    })?;
+    Ok(Pending {
+        host: host.to_owned(),
+        port,
+        answer,
+        ended,
+    })
+}

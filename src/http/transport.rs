@@ -1,0 +1,168 @@
+//! One connection, on a non-blocking socket and the process latch.
+//!
+//! What ureq writes is held back until it wants to read, or until there is a lot of it: head and body of a small
+//! request leave in one system call, which halves the time of an exchange (probes.md 3). It is also what lets the
+//! caller know, to the byte, whether anything of the request has left.
+
+use std::fmt;
+use std::io::{self, IoSlice, Read, Write};
+use std::net::TcpStream;
+
+use ureq::Timeout;
+use ureq::config::Config;
+use ureq::unversioned::transport::{Buffers, LazyBuffers, NextTimeout, Transport};
+
+use crate::pg::wait::{Interest, SocketWait};
+
+use super::{Broken, call};
+
+/// Above this much, output is sent at once. A small request stays below it, a large one gains nothing from waiting.
+const HOLD_BACK_BYTES: usize = 64 * 1024;
+
+pub struct LatchTransport {
+    // Before the socket: it is dropped first, while the descriptor it watches is still open.
+    wait: SocketWait,
+    socket: TcpStream,
+    buffers: LazyBuffers,
+    held: Vec<u8>,
+    /// The peer has closed its side, or the connection is broken.
+    ended: bool,
+    /// The peer has stopped reading; it may have said why before it did.
+    deaf: bool,
+    /// Whether a look at the socket since the last read has shown that it is silent.
+    probed: bool,
+}
+
+impl LatchTransport {
+    pub fn new(socket: TcpStream, wait: SocketWait, config: &Config) -> Self {
+        LatchTransport {
+            wait,
+            socket,
+            buffers: LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size()),
+            held: Vec::new(),
+            ended: false,
+            deaf: false,
+            probed: false,
+        }
+    }
+
+    /// Sends what is held back and then the first `amount` bytes of the output buffer.
+    fn send(&mut self, amount: usize) -> Result<(), Broken> {
+        let mut sent = 0;
+        let total = self.held.len() + amount;
+        while sent < total && !self.deaf {
+            let output = &self.buffers.output()[..amount];
+            let written = if sent < self.held.len() {
+                let parts = [IoSlice::new(&self.held[sent..]), IoSlice::new(output)];
+                self.socket.write_vectored(&parts)
+            } else {
+                self.socket.write(&output[sent - self.held.len()..])
+            };
+            match written {
+                Ok(bytes) => {
+                    sent += bytes;
+                    call::sent(bytes);
+                }
+                Err(error) if would_block(&error) => {
+                    self.wait.wait(Interest::Writable, call::deadline())?;
+                }
+                // An API that refuses a large request may answer and close before it has read all of it. The answer is
+                // worth more than the complaint that the rest was not taken: go on to read it.
+                Err(error) if call::was_sent() && is_closed(&error) => self.deaf = true,
+                Err(error) => {
+                    self.ended = true;
+                    return Err(Broken::Failed(error.to_string()));
+                }
+            }
+        }
+        self.held.clear();
+        Ok(())
+    }
+
+    /// Reads what there is into the input buffer, waiting for the first byte. 0 is the end of the stream.
+    fn receive(&mut self) -> Result<usize, Broken> {
+        loop {
+            // The read comes before the wait: a fast reply is there already, and the wait is saved.
+            match self.socket.read(self.buffers.input_append_buf()) {
+                Ok(bytes) => {
+                    self.buffers.input_appended(bytes);
+                    return Ok(bytes);
+                }
+                Err(error) if would_block(&error) => {
+                    self.wait.wait(Interest::Readable, call::deadline())?;
+                }
+                Err(error) => return Err(Broken::Failed(error.to_string())),
+            }
+        }
+    }
+}
+
+fn would_block(error: &io::Error) -> bool {
+    // A signal interrupts nothing that cannot be done again; the wait looks at what it was about.
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+    )
+}
+
+fn is_closed(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+    )
+}
+
+impl Transport for LatchTransport {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        &mut self.buffers
+    }
+
+    fn transmit_output(&mut self, amount: usize, _: NextTimeout) -> Result<(), ureq::Error> {
+        if self.held.len() + amount > HOLD_BACK_BYTES {
+            return Ok(self.send(amount)?);
+        }
+        let output = &self.buffers.output()[..amount];
+        self.held.extend_from_slice(output);
+        Ok(())
+    }
+
+    fn await_input(&mut self, _: NextTimeout) -> Result<bool, ureq::Error> {
+        self.send(0)?;
+        self.probed = false;
+        let received = self.receive();
+        self.ended |= !matches!(received, Ok(1..));
+        Ok(received? > 0)
+    }
+
+    /// ureq asks twice for each exchange: when it puts the connection into its pool, right after the last read, and
+    /// when it takes it out. Only the second time can the answer have changed.
+    fn is_open(&mut self) -> bool {
+        if self.ended || self.deaf || !self.held.is_empty() {
+            return false;
+        }
+        if !self.probed {
+            self.probed = true;
+            return true;
+        }
+        // Bytes that nobody asked for are as bad as an end.
+        matches!(self.socket.peek(&mut [0]), Err(error) if would_block(&error))
+    }
+}
+
+/// The buffers hold the token; nothing of them is shown.
+impl fmt::Debug for LatchTransport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LatchTransport")
+            .field("peer", &self.socket.peer_addr().ok())
+            .finish_non_exhaustive()
+    }
+}
+
+impl From<Broken> for ureq::Error {
+    fn from(broken: Broken) -> Self {
+        match broken {
+            Broken::TimedOut => ureq::Error::Timeout(Timeout::Global),
+            other => ureq::Error::Other(Box::new(other)),
+        }
+    }
+}

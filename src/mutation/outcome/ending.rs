@@ -1,0 +1,198 @@
+//! The end of a mutation that gives no records, and the ways to come to one.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use super::words::{self, Words};
+use super::{Facts, SqlState, rules};
+use crate::mutation::api_error::ApiError;
+use crate::mutation::request::Invalid;
+
+/// The outcomes by name. What is simply applied is no [`Outcome`]: see [`APPLIED`](super::APPLIED).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Name {
+    /// Nothing left this machine.
+    NotSent,
+    /// The provider's validation refused a record.
+    Rejected,
+    /// The API refused the caller or the address.
+    Refused,
+    /// The API asks to be left alone for a while.
+    RefusedForNow,
+    /// Applied, but the records of the reply cannot be given out.
+    AppliedReplyLost,
+    /// Applied, but the wait for consumers timed out.
+    AppliedNotConfirmed,
+    /// It may have been applied or not.
+    Unknown,
+}
+
+impl Name {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Name::NotSent => "not_sent",
+            Name::Rejected => "rejected",
+            Name::Refused => "refused",
+            Name::RefusedForNow => "refused_for_now",
+            Name::AppliedReplyLost => "applied_reply_lost",
+            Name::AppliedNotConfirmed => "applied_not_confirmed",
+            Name::Unknown => "unknown",
+        }
+    }
+}
+
+/// How much of the mutation was applied at the provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Applied {
+    None,
+    All,
+    Unknown,
+}
+
+impl Applied {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Applied::None => "none",
+            Applied::All => "all",
+            Applied::Unknown => "unknown",
+        }
+    }
+}
+
+/// What a queue does with the records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// They are delivered, though without their records.
+    DeliverReplyLost,
+    /// They are delivered, though no consumer confirmed it.
+    DeliverNotConfirmed,
+    /// Send them again, after a backoff.
+    Retry,
+    /// Send them again when `retry_after` is over; it costs no attempt.
+    Defer,
+    /// Send them again in halves, to find the one that is refused.
+    Bisect,
+    /// It stands alone and is refused for good.
+    Reject,
+    /// Nothing can be delivered until somebody changes the server or its user mapping.
+    PauseServer,
+    /// Nobody knows, and a repeat could do harm: a person must look.
+    ParkUnknown,
+}
+
+/// The end of a mutation that gives no records. As an error it displays its message.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Outcome {
+    pub name: Name,
+    pub applied: Applied,
+    pub sqlstate: SqlState,
+    pub action: Action,
+    /// The API's own text if it gave one; printable, limited, without the token.
+    pub message: String,
+    /// What to do, in whole sentences.
+    pub hint: String,
+    pub http_status: Option<u16>,
+    /// JSON text.
+    pub docs: Option<String>,
+    pub retry_after: Option<Duration>,
+}
+
+impl Outcome {
+    /// A problem found before anything was sent: the arguments, the server, the user mapping, a read-only transaction.
+    pub fn not_sent(sqlstate: SqlState, message: String, hint: String) -> Outcome {
+        Outcome {
+            name: Name::NotSent,
+            applied: Applied::None,
+            sqlstate,
+            action: rules::action_before_sending(sqlstate),
+            message,
+            hint,
+            http_status: None,
+            docs: None,
+            retry_after: None,
+        }
+    }
+
+    /// A mutation that was applied, by a reply with `status`, whose records cannot be given out. `reason` ends the
+    /// message: `its body is empty`, or what the database said when it was to store them.
+    pub fn reply_lost(facts: &Facts<'_>, status: u16, reason: &str) -> Box<Outcome> {
+        Self::new(facts, Name::AppliedReplyLost, Some(status), words::reply_lost(facts, reason))
+    }
+
+    pub(super) fn reply_too_large(facts: &Facts<'_>, status: u16, limit: u64) -> Box<Outcome> {
+        Self::new(facts, Name::AppliedReplyLost, Some(status), words::reply_too_large(facts, limit))
+    }
+
+    pub(super) fn unreached(facts: &Facts<'_>, cause: &str) -> Box<Outcome> {
+        Self::new(facts, Name::NotSent, None, words::unreached(facts, cause))
+    }
+
+    pub(super) fn cut(facts: &Facts<'_>, cause: &str) -> Box<Outcome> {
+        Self::new(facts, Name::Unknown, None, words::cut(facts, cause))
+    }
+
+    pub(super) fn timed_out(facts: &Facts<'_>, after: Duration) -> Box<Outcome> {
+        Self::new(facts, Name::Unknown, None, words::timed_out(facts, after))
+    }
+
+    /// A reply with a status outside 2xx.
+    pub(super) fn from_status(
+        facts: &Facts<'_>,
+        status: u16,
+        retry_after: Option<Duration>,
+        error: ApiError,
+    ) -> Box<Outcome> {
+        let name = rules::name(status, error.consumers_timed_out);
+        let words = words::status(facts, name, status, retry_after, &error);
+        let mut outcome = Self::new(facts, name, Some(status), words);
+        outcome.docs = error.docs;
+        outcome.retry_after = retry_after;
+        outcome
+    }
+
+    fn new(facts: &Facts<'_>, name: Name, http_status: Option<u16>, words: Words) -> Box<Outcome> {
+        Box::new(Outcome {
+            name,
+            applied: rules::applied(facts, name),
+            sqlstate: rules::sqlstate(name, http_status),
+            action: rules::action(facts, name),
+            message: words.message,
+            hint: words.hint,
+            http_status,
+            docs: None,
+            retry_after: None,
+        })
+    }
+
+    /// The DETAIL, for programs: one JSON object that always has the same keys, null where there is nothing to say.
+    pub fn detail_json(&self) -> String {
+        let mut json = format!(
+            r#"{{"outcome": "{}", "applied": "{}", "http_status": "#,
+            self.name.as_str(),
+            self.applied.as_str()
+        );
+        push_or_null(&mut json, self.http_status);
+        json.push_str(r#", "docs": "#);
+        push_or_null(&mut json, self.docs.as_deref());
+        json.push_str(r#", "retry_after_ms": "#);
+        push_or_null(&mut json, self.retry_after.map(|time| time.as_millis()));
+        json.push('}');
+        json
+    }
+}
+
+fn push_or_null(json: &mut String, value: Option<impl std::fmt::Display>) {
+    match value {
+        Some(value) => write!(json, "{value}").expect("writing to a string cannot fail"),
+        None => json.push_str("null"),
+    }
+}
+
+impl From<Invalid> for Outcome {
+    fn from(invalid: Invalid) -> Outcome {
+        let sqlstate =
+            if invalid.is_null() { SqlState::NullValueNotAllowed } else { SqlState::InvalidParameterValue };
+        Outcome::not_sent(sqlstate, invalid.to_string(), invalid.hint())
+    }
+}

@@ -1,0 +1,86 @@
+//! The SQLSTATEs that a mutation can end with.
+//!
+//! All of them are standard codes with their documented meaning, since pgrx knows no others. None is in class 08, 40
+//! or 57P: drivers and pools repeat a transaction or drop a connection on those by themselves, and a repeated create
+//! is a second record.
+
+/// A code; the variants have the names of Postgres' `errcodes.txt`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SqlState {
+    /// 22004: an argument is NULL.
+    NullValueNotAllowed,
+    /// 22023: an argument has the wrong form.
+    InvalidParameterValue,
+    /// 25006: the transaction is read-only, or the server is a standby.
+    ReadOnlySqlTransaction,
+    /// 28000: the API does not accept the token.
+    InvalidAuthorizationSpecification,
+    /// 42501: the role may not use the server.
+    InsufficientPrivilege,
+    /// 42704: the server or the user mapping does not exist.
+    UndefinedObject,
+    /// 53400: the API asks for a pause.
+    ConfigurationLimitExceeded,
+    /// HV00K: no reply that says whether it was applied.
+    FdwReplyHandle,
+    /// HV00M: applied, but the reply does not give its records.
+    FdwUnableToCreateReply,
+    /// HV00N: the API was not reached, nothing was sent.
+    FdwUnableToEstablishConnection,
+    /// HV00R: there is nothing at this address.
+    FdwTableNotFound,
+    /// HV024: the API refused the records.
+    FdwInvalidAttributeValue,
+}
+
+impl SqlState {
+    pub const ALL: [SqlState; 12] = [
+        SqlState::NullValueNotAllowed,
+        SqlState::InvalidParameterValue,
+        SqlState::ReadOnlySqlTransaction,
+        SqlState::InvalidAuthorizationSpecification,
+        SqlState::InsufficientPrivilege,
+        SqlState::UndefinedObject,
+        SqlState::ConfigurationLimitExceeded,
+        SqlState::FdwReplyHandle,
+        SqlState::FdwUnableToCreateReply,
+        SqlState::FdwUnableToEstablishConnection,
+        SqlState::FdwTableNotFound,
+        SqlState::FdwInvalidAttributeValue,
+    ];
+
+    /// The five characters.
+    pub const fn code(self) -> &'static str {
+        match self {
+            SqlState::NullValueNotAllowed => "22004",
+            SqlState::InvalidParameterValue => "22023",
+            SqlState::ReadOnlySqlTransaction => "25006",
+            SqlState::InvalidAuthorizationSpecification => "28000",
+            SqlState::InsufficientPrivilege => "42501",
+            SqlState::UndefinedObject => "42704",
+            SqlState::ConfigurationLimitExceeded => "53400",
+            SqlState::FdwReplyHandle => "HV00K",
+            SqlState::FdwUnableToCreateReply => "HV00M",
+            SqlState::FdwUnableToEstablishConnection => "HV00N",
+            SqlState::FdwTableNotFound => "HV00R",
+            SqlState::FdwInvalidAttributeValue => "HV024",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_distinct_and_in_no_class_that_drivers_act_on() {
+        let mut codes = SqlState::ALL.map(SqlState::code).to_vec();
+        codes.sort_unstable();
+        codes.dedup();
+        assert_eq!(codes.len(), SqlState::ALL.len());
+        for code in codes {
+            assert_eq!(code.len(), 5);
+            assert!(!["08", "40", "57P"].iter().any(|class| code.starts_with(class)), "{code}");
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! What others wrote, made fit for a message: no secret, no control character, no end to its length.
+//!
+//! Error texts reach logs and terminals. A newline in one forges a log line, an ESC moves the cursor, a bidirectional
+//! override makes a line read backwards, and an API that echoes its request's headers echoes the token.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+/// The longest message taken from an API, in characters.
+pub const MESSAGE_CHARS: usize = 1_000;
+/// The longest excerpt of a body that is not the API's own kind of error, in characters.
+pub const EXCERPT_CHARS: usize = 200;
+/// The longest name (a key, a word) repeated from what somebody wrote, in characters.
+pub const NAME_CHARS: usize = 60;
+
+const REDACTED: &str = "[redacted]";
+
+/// Whether a character changes how a log or terminal shows what is around it, or shows nothing itself.
+pub fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{061C}' | '\u{200B}' | '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}'
+            | '\u{2060}'..='\u{206F}' | '\u{FEFF}' | '\u{FFF9}'..='\u{FFFB}')
+}
+
+/// `text` with its hidden characters escaped as in JSON, cut to `limit` characters of which the last is then `…`.
+pub fn printable(text: &str, limit: usize) -> String {
+    let mut out = String::with_capacity(text.len().min(4 * limit));
+    let mut length = 0;
+    // Where to cut if more follows: the last place that leaves room for the `…`.
+    let mut cut = 0;
+    for c in text.chars() {
+        let start = out.len();
+        if is_hidden(c) {
+            push_escaped(&mut out, c);
+            length += out.len() - start;
+        } else {
+            out.push(c);
+            length += 1;
+        }
+        if length > limit {
+            out.truncate(cut);
+            out.push('…');
+            return out;
+        }
+        if length < limit {
+            cut = out.len();
+        }
+    }
+    out
+}
+
+/// Appends one character as JSON escapes it.
+pub fn push_escaped(out: &mut String, c: char) {
+    match c {
+        '\n' => out.push_str("\\n"),
+        '\r' => out.push_str("\\r"),
+        '\t' => out.push_str("\\t"),
+        _ => {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                write!(out, "\\u{unit:04x}").expect("writing to a string cannot fail");
+            }
+        }
+    }
+}
+
+/// `text` without `secret`. An empty secret is none.
+pub fn redact<'a>(text: &'a str, secret: &str) -> Cow<'a, str> {
+    if secret.is_empty() || !text.contains(secret) {
+        Cow::Borrowed(text)
+    } else {
+        Cow::Owned(text.replace(secret, REDACTED))
+    }
+}
+
+/// A single line from the beginning of any bytes: a proxy's HTML page, plain text, binary. `None` if nothing is there
+/// to be read.
+pub fn excerpt(bytes: &[u8], secret: &str) -> Option<String> {
+    // A window, because the body may be 64 MiB of anything. A secret that the window cuts in two must not show either.
+    let window = &bytes[..bytes.len().min(4_096 + secret.len())];
+    let lossy = String::from_utf8_lossy(window);
+    let mut clean = redact(&lossy, secret).into_owned();
+    if window.len() < bytes.len() {
+        let partial = (1..secret.len()).rev().find(|&n| secret.is_char_boundary(n) && clean.ends_with(&secret[..n]));
+        clean.truncate(clean.len() - partial.unwrap_or(0));
+    }
+    let line = clean.split_whitespace().collect::<Vec<_>>().join(" ");
+    (!line.is_empty()).then(|| printable(&line, EXCERPT_CHARS))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,136 @@
+//! Foreign servers and user mappings, as Postgres' catalogs have them.
+
+use std::ffi::{CStr, CString, c_int};
+use std::sync::Once;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use pgrx::pg_sys::{self, Datum, Oid};
+use pgrx::{PgList, pg_guard};
+
+use super::text;
+
+/// Options as the catalog stores them: name and value, in UTF-8.
+pub type Options = Vec<(String, String)>;
+
+/// The foreign-data wrapper that our servers belong to.
+pub const WRAPPER: &str = "sequin_mutations";
+
+/// A server object of any wrapper.
+pub struct ServerObject {
+    pub wrapper: String,
+    pub options: Options,
+}
+
+/// The server named `name`, whatever its wrapper.
+pub fn server_oid(name: &str) -> Option<Oid> {
+    let name = CString::new(name).ok()?;
+    // SAFETY: a NUL-terminated string in UTF-8; in another encoding only a name in ASCII can match, which is right:
+    // an identifier that looks different is a different one.
+    let oid = unsafe { pg_sys::get_foreign_server_oid(name.as_ptr(), true) };
+    (oid != Oid::INVALID).then_some(oid)
+}
+
+/// Whether `role` has USAGE on `server`.
+pub fn may_use(server: Oid, role: Oid) -> bool {
+    // SAFETY: catalog look-ups inside a transaction.
+    unsafe {
+        #[cfg(feature = "pg15")]
+        let result =
+            pg_sys::pg_foreign_server_aclcheck(server, role, pg_sys::ACL_USAGE.into());
+        #[cfg(not(feature = "pg15"))]
+        let result = pg_sys::object_aclcheck(
+            pg_sys::ForeignServerRelationId,
+            server,
+            role,
+            pg_sys::ACL_USAGE.into(),
+        );
+        result == pg_sys::AclResult::ACLCHECK_OK
+    }
+}
+
+/// Reads the server object `server`, which exists.
+pub fn server_object(server: Oid) -> ServerObject {
+    // SAFETY: raises if there is no such server; the results are palloc'd and whole.
+    unsafe {
+        let object = &*pg_sys::GetForeignServerExtended(server, 0);
+        let wrapper = &*pg_sys::GetForeignDataWrapperExtended(object.fdwid, 0);
+        let name = CStr::from_ptr(wrapper.fdwname);
+        ServerObject {
+            wrapper: text::from_server(name.to_bytes()).into_owned(),
+            options: options_of(object.options),
+        }
+    }
+}
+
+/// The options of the mapping that `role` uses with `server`: its own, or else PUBLIC's.
+pub fn mapping_options(role: Oid, server: Oid) -> Option<Options> {
+    let exists = |user: Oid| {
+        // SAFETY: a look-up by the two keys of this cache.
+        unsafe {
+            pg_sys::SearchSysCacheExists(
+                pg_sys::SysCacheIdentifier::USERMAPPINGUSERSERVER as c_int,
+                Datum::from(user),
+                Datum::from(server),
+                Datum::null(),
+                Datum::null(),
+            )
+        }
+    };
+    if !exists(role) && !exists(Oid::INVALID) {
+        return None;
+    }
+    // SAFETY: one of the two that it looks for exists.
+    Some(unsafe { options_of((*pg_sys::GetUserMapping(role, server)).options) })
+}
+
+/// # Safety
+/// A list of DefElem with string values, as the functions of foreign.h return it; or null, the empty list.
+unsafe fn options_of(list: *mut pg_sys::List) -> Options {
+    // SAFETY: as the caller promises.
+    unsafe {
+        PgList::<pg_sys::DefElem>::from_pg(list)
+            .iter_ptr()
+            .map(|element| {
+                let name = CStr::from_ptr((*element).defname);
+                let value = CStr::from_ptr(pg_sys::defGetString(element));
+                (
+                    text::from_server(name.to_bytes()).into_owned(),
+                    text::from_server(value.to_bytes()).into_owned(),
+                )
+            })
+            .collect()
+    }
+}
+
+static GENERATION: AtomicU64 = AtomicU64::new(0);
+
+/// A number that grows whenever a server, a mapping or a wrapper was created, altered or dropped, by any session.
+/// What was read under one number is true for as long as it stands.
+pub fn generation() -> u64 {
+    static REGISTERED: Once = Once::new();
+    REGISTERED.call_once(|| {
+        let caches = [
+            pg_sys::SysCacheIdentifier::FOREIGNDATAWRAPPEROID,
+            pg_sys::SysCacheIdentifier::FOREIGNSERVEROID,
+            pg_sys::SysCacheIdentifier::USERMAPPINGOID,
+        ];
+        for cache in caches {
+            // SAFETY: a function that lives as long as the library, which Postgres never unloads. There are 64 places
+            // for such callbacks in a backend; this takes three, once.
+            unsafe {
+                pg_sys::CacheRegisterSyscacheCallback(
+                    cache as c_int,
+                    Some(something_changed),
+                    Datum::null(),
+                );
+            }
+        }
+    });
+    GENERATION.load(Ordering::Relaxed)
+}
+
+/// Called by Postgres when it learns of a change, also in the middle of a transaction: so it only counts.
+#[pg_guard]
+unsafe extern "C-unwind" fn something_changed(_arg: Datum, _cache: c_int, _hash: u32) {
+    GENERATION.fetch_add(1, Ordering::Relaxed);
+}

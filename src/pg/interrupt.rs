@@ -1,0 +1,48 @@
+//! Postgres' interrupts (cancel, statement_timeout, terminate) and errors, taken below ureq and delivered above it.
+//!
+//! A request waits for the network inside ureq, and ureq holds locks and half-made connections while it does. An
+//! error that unwound through it would poison its pool. So everything that may raise runs in [`caught`]: the
+//! panic is kept here, ureq sees an ordinary I/O error, drops the connection and returns, and then the outermost
+//! caller continues the panic with [`resume`]. Without that last step a cancelled statement would report a network
+//! error, or, worse, success.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::{Mutex, PoisonError};
+
+use pgrx::pg_sys;
+
+/// Something was caught; [`resume`] must be called as soon as no foreign frame is left on the stack.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted")]
+pub struct Interrupted;
+
+static CAUGHT: Mutex<Option<Box<dyn Any + Send>>> = Mutex::new(None);
+
+/// Runs `f`, which may raise a Postgres error, and keeps what it raises for [`resume`].
+pub fn caught<T>(f: impl FnOnce() -> T) -> Result<T, Interrupted> {
+    catch_unwind(AssertUnwindSafe(f)).map_err(|payload| {
+        *CAUGHT.lock().unwrap_or_else(PoisonError::into_inner) = Some(payload);
+        Interrupted
+    })
+}
+
+/// Acts on a pending interrupt, if there is one. Costs some nanoseconds when there is none.
+pub fn check() -> Result<(), Interrupted> {
+    // SAFETY: a plain flag of the backend, set by its signal handlers; read volatile, as C does, because the compiler
+    // cannot see those handlers. This is the backend's main thread.
+    let pending = unsafe { (&raw const pg_sys::InterruptPending).read_volatile() } != 0;
+    if !pending {
+        return Ok(());
+    }
+    // SAFETY: pgrx turns the longjmp of an ERROR into a panic, which `caught` keeps. A FATAL ends the process here.
+    caught(|| unsafe { pg_sys::ProcessInterrupts() })
+}
+
+/// Continues the panic that [`caught`] has kept, if any. To be called with no foreign frame on the stack.
+pub fn resume() {
+    let payload = CAUGHT.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(payload) = payload {
+        resume_unwind(payload);
+    }
+}

@@ -1,0 +1,32 @@
+//! Outcomes as Postgres errors: code, message, DETAIL for programs, HINT for people.
+
+use pgrx::PgSqlErrorCode as Code;
+use pgrx::pg_sys::panic::ErrorReport;
+
+use crate::mutation::outcome::{Outcome, SqlState};
+
+use super::text::for_message;
+
+/// `outcome` as the error that a SQL function raises. Its CONTEXT is [`super::context`]'s.
+pub fn error(outcome: &Outcome) -> ErrorReport {
+    ErrorReport::new(code(outcome.sqlstate), for_message(outcome.message.clone()), "sequin_mutations")
+        .set_detail(for_message(outcome.detail_json()))
+        .set_hint(for_message(outcome.hint.clone()))
+}
+
+fn code(state: SqlState) -> Code {
+    match state {
+        SqlState::NullValueNotAllowed => Code::ERRCODE_NULL_VALUE_NOT_ALLOWED,
+        SqlState::InvalidParameterValue => Code::ERRCODE_INVALID_PARAMETER_VALUE,
+        SqlState::ReadOnlySqlTransaction => Code::ERRCODE_READ_ONLY_SQL_TRANSACTION,
+        SqlState::InvalidAuthorizationSpecification => Code::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
+        SqlState::InsufficientPrivilege => Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
+        SqlState::UndefinedObject => Code::ERRCODE_UNDEFINED_OBJECT,
+        SqlState::ConfigurationLimitExceeded => Code::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
+        SqlState::FdwReplyHandle => Code::ERRCODE_FDW_REPLY_HANDLE,
+        SqlState::FdwUnableToCreateReply => Code::ERRCODE_FDW_UNABLE_TO_CREATE_REPLY,
+        SqlState::FdwUnableToEstablishConnection => Code::ERRCODE_FDW_UNABLE_TO_ESTABLISH_CONNECTION,
+        SqlState::FdwTableNotFound => Code::ERRCODE_FDW_TABLE_NOT_FOUND,
+        SqlState::FdwInvalidAttributeValue => Code::ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE,
+    }
+}

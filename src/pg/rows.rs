@@ -1,0 +1,267 @@
+//! Records as rows of the composite type `sequin_record`.
+//!
+//! Everything that can be refused about the call itself (no set expected here, a type somebody altered) is refused when
+//! the target is made, before the request is sent. What is left to fail when the rows are written is a value that
+//! Postgres cannot store, and by then the mutation was applied: see [`caught_storing`].
+
+use std::ptr;
+
+use pgrx::PgSqlErrorCode as Code;
+use pgrx::callconv::{BoxRet, FcInfo};
+use pgrx::datum::Datum as LiveDatum;
+use pgrx::pg_sys::panic::CaughtError;
+use pgrx::pg_sys::{self, Datum, FunctionCallInfo, MemoryContext, Oid, TupleDesc};
+use pgrx::{PgLogLevel, PgTryBuilder};
+
+use crate::mutation::reply::{Record, Timestamp};
+
+use super::jsonb::to_jsonb_datum;
+use super::text::to_text_datum;
+
+/// The columns of `sequin_record` by type, in their order.
+const COLUMN_TYPES: [Oid; 11] = [
+    pg_sys::TEXTOID,
+    pg_sys::TEXTOID,
+    pg_sys::TEXTOID,
+    pg_sys::TEXTOID,
+    pg_sys::TIMESTAMPTZOID,
+    pg_sys::TIMESTAMPTZOID,
+    pg_sys::TIMESTAMPTZOID,
+    pg_sys::INT8OID,
+    pg_sys::BOOLOID,
+    pg_sys::JSONBOID,
+    pg_sys::JSONBOID,
+];
+
+/// The columns of one record, in the same order; None is NULL.
+fn columns(record: &Record<'_>) -> [Option<Datum>; COLUMN_TYPES.len()] {
+    let timestamp = |time: Option<Timestamp>| time.map(|Timestamp(microseconds)| Datum::from(microseconds));
+    [
+        record.id.as_deref().map(to_text_datum),
+        record.sync_id.as_deref().map(to_text_datum),
+        record.collection_id.as_deref().map(to_text_datum),
+        record.upstream_id.as_deref().map(to_text_datum),
+        timestamp(record.upstream_created_at),
+        timestamp(record.upstream_updated_at),
+        timestamp(record.inserted_at),
+        record.updated_idx.map(Datum::from),
+        record.deleted.map(Datum::from),
+        record.data.map(to_jsonb_datum),
+        record.extra.as_deref().map(to_jsonb_datum),
+    ]
+}
+
+/// The values and NULL flags of a row. Attributes that somebody added to the type stay NULL.
+struct RowBuffer {
+    values: Vec<Datum>,
+    nulls: Vec<bool>,
+}
+
+impl RowBuffer {
+    fn new(descriptor: TupleDesc) -> Self {
+        // SAFETY: a descriptor that `check_columns` has looked at.
+        let attributes = unsafe { (*descriptor).natts } as usize;
+        RowBuffer { values: vec![Datum::null(); attributes], nulls: vec![true; attributes] }
+    }
+
+    fn fill(&mut self, record: &Record<'_>) {
+        for (i, column) in columns(record).into_iter().enumerate() {
+            self.nulls[i] = column.is_none();
+            self.values[i] = column.unwrap_or(Datum::null());
+        }
+    }
+}
+
+/// Raises unless the type begins with the columns that we fill: a datum of another type would be read as garbage.
+fn check_columns(descriptor: TupleDesc) {
+    // SAFETY: a descriptor that Postgres gave out; its attributes follow it in memory.
+    let fits = unsafe {
+        (*descriptor).natts as usize >= COLUMN_TYPES.len()
+            && COLUMN_TYPES.iter().enumerate().all(|(i, expected)| (*attribute(descriptor, i)).atttypid == *expected)
+    };
+    if !fits {
+        pgrx::ereport!(
+            PgLogLevel::ERROR,
+            Code::ERRCODE_DATATYPE_MISMATCH,
+            "the type sequin_record has been altered",
+            "Its first eleven attributes must be those that the extension made."
+        );
+    }
+}
+
+/// # Safety
+/// `descriptor` has more than `i` attributes.
+unsafe fn attribute(descriptor: TupleDesc, i: usize) -> *const pg_sys::FormData_pg_attribute {
+    // SAFETY: as the caller promises. From 18 on a compact form stands before the full attributes.
+    unsafe {
+        #[cfg(feature = "pg18")]
+        return pg_sys::TupleDescAttr(descriptor, i as std::ffi::c_int);
+        #[cfg(not(feature = "pg18"))]
+        (*descriptor).attrs.as_ptr().add(i)
+    }
+}
+
+/// What a set-returning function returns when its rows are in a tuplestore: nothing more.
+pub struct RecordSet(());
+
+pgrx::impl_sql_translatable!(RecordSet, "SETOF sequin_record");
+
+// SAFETY: in materialize mode Postgres reads the tuplestore and not the returned datum.
+unsafe impl BoxRet for RecordSet {
+    unsafe fn box_into<'fcx>(self, fcinfo: &mut FcInfo<'fcx>) -> LiveDatum<'fcx> {
+        fcinfo.return_null()
+    }
+}
+
+/// A tuplestore for the rows of a set-returning function.
+pub struct SetTarget {
+    store: *mut pg_sys::Tuplestorestate,
+    descriptor: TupleDesc,
+}
+
+impl SetTarget {
+    /// Prepares the call's result. Raises if the call has no place for a set.
+    pub fn new(call: FunctionCallInfo) -> Self {
+        // SAFETY: `call` is the call that Postgres is making of a set-returning function.
+        unsafe {
+            pg_sys::InitMaterializedSRF(call, 0);
+            let result = (*call).resultinfo.cast::<pg_sys::ReturnSetInfo>();
+            let target = SetTarget { store: (*result).setResult, descriptor: (*result).setDesc };
+            check_columns(target.descriptor);
+            target
+        }
+    }
+
+    /// Writes all records; the first unreadable one ends it.
+    pub fn fill<'a, E>(self, records: impl Iterator<Item = Result<Record<'a>, E>>) -> Result<RecordSet, E> {
+        let mut row = RowBuffer::new(self.descriptor);
+        // What a row needs on its way is freed with the row, not with the statement.
+        let scratch = Scratch::enter();
+        let mut written = Ok(RecordSet(()));
+        for record in records {
+            match record {
+                Ok(record) => row.fill(&record),
+                Err(error) => {
+                    written = Err(error);
+                    break;
+                }
+            }
+            // SAFETY: values and flags have one element for each attribute. The store copies the row.
+            unsafe {
+                pg_sys::tuplestore_putvalues(
+                    self.store,
+                    self.descriptor,
+                    row.values.as_mut_ptr(),
+                    row.nulls.as_mut_ptr(),
+                );
+            }
+            scratch.reset();
+        }
+        scratch.leave();
+        written
+    }
+}
+
+/// A memory context of its own, made current. It has no drop, which would call Postgres while an error unwinds; then
+/// its parent, the function's context, takes it along.
+struct Scratch {
+    own: MemoryContext,
+    previous: MemoryContext,
+}
+
+impl Scratch {
+    fn enter() -> Self {
+        // SAFETY: a child of the current context, and the current context itself to go back to.
+        unsafe {
+            let previous = pg_sys::CurrentMemoryContext;
+            let own = pg_sys::AllocSetContextCreateExtended(
+                previous,
+                c"sequin row".as_ptr(),
+                pg_sys::ALLOCSET_DEFAULT_MINSIZE as usize,
+                pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
+                pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
+            );
+            pg_sys::CurrentMemoryContext = own;
+            Scratch { own, previous }
+        }
+    }
+
+    fn reset(&self) {
+        // SAFETY: nothing of the last row is used any more.
+        unsafe { pg_sys::MemoryContextReset(self.own) };
+    }
+
+    fn leave(self) {
+        // SAFETY: the context that was current before, and ours, which nothing uses any more.
+        unsafe {
+            pg_sys::CurrentMemoryContext = self.previous;
+            pg_sys::MemoryContextDelete(self.own);
+        }
+    }
+}
+
+/// One `sequin_record`, as a function returns it.
+pub struct OneRecord(Datum);
+
+pgrx::impl_sql_translatable!(OneRecord, "sequin_record");
+
+// SAFETY: the datum was formed by the descriptor of the call's own result type.
+unsafe impl BoxRet for OneRecord {
+    unsafe fn box_into<'fcx>(self, fcinfo: &mut FcInfo<'fcx>) -> LiveDatum<'fcx> {
+        // SAFETY: as above.
+        unsafe { fcinfo.return_raw_datum(self.0) }
+    }
+}
+
+/// The place for the one record of a composite-returning function.
+pub struct OneTarget {
+    descriptor: TupleDesc,
+}
+
+impl OneTarget {
+    /// Prepares the call's result.
+    pub fn new(call: FunctionCallInfo) -> Self {
+        let mut descriptor = ptr::null_mut();
+        // SAFETY: `call` is the call that Postgres is making; the descriptor is palloc'd or the type cache's.
+        let class = unsafe { pg_sys::get_call_result_type(call, ptr::null_mut(), &mut descriptor) };
+        if class != pg_sys::TypeFuncClass::TYPEFUNC_COMPOSITE {
+            pgrx::error!("the function does not return sequin_record");
+        }
+        check_columns(descriptor);
+        OneTarget { descriptor }
+    }
+
+    /// Forms the row.
+    pub fn fill(self, record: &Record<'_>) -> OneRecord {
+        let mut row = RowBuffer::new(self.descriptor);
+        row.fill(record);
+        // SAFETY: values and flags have one element for each attribute.
+        unsafe {
+            let tuple = pg_sys::heap_form_tuple(self.descriptor, row.values.as_mut_ptr(), row.nulls.as_mut_ptr());
+            OneRecord(pg_sys::HeapTupleHeaderGetDatum((*tuple).t_data))
+        }
+    }
+}
+
+/// Runs `store`, and gives an error that Postgres raises in it as its message: the caller must report it as another
+/// one, since the mutation was applied. It may not go on without an error of its own. A cancel stays what it is.
+pub fn caught_storing<T>(store: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    PgTryBuilder::new(std::panic::AssertUnwindSafe(store))
+        .catch_others(|caught| match caught {
+            CaughtError::PostgresError(ref report) | CaughtError::ErrorReport(ref report)
+                if !is_interrupt(report.sql_error_code()) =>
+            {
+                Err(report.message().to_owned())
+            }
+            other => other.rethrow(),
+        })
+        .execute()
+}
+
+/// Whether an error was asked for from outside the statement.
+fn is_interrupt(code: Code) -> bool {
+    matches!(
+        code,
+        Code::ERRCODE_QUERY_CANCELED | Code::ERRCODE_ADMIN_SHUTDOWN | Code::ERRCODE_CRASH_SHUTDOWN
+    )
+}

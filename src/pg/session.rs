@@ -1,0 +1,32 @@
+//! Facts of the session and the transaction.
+
+use pgrx::pg_sys;
+
+/// Whether the transaction may not write; on a standby none may.
+pub fn is_read_only() -> bool {
+    // SAFETY: a plain variable of the backend.
+    unsafe { pg_sys::XactReadOnly }
+}
+
+/// The role whose rights count now: the caller's, or a SECURITY DEFINER function's owner.
+pub fn current_role() -> pg_sys::Oid {
+    // SAFETY: reads a variable of the backend.
+    unsafe { pg_sys::GetUserId() }
+}
+
+/// Whether the current role may name files of the server's machine: superusers and members of pg_read_server_files.
+pub fn may_name_server_files() -> bool {
+    // SAFETY: looks into the catalogs, which needs a transaction; SQL functions run in one.
+    unsafe {
+        pg_sys::has_privs_of_role(
+            current_role(),
+            pg_sys::Oid::from(pg_sys::ROLE_PG_READ_SERVER_FILES),
+        )
+    }
+}
+
+/// The account of the operating system that the server runs as.
+pub fn server_account() -> u32 {
+    // SAFETY: takes nothing and cannot fail.
+    unsafe { libc::geteuid() }
+}

@@ -1,0 +1,51 @@
+//! The settings under `sequin.`. Each default is justified where it stands.
+
+use std::ffi::CString;
+use std::path::PathBuf;
+
+use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
+use pgrx::pg_sys;
+
+/// The name the documentation uses, so that the first example works without a word about settings.
+static SERVER: GucSetting<Option<CString>> =
+    GucSetting::<Option<CString>>::new(Some(c"sequin"));
+
+/// Empty: no file is read until an administrator has said where the secrets are.
+static SECRETS_DIRECTORY: GucSetting<Option<CString>> =
+    GucSetting::<Option<CString>>::new(Some(c""));
+
+/// Called once, when the library is loaded.
+pub fn register() {
+    GucRegistry::define_string_guc(
+        c"sequin.server",
+        c"Foreign server that mutations go to when a call names none.",
+        c"A server of the foreign-data wrapper sequin_mutations.",
+        &SERVER,
+        GucContext::Userset,
+        GucFlags::default(),
+    );
+    // A setting of the server's administrator: whoever chose it could read any file of the server's account as a token.
+    GucRegistry::define_string_guc(
+        c"sequin.secrets_directory",
+        c"Directory with the files that user mappings name as token_file.",
+        c"Absolute path. Empty: the option token_file is refused.",
+        &SECRETS_DIRECTORY,
+        GucContext::Sighup,
+        GucFlags::SUPERUSER_ONLY,
+    );
+    // SAFETY: a NUL-terminated name; from now on a misspelt setting of ours is an error and not a silent placeholder.
+    unsafe { pg_sys::MarkGUCPrefixReserved(c"sequin".as_ptr()) };
+}
+
+/// The setting `sequin.server`, in UTF-8.
+pub fn default_server() -> String {
+    let value = SERVER.get().unwrap_or_default();
+    super::text::from_server(value.to_bytes()).into_owned()
+}
+
+/// The setting `sequin.secrets_directory`; None when it is empty.
+pub fn secrets_directory() -> Option<PathBuf> {
+    use std::os::unix::ffi::OsStringExt;
+    let value = SECRETS_DIRECTORY.get().unwrap_or_default().into_bytes();
+    (!value.is_empty()).then(|| PathBuf::from(std::ffi::OsString::from_vec(value)))
+}

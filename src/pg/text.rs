@@ -1,0 +1,167 @@
+//! Text between the database's encoding and UTF-8, which is what JSON and Rust speak.
+//!
+//! Every string that enters or leaves goes through here. In a UTF-8 database that costs a check; elsewhere Postgres
+//! converts, and raises its own error (22P05, 22021) for a character that the other side does not have.
+
+use std::borrow::Cow;
+use std::ffi::{CStr, c_char, c_int};
+use std::fmt::Write;
+
+use pgrx::datum::FromDatum;
+use pgrx::pg_sys::{self, Datum, Oid};
+
+const UTF8: c_int = pg_sys::pg_enc::PG_UTF8 as c_int;
+
+fn database_is_utf8() -> bool {
+    // SAFETY: reads a variable of the backend.
+    unsafe { pg_sys::GetDatabaseEncoding() == UTF8 }
+}
+
+/// An argument of type text, in UTF-8.
+pub struct Text(pub String);
+
+/// An argument of type name, in UTF-8.
+pub struct Name(pub String);
+
+/// An argument of type text[], flattened, in UTF-8.
+pub struct TextArray(pub Vec<Option<String>>);
+
+super::argument_from_datum!(Text, "text");
+super::argument_from_datum!(Name, "name");
+super::argument_from_datum!(TextArray, "text[]");
+
+impl FromDatum for Text {
+    unsafe fn from_polymorphic_datum(datum: Datum, is_null: bool, _: Oid) -> Option<Self> {
+        // SAFETY: as the caller promises, a text.
+        (!is_null).then(|| Text(unsafe { from_text_datum(datum) }))
+    }
+}
+
+impl FromDatum for Name {
+    unsafe fn from_polymorphic_datum(datum: Datum, is_null: bool, _: Oid) -> Option<Self> {
+        // SAFETY: as the caller promises, a name: 64 bytes with a NUL among them.
+        (!is_null).then(|| unsafe {
+            let name = CStr::from_ptr(datum.cast_mut_ptr());
+            Name(from_server(name.to_bytes()).into_owned())
+        })
+    }
+}
+
+impl FromDatum for TextArray {
+    unsafe fn from_polymorphic_datum(datum: Datum, is_null: bool, _: Oid) -> Option<Self> {
+        if is_null {
+            return None;
+        }
+        let mut elements = std::ptr::null_mut();
+        let mut nulls = std::ptr::null_mut();
+        let mut count = 0;
+        // SAFETY: as the caller promises, a text[]; the results are palloc'd arrays of `count` each.
+        unsafe {
+            pg_sys::deconstruct_array(
+                pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast(),
+                pg_sys::TEXTOID,
+                -1,
+                false,
+                pg_sys::TYPALIGN_INT as c_char,
+                &mut elements,
+                &mut nulls,
+                &mut count,
+            );
+            let texts = (0..count as usize)
+                .map(|i| (!*nulls.add(i)).then(|| from_text_datum(*elements.add(i))));
+            Some(TextArray(texts.collect()))
+        }
+    }
+}
+
+/// # Safety
+/// A text that is not NULL.
+unsafe fn from_text_datum(datum: Datum) -> String {
+    // SAFETY: as the caller promises; a detoasted text is a header and its bytes.
+    let bytes = unsafe {
+        let text = pg_sys::pg_detoast_datum_packed(datum.cast_mut_ptr());
+        std::slice::from_raw_parts(
+            pgrx::vardata_any(text).cast::<u8>(),
+            pgrx::varsize_any_exhdr(text),
+        )
+    };
+    from_server(bytes).into_owned()
+}
+
+/// `bytes` of the database's encoding as UTF-8; borrowed unless a conversion was needed.
+pub fn from_server(bytes: &[u8]) -> Cow<'_, str> {
+    if database_is_utf8() {
+        // Postgres has checked what it stores; a program that reads catalogs still must not rely on it.
+        return String::from_utf8_lossy(bytes);
+    }
+    let length = bytes.len() as c_int;
+    // SAFETY: the source is `length` bytes. The result is the source itself, or a palloc'd and NUL-terminated copy.
+    unsafe {
+        let source = bytes.as_ptr().cast::<c_char>();
+        let converted = pg_sys::pg_server_to_any(source, length, UTF8);
+        if std::ptr::eq(converted, source) {
+            String::from_utf8_lossy(bytes)
+        } else {
+            let owned = CStr::from_ptr(converted).to_string_lossy().into_owned();
+            pg_sys::pfree(converted.cast());
+            Cow::Owned(owned)
+        }
+    }
+}
+
+/// `text` as a palloc'd and NUL-terminated string of the database's encoding. It ends at the first NUL.
+pub fn to_server_cstring(text: &str) -> *mut c_char {
+    // SAFETY: pnstrdup copies as many bytes as there are, up to a NUL, and adds one.
+    unsafe {
+        let copy = pg_sys::pnstrdup(text.as_ptr().cast(), text.len());
+        if database_is_utf8() {
+            return copy;
+        }
+        let converted = pg_sys::pg_any_to_server(copy, text.len() as c_int, UTF8);
+        if !std::ptr::eq(converted, copy) {
+            pg_sys::pfree(copy.cast());
+        }
+        converted
+    }
+}
+
+/// `text` as a datum of type text.
+pub fn to_text_datum(text: &str) -> Datum {
+    // SAFETY: the source is as long as said; the converted string is NUL-terminated.
+    unsafe {
+        if database_is_utf8() {
+            pg_sys::cstring_to_text_with_len(text.as_ptr().cast(), text.len() as c_int).into()
+        } else {
+            let converted = to_server_cstring(text);
+            let datum = pg_sys::cstring_to_text(converted).into();
+            pg_sys::pfree(converted.cast());
+            datum
+        }
+    }
+}
+
+/// `text` as it can stand in a message, whatever the database's encoding: pgrx hands messages to Postgres as they are,
+/// so outside UTF-8 what is not ASCII is written as `\u00e9`.
+pub fn for_message(text: String) -> String {
+    if text.is_ascii() || database_is_utf8() {
+        return text;
+    }
+    let mut escaped = String::with_capacity(text.len() + 16);
+    for unit in text.encode_utf16() {
+        match u8::try_from(unit) {
+            Ok(byte) if byte.is_ascii() => escaped.push(char::from(byte)),
+            _ => {
+                let _ = write!(escaped, "\\u{unit:04x}");
+            }
+        }
+    }
+    escaped
+}
+
+/// `name` as an identifier in SQL, quoted if it has to be.
+pub fn quoted(name: &str) -> String {
+    let name = to_server_cstring(name);
+    // SAFETY: takes a NUL-terminated string and returns it or a palloc'd one.
+    let quoted = unsafe { CStr::from_ptr(pg_sys::quote_identifier(name)) };
+    from_server(quoted.to_bytes()).into_owned()
+}

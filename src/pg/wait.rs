@@ -1,0 +1,165 @@
+//! Waiting for a socket and for Postgres at once: the one loop in which a request spends its time.
+//!
+//! A wait that saw only the socket could not be cancelled; one that saw only the latch would poll. A kept
+//! WaitEventSet costs a tenth of WaitLatchOrSocket, which builds and closes an epoll each time (probes.md 3).
+
+use std::ffi::c_int;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::ptr::NonNull;
+use std::time::{Duration, Instant};
+
+use pgrx::pg_sys;
+
+use super::interrupt::{Interrupted, caught, check};
+
+/// What the socket is wanted for. A connect under way counts as writable when it has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Interest {
+    Readable,
+    Writable,
+}
+
+impl Interest {
+    const fn event(self) -> u32 {
+        match self {
+            Interest::Readable => pg_sys::WL_SOCKET_READABLE,
+            Interest::Writable => pg_sys::WL_SOCKET_WRITEABLE,
+        }
+    }
+}
+
+/// Why a wait ended without the socket.
+#[derive(Debug, thiserror::Error)]
+pub enum Unready {
+    #[error("timed out")]
+    TimedOut,
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
+}
+
+/// A wait event set over one socket, the process latch and the postmaster's death. It must not outlive the socket by
+/// more than its own drop: the kernel forgets a closed socket by itself.
+#[derive(Debug)]
+pub struct SocketWait {
+    set: NonNull<pg_sys::WaitEventSet>,
+    position: c_int,
+    interest: Interest,
+}
+
+// SAFETY: a backend has one thread that runs Postgres code, and only that thread ever holds a `SocketWait`; the bounds
+// are what ureq asks of a transport, for programs that do have threads.
+unsafe impl Send for SocketWait {}
+// SAFETY: as above.
+unsafe impl Sync for SocketWait {}
+
+impl SocketWait {
+    /// Fails only as [`Interrupted`]: Postgres may be out of memory or of file descriptors.
+    pub fn new(socket: BorrowedFd<'_>, interest: Interest) -> Result<Self, Interrupted> {
+        let fd = socket.as_raw_fd();
+        // SAFETY: main thread of a backend, so MyLatch and TopMemoryContext are set. The set is freed in `drop`; if
+        // adding an event raises, the set is lost to the session, once, when it is out of memory anyway.
+        caught(|| unsafe {
+            let set = create_set();
+            let latch = pg_sys::MyLatch;
+            pg_sys::AddWaitEventToSet(
+                set,
+                pg_sys::WL_LATCH_SET,
+                pg_sys::PGINVALID_SOCKET,
+                latch,
+                std::ptr::null_mut(),
+            );
+            pg_sys::AddWaitEventToSet(
+                set,
+                pg_sys::WL_EXIT_ON_PM_DEATH,
+                pg_sys::PGINVALID_SOCKET,
+                std::ptr::null_mut(),
+                std::ptr::null_mut(),
+            );
+            let position = pg_sys::AddWaitEventToSet(
+                set,
+                interest.event(),
+                fd,
+                std::ptr::null_mut(),
+                std::ptr::null_mut(),
+            );
+            SocketWait {
+                set: NonNull::new_unchecked(set),
+                position,
+                interest,
+            }
+        })
+    }
+
+    /// Waits until the socket is ready, `deadline` has passed, or Postgres wants something else of this backend.
+    pub fn wait(&mut self, interest: Interest, deadline: Instant) -> Result<(), Unready> {
+        if interest != self.interest {
+            // SAFETY: the set and the position come from `new`.
+            caught(|| unsafe {
+                pg_sys::ModifyWaitEvent(
+                    self.set.as_ptr(),
+                    self.position,
+                    interest.event(),
+                    std::ptr::null_mut(),
+                );
+            })?;
+            self.interest = interest;
+        }
+        loop {
+            // Before the wait, not only after a wake-up: another ResetLatch may have eaten the wake-up.
+            check()?;
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(Unready::TimedOut);
+            }
+            match self.wait_once(left)? {
+                Some(events) if events & pg_sys::WL_LATCH_SET != 0 => {
+                    // SAFETY: the backend's own latch, on its main thread.
+                    unsafe { pg_sys::ResetLatch(pg_sys::MyLatch) };
+                }
+                Some(_) => return Ok(()),
+                None => {}
+            }
+        }
+    }
+
+    /// The events that ended one wait; None when it ran for `left`.
+    fn wait_once(&self, left: Duration) -> Result<Option<u32>, Interrupted> {
+        // Rounded up, so that the last millisecond is waited for and not spun through.
+        let millis = left.as_millis().saturating_add(1).min(i32::MAX as u128) as std::ffi::c_long;
+        // SAFETY: a WaitEvent is plain data, for which all zeroes is a value; the kernel writes at most one of them.
+        caught(|| unsafe {
+            let mut event: pg_sys::WaitEvent = std::mem::zeroed();
+            let fired = pg_sys::WaitEventSetWait(
+                self.set.as_ptr(),
+                millis,
+                &mut event,
+                1,
+                pg_sys::PG_WAIT_EXTENSION,
+            );
+            (fired > 0).then_some(event.events)
+        })
+    }
+}
+
+impl Drop for SocketWait {
+    fn drop(&mut self) {
+        // SAFETY: made by `new`, freed once. FreeWaitEventSet closes an epoll and frees memory; it raises no error,
+        // which alone makes it fit for a drop. It does not touch the socket, which may be closed by now.
+        unsafe { pg_sys::FreeWaitEventSet(self.set.as_ptr()) };
+    }
+}
+
+/// An empty set for latch, postmaster and socket, which lives until it is freed.
+///
+/// # Safety
+/// On the main thread of a backend. May raise.
+unsafe fn create_set() -> *mut pg_sys::WaitEventSet {
+    const EVENTS: c_int = 3;
+    // SAFETY: as the caller promises. From 17 on the set belongs to a resource owner; none means the session.
+    unsafe {
+        #[cfg(any(feature = "pg15", feature = "pg16"))]
+        return pg_sys::CreateWaitEventSet(pg_sys::TopMemoryContext, EVENTS);
+        #[cfg(any(feature = "pg17", feature = "pg18"))]
+        return pg_sys::CreateWaitEventSet(std::ptr::null_mut(), EVENTS);
+    }
+}
