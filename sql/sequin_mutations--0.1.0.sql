@@ -48,7 +48,14 @@ COMMENT ON COLUMN @extschema@.sequin_record.data IS 'the provider''s fields';
 COMMENT ON COLUMN @extschema@.sequin_record.extra IS
     'the reply''s other fields, and values that do not fit their column; NULL when there are none';
 
--- The verbs.
+-- The verbs. Those for one record are plain functions, so that they can stand in any expression; refuse_star keeps
+-- SELECT (f(...)).* from calling them once for each column.
+
+CREATE FUNCTION sequin.refuse_star(request internal) RETURNS internal
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'refuse_star_wrapper';
+COMMENT ON FUNCTION sequin.refuse_star(internal) IS
+    'planner support of the verbs for one record: refuses SELECT (f(...)).*, which would call them once for each column';
 
 CREATE FUNCTION @extschema@.sequin_mutate(
     kind pg_catalog.text,
@@ -75,7 +82,7 @@ CREATE FUNCTION @extschema@.sequin_create(
     timeout_ms pg_catalog.int4 DEFAULT NULL,
     server pg_catalog.name DEFAULT NULL
 ) RETURNS @extschema@.sequin_record
-    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SUPPORT sequin.refuse_star
     AS 'MODULE_PATHNAME', 'sequin_create_wrapper';
 COMMENT ON FUNCTION @extschema@.sequin_create(
     pg_catalog.text, pg_catalog.text, pg_catalog.jsonb, pg_catalog.text[], pg_catalog.int4, pg_catalog.name
@@ -91,7 +98,7 @@ CREATE FUNCTION @extschema@.sequin_update(
     timeout_ms pg_catalog.int4 DEFAULT NULL,
     server pg_catalog.name DEFAULT NULL
 ) RETURNS @extschema@.sequin_record
-    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SUPPORT sequin.refuse_star
     AS 'MODULE_PATHNAME', 'sequin_update_wrapper';
 COMMENT ON FUNCTION @extschema@.sequin_update(
     pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.jsonb, pg_catalog.text[], pg_catalog.int4,
@@ -107,7 +114,7 @@ CREATE FUNCTION @extschema@.sequin_delete(
     timeout_ms pg_catalog.int4 DEFAULT NULL,
     server pg_catalog.name DEFAULT NULL
 ) RETURNS @extschema@.sequin_record
-    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SUPPORT sequin.refuse_star
     AS 'MODULE_PATHNAME', 'sequin_delete_wrapper';
 COMMENT ON FUNCTION @extschema@.sequin_delete(
     pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.text[], pg_catalog.int4, pg_catalog.name
@@ -117,6 +124,7 @@ COMMENT ON FUNCTION @extschema@.sequin_delete(
 -- All of them reach the network: only those who are granted them may call them.
 REVOKE EXECUTE ON FUNCTION
     sequin.validate_options(pg_catalog.text[], pg_catalog.oid),
+    sequin.refuse_star(internal),
     @extschema@.sequin_mutate(
         pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.jsonb, pg_catalog.text[], pg_catalog.int4,
         pg_catalog.name

@@ -3,4 +3,5 @@
 mod exchange;
 mod mutate;
 mod one_record;
+mod support;
 mod validate;

@@ -119,6 +119,7 @@ fn tidy(json: &str, token: &str, limit: usize) -> Option<String> {
                 depth = depth.saturating_sub(1);
                 out.push_str(part);
             }
+            b',' | b':' => out.push_str(part),
             _ if is_huge_number(part) || (!token.is_empty() && part.contains(token)) => {
                 push_tidy_string(&mut out, &text::redact(part, token));
             }

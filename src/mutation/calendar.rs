@@ -48,14 +48,17 @@ mod tests {
 
     #[test]
     fn known_days() {
-        for (date, days) in [((1970, 1, 1), 0), ((2000, 1, 1), 10_957), ((2000, 2, 29), 11_016), ((1, 1, 1), -719_162)] {
+        for (date, days) in [((1970, 1, 1), 0), ((2000, 1, 1), 10_957), ((2000, 2, 29), 11_016), ((1, 1, 1), -719_162)]
+        {
             assert_eq!(days_since_1970(date.0, date.1, date.2), Some(days), "{date:?}");
         }
     }
 
     #[test]
     fn days_that_do_not_exist() {
-        for (year, month, day) in [(2023, 2, 29), (1900, 2, 29), (2024, 2, 30), (2024, 4, 31), (2024, 0, 1), (2024, 13, 1), (2024, 1, 0)] {
+        for (year, month, day) in
+            [(2023, 2, 29), (1900, 2, 29), (2024, 2, 30), (2024, 4, 31), (2024, 0, 1), (2024, 13, 1), (2024, 1, 0)]
+        {
             assert_eq!(days_since_1970(year, month, day), None, "{year}-{month}-{day}");
         }
     }

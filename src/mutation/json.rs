@@ -240,10 +240,7 @@ pub fn push_string(out: &mut Vec<u8>, text: &str) {
 /// Checks that `text` is one JSON object and nothing else, and returns the values of the fields with these names.
 ///
 /// It reads the text once, keeps nothing but slices, and has no depth limit. Of several equal keys the last wins.
-pub fn fields<'a, const N: usize>(
-    text: &'a str,
-    names: [&str; N],
-) -> Result<[Option<&'a str>; N], serde_json::Error> {
+pub fn fields<'a, const N: usize>(text: &'a str, names: [&str; N]) -> Result<[Option<&'a str>; N], serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let found = deserializer.deserialize_map(FieldsVisitor { names })?;
     deserializer.end()?;

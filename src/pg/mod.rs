@@ -8,6 +8,7 @@ pub mod catalog;
 pub mod context;
 pub mod interrupt;
 pub mod jsonb;
+pub mod planner;
 pub mod report;
 pub mod rows;
 pub mod session;

@@ -99,7 +99,8 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// A problem found before anything was sent: the arguments, the server, the user mapping, a read-only transaction.
+    /// A problem found before anything was sent: with the server, its user mapping, or a read-only transaction. Wrong
+    /// arguments become an outcome by `From<Invalid>`.
     pub fn not_sent(sqlstate: SqlState, message: String, hint: String) -> Outcome {
         Outcome {
             name: Name::NotSent,
@@ -191,8 +192,7 @@ fn push_or_null(json: &mut String, value: Option<impl std::fmt::Display>) {
 
 impl From<Invalid> for Outcome {
     fn from(invalid: Invalid) -> Outcome {
-        let sqlstate =
-            if invalid.is_null() { SqlState::NullValueNotAllowed } else { SqlState::InvalidParameterValue };
-        Outcome::not_sent(sqlstate, invalid.to_string(), invalid.hint())
+        let sqlstate = if invalid.is_null() { SqlState::NullValueNotAllowed } else { SqlState::InvalidParameterValue };
+        Outcome { action: Action::Reject, ..Outcome::not_sent(sqlstate, invalid.to_string(), invalid.hint()) }
     }
 }

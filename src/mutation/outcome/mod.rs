@@ -58,9 +58,13 @@ pub enum Observation<'a> {
 pub enum Body<'a> {
     Whole(&'a [u8]),
     /// The connection failed, or the time was up, before its end.
-    Truncated { cause: &'a str },
+    Truncated {
+        cause: &'a str,
+    },
     /// It is longer than the server's `max_response_bytes`.
-    TooLarge { limit: u64 },
+    TooLarge {
+        limit: u64,
+    },
 }
 
 /// The name of the outcome that is no [`Outcome`]: the reply gave its records.

@@ -55,12 +55,11 @@ pub(super) fn sqlstate(name: Name, status: Option<u16>) -> SqlState {
     }
 }
 
-/// What a queue does when a request could not even be begun: wrong arguments stay wrong, a server or a right that is
-/// missing can be given, and a standby may be promoted.
+/// What a queue does when a request could not even be begun: a standby may be promoted; anything else about the server
+/// needs somebody to change it, and no record should be lost to that.
 pub(super) fn action_before_sending(sqlstate: SqlState) -> Action {
     match sqlstate {
-        SqlState::NullValueNotAllowed | SqlState::InvalidParameterValue => Action::Reject,
-        SqlState::UndefinedObject | SqlState::InsufficientPrivilege => Action::PauseServer,
-        _ => Action::Retry,
+        SqlState::ReadOnlySqlTransaction => Action::Retry,
+        _ => Action::PauseServer,
     }
 }

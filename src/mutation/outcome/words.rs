@@ -117,7 +117,9 @@ fn unknown_hint(facts: &Facts<'_>) -> String {
 fn applied_hint(facts: &Facts<'_>) -> String {
     let collection = collection(facts);
     match facts.kind {
-        Kind::Create => format!("Do not repeat it: look in {collection} for the {} that it created.", noun(facts).record),
+        Kind::Create => {
+            format!("Do not repeat it: look in {collection} for the {} that it created.", noun(facts).record)
+        }
         Kind::Update | Kind::Delete => format!("There is no need to repeat it: the {} is done.", facts.kind),
     }
 }

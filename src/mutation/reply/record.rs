@@ -80,7 +80,11 @@ impl<'a> Record<'a> {
         cursor.enter();
         while let Some(key) = cursor.next_key() {
             let value = cursor.value();
-            match raw.slot(&json::plain_key(key)) {
+            let slot = match raw.slot(key) {
+                Some(slot) => Some(slot),
+                None => raw.slot(&json::plain_key(key)),
+            };
+            match slot {
                 Some(slot) => *slot = Some(value),
                 None => extra.push(key, value),
             }
@@ -162,12 +166,7 @@ impl Extra {
     }
 
     /// The value that `read` makes of a field. One that is not null, and of which it makes nothing, is kept here.
-    fn fit<'a, T>(
-        &mut self,
-        name: &str,
-        value: Option<&'a str>,
-        read: impl FnOnce(&'a str) -> Option<T>,
-    ) -> Option<T> {
+    fn fit<'a, T>(&mut self, name: &str, value: Option<&'a str>, read: impl FnOnce(&'a str) -> Option<T>) -> Option<T> {
         let fitting = value.filter(|value| *value != "null").map(read)?;
         if fitting.is_none() {
             self.keep(name, value);
@@ -177,11 +176,7 @@ impl Extra {
 
     /// The content of a field that is a string. Anything else is kept here, but what no text can hold cannot stay
     /// anywhere: jsonb refuses it as well.
-    fn text<'a>(
-        &mut self,
-        name: &'static str,
-        value: Option<&'a str>,
-    ) -> Result<Option<Cow<'a, str>>, NotStorable> {
+    fn text<'a>(&mut self, name: &'static str, value: Option<&'a str>) -> Result<Option<Cow<'a, str>>, NotStorable> {
         match value {
             None | Some("null") => Ok(None),
             Some(value) if value.starts_with('"') => match json::unquote(value) {

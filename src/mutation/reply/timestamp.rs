@@ -4,7 +4,6 @@
 //! zone in the session's. Here there is one form, and what is not of it is left to `extra` by the caller.
 
 use crate::mutation::calendar::days_since_1970;
-use crate::mutation::json;
 
 /// A timestamptz as Postgres keeps it: microseconds since 2000-01-01 00:00:00 UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -18,7 +17,8 @@ const DAYS_1970_TO_2000: i64 = 10_957;
 
 /// Reads a JSON string's text, quotes and all; `None` for every other value.
 pub(super) fn from_json(value: &str) -> Option<Timestamp> {
-    parse(&json::unquote(value)?)
+    // No timestamp has a character that JSON must escape.
+    parse(value.strip_prefix('"')?.strip_suffix('"')?)
 }
 
 /// Reads `YYYY-MM-DDTHH:MM:SS[.f](Z|±HH|±HHMM|±HH:MM)`.
@@ -84,9 +84,12 @@ impl Rest<'_> {
             return None;
         }
         let number = self.digits(count)?;
-        let scale = 10_u32.pow(count as u32);
+        if count <= 6 {
+            return Some(i64::from(number) * 10_i64.pow(6 - count as u32));
+        }
         // In doubles because Postgres does so, and a tie must fall as it falls there.
-        Some((f64::from(number) / f64::from(scale) * 1e6).round_ties_even() as i64)
+        let seconds = f64::from(number) / f64::from(10_u32.pow(count as u32));
+        Some((seconds * 1e6).round_ties_even() as i64)
     }
 
     /// The zone's offset from UTC in microseconds.

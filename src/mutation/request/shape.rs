@@ -31,9 +31,9 @@ pub(super) fn check(kind: Kind, records: &str) -> Result<Shape, Invalid> {
 }
 
 fn check_bare(kind: Kind, cursor: &mut Cursor<'_>) -> Result<Shape, Invalid> {
-    let is_object = cursor.peek() == Some(b'{');
+    let is_wrapped_id = kind == Kind::Delete && cursor.peek() == Some(b'{');
     let id = element(kind, cursor).map_err(|problem| Invalid::Element { kind, index: 0, problem })?;
-    let ids = id.filter(|_| is_object).map(|id| format!("[{id}]"));
+    let ids = id.filter(|_| is_wrapped_id).map(|id| format!("[{id}]"));
     Ok(Shape { records: 1, is_bare: true, ids })
 }
 
@@ -54,7 +54,7 @@ fn check_array(kind: Kind, cursor: &mut Cursor<'_>) -> Result<Shape, Invalid> {
     Ok(Shape { records, is_bare: false, ids })
 }
 
-/// Checks the element at the cursor and steps over it; a delete's gives its id, in quotes.
+/// Checks the element at the cursor, steps over it and returns its id, in quotes, if it has one.
 fn element<'a>(kind: Kind, cursor: &mut Cursor<'a>) -> Result<Option<&'a str>, Problem> {
     match cursor.peek() {
         Some(b'{') => object(kind, cursor),

@@ -1,0 +1,105 @@
+//! A guard against the expansion `(f(...)).*`, which calls a plain composite function once for each of its columns.
+//!
+//! For `sequin_create` that would be eleven records. Postgres expands the star while it parses, so a function cannot
+//! see it when it runs; its planner support function can, before anything is called: it looks for two fields that are
+//! taken from equal calls. `(f(x)).upstream_id`, a call for each row and PERFORM are left alone (probes.md 5).
+
+use std::ffi::c_void;
+
+use pgrx::callconv::{BoxRet, FcInfo};
+use pgrx::datum::Datum as LiveDatum;
+use pgrx::pg_catalog::pg_proc::PgProc;
+use pgrx::pg_guard;
+use pgrx::pg_sys::{self, FuncExpr, Node, NodeTag, Oid};
+
+/// The language of functions in SQL: a fixed entry of pg_language, which the bindings lack.
+const SQL_LANGUAGE: Oid = Oid::from_u32(14);
+
+/// A support function's answer that it has nothing to offer: a null pointer, which is not the same as SQL's NULL.
+pub struct AsItIs;
+
+pgrx::impl_sql_translatable!(AsItIs, "internal");
+
+// SAFETY: the type internal is a pointer, and Postgres takes a null pointer for "no".
+unsafe impl BoxRet for AsItIs {
+    unsafe fn box_into<'fcx>(self, fcinfo: &mut FcInfo<'fcx>) -> LiveDatum<'fcx> {
+        // SAFETY: as above.
+        unsafe { fcinfo.return_raw_datum(pg_sys::Datum::null()) }
+    }
+}
+
+/// The calls that fields are taken from in one query. Plain data: an error may jump over it.
+struct Search {
+    function: Oid,
+    result_type: Oid,
+    /// Of FuncExpr.
+    seen: *mut pg_sys::List,
+}
+
+/// Whether `request` asks to simplify a call that the query it stands in would make more than once to fill one row.
+pub fn star_repeats_the_call(request: pgrx::datum::Internal) -> bool {
+    // SAFETY: Postgres calls a support function with a pointer to a node that says what it is.
+    unsafe {
+        let Some(request) = request.unwrap() else { return false };
+        let node = request.cast_mut_ptr::<Node>();
+        if (*node).type_ != NodeTag::T_SupportRequestSimplify {
+            return false;
+        }
+        let request = &*node.cast::<pg_sys::SupportRequestSimplify>();
+        // Without a planner there is no query to look at: an index expression, a default.
+        if request.root.is_null() {
+            return false;
+        }
+        let call = &*request.fcall;
+        let mut search = Search { function: call.funcid, result_type: call.funcresulttype, seen: std::ptr::null_mut() };
+        // Subqueries and CTEs are planned, and asked about, on their own.
+        let flags = pg_sys::QTW_IGNORE_RT_SUBQUERIES | pg_sys::QTW_IGNORE_CTE_SUBQUERIES;
+        let search = (&raw mut search).cast();
+        pg_sys::query_tree_walker((*request.root).parse, Some(visit), search, flags as std::ffi::c_int)
+    }
+}
+
+/// Ends the walk at the second field that is taken from equal calls.
+#[pg_guard]
+unsafe extern "C-unwind" fn visit(node: *mut Node, search: *mut c_void) -> bool {
+    // SAFETY: Postgres walks whole trees, and passes the search through.
+    unsafe {
+        if node.is_null() || (*node).type_ == NodeTag::T_Query {
+            return false;
+        }
+        if let Some(call) = call_under_field(node) {
+            let search = &mut *search.cast::<Search>();
+            if search.concerns(&*call) {
+                if pg_sys::list_member(search.seen, call.cast()) {
+                    return true;
+                }
+                search.seen = pg_sys::lappend(search.seen, call.cast_mut().cast());
+            }
+        }
+        pg_sys::expression_tree_walker(node, Some(visit), search)
+    }
+}
+
+/// The function call that `node` takes a field from.
+///
+/// # Safety
+/// `node` is a whole expression node.
+unsafe fn call_under_field(node: *const Node) -> Option<*const FuncExpr> {
+    // SAFETY: as the caller promises; the tag says which node it is.
+    unsafe {
+        if (*node).type_ != NodeTag::T_FieldSelect {
+            return None;
+        }
+        let argument = (*node.cast::<pg_sys::FieldSelect>()).arg.cast::<Node>();
+        ((*argument).type_ == NodeTag::T_FuncExpr).then_some(argument.cast_const().cast())
+    }
+}
+
+impl Search {
+    /// Our function, or one in SQL with our result: the planner is about to put its body in its place.
+    fn concerns(&self, call: &FuncExpr) -> bool {
+        call.funcid == self.function
+            || call.funcresulttype == self.result_type
+                && PgProc::new(call.funcid).is_some_and(|function| function.prolang() == SQL_LANGUAGE)
+    }
+}
