@@ -155,9 +155,7 @@ impl From<Unusable> for Outcome {
     fn from(unusable: Unusable) -> Outcome {
         let state = match unusable {
             Unusable::NoUsage(_) => SqlState::InsufficientPrivilege,
-            Unusable::NoServer(_) | Unusable::OtherWrapper { .. } | Unusable::NoMapping(_) => {
-                SqlState::UndefinedObject
-            }
+            Unusable::NoServer(_) | Unusable::OtherWrapper { .. } | Unusable::NoMapping(_) => SqlState::UndefinedObject,
             Unusable::Options { .. } | Unusable::TokenFile { .. } | Unusable::Certificates { .. } => {
                 SqlState::InvalidParameterValue
             }

@@ -19,11 +19,7 @@ pub struct LatchConnector;
 impl Connector for LatchConnector {
     type Out = LatchTransport;
 
-    fn connect(
-        &self,
-        details: &ConnectionDetails,
-        _: Option<()>,
-    ) -> Result<Option<LatchTransport>, ureq::Error> {
+    fn connect(&self, details: &ConnectionDetails, _: Option<()>) -> Result<Option<LatchTransport>, ureq::Error> {
         call::connecting();
         let uri = details.uri;
         let host = uri.host().ok_or(ureq::Error::HostNotFound)?;
@@ -46,11 +42,7 @@ pub struct ReadyConnector;
 impl<In: Transport> Connector<In> for ReadyConnector {
     type Out = In;
 
-    fn connect(
-        &self,
-        _: &ConnectionDetails,
-        chained: Option<In>,
-    ) -> Result<Option<In>, ureq::Error> {
+    fn connect(&self, _: &ConnectionDetails, chained: Option<In>) -> Result<Option<In>, ureq::Error> {
         call::connected();
         Ok(chained)
     }
@@ -58,31 +50,18 @@ impl<In: Transport> Connector<In> for ReadyConnector {
 
 /// The first address that answers. Each but the last may use half of the time that is left, so that a dead first
 /// address leaves enough for the second.
-fn connect_to_any(
-    addresses: &[SocketAddr],
-    deadline: Instant,
-) -> Result<(TcpStream, SocketWait), Broken> {
+fn connect_to_any(addresses: &[SocketAddr], deadline: Instant) -> Result<(TcpStream, SocketWait), Broken> {
     let mut failures = Vec::new();
     for (i, address) in addresses.iter().enumerate() {
         let left = deadline.saturating_duration_since(Instant::now());
-        let share = if i + 1 == addresses.len() {
-            left
-        } else {
-            left / 2
-        };
+        let share = if i + 1 == addresses.len() { left } else { left / 2 };
         match connect_to(address, Instant::now() + share) {
             Ok(connection) => return Ok(connection),
             Err(Broken::Interrupted(interrupted)) => return Err(interrupted.into()),
-            Err(failure) => failures.push(format!(
-                "{address}: {}",
-                describe(&failure, share)
-            )),
+            Err(failure) => failures.push(format!("{address}: {}", describe(&failure, share))),
         }
     }
-    Err(Broken::Failed(format!(
-        "could not connect to {}",
-        failures.join(", ")
-    )))
+    Err(Broken::Failed(format!("could not connect to {}", failures.join(", "))))
 }
 
 fn describe(failure: &Broken, share: Duration) -> String {
@@ -92,10 +71,7 @@ fn describe(failure: &Broken, share: Duration) -> String {
     }
 }
 
-fn connect_to(
-    address: &SocketAddr,
-    deadline: Instant,
-) -> Result<(TcpStream, SocketWait), Broken> {
+fn connect_to(address: &SocketAddr, deadline: Instant) -> Result<(TcpStream, SocketWait), Broken> {
     let socket = begin_connect(address).map_err(|error| Broken::Failed(error.to_string()))?;
     let mut wait = SocketWait::new(socket.as_fd(), Interest::Writable)?;
     match wait.wait(Interest::Writable, deadline) {

@@ -133,10 +133,7 @@ impl Client {
             .max_idle_connections_per_host(1)
             .max_idle_age(MAX_IDLE)
             .build();
-        let connector = ()
-            .chain(LatchConnector)
-            .chain(RustlsConnector::default())
-            .chain(ReadyConnector);
+        let connector = ().chain(LatchConnector).chain(RustlsConnector::default()).chain(ReadyConnector);
         let agent = Agent::with_parts(config, connector, resolver::LaterResolver);
         Ok(Client { agent, endpoint })
     }
@@ -158,10 +155,7 @@ impl Client {
         if interrupt::check().is_err() {
             return Exchange::NotSent(Interrupted.to_string());
         }
-        let mut request = self
-            .agent
-            .post(&self.endpoint.uri)
-            .header(header::CONTENT_TYPE, "application/json");
+        let mut request = self.agent.post(&self.endpoint.uri).header(header::CONTENT_TYPE, "application/json");
         for (name, value) in headers {
             request = request.header(name, value);
         }
@@ -175,16 +169,9 @@ impl Client {
 
     fn read(&self, mut reply: Response<Body>) -> Exchange {
         let status = reply.status().as_u16();
-        let retry_after = reply
-            .headers()
-            .get(header::RETRY_AFTER)
-            .and_then(|value| value.to_str().ok())
-            .map(str::to_owned);
-        Exchange::Reply {
-            status,
-            retry_after,
-            body: self.read_body(reply.body_mut()),
-        }
+        let retry_after =
+            reply.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        Exchange::Reply { status, retry_after, body: self.read_body(reply.body_mut()) }
     }
 
     fn read_body(&self, body: &mut Body) -> ReplyBody {

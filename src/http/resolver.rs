@@ -28,12 +28,7 @@ const MOST_PENDING: usize = 4;
 pub struct LaterResolver;
 
 impl Resolver for LaterResolver {
-    fn resolve(
-        &self,
-        _: &Uri,
-        _: &Config,
-        _: NextTimeout,
-    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+    fn resolve(&self, _: &Uri, _: &Config, _: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
         let mut addresses = self.empty();
         addresses.push(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
         Ok(addresses)
@@ -64,10 +59,7 @@ pub fn look_up(host: &str, port: u16, deadline: Instant) -> Result<Vec<SocketAdd
         Err(unready) => {
             drop(wait);
             // The thread cannot be stopped: the next call for the same name joins it.
-            PENDING
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push(pending);
+            PENDING.lock().unwrap_or_else(PoisonError::into_inner).push(pending);
             return Err(match unready {
                 Unready::TimedOut => super::Broken::TimedOut,
                 Unready::Interrupted(interrupted) => interrupted.into(),
@@ -76,53 +68,31 @@ pub fn look_up(host: &str, port: u16, deadline: Instant) -> Result<Vec<SocketAdd
     }
     // End of file, whatever the thread did: it has let go of its end.
     let _ = pending.ended.read(&mut [0]);
-    let answer = pending
-        .answer
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .take();
+    let answer = pending.answer.lock().unwrap_or_else(PoisonError::into_inner).take();
     match answer {
         Some(Ok(addresses)) if !addresses.is_empty() => Ok(addresses),
-        Some(Err(error)) => Err(super::Broken::Failed(format!(
-            "could not look up \"{host}\": {error}"
-        ))),
-        _ => Err(super::Broken::Failed(format!(
-            "the look-up of \"{host}\" gave no address"
-        ))),
+        Some(Err(error)) => Err(super::Broken::Failed(format!("could not look up \"{host}\": {error}"))),
+        _ => Err(super::Broken::Failed(format!("the look-up of \"{host}\" gave no address"))),
     }
 }
 
 /// The addresses that are plain from the name: a literal, or `localhost`, which is loopback whatever a resolver says.
 fn without_look_up(host: &str, port: u16) -> Option<Vec<SocketAddr>> {
-    let literal = host
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-        .unwrap_or(host);
+    let literal = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
     if let Ok(address) = literal.parse::<IpAddr>() {
         return Some(vec![SocketAddr::from((address, port))]);
     }
-    host.eq_ignore_ascii_case("localhost").then(|| {
-        vec![
-            SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
-            SocketAddr::from((Ipv6Addr::LOCALHOST, port)),
-        ]
-    })
+    host.eq_ignore_ascii_case("localhost")
+        .then(|| vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port)), SocketAddr::from((Ipv6Addr::LOCALHOST, port))])
 }
 
 fn take_or_start(host: &str, port: u16) -> Result<Pending, super::Broken> {
     let mut pending = PENDING.lock().unwrap_or_else(PoisonError::into_inner);
     // Those that have ended meanwhile are old answers to nobody.
     pending.retain(|p| {
-        p.host == host && p.port == port
-            || p.answer
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .is_none()
+        p.host == host && p.port == port || p.answer.lock().unwrap_or_else(PoisonError::into_inner).is_none()
     });
-    if let Some(i) = pending
-        .iter()
-        .position(|p| p.host == host && p.port == port)
-    {
+    if let Some(i) = pending.iter().position(|p| p.host == host && p.port == port) {
         return Ok(pending.swap_remove(i));
     }
     if pending.len() >= MOST_PENDING {
@@ -131,9 +101,7 @@ fn take_or_start(host: &str, port: u16) -> Result<Pending, super::Broken> {
         )));
     }
     drop(pending);
-    start(host, port).map_err(|error| {
-        super::Broken::Failed(format!("could not begin to look up \"{host}\": {error}"))
-    })
+    start(host, port).map_err(|error| super::Broken::Failed(format!("could not begin to look up \"{host}\": {error}")))
 }
 
 fn start(host: &str, port: u16) -> io::Result<Pending> {
@@ -142,16 +110,9 @@ fn start(host: &str, port: u16) -> io::Result<Pending> {
     let slot = Arc::clone(&answer);
     let name = host.to_owned();
     spawn_without_signals(move || {
-        let found = (name.as_str(), port)
-            .to_socket_addrs()
-            .map(Iterator::collect);
+        let found = (name.as_str(), port).to_socket_addrs().map(Iterator::collect);
         *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
         drop(end);
     })?;
-    Ok(Pending {
-        host: host.to_owned(),
-        port,
-        answer,
-        ended,
-    })
+    Ok(Pending { host: host.to_owned(), port, answer, ended })
 }

@@ -31,8 +31,8 @@ pub fn load(ca_file: Option<&Path>) -> Result<RootCerts, String> {
             .find(|file| file.exists())
             .ok_or("this machine has no file of certificate authorities")?,
     };
-    let pem = fs::read(file)
-        .map_err(|error| format!("could not read the certificates in {}: {error}", file.display()))?;
+    let pem =
+        fs::read(file).map_err(|error| format!("could not read the certificates in {}: {error}", file.display()))?;
     let certificates: Vec<Certificate<'static>> = parse_pem(&pem)
         .filter_map(|item| match item {
             Ok(PemItem::Certificate(certificate)) => Some(Ok(certificate)),

@@ -99,17 +99,11 @@ impl LatchTransport {
 
 fn would_block(error: &io::Error) -> bool {
     // A signal interrupts nothing that cannot be done again; the wait looks at what it was about.
-    matches!(
-        error.kind(),
-        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-    )
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
 fn is_closed(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
-    )
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }
 
 impl Transport for LatchTransport {
@@ -152,9 +146,7 @@ impl Transport for LatchTransport {
 /// The buffers hold the token; nothing of them is shown.
 impl fmt::Debug for LatchTransport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LatchTransport")
-            .field("peer", &self.socket.peer_addr().ok())
-            .finish_non_exhaustive()
+        f.debug_struct("LatchTransport").field("peer", &self.socket.peer_addr().ok()).finish_non_exhaustive()
     }
 }
 

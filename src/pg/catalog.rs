@@ -35,15 +35,9 @@ pub fn may_use(server: Oid, role: Oid) -> bool {
     // SAFETY: catalog look-ups inside a transaction.
     unsafe {
         #[cfg(feature = "pg15")]
-        let result =
-            pg_sys::pg_foreign_server_aclcheck(server, role, pg_sys::ACL_USAGE.into());
+        let result = pg_sys::pg_foreign_server_aclcheck(server, role, pg_sys::ACL_USAGE.into());
         #[cfg(not(feature = "pg15"))]
-        let result = pg_sys::object_aclcheck(
-            pg_sys::ForeignServerRelationId,
-            server,
-            role,
-            pg_sys::ACL_USAGE.into(),
-        );
+        let result = pg_sys::object_aclcheck(pg_sys::ForeignServerRelationId, server, role, pg_sys::ACL_USAGE.into());
         result == pg_sys::AclResult::ACLCHECK_OK
     }
 }
@@ -55,10 +49,7 @@ pub fn server_object(server: Oid) -> ServerObject {
         let object = &*pg_sys::GetForeignServerExtended(server, 0);
         let wrapper = &*pg_sys::GetForeignDataWrapperExtended(object.fdwid, 0);
         let name = CStr::from_ptr(wrapper.fdwname);
-        ServerObject {
-            wrapper: text::from_server(name.to_bytes()).into_owned(),
-            options: options_of(object.options),
-        }
+        ServerObject { wrapper: text::from_server(name.to_bytes()).into_owned(), options: options_of(object.options) }
     }
 }
 
@@ -93,10 +84,7 @@ unsafe fn options_of(list: *mut pg_sys::List) -> Options {
             .map(|element| {
                 let name = CStr::from_ptr((*element).defname);
                 let value = CStr::from_ptr(pg_sys::defGetString(element));
-                (
-                    text::from_server(name.to_bytes()).into_owned(),
-                    text::from_server(value.to_bytes()).into_owned(),
-                )
+                (text::from_server(name.to_bytes()).into_owned(), text::from_server(value.to_bytes()).into_owned())
             })
             .collect()
     }
@@ -118,11 +106,7 @@ pub fn generation() -> u64 {
             // SAFETY: a function that lives as long as the library, which Postgres never unloads. There are 64 places
             // for such callbacks in a backend; this takes three, once.
             unsafe {
-                pg_sys::CacheRegisterSyscacheCallback(
-                    cache as c_int,
-                    Some(something_changed),
-                    Datum::null(),
-                );
+                pg_sys::CacheRegisterSyscacheCallback(cache as c_int, Some(something_changed), Datum::null());
             }
         }
     });

@@ -31,8 +31,7 @@ impl FromDatum for JsonText {
             let plain = pg_sys::pg_detoast_datum(stored);
             let jsonb = plain.cast::<pg_sys::Jsonb>();
             let length = pgrx::varsize_any(plain) as i32;
-            let printed =
-                pg_sys::JsonbToCString(std::ptr::null_mut(), &raw mut (*jsonb).root, length);
+            let printed = pg_sys::JsonbToCString(std::ptr::null_mut(), &raw mut (*jsonb).root, length);
             if !std::ptr::eq(plain, stored) {
                 pg_sys::pfree(plain.cast());
             }
@@ -45,9 +44,7 @@ impl FromDatum for JsonText {
 impl JsonText {
     pub fn as_str(&self) -> std::borrow::Cow<'_, str> {
         // SAFETY: `printed` has `length` bytes until `release`, which takes `self`.
-        text::from_server(unsafe {
-            std::slice::from_raw_parts(self.printed.cast::<u8>(), self.length)
-        })
+        text::from_server(unsafe { std::slice::from_raw_parts(self.printed.cast::<u8>(), self.length) })
     }
 
     /// Frees the text. Without it the memory is held until Postgres resets the caller's memory context.
@@ -66,11 +63,7 @@ pub fn to_jsonb_datum(json: &str) -> Datum {
     let printed = text::to_server_cstring(json);
     // SAFETY: jsonb_in takes one NUL-terminated string.
     unsafe {
-        let datum = pg_sys::DirectFunctionCall1Coll(
-            Some(jsonb_in),
-            Oid::INVALID,
-            Datum::from(printed),
-        );
+        let datum = pg_sys::DirectFunctionCall1Coll(Some(jsonb_in), Oid::INVALID, Datum::from(printed));
         pg_sys::pfree(printed.cast());
         datum
     }

@@ -260,8 +260,5 @@ pub fn caught_storing<T>(store: impl FnOnce() -> Result<T, String>) -> Result<T,
 
 /// Whether an error was asked for from outside the statement.
 fn is_interrupt(code: Code) -> bool {
-    matches!(
-        code,
-        Code::ERRCODE_QUERY_CANCELED | Code::ERRCODE_ADMIN_SHUTDOWN | Code::ERRCODE_CRASH_SHUTDOWN
-    )
+    matches!(code, Code::ERRCODE_QUERY_CANCELED | Code::ERRCODE_ADMIN_SHUTDOWN | Code::ERRCODE_CRASH_SHUTDOWN)
 }

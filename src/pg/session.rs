@@ -17,12 +17,7 @@ pub fn current_role() -> pg_sys::Oid {
 /// Whether the current role may name files of the server's machine: superusers and members of pg_read_server_files.
 pub fn may_name_server_files() -> bool {
     // SAFETY: looks into the catalogs, which needs a transaction; SQL functions run in one.
-    unsafe {
-        pg_sys::has_privs_of_role(
-            current_role(),
-            pg_sys::Oid::from(pg_sys::ROLE_PG_READ_SERVER_FILES),
-        )
-    }
+    unsafe { pg_sys::has_privs_of_role(current_role(), pg_sys::Oid::from(pg_sys::ROLE_PG_READ_SERVER_FILES)) }
 }
 
 /// The account of the operating system that the server runs as.

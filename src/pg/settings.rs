@@ -7,12 +7,10 @@ use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
 use pgrx::pg_sys;
 
 /// The name the documentation uses, so that the first example works without a word about settings.
-static SERVER: GucSetting<Option<CString>> =
-    GucSetting::<Option<CString>>::new(Some(c"sequin"));
+static SERVER: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"sequin"));
 
 /// Empty: no file is read until an administrator has said where the secrets are.
-static SECRETS_DIRECTORY: GucSetting<Option<CString>> =
-    GucSetting::<Option<CString>>::new(Some(c""));
+static SECRETS_DIRECTORY: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 
 /// Called once, when the library is loaded.
 pub fn register() {

@@ -67,8 +67,7 @@ impl FromDatum for TextArray {
                 &mut nulls,
                 &mut count,
             );
-            let texts = (0..count as usize)
-                .map(|i| (!*nulls.add(i)).then(|| from_text_datum(*elements.add(i))));
+            let texts = (0..count as usize).map(|i| (!*nulls.add(i)).then(|| from_text_datum(*elements.add(i))));
             Some(TextArray(texts.collect()))
         }
     }
@@ -80,10 +79,7 @@ unsafe fn from_text_datum(datum: Datum) -> String {
     // SAFETY: as the caller promises; a detoasted text is a header and its bytes.
     let bytes = unsafe {
         let text = pg_sys::pg_detoast_datum_packed(datum.cast_mut_ptr());
-        std::slice::from_raw_parts(
-            pgrx::vardata_any(text).cast::<u8>(),
-            pgrx::varsize_any_exhdr(text),
-        )
+        std::slice::from_raw_parts(pgrx::vardata_any(text).cast::<u8>(), pgrx::varsize_any_exhdr(text))
     };
     from_server(bytes).into_owned()
 }

@@ -23,10 +23,7 @@ pub fn spawn_without_signals(work: impl FnOnce() + Send + 'static) -> io::Result
         libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut before);
         before
     };
-    let spawned = thread::Builder::new()
-        .name("sequin name look-up".into())
-        .stack_size(STACK_BYTES)
-        .spawn(work);
+    let spawned = thread::Builder::new().name("sequin name look-up".into()).stack_size(STACK_BYTES).spawn(work);
     // SAFETY: `before` is the mask that the call above has stored.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &before, std::ptr::null_mut()) };
     spawned.map(drop)

@@ -61,13 +61,7 @@ impl SocketWait {
         caught(|| unsafe {
             let set = create_set();
             let latch = pg_sys::MyLatch;
-            pg_sys::AddWaitEventToSet(
-                set,
-                pg_sys::WL_LATCH_SET,
-                pg_sys::PGINVALID_SOCKET,
-                latch,
-                std::ptr::null_mut(),
-            );
+            pg_sys::AddWaitEventToSet(set, pg_sys::WL_LATCH_SET, pg_sys::PGINVALID_SOCKET, latch, std::ptr::null_mut());
             pg_sys::AddWaitEventToSet(
                 set,
                 pg_sys::WL_EXIT_ON_PM_DEATH,
@@ -75,18 +69,9 @@ impl SocketWait {
                 std::ptr::null_mut(),
                 std::ptr::null_mut(),
             );
-            let position = pg_sys::AddWaitEventToSet(
-                set,
-                interest.event(),
-                fd,
-                std::ptr::null_mut(),
-                std::ptr::null_mut(),
-            );
-            SocketWait {
-                set: NonNull::new_unchecked(set),
-                position,
-                interest,
-            }
+            let position =
+                pg_sys::AddWaitEventToSet(set, interest.event(), fd, std::ptr::null_mut(), std::ptr::null_mut());
+            SocketWait { set: NonNull::new_unchecked(set), position, interest }
         })
     }
 
@@ -95,12 +80,7 @@ impl SocketWait {
         if interest != self.interest {
             // SAFETY: the set and the position come from `new`.
             caught(|| unsafe {
-                pg_sys::ModifyWaitEvent(
-                    self.set.as_ptr(),
-                    self.position,
-                    interest.event(),
-                    std::ptr::null_mut(),
-                );
+                pg_sys::ModifyWaitEvent(self.set.as_ptr(), self.position, interest.event(), std::ptr::null_mut());
             })?;
             self.interest = interest;
         }
@@ -129,13 +109,7 @@ impl SocketWait {
         // SAFETY: a WaitEvent is plain data, for which all zeroes is a value; the kernel writes at most one of them.
         caught(|| unsafe {
             let mut event: pg_sys::WaitEvent = std::mem::zeroed();
-            let fired = pg_sys::WaitEventSetWait(
-                self.set.as_ptr(),
-                millis,
-                &mut event,
-                1,
-                pg_sys::PG_WAIT_EXTENSION,
-            );
+            let fired = pg_sys::WaitEventSetWait(self.set.as_ptr(), millis, &mut event, 1, pg_sys::PG_WAIT_EXTENSION);
             (fired > 0).then_some(event.events)
         })
     }

@@ -39,9 +39,21 @@ fn the_operation_is_added_to_the_url() {
 #[test]
 fn urls_that_are_none_are_refused() {
     let bad = [
-        "", "api.example.com", "/path", "ftp://example.com", "https://", "https:///x", "https://user:pw@example.com",
-        "https://example.com?x=1", "https://example.com#x", "https://exa mple.com", "https://example.com\n",
-        "http://api.example.com", "http://10.0.0.1", "http://localhost.example.com", "http://[2001:db8::1]",
+        "",
+        "api.example.com",
+        "/path",
+        "ftp://example.com",
+        "https://",
+        "https:///x",
+        "https://user:pw@example.com",
+        "https://example.com?x=1",
+        "https://example.com#x",
+        "https://exa mple.com",
+        "https://example.com\n",
+        "http://api.example.com",
+        "http://10.0.0.1",
+        "http://localhost.example.com",
+        "http://[2001:db8::1]",
     ];
     for url in bad {
         let error = server(&options(&[("url", url)])).unwrap_err();
@@ -60,11 +72,22 @@ fn http_beyond_loopback_takes_allow_http() {
 #[test]
 fn values_out_of_range_are_refused() {
     let bad = [
-        ("connect_timeout_ms", "0"), ("connect_timeout_ms", "-1"), ("connect_timeout_ms", "5s"),
-        ("request_timeout_ms", "86400001"), ("request_timeout_ms", "1e3"), ("max_response_bytes", "0"),
-        ("max_response_bytes", "1073741825"), ("max_batch", "0"), ("max_batch", "10001"), ("atomic_batches", "maybe"),
-        ("allow_http", ""), ("ca_file", "relative.pem"), ("ca_file", ""), ("idempotency_header", "two words"),
-        ("idempotency_header", "Authorization"), ("idempotency_header", ""),
+        ("connect_timeout_ms", "0"),
+        ("connect_timeout_ms", "-1"),
+        ("connect_timeout_ms", "5s"),
+        ("request_timeout_ms", "86400001"),
+        ("request_timeout_ms", "1e3"),
+        ("max_response_bytes", "0"),
+        ("max_response_bytes", "1073741825"),
+        ("max_batch", "0"),
+        ("max_batch", "10001"),
+        ("atomic_batches", "maybe"),
+        ("allow_http", ""),
+        ("ca_file", "relative.pem"),
+        ("ca_file", ""),
+        ("idempotency_header", "two words"),
+        ("idempotency_header", "Authorization"),
+        ("idempotency_header", ""),
     ];
     for (name, value) in bad {
         let error = server_with(&[(name, value)]).unwrap_err();
@@ -83,7 +106,9 @@ fn an_unknown_option_names_the_valid_ones() {
 
 #[test]
 fn a_mapping_has_one_token_within_its_directory() {
-    assert!(matches!(user_mapping(&options(&[("token", "abc")])), Ok(Token::Inline(secret)) if secret.expose() == "abc"));
+    assert!(
+        matches!(user_mapping(&options(&[("token", "abc")])), Ok(Token::Inline(secret)) if secret.expose() == "abc")
+    );
     assert!(matches!(user_mapping(&options(&[("token_file", "prod/a")])), Ok(Token::File(path)) if path == *"prod/a"));
     let bad = [
         options(&[]),
