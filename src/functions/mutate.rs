@@ -4,8 +4,8 @@ use pgrx::pg_sys::FunctionCallInfo;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{default, pg_extern};
 
-use crate::mutation::request::Request;
-use crate::pg::jsonb::JsonText;
+use crate::mutation::request::{Invalid, Request};
+use crate::pg::jsonb::Json;
 use crate::pg::rows::{RecordSet, SetTarget};
 use crate::pg::text::{Name, Text, TextArray};
 
@@ -17,7 +17,7 @@ fn sequin_mutate(
     kind: Option<Text>,
     sync_id: Option<Text>,
     collection_id: Option<Text>,
-    records: Option<JsonText>,
+    records: Option<Json>,
     await_consumers: default!(Option<TextArray>, "NULL"),
     timeout_ms: default!(Option<i32>, "NULL"),
     server: default!(Option<Name>, "NULL"),
@@ -27,10 +27,9 @@ fn sequin_mutate(
     let call = Call { verb: "sequin_mutate", sync_id, collection_id, await_consumers, timeout_ms, server };
     call.run(
         |arguments| {
-            let kind = kind.as_ref().map(|text| text.0.as_str());
-            let request = Request::from_records(kind, arguments, records.as_ref().map(JsonText::as_str).as_deref());
-            records.map(JsonText::release);
-            request
+            let mut draft = Request::draft(kind.as_ref().map(|text| text.0.as_str()), arguments)?;
+            records.as_ref().ok_or(Invalid::Null("records"))?.print_to(draft.records_mut());
+            draft.finish()
         },
         |records| target.fill(records).map_err(|error| error.to_string()),
     )

@@ -6,7 +6,7 @@ use pgrx::{default, pg_extern};
 
 use crate::mutation::reply::Records;
 use crate::mutation::request::Request;
-use crate::pg::jsonb::JsonText;
+use crate::pg::jsonb::Json;
 use crate::pg::rows::{OneRecord, OneTarget};
 use crate::pg::text::{Name, Text, TextArray};
 
@@ -16,7 +16,7 @@ use super::exchange::Call;
 fn sequin_create(
     sync_id: Option<Text>,
     collection_id: Option<Text>,
-    data: Option<JsonText>,
+    data: Option<Json>,
     await_consumers: default!(Option<TextArray>, "NULL"),
     timeout_ms: default!(Option<i32>, "NULL"),
     server: default!(Option<Name>, "NULL"),
@@ -25,7 +25,7 @@ fn sequin_create(
     let target = OneTarget::new(call);
     let call = Call { verb: "sequin_create", sync_id, collection_id, await_consumers, timeout_ms, server };
     call.run(
-        |arguments| Request::create_one(arguments, data.as_ref().map(JsonText::as_str).as_deref()),
+        |arguments| Request::create_one(arguments, data.as_ref().map(Json::to_text).as_deref()),
         |records| the_only(records, target),
     )
 }
@@ -36,7 +36,7 @@ fn sequin_update(
     sync_id: Option<Text>,
     collection_id: Option<Text>,
     upstream_id: Option<Text>,
-    data: Option<JsonText>,
+    data: Option<Json>,
     await_consumers: default!(Option<TextArray>, "NULL"),
     timeout_ms: default!(Option<i32>, "NULL"),
     server: default!(Option<Name>, "NULL"),
@@ -47,7 +47,7 @@ fn sequin_update(
     call.run(
         |arguments| {
             let upstream_id = upstream_id.as_ref().map(|text| text.0.as_str());
-            Request::update_one(arguments, upstream_id, data.as_ref().map(JsonText::as_str).as_deref())
+            Request::update_one(arguments, upstream_id, data.as_ref().map(Json::to_text).as_deref())
         },
         |records| the_only(records, target),
     )

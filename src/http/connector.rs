@@ -61,7 +61,7 @@ fn connect_to_any(addresses: &[SocketAddr], deadline: Instant) -> Result<(TcpStr
             Err(failure) => failures.push(format!("{address}: {}", describe(&failure, share))),
         }
     }
-    Err(Broken::Failed(format!("could not connect to {}", failures.join(", "))))
+    Err(Broken::Failed(failures.join(", ")))
 }
 
 fn describe(failure: &Broken, share: Duration) -> String {

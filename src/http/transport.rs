@@ -7,11 +7,13 @@
 use std::fmt;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::TcpStream;
+use std::time::Instant;
 
 use ureq::Timeout;
 use ureq::config::Config;
 use ureq::unversioned::transport::{Buffers, LazyBuffers, NextTimeout, Transport};
 
+use crate::pg::interrupt;
 use crate::pg::wait::{Interest, SocketWait};
 
 use super::{Broken, call};
@@ -51,6 +53,7 @@ impl LatchTransport {
         let mut sent = 0;
         let total = self.held.len() + amount;
         while sent < total && !self.deaf {
+            go_on()?;
             let output = &self.buffers.output()[..amount];
             let written = if sent < self.held.len() {
                 let parts = [IoSlice::new(&self.held[sent..]), IoSlice::new(output)];
@@ -82,6 +85,7 @@ impl LatchTransport {
     /// Reads what there is into the input buffer, waiting for the first byte. 0 is the end of the stream.
     fn receive(&mut self) -> Result<usize, Broken> {
         loop {
+            go_on()?;
             // The read comes before the wait: a fast reply is there already, and the wait is saved.
             match self.socket.read(self.buffers.input_append_buf()) {
                 Ok(bytes) => {
@@ -95,6 +99,13 @@ impl LatchTransport {
             }
         }
     }
+}
+
+/// Whether the call may still take its time. A peer that always has something to say, or takes all that is sent, never
+/// makes us wait, so the waits alone would notice neither a cancel nor the deadline.
+fn go_on() -> Result<(), Broken> {
+    interrupt::check()?;
+    if Instant::now() < call::deadline() { Ok(()) } else { Err(Broken::TimedOut) }
 }
 
 fn would_block(error: &io::Error) -> bool {

@@ -13,7 +13,7 @@
 
 mod api_error;
 mod calendar;
-mod json;
+pub(crate) mod json;
 pub mod kind;
 pub mod outcome;
 pub mod reply;

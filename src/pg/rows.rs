@@ -15,7 +15,7 @@ use pgrx::{PgLogLevel, PgTryBuilder};
 
 use crate::mutation::reply::{Record, Timestamp};
 
-use super::jsonb::to_jsonb_datum;
+use super::jsonb;
 use super::text::to_text_datum;
 
 /// The columns of `sequin_record` by type, in their order.
@@ -46,8 +46,8 @@ fn columns(record: &Record<'_>) -> [Option<Datum>; COLUMN_TYPES.len()] {
         timestamp(record.inserted_at),
         record.updated_idx.map(Datum::from),
         record.deleted.map(Datum::from),
-        record.data.map(to_jsonb_datum),
-        record.extra.as_deref().map(to_jsonb_datum),
+        record.data.map(jsonb::to_datum),
+        record.extra.as_deref().map(jsonb::to_datum),
     ]
 }
 
@@ -139,6 +139,7 @@ impl SetTarget {
         let scratch = Scratch::enter();
         let mut written = Ok(RecordSet(()));
         for record in records {
+            pgrx::check_for_interrupts!();
             match record {
                 Ok(record) => row.fill(&record),
                 Err(error) => {
@@ -248,7 +249,9 @@ impl OneTarget {
 pub fn caught_storing<T>(store: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     PgTryBuilder::new(std::panic::AssertUnwindSafe(store))
         .catch_others(|caught| match caught {
-            CaughtError::PostgresError(ref report) | CaughtError::ErrorReport(ref report)
+            CaughtError::PostgresError(ref report)
+            | CaughtError::ErrorReport(ref report)
+            | CaughtError::RustPanic { ereport: ref report, .. }
                 if !is_interrupt(report.sql_error_code()) =>
             {
                 Err(report.message().to_owned())

@@ -12,7 +12,7 @@ use pgrx::pg_sys::{self, Datum, Oid};
 
 const UTF8: c_int = pg_sys::pg_enc::PG_UTF8 as c_int;
 
-fn database_is_utf8() -> bool {
+pub fn database_is_utf8() -> bool {
     // SAFETY: reads a variable of the backend.
     unsafe { pg_sys::GetDatabaseEncoding() == UTF8 }
 }

@@ -1,0 +1,256 @@
+//! What the tests about the network share: a server whose name look-ups obey, an API that is a few bytes, calls that
+//! are waited for with a limit, and looks at processes and sockets.
+
+use std::fs;
+use std::io::Write;
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use postgres::error::DbError;
+use postgres::{Client, SimpleQueryMessage};
+use sequin_harness::account::Account;
+use sequin_harness::home::Home;
+use sequin_harness::{Builder, Database, RawServer, Server, literal, raw};
+
+/// How long anything may take before it counts as "never". No test measures how long things do take.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A reply's body with one record, `003`.
+pub const RECORD: &str = r#"{"records":[{"upstream_id":"003","data":{"Email":"a@b.c"}}]}"#;
+
+/// The server that these tests share. Its look-ups are answered by `tests/shim/getaddrinfo.c`.
+pub fn server() -> &'static Server {
+    static SERVER: OnceLock<Server> = OnceLock::new();
+    SERVER.get_or_init(|| builder().start().unwrap_or_else(|e| panic!("no server: {e}")))
+}
+
+/// For another server like it.
+pub fn builder() -> Builder {
+    let (shim, releases) = shim();
+    Server::builder().env("LD_PRELOAD", shim).env("SEQUIN_TEST_RELEASES", releases)
+}
+
+/// Ends the look-up of `name.stall.test`. It counts for all servers of this process.
+pub fn release(name: &str) {
+    fs::write(PathBuf::from(&shim().1).join(name), "").unwrap();
+}
+
+/// The library and the directory of the releases, where the server's account can read them.
+fn shim() -> &'static (String, String) {
+    static SHIM: OnceLock<(String, String)> = OnceLock::new();
+    SHIM.get_or_init(|| {
+        let home = Home::shared(&Account::for_server().unwrap()).unwrap();
+        let library = home.root().join("getaddrinfo.so");
+        let releases = home.root().join("releases");
+        // From a run before: names are not used twice within one.
+        let _ = fs::remove_dir_all(&releases);
+        sequin_harness::home::open_directory(&releases).unwrap();
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/shim/getaddrinfo.c");
+        let new = library.with_extension("new");
+        let status = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&new).arg(source).arg("-ldl").status();
+        assert!(status.unwrap().success(), "{source} was not compiled");
+        fs::rename(new, &library).unwrap();
+        (library.display().to_string(), releases.display().to_string())
+    })
+}
+
+/// Makes or changes the server object `name` and its mapping for everybody.
+pub fn foreign_server(database: &Database<'_>, name: &str, url: &str, more_options: &str) {
+    let url = literal(url);
+    database.execute(&format!(
+        "DROP SERVER IF EXISTS {name} CASCADE;
+         CREATE SERVER {name} FOREIGN DATA WRAPPER sequin_mutations OPTIONS (url {url} {more_options});
+         CREATE USER MAPPING FOR PUBLIC SERVER {name} OPTIONS (token 'the-token')"
+    ));
+}
+
+/// A create of one record through the server object `server`.
+pub fn create(server: &str) -> String {
+    create_of(server, 1)
+}
+
+/// The same, with about so many bytes.
+pub fn create_of(server: &str, bytes: usize) -> String {
+    format!(
+        "SELECT upstream_id FROM sequin_create('sync', 'salesforce:contact', \
+         jsonb_build_object('text', repeat('x', {bytes})), server => '{server}')"
+    )
+}
+
+/// The values of a query's first column.
+pub fn column(client: &mut Client, sql: &str) -> Vec<String> {
+    rows(client.simple_query(sql).unwrap_or_else(|e| panic!("{sql}: {}", described(&e))))
+}
+
+/// The error of a statement that must fail.
+pub fn refusal(client: &mut Client, sql: &str) -> DbError {
+    match client.simple_query(sql) {
+        Ok(messages) => panic!("{sql} succeeded: {:?}", rows(messages)),
+        Err(error) => error.as_db_error().unwrap_or_else(|| panic!("{sql}: {error}")).clone(),
+    }
+}
+
+fn rows(messages: Vec<SimpleQueryMessage>) -> Vec<String> {
+    let value = |message| match message {
+        SimpleQueryMessage::Row(row) => Some(row.get(0).unwrap_or_default().to_owned()),
+        _ => None,
+    };
+    messages.into_iter().filter_map(value).collect()
+}
+
+fn described(error: &postgres::Error) -> String {
+    error.as_db_error().map_or_else(|| error.to_string(), |error| format!("{error:?}"))
+}
+
+/// The backend of a session.
+pub fn backend(client: &mut Client) -> i32 {
+    client.query_one("SELECT pg_backend_pid()", &[]).unwrap().get(0)
+}
+
+/// A statement under way in a session, on a thread of its own.
+pub struct Pending(Receiver<(Client, Result<Vec<String>, postgres::Error>)>);
+
+impl Pending {
+    pub fn start(mut client: Client, sql: &str) -> Pending {
+        let (sender, receiver) = mpsc::channel();
+        let sql = sql.to_owned();
+        thread::spawn(move || {
+            let result = client.simple_query(&sql).map(rows);
+            // The test may have given up.
+            let _ = sender.send((client, result));
+        });
+        Pending(receiver)
+    }
+
+    /// The session, and what came back. Panics if nothing does.
+    pub fn end(self, what: &str) -> (Client, Result<Vec<String>, postgres::Error>) {
+        self.0.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("{what}: the statement did not come back"))
+    }
+
+    /// The same for a statement that must fail.
+    pub fn refusal(self, what: &str) -> (Client, DbError) {
+        match self.end(what) {
+            (_, Ok(rows)) => panic!("{what}: the statement succeeded: {rows:?}"),
+            (client, Err(error)) => {
+                (client, error.as_db_error().unwrap_or_else(|| panic!("{what}: {error}")).clone())
+            }
+        }
+    }
+
+    /// Whether the statement has come back already.
+    pub fn has_ended(&self) -> bool {
+        !matches!(self.0.try_recv(), Err(mpsc::TryRecvError::Empty))
+    }
+}
+
+/// Polls until `condition` holds.
+pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !condition() {
+        assert!(begun.elapsed() < PATIENCE, "waited in vain: {what}");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Checks that the CONTEXT of an error says just this of the mutation.
+pub fn assert_known(error: &DbError, known: &str, what: &str) {
+    let context = error.where_().unwrap_or_default();
+    let line = context.lines().find(|line| line.contains(" in salesforce:contact through server ")).unwrap_or_default();
+    assert!(line.ends_with(&format!("\": {known}")), "{what}: {context}");
+}
+
+/// Whether the backend waits in the extension.
+pub fn waits(admin: &mut Client, pid: i32) -> bool {
+    let sql = "SELECT wait_event_type IS NOT DISTINCT FROM 'Extension' FROM pg_stat_activity WHERE pid = $1";
+    admin.query_opt(sql, &[&pid]).unwrap().is_some_and(|row| row.get(0))
+}
+
+/// How many threads the process has.
+pub fn threads(pid: i32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count)
+}
+
+/// How many descriptors the process has.
+pub fn descriptors(pid: i32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
+}
+
+/// A line of `/proc/PID/status` that is in KiB, for instance `VmRSS`.
+pub fn status_kib(pid: i32, name: &str) -> i64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let value = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')?.split_whitespace().next());
+    value.unwrap_or_else(|| panic!("no {name} in {status}")).parse().unwrap()
+}
+
+/// The other side of a connection to a server at port `port` of 127.0.0.1.
+pub struct Socket {
+    /// The client has not closed it.
+    pub is_open: bool,
+    /// TCP_CLOSE_WAIT: the server has closed, and the client does not know it yet.
+    pub is_half_closed: bool,
+    /// Nothing is on its way to the client or waits to be read by it.
+    pub has_read_all: bool,
+}
+
+/// How many connections to `port` the client holds open.
+pub fn open_connections(port: u16) -> usize {
+    sockets_to(port).iter().filter(|socket| socket.is_open).count()
+}
+
+/// All connections to `port`, from the client's side.
+pub fn sockets_to(port: u16) -> Vec<Socket> {
+    let table = fs::read_to_string("/proc/net/tcp").unwrap();
+    let parse = |line: &str| {
+        let mut words = line.split_whitespace().skip(2);
+        let (remote, state, queues) = (words.next()?, words.next()?, words.next()?);
+        let is_ours = u16::from_str_radix(remote.split_once(':')?.1, 16) == Ok(port);
+        is_ours.then(|| Socket {
+            is_open: matches!(state, "01" | "08"),
+            is_half_closed: state == "08",
+            has_read_all: queues.ends_with(":00000000"),
+        })
+    };
+    table.lines().skip(1).filter_map(parse).collect()
+}
+
+/// Answers every request of a connection with [`RECORD`], until the client closes.
+pub fn serve(stream: &mut TcpStream) {
+    while raw::read_request(stream).is_ok() && stream.write_all(&raw::reply(200, RECORD)).is_ok() {}
+}
+
+/// An API that answers every request with [`RECORD`], and counts them.
+pub struct Api {
+    pub raw: RawServer,
+    requests: Arc<AtomicUsize>,
+}
+
+impl Api {
+    pub fn start() -> Api {
+        Api::on("127.0.0.1:0")
+    }
+
+    pub fn on(address: &str) -> Api {
+        let requests = Arc::new(AtomicUsize::new(0));
+        let counter = requests.clone();
+        let raw = RawServer::on(address, move |stream| {
+            while raw::read_request(stream).is_ok() {
+                counter.fetch_add(1, Ordering::SeqCst);
+                if stream.write_all(&raw::reply(200, RECORD)).is_err() {
+                    return;
+                }
+            }
+        });
+        Api { raw, requests }
+    }
+
+    /// How many requests came.
+    pub fn requests(&self) -> usize {
+        self.requests.load(Ordering::SeqCst)
+    }
+}
