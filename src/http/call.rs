@@ -64,6 +64,13 @@ pub fn sent(bytes: usize) {
     }
 }
 
+/// The reply's status has come. Its body may still be on the way.
+pub fn answered(status: u16) {
+    if (200..300).contains(&status) {
+        context::now_known(c"it was applied");
+    }
+}
+
 /// Whether a byte of the request has left. If none has, nothing can have been applied.
 pub fn was_sent() -> bool {
     lock().as_ref().is_some_and(|call| call.request_bytes_sent > 0)

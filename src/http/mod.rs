@@ -169,6 +169,7 @@ impl Client {
 
     fn read(&self, mut reply: Response<Body>) -> Exchange {
         let status = reply.status().as_u16();
+        call::answered(status);
         let retry_after =
             reply.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned);
         Exchange::Reply { status, retry_after, body: self.read_body(reply.body_mut()) }
