@@ -35,7 +35,7 @@ pub fn may_use(server: Oid, role: Oid) -> bool {
     // SAFETY: catalog look-ups inside a transaction.
     unsafe {
         #[cfg(feature = "pg15")]
-        let result = pg_sys::pg_foreign_server_aclcheck(server, role, pg_sys::ACL_USAGE.into());
+        let result = pg_sys::pg_foreign_server_aclcheck(server, role, pg_sys::ACL_USAGE);
         #[cfg(not(feature = "pg15"))]
         let result = pg_sys::object_aclcheck(pg_sys::ForeignServerRelationId, server, role, pg_sys::ACL_USAGE.into());
         result == pg_sys::AclResult::ACLCHECK_OK
