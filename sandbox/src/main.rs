@@ -1,1 +1,95 @@
-fn main() {}
+//! A local server of the Mutation API (contract.md): to try the extension without an account anywhere, and to test it.
+//!
+//! It shares no code with the extension, so that a mistake in one shows against the other. Where the contract is silent,
+//! the sandbox is the strict side: what a client sends beyond the contract is refused, not ignored.
+//!
+//! The map:
+//! - `serve`      sockets, TLS and the wire on which replies are cut, dripped and replaced
+//! - `gate`       what every request outside `/sandbox` passes: the log, the body, the faults
+//! - `api`        the contract: mutations and pull consumers
+//! - `provider`   what a mutation does to records, behind one trait
+//! - `stream`     the append-only stream of record versions, and the consumers that read it
+//! - `control`    `/sandbox`: log, faults, consumers, records
+
+mod api;
+mod app;
+mod args;
+mod consumers;
+mod control;
+mod faults;
+mod gate;
+mod ids;
+mod json;
+mod log;
+mod provider;
+mod record;
+mod reply;
+mod serve;
+mod stamp;
+mod stream;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let args = match args::parse() {
+        Ok(Some(args)) => args,
+        Ok(None) => return ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("sequin-sandbox: {error}\n\n{}", args::USAGE);
+            return ExitCode::from(2);
+        }
+    };
+    if args.until_stdin_closes {
+        end_with_stdin();
+    }
+    // Two workers: one can write a consumer's rows or serve `/sandbox` while the other parses megabytes of a request.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let outcome = match runtime {
+        Ok(runtime) => runtime.block_on(run(args)),
+        Err(error) => Err(format!("no runtime: {error}")),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("sequin-sandbox: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(args: args::Args) -> Result<(), String> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).map_err(|e| e.to_string())?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| e.to_string())?;
+
+    let tls = match &args.tls {
+        Some((cert, key)) => Some(serve::tls::acceptor(cert, key)?),
+        None => None,
+    };
+    let listener = serve::bind(&args.listen).await?;
+    let address = listener.local_addr().map_err(|e| e.to_string())?;
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    // Whoever started this process waits for the line: it must not sit in a buffer.
+    let mut stdout = std::io::stdout();
+    writeln!(stdout, "listening on {scheme}://{address}")
+        .and_then(|()| stdout.flush())
+        .map_err(|e| format!("standard output: {e}"))?;
+
+    let app = app::App::new(args.tokens, args.log_bodies);
+    tokio::select! {
+        () = serve::accept(listener, tls, app) => {}
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    // Connections in a stall would hold an orderly end back for ever; nothing here outlives the process anyway.
+    std::process::exit(0);
+}
+
+/// A test that dies takes its end of the pipe with it, however it dies: no sandbox stays behind.
+fn end_with_stdin() {
+    std::thread::spawn(|| {
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        std::process::exit(0);
+    });
+}

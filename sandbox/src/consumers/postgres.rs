@@ -1,0 +1,197 @@
+//! A Postgres consumer: it copies the stream into a table, so that a mutation which awaits it can be read back with SELECT.
+//!
+//! Its position moves only after the rows are committed. When the connection fails it reads on from there over a new one;
+//! rows may be written twice, and the upsert does not mind. A record that Postgres cannot hold (`\u0000` in its data) is
+//! passed over and counted: it would otherwise stop every record behind it for ever.
+
+use std::collections::HashMap;
+use std::ops::RangeInclusive;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+use tokio_postgres::{Client, Config, NoTls, Statement};
+
+use super::table::{self, Table};
+use super::takes;
+use crate::record::Record;
+use crate::stream::Stream;
+
+/// As much as one statement writes.
+const BATCH: usize = 10_000;
+const CONNECT: Duration = Duration::from_secs(5);
+
+pub struct Postgres {
+    shared: Arc<Shared>,
+    task: JoinHandle<()>,
+}
+
+struct Shared {
+    position: watch::Sender<u64>,
+    trouble: Mutex<Trouble>,
+}
+
+/// What a control client may ask about.
+#[derive(Clone, Default)]
+pub struct Trouble {
+    pub last_error: Option<String>,
+    /// Records that Postgres would not hold.
+    pub skipped: u64,
+}
+
+pub struct Settings {
+    pub dsn: Config,
+    pub table: Table,
+    pub filter: Option<String>,
+    /// How long a batch waits before it is written.
+    pub delay: Duration,
+}
+
+impl Postgres {
+    /// Returns when the connection stands and the table is there.
+    pub async fn start(settings: Settings, stream: Arc<Stream>, position: u64) -> Result<Postgres, String> {
+        let connected = connect(&settings).await?;
+        let shared = Arc::new(Shared { position: watch::Sender::new(position), trouble: Mutex::default() });
+        let task = tokio::spawn(copy(settings, stream, shared.clone(), connected));
+        Ok(Postgres { shared, task })
+    }
+
+    pub async fn processed(&self, range: RangeInclusive<u64>) {
+        let mut position = self.shared.position.subscribe();
+        if position.wait_for(|position| position >= range.end()).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    pub fn position(&self) -> u64 {
+        *self.shared.position.borrow()
+    }
+
+    pub fn trouble(&self) -> Trouble {
+        self.shared.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Stops the copying, at once.
+    pub fn stop(&self) {
+        self.task.abort();
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Shared {
+    fn report(&self, error: String, skipped: u64) {
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        trouble.last_error = Some(error);
+        trouble.skipped += skipped;
+    }
+}
+
+struct Connected {
+    client: Client,
+    upsert: Statement,
+}
+
+async fn connect(settings: &Settings) -> Result<Connected, String> {
+    let attempt = async {
+        let (client, connection) = settings.dsn.connect(NoTls).await.map_err(|e| describe(&e))?;
+        // It ends when the client is dropped or the server goes; `is_closed` tells.
+        tokio::spawn(connection);
+        settings.table.ensure(&client).await.map_err(|e| describe(&e))?;
+        let upsert = settings.table.prepare(&client).await.map_err(|e| describe(&e))?;
+        Ok(Connected { client, upsert })
+    };
+    timeout(CONNECT, attempt).await.unwrap_or_else(|_| Err("timed out".into()))
+}
+
+async fn copy(settings: Settings, stream: Arc<Stream>, shared: Arc<Shared>, connected: Connected) {
+    let mut appended = stream.subscribe();
+    let mut connected = Some(connected);
+    let mut patience = Duration::from_millis(50);
+    loop {
+        let position = *shared.position.borrow();
+        let wanted = |record: &Record| takes(settings.filter.as_deref(), record);
+        let (records, after) = stream.read(position, BATCH, wanted);
+        if records.is_empty() {
+            shared.position.send_replace(after);
+            if stream.end() <= after && appended.wait_for(|end| *end > after).await.is_err() {
+                return;
+            }
+            continue;
+        }
+        sleep(settings.delay).await;
+        match write(&settings, &shared, &mut connected, &records).await {
+            Ok(()) => {
+                shared.position.send_replace(after);
+                patience = Duration::from_millis(50);
+            }
+            Err(error) => {
+                shared.report(error, 0);
+                sleep(patience).await;
+                patience = (patience * 2).min(Duration::from_secs(1));
+            }
+        }
+    }
+}
+
+async fn write(
+    settings: &Settings,
+    shared: &Shared,
+    slot: &mut Option<Connected>,
+    records: &[Arc<Record>],
+) -> Result<(), String> {
+    let connected = match slot.take() {
+        Some(connected) if !connected.client.is_closed() => connected,
+        _ => connect(settings).await?,
+    };
+    let connected = slot.insert(connected);
+    // Of each record the latest version is enough.
+    let mut latest: HashMap<(&str, &str, &str), &Arc<Record>> = HashMap::with_capacity(records.len());
+    for record in records {
+        latest.insert((&record.sync_id, &record.collection_id, &record.upstream_id), record);
+    }
+    let mut latest: Vec<_> = latest.into_values().collect();
+    // Several consumers may write one table: with one order of rows they queue, with any order they deadlock.
+    latest.sort_unstable_by_key(|record| record.number);
+    match table::upsert(&connected.client, &connected.upsert, &latest).await {
+        Err(error) if is_data_error(&error) => one_by_one(shared, connected, &latest).await,
+        Err(error) => {
+            // Whatever it was (a lost server, a dropped table), a new connection looks at everything anew.
+            *slot = None;
+            Err(describe(&error))
+        }
+        Ok(()) => Ok(()),
+    }
+}
+
+async fn one_by_one(shared: &Shared, connected: &Connected, records: &[&Arc<Record>]) -> Result<(), String> {
+    for record in records {
+        match table::upsert(&connected.client, &connected.upsert, &[record]).await {
+            Err(error) if is_data_error(&error) => shared.report(describe(&error), 1),
+            Err(error) => return Err(describe(&error)),
+            Ok(()) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Class 22, and 54001 for data that is nested deeper than jsonb reads.
+fn is_data_error(error: &tokio_postgres::Error) -> bool {
+    error.code().is_some_and(|code| code.code().starts_with("22") || code.code() == "54001")
+}
+
+fn describe(error: &tokio_postgres::Error) -> String {
+    match error.as_db_error() {
+        Some(db) => format!("{}: {}", db.code().code(), db.message()),
+        None => {
+            let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
+            format!("{error}{}", cause.unwrap_or_default())
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Misbehaviour on demand: a list of rules, of which each request takes the first that matches.
+//!
+//! Some rules act before the body is read, and so are looked for at the head, where a body's content cannot be matched yet.
+//! The order of the list holds all the same: a rule that depends on the body hides all rules behind it until the body is there.
+
+pub mod perform;
+mod rule;
+
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde_json::Value;
+use tokio::sync::watch;
+
+pub use rule::{Drip, Rule, Stall};
+
+#[derive(Default)]
+pub struct Faults {
+    list: Mutex<Vec<Pending>>,
+    /// Spares the usual request, which meets no rule, the lock.
+    any: AtomicBool,
+    cleared: watch::Sender<()>,
+}
+
+struct Pending {
+    rule: Arc<Rule>,
+    /// None: for ever.
+    times: Option<u64>,
+    source: Value,
+}
+
+/// What a rule's `match` looks at.
+pub struct Target<'a> {
+    pub path: &'a str,
+    pub body: &'a [u8],
+}
+
+impl Faults {
+    pub fn push(&self, source: Value) -> Result<(), String> {
+        let rule = Arc::new(Rule::parse(&source)?);
+        let times = rule.times;
+        self.list().push(Pending { rule, times, source });
+        self.any.store(true, Relaxed);
+        Ok(())
+    }
+
+    /// Drops the rules, and ends what is stalled by them.
+    pub fn clear(&self) {
+        self.list().clear();
+        self.any.store(false, Relaxed);
+        self.cleared.send_replace(());
+    }
+
+    /// The rules that are left, `times` being what is left of it.
+    pub fn left(&self) -> Vec<Value> {
+        let left = |pending: &Pending| {
+            let mut source = pending.source.clone();
+            source["times"] = pending.times.into();
+            source
+        };
+        self.list().iter().map(left).collect()
+    }
+
+    /// Ends when the rules are cleared.
+    pub fn cleared(&self) -> impl Future<Output = ()> + Send + 'static {
+        let mut cleared = self.cleared.subscribe();
+        async move {
+            let _ = cleared.changed().await;
+        }
+    }
+
+    /// The rule that the head alone decides on.
+    pub fn at_head(&self, path: &str) -> Option<Arc<Rule>> {
+        if !self.any.load(Relaxed) {
+            return None;
+        }
+        let mut list = self.list();
+        let first = list.iter().position(|pending| pending.rule.wanted.path_is(path))?;
+        if list[first].rule.wanted.needs_body() {
+            return None;
+        }
+        Some(take(&mut list, first))
+    }
+
+    pub fn after_body(&self, target: &Target) -> Option<Arc<Rule>> {
+        if !self.any.load(Relaxed) {
+            return None;
+        }
+        let mut list = self.list();
+        let first = list.iter().position(|pending| !pending.rule.is_early() && pending.rule.wanted.holds(target))?;
+        Some(take(&mut list, first))
+    }
+
+    fn list(&self) -> MutexGuard<'_, Vec<Pending>> {
+        self.list.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn take(list: &mut Vec<Pending>, at: usize) -> Arc<Rule> {
+    let rule = list[at].rule.clone();
+    if let Some(times) = &mut list[at].times {
+        *times -= 1;
+        if *times == 0 {
+            list.remove(at);
+        }
+    }
+    rule
+}

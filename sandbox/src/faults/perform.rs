@@ -1,0 +1,123 @@
+//! Carrying a rule out on a request whose body has arrived.
+
+use std::pin::Pin;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll};
+
+use axum::body::Body;
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use hyper::Response;
+use tokio::time::sleep;
+
+use super::rule::Peek;
+use super::{Rule, Stall};
+use crate::api::{self, Call};
+use crate::app::App;
+use crate::gate::{self, Hangup};
+use crate::log::Entry;
+use crate::record::provider_name;
+use crate::reply::Reply;
+use crate::serve::conn::Conn;
+use crate::serve::plan::{End, Plan};
+
+pub async fn perform(
+    app: &App,
+    conn: &Conn,
+    entry: &Entry,
+    call: &Call<'_>,
+    rule: &Rule,
+) -> Result<Response<Body>, Hangup> {
+    let reply = reply(app, call, rule).await;
+    sleep(rule.delay()).await;
+    if rule.stall == Some(Stall::Reply) {
+        // Also ends when the client closes: hyper drops this task.
+        app.faults.cleared().await;
+        return Err(Hangup);
+    }
+    if rule.reset && rule.cut_after.is_none() {
+        conn.reset_on_close();
+        return Err(Hangup);
+    }
+    let mut silent = rule.stall == Some(Stall::ReplyBody);
+    if rule.raw.is_some() || rule.cut_after.is_some() || rule.drip.is_some() {
+        let ends_on_wire = rule.raw.is_some() || rule.cut_after.is_some();
+        let end = match ends_on_wire && std::mem::take(&mut silent) {
+            true => End::Silence(Box::pin(app.faults.cleared())),
+            false if rule.reset => End::Reset,
+            false => End::Close,
+        };
+        conn.plan(Plan { cut_after: rule.cut_after, drip: rule.drip, raw: rule.raw.clone().map(Bytes::from), end });
+    }
+    if rule.cut_after != Some(0) {
+        entry.status.store(reply.status, Relaxed);
+    }
+    let whole = reply.body.len();
+    let shaped = Shaped {
+        data: if silent { reply.body.slice(..whole / 2) } else { reply.body.clone() },
+        declared: (!rule.chunked).then_some(whole as u64),
+        silence: silent.then(|| Box::pin(app.faults.cleared()) as Pin<Box<_>>),
+    };
+    Ok(gate::response(reply, Body::new(shaped)))
+}
+
+/// What is answered: the API's own reply if the mutation is applied, with the rule's changes.
+async fn reply(app: &App, call: &Call<'_>, rule: &Rule) -> Reply {
+    let mut reply = match rule.applies() {
+        true => api::answer(app, call).await,
+        false => fault(rule.status.unwrap_or(503), call),
+    };
+    if let Some(status) = rule.status {
+        if rule.applies() && status >= 300 {
+            reply = fault(status, call);
+        }
+        reply.status = status;
+    }
+    if let Some(body) = &rule.checked.body {
+        reply.body = body.clone();
+    }
+    reply.headers.extend(rule.checked.headers.iter().cloned());
+    reply
+}
+
+fn fault(status: u16, call: &Call) -> Reply {
+    match status {
+        // The documented text.
+        504 => {
+            let provider = provider_name(&Peek::of(call.body).collection_id);
+            Reply::error(status, &format!("{provider} API timed out"))
+        }
+        _ => Reply::error(status, "Sandbox fault"),
+    }
+}
+
+/// A body that may break off in silence, and may hide its length.
+struct Shaped {
+    data: Bytes,
+    declared: Option<u64>,
+    silence: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+impl http_body::Body for Shaped {
+    type Data = Bytes;
+    type Error = Hangup;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context) -> Poll<Option<Result<Frame<Bytes>, Hangup>>> {
+        if !self.data.is_empty() {
+            let data = std::mem::take(&mut self.data);
+            return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
+        match &mut self.silence {
+            Some(silence) => silence.as_mut().poll(cx).map(|()| Some(Err(Hangup))),
+            None => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.data.is_empty() && self.silence.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.declared.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}

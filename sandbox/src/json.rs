@@ -1,0 +1,112 @@
+//! Objects whose values stay text. A provider's data passes through the sandbox digit for digit and at any depth:
+//! `RawValue` skips values without recursion, so serde_json's limit of 128 levels does not apply to them.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::ser::{SerializeMap, Serializer};
+use serde::{Deserialize, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
+
+/// The top-level fields of an object, in their order. A repeated key is kept as often as it was sent.
+pub struct Fields<'a>(pub Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'a> Fields<'a> {
+    pub fn parse(raw: &'a RawValue) -> Option<Fields<'a>> {
+        serde_json::from_str(raw.get()).ok()
+    }
+
+    /// The last one counts, as in Postgres' jsonb.
+    fn get(&self, key: &str) -> Option<&'a RawValue> {
+        self.0.iter().rev().find(|(k, _)| k == key).map(|(_, value)| *value)
+    }
+}
+
+/// A PATCH of top-level keys: those that are sent change, the others stay. Null is a value, not a removal.
+pub fn patch(base: &RawValue, change: &RawValue) -> Box<RawValue> {
+    let (Some(base), Some(change)) = (Fields::parse(base), Fields::parse(change)) else {
+        // Validation lets only objects in.
+        return change.to_owned();
+    };
+    let mut merged = Fields(Vec::with_capacity(base.0.len() + change.0.len()));
+    for (key, value) in &base.0 {
+        let value = change.get(key).unwrap_or(value);
+        merged.0.push((Cow::Borrowed(key), value));
+    }
+    for (at, (key, value)) in change.0.iter().enumerate() {
+        let repeated = change.0[at + 1..].iter().any(|(k, _)| k == key);
+        if !repeated && base.get(key).is_none() {
+            merged.0.push((Cow::Borrowed(key), value));
+        }
+    }
+    to_raw_value(&merged).unwrap_or_default()
+}
+
+pub fn is_object(raw: &RawValue) -> bool {
+    raw.get().starts_with('{')
+}
+
+impl<'de> Deserialize<'de> for Fields<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Collect;
+        impl<'de> Visitor<'de> for Collect {
+            type Value = Fields<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut fields = Vec::with_capacity(8);
+                while let Some((Text(key), value)) = map.next_entry()? {
+                    fields.push((key, value));
+                }
+                Ok(Fields(fields))
+            }
+        }
+        deserializer.deserialize_map(Collect)
+    }
+}
+
+impl Serialize for Fields<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (key, value) in &self.0 {
+            map.serialize_entry(key, value)?;
+        }
+        map.end()
+    }
+}
+
+/// serde borrows a `Cow` only where it is told to.
+#[derive(Deserialize)]
+pub struct Text<'a>(#[serde(borrow)] pub Cow<'a, str>);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw(text: &str) -> Box<RawValue> {
+        RawValue::from_string(text.into()).unwrap()
+    }
+
+    #[test]
+    fn a_patch_changes_what_is_sent_and_keeps_every_digit() {
+        for (base, change, want) in [
+            (r#"{"a":1.10,"b":2}"#, r#"{"b":12345678901234567890.123}"#, r#"{"a":1.10,"b":12345678901234567890.123}"#),
+            (r#"{"a":1}"#, r#"{"b":null,"a":{"x": [1.0]}}"#, r#"{"a":{"x": [1.0]},"b":null}"#),
+            (r#"{}"#, r#"{"a":1,"a":2}"#, r#"{"a":2}"#),
+            (r#"{"é\n":1}"#, r#"{"\u00e9\u000a":2}"#, r#"{"é\n":2}"#),
+            (r#"{"a":1}"#, r#"{}"#, r#"{"a":1}"#),
+        ] {
+            assert_eq!(patch(&raw(base), &raw(change)).get(), want);
+        }
+    }
+
+    #[test]
+    fn depth_is_not_limited() {
+        let deep = format!(r#"{{"deep":{}1{}}}"#, "[".repeat(200_000), "]".repeat(200_000));
+        assert_eq!(patch(&raw("{}"), &raw(&deep)).get(), deep);
+    }
+}

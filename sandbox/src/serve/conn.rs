@@ -1,0 +1,85 @@
+//! What a request may do to its connection. hyper owns the stream, so this holds a second descriptor of the same socket.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use socket2::{Socket, TcpKeepalive};
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+
+use super::plan::Plan;
+use crate::log::{Log, Ticket};
+
+pub struct Conn {
+    pub ticket: Ticket,
+    socket: Socket,
+    plan: Mutex<Option<Plan>>,
+    /// There is a new plan, or the old one is over. Spares the usual reply the lock.
+    replanned: AtomicBool,
+    ever_planned: AtomicBool,
+}
+
+impl Conn {
+    pub fn new(tcp: &TcpStream, log: Arc<Log>) -> io::Result<Conn> {
+        let ticket = Ticket::new(log);
+        tcp.set_nodelay(true)?;
+        let socket = Socket::from(tcp.as_fd().try_clone_to_owned()?);
+        // A client that went away without a word, while its request is stalled, must not stay for ever.
+        let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(5)).with_interval(Duration::from_secs(1));
+        socket.set_tcp_keepalive(&keepalive)?;
+        Ok(Conn {
+            ticket,
+            socket,
+            plan: Mutex::new(None),
+            replanned: AtomicBool::new(false),
+            ever_planned: AtomicBool::new(false),
+        })
+    }
+
+    /// For the reply that follows.
+    pub fn plan(&self, plan: Plan) {
+        *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = Some(plan);
+        self.ever_planned.store(true, Relaxed);
+        self.replanned.store(true, Relaxed);
+    }
+
+    /// A plan is for one reply: the next request starts without.
+    pub fn forget_plan(&self) {
+        if self.ever_planned.load(Relaxed) {
+            *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            self.replanned.store(true, Relaxed);
+        }
+    }
+
+    /// Some when the plan has changed since the last call.
+    pub fn new_plan(&self) -> Option<Option<Plan>> {
+        // Written by the task that reads it: no ordering to keep.
+        let changed = self.replanned.load(Relaxed) && self.replanned.swap(false, Relaxed);
+        changed.then(|| self.plan.lock().unwrap_or_else(PoisonError::into_inner).take())
+    }
+
+    /// The close that follows is an RST.
+    pub fn reset_on_close(&self) {
+        // It fails only on a socket that has already ended.
+        let _ = self.socket.set_linger(Some(Duration::ZERO));
+    }
+
+    /// Ends when the peer has closed, without reading: what it sent stays where it is.
+    ///
+    /// A FIN stands in line behind the bytes before it. When those fill the window, it cannot arrive, and the end shows only
+    /// after the peer's kernel has given up (about 100 s on Linux).
+    pub async fn peer_closed(&self) {
+        let watched = self.socket.try_clone().and_then(|socket| TcpStream::from_std(socket.into()));
+        let Ok(watched) = watched else { return };
+        while let Ok(ready) = watched.ready(Interest::READABLE).await {
+            if ready.is_read_closed() || ready.is_error() {
+                return;
+            }
+            // More has come to be read: wait for the next event.
+            let _ = watched.try_io(Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! What is to happen to the bytes of one reply, head included. Under TLS they are counted before they are encrypted.
+
+use std::pin::Pin;
+
+use bytes::Bytes;
+
+use crate::faults::Drip;
+
+pub struct Plan {
+    /// A reply that is shorter goes out whole, and its connection lives on.
+    pub cut_after: Option<u64>,
+    pub drip: Option<Drip>,
+    /// Sent in place of the reply; the connection ends with it.
+    pub raw: Option<Bytes>,
+    /// After the cut, or after `raw`.
+    pub end: End,
+}
+
+pub enum End {
+    Close,
+    Reset,
+    /// Nothing more, until the client closes or the future ends.
+    Silence(Pin<Box<dyn Future<Output = ()> + Send>>),
+}

@@ -1,0 +1,97 @@
+//! The record stream: every version of every record, in the order of the changes, never rewritten.
+//!
+//! One lock covers "the provider applied it" and "it stands in the stream". With two, the stream could hold two changes of
+//! a record in the wrong order, and a consumer would end on the older one.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+
+use crate::provider::{Marks, Mutation, Provider, Refusal};
+use crate::record::Record;
+use crate::stamp::Stamp;
+
+pub struct Stream {
+    provider: Box<dyn Provider>,
+    versions: Mutex<Versions>,
+    /// The last `updated_idx`, for those who wait for the next.
+    end: watch::Sender<u64>,
+}
+
+struct Versions {
+    /// `all[i]` has the `updated_idx` `first + i`.
+    all: Vec<Arc<Record>>,
+    first: u64,
+    marks: Marks,
+}
+
+impl Stream {
+    pub fn new(provider: impl Provider + 'static) -> Stream {
+        // The clock is above 2^32, below 2^53, and rises from one sandbox to the next: a consumer's table that outlives a
+        // sandbox keeps the row with the higher `updated_idx`, and must not take new records for old ones.
+        let first = Stamp::now().0;
+        Stream {
+            provider: Box::new(provider),
+            versions: Mutex::new(Versions { all: Vec::new(), first, marks: Marks { now: Stamp(first), next: first } }),
+            end: watch::Sender::new(first - 1),
+        }
+    }
+
+    /// Applies the mutation and appends what became of its records. The result is in the order of the request.
+    pub fn mutate(&self, mutation: &Mutation) -> Result<Vec<Arc<Record>>, Refusal> {
+        self.provider.check(mutation)?;
+        let mut versions = self.lock();
+        versions.marks.now = Stamp::now();
+        let records = self.provider.apply(mutation, &mut versions.marks)?;
+        versions.all.extend(records.iter().cloned());
+        self.end.send_replace(versions.marks.next - 1);
+        Ok(records)
+    }
+
+    /// Up to `limit` versions after `position` that are `wanted`, and the position after which to go on.
+    pub fn read(&self, position: u64, limit: usize, wanted: impl Fn(&Record) -> bool) -> (Vec<Arc<Record>>, u64) {
+        let versions = self.lock();
+        let end = versions.marks.next - 1;
+        // Versions that `clear` took away are passed over.
+        let skip = (position + 1).saturating_sub(versions.first) as usize;
+        let mut found = Vec::new();
+        for record in versions.all.iter().skip(skip) {
+            if wanted(record) {
+                if found.len() == limit {
+                    return (found, record.updated_idx - 1);
+                }
+                found.push(record.clone());
+            }
+        }
+        (found, end.max(position))
+    }
+
+    /// The position before the first version that is kept.
+    pub fn start(&self) -> u64 {
+        self.lock().first - 1
+    }
+
+    pub fn end(&self) -> u64 {
+        *self.end.borrow()
+    }
+
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.end.subscribe()
+    }
+
+    pub fn present(&self, wanted: impl Fn(&Record) -> bool) -> Vec<Arc<Record>> {
+        self.provider.present(&wanted)
+    }
+
+    /// Forgets records and versions. `updated_idx` goes on where it was.
+    pub fn clear(&self) {
+        let mut versions = self.lock();
+        self.provider.clear();
+        versions.first = versions.marks.next;
+        versions.all.clear();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Versions> {
+        self.versions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
