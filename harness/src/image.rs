@@ -1,0 +1,207 @@
+//! A Postgres that has the extension, without an installation.
+//!
+//! Postgres finds its share and library directories from its own executable: where that lies, less the tail of bindir
+//! that differs from them (`make_relative_path` in path.c). So a copy of the executables in a tree of the same shape
+//! sees that tree. The rest of the tree is symbolic links to the installation, and `extension/` and `pkglibdir` are
+//! directories of links with our files among them. /usr is never written to, and no root is needed.
+
+use std::fs::{self, File, Permissions};
+use std::io;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process;
+
+use crate::account::Account;
+use crate::home::{Home, open_directory};
+use crate::libraries;
+use crate::paths;
+use crate::pg_config::PgConfig;
+
+/// Those that look for the others beside their own executable. The rest may be links.
+const COPIED: [&str; 4] = ["postgres", "initdb", "pg_ctl", "pg_config"];
+
+const NAME: &str = "sequin_mutations";
+
+/// In an image's root: what its executables need in `LD_LIBRARY_PATH`.
+const LIBRARY_PATH: &str = "library-path";
+
+/// A tree in which Postgres runs.
+#[derive(Clone, Debug)]
+pub struct Image {
+    bindir: PathBuf,
+    sharedir: PathBuf,
+    pkglibdir: PathBuf,
+    library_path: Option<String>,
+}
+
+impl Image {
+    /// The image of `config` in `home`, made if it is not there, with the extension as it was last built. The caller
+    /// holds the home's lock.
+    pub fn of(config: &PgConfig, home: &Home, account: &Account) -> io::Result<Image> {
+        let root = home.root().join(config.name()?);
+        let common = common_ancestor(&[&config.bindir, &config.sharedir, &config.pkglibdir]);
+        let mut image = Image {
+            library_path: None,
+            bindir: moved(&config.bindir, &common, &root),
+            sharedir: moved(&config.sharedir, &common, &root),
+            pkglibdir: moved(&config.pkglibdir, &common, &root),
+        };
+        if !root.is_dir() {
+            let new = home.root().join(format!(".new-{}", process::id()));
+            build(config, &common, &new)?;
+            fs::rename(&new, &root)?;
+        }
+        image.library_path = fs::read_to_string(root.join(LIBRARY_PATH)).ok();
+        image.check(account)?;
+        image.install_extension()?;
+        Ok(image)
+    }
+
+    /// What the image's executables need in their environment.
+    pub fn environment(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.library_path.iter().map(|path| ("LD_LIBRARY_PATH", path.as_str()))
+    }
+
+    /// An executable of the image.
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.bindir.join(name)
+    }
+
+    /// That the copy looks for its files here and not in the installation.
+    fn check(&self, account: &Account) -> io::Result<()> {
+        if !self.program("pg_config").is_file() {
+            return Ok(());
+        }
+        let mut command = account.command(self.program("pg_config"));
+        let output = command.args(["--sharedir", "--pkglibdir"]).envs(self.environment()).output()?;
+        let answer = String::from_utf8_lossy(&output.stdout).into_owned();
+        let expected = [&self.sharedir, &self.pkglibdir];
+        if answer.lines().map(Path::new).eq(expected) {
+            return Ok(());
+        }
+        Err(io::Error::other(format!("this Postgres cannot be relocated: expected {expected:?}, got {answer:?}")))
+    }
+
+    /// Puts in what has changed. Each file is renamed into place, so a running server keeps the library it has open.
+    fn install_extension(&self) -> io::Result<()> {
+        let extension = self.sharedir.join("extension");
+        let mut sources = vec![paths::workspace().join(format!("{NAME}.control"))];
+        let scripts = fs::read_dir(paths::workspace().join("sql"))?;
+        for script in scripts {
+            let script = script?.path();
+            if is_script(&script) {
+                sources.push(script);
+            }
+        }
+        for stale in fs::read_dir(&extension)? {
+            let stale = stale?.path();
+            if is_script(&stale) && !sources.iter().any(|source| source.file_name() == stale.file_name()) {
+                fs::remove_file(stale)?;
+            }
+        }
+        for source in sources.iter().filter(|source| source.is_file()) {
+            replace(source, &extension.join(source.file_name().unwrap_or_default()), 0o644)?;
+        }
+        if let Some(library) = paths::shared_library() {
+            replace(&library, &self.pkglibdir.join(format!("{NAME}.so")), 0o755)?;
+        }
+        Ok(())
+    }
+
+    /// Whether `CREATE EXTENSION` can work, else what is missing.
+    pub fn has_extension(&self) -> Result<(), String> {
+        let needed = [
+            (self.sharedir.join("extension").join(format!("{NAME}.control")), format!("{NAME}.control")),
+            (self.pkglibdir.join(format!("{NAME}.so")), format!("lib{NAME}.so (make all builds it)")),
+        ];
+        match needed.iter().find(|(path, _)| !path.is_file()) {
+            Some((_, missing)) => Err(format!("there is no {missing}")),
+            None => Ok(()),
+        }
+    }
+}
+
+fn build(config: &PgConfig, common: &Path, root: &Path) -> io::Result<()> {
+    if root.exists() {
+        fs::remove_dir_all(root)?;
+    }
+    let extension = config.sharedir.join("extension");
+    let real = [&config.bindir, &config.sharedir, &config.pkglibdir, &extension];
+    for dir in real {
+        overlay(dir, &real, common, root)?;
+    }
+    // Postgres may find libpq relative to its executable, by rpath.
+    if config.libdir.starts_with(common) && config.libdir.is_dir() {
+        if real.iter().any(|dir| dir.starts_with(&config.libdir)) {
+            overlay(&config.libdir, &real, common, root)?;
+        } else {
+            let link = moved(&config.libdir, common, root);
+            make_parents(&link, root)?;
+            symlink(&config.libdir, link)?;
+        }
+    }
+    for name in COPIED {
+        let (from, to) = (config.bindir.join(name), moved(&config.bindir, common, root).join(name));
+        if from.exists() {
+            fs::remove_file(&to)?;
+            fs::copy(&from, &to)?;
+            if let Some(path) = libraries::lost(&from, &to)? {
+                fs::write(root.join(LIBRARY_PATH), path)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Makes `dir` anew under `root`, with a link to each entry but those that are made anew themselves.
+fn overlay(dir: &Path, real: &[&PathBuf], common: &Path, root: &Path) -> io::Result<()> {
+    let target = moved(dir, common, root);
+    make_parents(&target, root)?;
+    open_directory(&target)?;
+    for entry in fs::read_dir(dir)? {
+        let from = entry?.path();
+        let to = target.join(from.file_name().unwrap_or_default());
+        let ours = from.file_name().is_some_and(|name| name.to_string_lossy().starts_with(NAME));
+        if ours || real.iter().any(|dir| dir.starts_with(&from)) || to.is_symlink() {
+            continue;
+        }
+        symlink(from, to)?;
+    }
+    Ok(())
+}
+
+fn make_parents(path: &Path, root: &Path) -> io::Result<()> {
+    let mut missing: Vec<&Path> = path.ancestors().skip(1).take_while(|dir| dir.starts_with(root)).collect();
+    missing.reverse();
+    missing.into_iter().try_for_each(open_directory)
+}
+
+fn moved(path: &Path, common: &Path, root: &Path) -> PathBuf {
+    root.join(path.strip_prefix(common).unwrap_or(path))
+}
+
+fn common_ancestor(paths: &[&PathBuf]) -> PathBuf {
+    let first = paths[0].ancestors().skip(1);
+    first.filter(|dir| paths.iter().all(|path| path.starts_with(dir))).map(Path::to_path_buf).next().unwrap_or_default()
+}
+
+fn is_script(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.starts_with(&format!("{NAME}--")) && name.ends_with(".sql")
+}
+
+/// Copies `from` over `to`, unless size and time say that it is the same file.
+fn replace(from: &Path, to: &Path, mode: u32) -> io::Result<()> {
+    let wanted = from.metadata()?;
+    let same = to.metadata().is_ok_and(|have| {
+        have.len() == wanted.len() && have.modified().ok() == wanted.modified().ok() && !to.is_symlink()
+    });
+    if same {
+        return Ok(());
+    }
+    let new = to.with_extension(format!("new-{}", process::id()));
+    fs::copy(from, &new)?;
+    fs::set_permissions(&new, Permissions::from_mode(mode))?;
+    File::options().append(true).open(&new)?.set_modified(wanted.modified()?)?;
+    fs::rename(new, to)
+}

@@ -1,0 +1,271 @@
+//! One process of the local Mutation API, and a client of its controls.
+
+use std::collections::BTreeMap;
+use std::io::{self, BufRead, BufReader, Read};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::Value;
+use ureq::Agent;
+use ureq::http::Method;
+use ureq::tls::TlsConfig;
+
+use crate::paths;
+
+/// The token that a sandbox takes unless it is told another.
+pub const TOKEN: &str = "sandbox-token";
+
+/// A running sandbox. It ends when this value is dropped, or when the process ends in any way: it watches its input,
+/// whose other end is here.
+#[derive(Debug)]
+pub struct Sandbox {
+    child: Child,
+    input: Option<ChildStdin>,
+    stderr: Arc<Mutex<Vec<u8>>>,
+    url: String,
+    token: String,
+    controls: Agent,
+}
+
+/// What arrived, in order.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Log {
+    /// Connections that the API has accepted.
+    pub connections: u64,
+    /// How many of them are open now.
+    #[serde(default)]
+    pub open: u64,
+    /// Requests, the incomplete ones too.
+    pub requests: Vec<Request>,
+}
+
+/// A request as the sandbox saw it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Request {
+    /// The number of its connection.
+    pub connection: u64,
+    /// `POST`
+    pub method: String,
+    /// `/v1/mutations/run`
+    pub path: String,
+    /// By lower-case name.
+    pub headers: BTreeMap<String, String>,
+    /// As far as it came; empty if the sandbox was told to keep no bodies.
+    #[serde(default)]
+    pub body: String,
+    /// Its length.
+    pub body_bytes: u64,
+    /// Whether all of it came.
+    pub complete: bool,
+    /// When it arrived, in microseconds of the sandbox's clock.
+    pub at_us: u64,
+    /// What was answered, if anything.
+    pub status: Option<u16>,
+}
+
+impl Request {
+    /// The body as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("not JSON, {e}: {}", self.body))
+    }
+}
+
+impl Log {
+    /// The mutations alone.
+    pub fn mutations(&self) -> Vec<&Request> {
+        self.requests.iter().filter(|request| request.path == "/v1/mutations/run").collect()
+    }
+}
+
+/// Chooses how a sandbox is started.
+#[derive(Debug)]
+pub struct SandboxBuilder {
+    command: Option<Command>,
+    token: String,
+}
+
+impl SandboxBuilder {
+    /// The only token that it takes.
+    pub fn token(mut self, token: &str) -> SandboxBuilder {
+        self.token = token.to_owned();
+        self
+    }
+
+    /// Serves https.
+    pub fn tls(self, certificate: &Path, key: &Path) -> SandboxBuilder {
+        self.arg("--tls-cert").arg(certificate).arg("--tls-key").arg(key)
+    }
+
+    /// `127.0.0.1:0` unless it is set: a free port.
+    pub fn listen(self, address: &str) -> SandboxBuilder {
+        self.arg("--listen").arg(address)
+    }
+
+    /// Any other argument of the program.
+    pub fn arg(mut self, argument: impl AsRef<std::ffi::OsStr>) -> SandboxBuilder {
+        if let Some(command) = &mut self.command {
+            command.arg(argument);
+        }
+        self
+    }
+
+    /// Starts it, and returns when it listens.
+    pub fn start(self) -> io::Result<Sandbox> {
+        let missing = "there is no sequin-sandbox: cargo build -p sequin-sandbox, or set SEQUIN_SANDBOX";
+        let mut command = self.command.ok_or_else(|| io::Error::other(missing))?;
+        command.args(["--token", &self.token, "--until-stdin-closes"]);
+        // A group of its own: a Ctrl-C in psql is not meant for it.
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        let mut child = command.spawn().map_err(|e| io::Error::new(e.kind(), format!("{command:?}: {e}")))?;
+        let input = child.stdin.take();
+        let stderr = Arc::new(Mutex::new(Vec::new()));
+        let errors = child.stderr.take().map(|pipe| collect(pipe, stderr.clone()));
+        let mut line = String::new();
+        if let Some(pipe) = child.stdout.take() {
+            let mut pipe = BufReader::new(pipe);
+            pipe.read_line(&mut line)?;
+            collect(pipe, stderr.clone());
+        }
+        let controls = Agent::config_builder()
+            .http_status_as_error(false)
+            .proxy(None)
+            .timeout_global(Some(Duration::from_secs(60)))
+            // The sandbox is ours, whatever certificate a test has given it.
+            .tls_config(TlsConfig::builder().disable_verification(true).build())
+            .build()
+            .into();
+        let url = line.trim().strip_prefix("listening on ").unwrap_or_default().to_owned();
+        let mut sandbox = Sandbox { child, input, stderr, url, token: self.token, controls };
+        if sandbox.url.is_empty() {
+            // All that it has to say must have been read before it is passed on.
+            drop(sandbox.input.take());
+            sandbox.child.wait()?;
+            errors.map(JoinHandle::join);
+            return Err(io::Error::other(format!("the sandbox said {line:?}\n{}", sandbox.stderr())));
+        }
+        Ok(sandbox)
+    }
+}
+
+impl Sandbox {
+    /// A sandbox on a free port of 127.0.0.1. Panics when there can be none.
+    pub fn start() -> Sandbox {
+        Sandbox::builder().start().unwrap_or_else(|e| panic!("no sandbox: {e}"))
+    }
+
+    /// For one with arguments of its own.
+    pub fn builder() -> SandboxBuilder {
+        let command = paths::built("SEQUIN_SANDBOX", "sequin-sandbox").map(Command::new);
+        SandboxBuilder { command, token: TOKEN.to_owned() }
+    }
+
+    /// What a server object's option `url` takes.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// What it wants after `Bearer`.
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// The process, for those who want to end it harshly.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it has written to its error output.
+    pub fn stderr(&self) -> String {
+        String::from_utf8_lossy(&self.stderr.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+    }
+
+    /// What has arrived since the start or the last `clear_log`.
+    pub fn log(&self) -> Log {
+        let log = self.control(Method::GET, "/sandbox/log", None);
+        serde_json::from_value(log).unwrap_or_else(|e| panic!("the sandbox's log: {e}"))
+    }
+
+    /// Forgets it.
+    pub fn clear_log(&self) {
+        self.control(Method::DELETE, "/sandbox/log", None);
+    }
+
+    /// Tells it to misbehave; its README says how.
+    pub fn fault(&self, fault: Value) {
+        self.control(Method::POST, "/sandbox/faults", Some(fault));
+    }
+
+    /// Has it behave again.
+    pub fn clear_faults(&self) {
+        self.control(Method::DELETE, "/sandbox/faults", None);
+    }
+
+    /// Registers a consumer, for instance `{"kind": "postgres", "id", "dsn", "table", "collection_id"}`. It is there
+    /// when this returns.
+    pub fn consumer(&self, consumer: Value) -> Value {
+        self.control(Method::POST, "/sandbox/consumers", Some(consumer))
+    }
+
+    /// The records that it has, of one collection.
+    pub fn records(&self, collection: &str) -> Vec<Value> {
+        let path = format!("/sandbox/records?collection_id={}", percent_encoded(collection));
+        match self.control(Method::GET, &path, None) {
+            Value::Object(mut object) => match object.remove("records") {
+                Some(Value::Array(records)) => records,
+                other => panic!("the sandbox's records: {other:?}"),
+            },
+            other => panic!("the sandbox's records: {other}"),
+        }
+    }
+
+    /// Any of its endpoints. Panics unless it answers with 2xx.
+    pub fn control(&self, method: Method, path: &str, body: Option<Value>) -> Value {
+        let what = format!("{method} {path}");
+        let request = ureq::http::Request::builder().method(method).uri(format!("{}{path}", self.url));
+        let reply = match body {
+            Some(body) => request
+                .header("content-type", "application/json")
+                .body(body.to_string())
+                .map_err(ureq::Error::from)
+                .and_then(|request| self.controls.run(request)),
+            None => request.body(()).map_err(ureq::Error::from).and_then(|request| self.controls.run(request)),
+        };
+        let mut reply = reply.unwrap_or_else(|e| panic!("{what}: {e}\n{}", self.stderr()));
+        // A log of many large requests is larger than ureq's own limit.
+        let text = reply.body_mut().with_config().limit(u64::MAX).read_to_string();
+        let text = text.unwrap_or_else(|e| panic!("{what}: {e}"));
+        assert!(reply.status().is_success(), "{what}: {} {text}", reply.status());
+        if text.is_empty() {
+            return Value::Null;
+        }
+        serde_json::from_str(&text).unwrap_or_else(|e| panic!("{what}: {e}: {text}"))
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        drop(self.input.take());
+        // It ends by itself; a failure to wait leaves nothing to do.
+        let _ = self.child.wait();
+    }
+}
+
+/// Reads on, so that the sandbox never waits for a full pipe. The thread ends with the sandbox.
+fn collect(mut pipe: impl Read + Send + 'static, text: Arc<Mutex<Vec<u8>>>) -> JoinHandle<()> {
+    thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        while let Ok(read @ 1..) = pipe.read(&mut buffer) {
+            text.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&buffer[..read]);
+        }
+    })
+}
+
+fn percent_encoded(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}

@@ -1,0 +1,307 @@
+//! One throw-away Postgres.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use postgres::{Client, NoTls};
+
+use crate::account::Account;
+use crate::database::{Database, Encoding};
+use crate::guard::{Guard, without_pg_variables};
+use crate::home::{Home, open_directory};
+use crate::image::Image;
+use crate::logs::KeptOnPanic;
+use crate::pg_config::PgConfig;
+use crate::{process, template};
+
+/// What every server here has; a builder's own lines come after it and win.
+const DEFAULTS: &str = "
+listen_addresses = ''
+port = 5432
+max_connections = 50
+shared_buffers = '32MB'
+timezone = 'UTC'
+log_timezone = 'UTC'
+log_line_prefix = '%m [%p] %q%u@%d '
+# Nothing here outlives the machine.
+fsync = off
+# Compiling would only add noise to what is measured.
+jit = off
+# In files of the data directory, so that a killed server leaves nothing in /dev/shm.
+dynamic_shared_memory_type = mmap
+";
+
+/// Longer than any start takes: when it has passed, something is wrong.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The account that owns the cluster.
+pub const SUPERUSER: &str = "postgres";
+
+/// How to stop a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// Sessions are ended and the state is written out.
+    Fast,
+    /// Everything ends at once; the next start recovers.
+    Immediate,
+    /// SIGKILL to every process, as if the power had failed.
+    Kill,
+}
+
+/// A running Postgres with a directory, a socket and a log of its own. It goes when this value is dropped, or when the
+/// process ends in any way.
+#[derive(Debug)]
+pub struct Server {
+    // In the order in which they must go: the guard removes the directory before its home can go.
+    running: Mutex<Running>,
+    log: KeptOnPanic,
+    dir: PathBuf,
+    image: Image,
+    config: PgConfig,
+    account: Account,
+    home: Arc<Home>,
+}
+
+#[derive(Debug)]
+struct Running {
+    guard: Guard,
+    postmaster: Option<i32>,
+}
+
+/// Chooses how a server is started.
+#[derive(Debug, Default)]
+pub struct Builder {
+    conf: String,
+    env: Vec<(String, String)>,
+    base: Option<PathBuf>,
+}
+
+impl Builder {
+    /// Adds lines to postgresql.conf, after the harness's own.
+    pub fn conf(mut self, lines: &str) -> Builder {
+        self.conf.push_str(lines);
+        self.conf.push('\n');
+        self
+    }
+
+    /// Adds a variable to the environment of the server's processes.
+    pub fn env(mut self, name: &str, value: &str) -> Builder {
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Keeps image, template and server under `base` instead of `target/pg`, if a server can run there.
+    pub fn under(mut self, base: impl Into<PathBuf>) -> Builder {
+        self.base = Some(base.into());
+        self
+    }
+
+    /// Starts it, and returns when it takes connections.
+    pub fn start(self) -> io::Result<Server> {
+        let account = Account::for_server()?;
+        let config = PgConfig::ask()?;
+        let home = match &self.base {
+            Some(base) => Arc::new(Home::under(base, &account)?),
+            None => Home::shared(&account)?,
+        };
+        let lock = home.lock()?;
+        let image = Image::of(&config, &home, &account)?;
+        let template = template::of(&config, &image, &home, &account)?;
+        drop(lock);
+
+        let dir = home.server_directory()?;
+        let guard = Guard::spawn(&dir, &image, &account, &self.env)?;
+        let log = KeptOnPanic::in_directory(&dir);
+        let running = Mutex::new(Running { guard, postmaster: None });
+        let server = Server { running, log, dir, image, config, account, home };
+        server.account.give(&server.dir)?;
+        template::copy(&template, &server.data())?;
+        let socket = format!("unix_socket_directories = '{}'\n", server.dir.display().to_string().replace('\'', "''"));
+        let mut conf = File::options().append(true).open(server.data().join("postgresql.conf"))?;
+        conf.write_all([DEFAULTS, &socket, &self.conf].concat().as_bytes())?;
+        server.start_again()?;
+        Ok(server)
+    }
+}
+
+impl Server {
+    /// A server with the harness's settings. Panics when there can be none: a test can say nothing better.
+    pub fn start() -> Server {
+        Server::builder().start().unwrap_or_else(|e| panic!("no server: {e}"))
+    }
+
+    /// For a server with settings of its own.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// The one server that the tests of a binary share. Nothing drops it; its guard sees the process end.
+    pub fn shared() -> &'static Server {
+        static SHARED: OnceLock<Server> = OnceLock::new();
+        SHARED.get_or_init(Server::start)
+    }
+
+    /// A session of the superuser.
+    pub fn connect(&self, database: &str) -> Client {
+        self.connect_as(database, SUPERUSER)
+    }
+
+    /// A session of `user`.
+    pub fn connect_as(&self, database: &str, user: &str) -> Client {
+        self.try_connect(database, user).unwrap_or_else(|e| panic!("cannot connect to {database} as {user}: {e}"))
+    }
+
+    /// The same, for those whom a refusal does not surprise.
+    pub fn try_connect(&self, database: &str, user: &str) -> Result<Client, postgres::Error> {
+        let mut config = postgres::Config::new();
+        config.host_path(&self.dir).port(5432).user(user).dbname(database);
+        config.connect(NoTls)
+    }
+
+    /// A connection string of libpq's kind, which tokio-postgres and psql take as well.
+    pub fn dsn(&self, database: &str) -> String {
+        self.dsn_as(database, SUPERUSER)
+    }
+
+    /// The same for another user.
+    pub fn dsn_as(&self, database: &str, user: &str) -> String {
+        let quoted = |value: &str| format!("'{}'", value.replace('\\', "\\\\").replace('\'', "\\'"));
+        let host = quoted(&self.dir.display().to_string());
+        format!("host={host} port=5432 dbname={} user={}", quoted(database), quoted(user))
+    }
+
+    /// psql, ready for arguments and with no input: no start-up file, no pager, nothing from the user's environment.
+    pub fn psql_command(&self, database: &str) -> Command {
+        let mut command = Command::new(self.image.program("psql"));
+        command.args(["-X", "-P", "pager=off", "-d", &self.dsn(database)]).stdin(Stdio::null());
+        without_pg_variables(&mut command).env("LC_ALL", "C.UTF-8");
+        command
+    }
+
+    /// Runs `sql` in psql, to its first error.
+    pub fn psql(&self, database: &str, sql: &str) -> Output {
+        let mut command = self.psql_command(database);
+        command.args(["-v", "ON_ERROR_STOP=1", "-c", sql]);
+        command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"))
+    }
+
+    /// A new database from template1. Its name begins with the test's.
+    pub fn create_database(&self) -> Database<'_> {
+        Database::create(self, Encoding::Utf8)
+    }
+
+    /// A new database in another encoding, with locale C.
+    pub fn create_database_in(&self, encoding: Encoding) -> Database<'_> {
+        Database::create(self, encoding)
+    }
+
+    /// A new database that has the extension.
+    pub fn fresh_database(&self) -> Database<'_> {
+        let database = self.create_database();
+        database.create_extension();
+        database
+    }
+
+    /// Stops it. Directory and log stay, and `restart` brings it back.
+    pub fn stop(&self, how: Stop) {
+        let mut running = self.running();
+        let Some(postmaster) = running.postmaster.take() else {
+            return;
+        };
+        let orphans = if how == Stop::Kill { process::children(postmaster) } else { Vec::new() };
+        let signal = match how {
+            Stop::Fast => "INT",
+            Stop::Immediate => "QUIT",
+            Stop::Kill => "KILL",
+        };
+        let answer = running.guard.ask(&format!("stop {signal}"));
+        assert!(answer.is_ok(), "the server was not stopped: {answer:?}");
+        process::kill_all(&orphans);
+    }
+
+    /// Stops it fast if it runs, and starts it in the same directory.
+    pub fn restart(&self) {
+        self.stop(Stop::Fast);
+        self.start_again().unwrap_or_else(|e| panic!("no restart: {e}"));
+    }
+
+    /// The postmaster's process id, while it runs.
+    pub fn postmaster(&self) -> Option<i32> {
+        self.running().postmaster
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        fs::read(self.log.path()).map(|log| String::from_utf8_lossy(&log).into_owned()).unwrap_or_default()
+    }
+
+    /// The server's own directory, in which the socket and `log` are.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The data directory.
+    pub fn data(&self) -> PathBuf {
+        self.dir.join("data")
+    }
+
+    /// A directory for files that the server's account must read (certificates, tokens). It goes with the server.
+    pub fn scratch(&self, name: &str) -> PathBuf {
+        let path = self.dir.join(name);
+        open_directory(&path).unwrap_or_else(|e| panic!("{path:?}: {e}"));
+        path
+    }
+
+    /// The account that the server's processes have, to give files to.
+    pub fn account(&self) -> &Account {
+        &self.account
+    }
+
+    /// The installation that it is an image of.
+    pub fn config(&self) -> &PgConfig {
+        &self.config
+    }
+
+    /// The directory that holds the image, the template and the server.
+    pub fn home(&self) -> &Home {
+        &self.home
+    }
+
+    /// Whether `CREATE EXTENSION` can work here, else what is missing.
+    pub fn has_extension(&self) -> Result<(), String> {
+        self.image.has_extension()
+    }
+
+    fn running(&self) -> MutexGuard<'_, Running> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn start_again(&self) -> io::Result<()> {
+        let mut running = self.running();
+        let answer = running.guard.ask("start")?;
+        let postmaster = answer.parse().map_err(|_| io::Error::other(format!("the guard answered {answer:?}")))?;
+        running.postmaster = Some(postmaster);
+        let begun = Instant::now();
+        while !self.is_ready(postmaster) {
+            if !process::is_alive(postmaster) || begun.elapsed() > PATIENCE {
+                return Err(io::Error::other(format!("Postgres did not start:\n{}", self.log())));
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+        Ok(())
+    }
+
+    /// The pid file's first line says whose it is, its eighth what that has come to.
+    fn is_ready(&self, postmaster: i32) -> bool {
+        let Ok(file) = fs::read_to_string(self.data().join("postmaster.pid")) else {
+            return false;
+        };
+        let mut lines = file.lines();
+        lines.next() == Some(postmaster.to_string().as_str()) && lines.nth(6).map(str::trim) == Some("ready")
+    }
+}
