@@ -1,0 +1,77 @@
+# make demo: see it work. make test: prove it. make && sudo make install: have it in your own Postgres.
+
+# Any Postgres from 15 to 18.
+PG_CONFIG ?= pg_config
+override PG_CONFIG := $(if $(findstring /,$(PG_CONFIG)),$(abspath $(PG_CONFIG)),$(PG_CONFIG))
+export PG_CONFIG
+
+# Asked when a recipe runs and not before: on a fresh machine `deps` brings pg_config.
+pg_config = $(shell command -v $(PG_CONFIG))
+major = $(shell $(PG_CONFIG) --version | sed 's/^[^0-9]*\([0-9]*\).*/\1/')
+sharedir = $(shell $(PG_CONFIG) --sharedir)
+pkglibdir = $(shell $(PG_CONFIG) --pkglibdir)
+
+target := $(or $(CARGO_TARGET_DIR),target)
+library = $(target)/release/libsequin_mutations.so
+extension = --release --no-default-features --features pg$(major)
+# Always together, so that cargo builds what they share once: its features depend on who is built with it.
+members = --workspace --exclude sequin_mutations
+
+.DEFAULT_GOAL := all
+.NOTPARALLEL:
+.PHONY: all install uninstall deps demo demo-psql members test check-sql bench clean help
+
+all: ## the extension, for the Postgres that PG_CONFIG names
+	PGRX_PG_CONFIG_PATH=$(pg_config) cargo build $(extension)
+
+install: ## puts it there (DESTDIR is honoured); needs no Rust
+	@test -f $(library) || { echo "There is no $(library): run make first." >&2; exit 1; }
+	install -d '$(DESTDIR)$(pkglibdir)' '$(DESTDIR)$(sharedir)/extension'
+	install -m 755 $(library) '$(DESTDIR)$(pkglibdir)/sequin_mutations.so'
+	install -m 644 sequin_mutations.control sql/sequin_mutations--*.sql '$(DESTDIR)$(sharedir)/extension/'
+
+uninstall: ## takes it out again
+	rm -f '$(DESTDIR)$(pkglibdir)/sequin_mutations.so'
+	rm -f '$(DESTDIR)$(sharedir)/extension/sequin_mutations.control'
+	rm -f '$(DESTDIR)$(sharedir)/extension/'sequin_mutations--*.sql
+
+deps: ## what the build needs and this machine lacks, by apt
+	@scripts/deps
+
+members: # the sandbox, the harness, the demo, the benchmarks
+	cargo build $(members)
+
+demo: deps all members ## creates, updates, triggers and refusals on a throw-away Postgres
+	@$(target)/debug/sequin-demo
+
+demo-psql: deps all members ## psql in a Postgres like the demo's
+	@$(target)/debug/sequin-demo psql
+
+# Cheap and likely failures first. The pure part is tested and checked without Postgres; the extension is checked with
+# the release profile because its build scripts, which take a minute, then run once for both.
+test: deps ## everything: format, lints, unit tests, sandbox, harness, the extension seen from a client
+	cargo fmt --all --check
+	cargo test --lib
+	cargo clippy --all-targets -- -D warnings
+	cargo clippy $(members) --all-targets -- -D warnings
+	PGRX_PG_CONFIG_PATH=$(pg_config) cargo clippy $(extension) -- -D warnings
+	$(MAKE) all members
+	cargo test $(members)
+
+check-sql: all ## whether the committed install script is the one that the code makes (slow the first time)
+	scripts/check-sql '$(pg_config)' $(major) $(target)
+
+# Optimised, but without the extension's link-time optimisation, which takes minutes and changes nothing here.
+fast = --profile fast --config 'profile.fast.inherits="release"' --config 'profile.fast.lto=false' \
+    --config 'profile.fast.codegen-units=16'
+
+bench: deps all ## the measurements
+	cargo build $(fast) $(members)
+	@$(target)/fast/sequin-bench
+
+clean: ## removes everything that was built
+	cargo clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1 \2/p' Makefile | while read -r name text; do \
+	    printf '  make %-11s %s\n' "$$name" "$$text"; done
