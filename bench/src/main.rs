@@ -1,1 +1,95 @@
-fn main() {}
+//! `sequin-bench [NAME...] [--runs 5] [--quick]`: the figures of design.md section 7, each beside a control.
+//!
+//! Absolute times say more about the machine and its other users than about the extension, so each one stands beside
+//! what a raw-socket client needs for the same bytes from the same API, measured in turns with it. A figure is the
+//! median over the runs with its spread; a goal is met if the median meets it. Nothing here fails because a goal is
+//! missed: a timing is a benchmark, never a test.
+
+mod api;
+mod cancel;
+mod goal;
+mod looped;
+mod machine;
+mod many_records;
+mod memory;
+mod neighbours;
+mod one_record;
+mod options;
+mod payload;
+mod proc;
+mod raw;
+mod stats;
+mod syscalls;
+mod table;
+mod wire;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use options::{Command, Options};
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+struct Measurement {
+    name: &'static str,
+    about: &'static str,
+    run: fn(&Options) -> Result<()>,
+}
+
+const MEASUREMENTS: [Measurement; 6] = [
+    Measurement { name: "one-record", about: "each verb in a PL/pgSQL loop", run: one_record::run },
+    Measurement { name: "many-records", about: "100 and 10,000 records in one call", run: many_records::run },
+    Measurement { name: "memory", about: "the backend's peak in a call of 10,000 records", run: memory::run },
+    Measurement { name: "syscalls", about: "system calls of a warm call", run: syscalls::run },
+    Measurement { name: "cancel", about: "cancel, timeout and terminate in every phase", run: cancel::run },
+    Measurement { name: "neighbours", about: "the same work through pgsql-http, if installed", run: neighbours::run },
+];
+
+fn main() -> ExitCode {
+    let (names, options) = match options::parse() {
+        Ok(Command::Run { names, options }) => (names, options),
+        Ok(Command::Help) => {
+            print!("{}", usage());
+            return ExitCode::SUCCESS;
+        }
+        Err(e) => return refuse(&e.to_string()),
+    };
+    if let Some(unknown) = names.iter().find(|name| MEASUREMENTS.iter().all(|measurement| measurement.name != **name)) {
+        return refuse(&format!("there is no measurement {unknown:?}"));
+    }
+    machine::describe(&options);
+    let mut worked = true;
+    for measurement in MEASUREMENTS {
+        if !names.is_empty() && !names.iter().any(|name| name == measurement.name) {
+            continue;
+        }
+        if let Err(e) = (measurement.run)(&options) {
+            println!("\n{}: not measured: {}", measurement.name, in_words(&*e));
+            worked = false;
+        }
+    }
+    if worked { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn usage() -> String {
+    let mut usage = String::from("usage: sequin-bench [NAME...] [--runs 5] [--quick]\n");
+    for Measurement { name, about, .. } in MEASUREMENTS {
+        usage.push_str(&format!("  {name:<14}{about}\n"));
+    }
+    usage + "Without a name, all of them.\n"
+}
+
+fn refuse(why: &str) -> ExitCode {
+    eprint!("sequin-bench: {why}\n{}", usage());
+    ExitCode::FAILURE
+}
+
+/// An error with what the database said about it, which the client's own words leave out.
+fn in_words(error: &(dyn Error + 'static)) -> String {
+    match error.downcast_ref::<postgres::Error>().and_then(postgres::Error::as_db_error) {
+        Some(said) => {
+            [said.message(), said.detail().unwrap_or_default(), said.where_().unwrap_or_default()].join(" | ")
+        }
+        None => error.to_string(),
+    }
+}

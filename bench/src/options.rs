@@ -1,0 +1,48 @@
+//! The command line.
+
+use std::error::Error;
+
+/// What every measurement is told.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// How often each figure is taken; its median and spread are shown.
+    pub runs: usize,
+    /// Just enough of everything to see that it works.
+    pub quick: bool,
+}
+
+impl Options {
+    /// `full`, or less of it in a quick run.
+    pub fn count(&self, full: usize, quick: usize) -> usize {
+        if self.quick { quick } else { full }
+    }
+}
+
+/// What was asked for.
+#[derive(Debug)]
+pub enum Command {
+    Help,
+    Run { names: Vec<String>, options: Options },
+}
+
+pub fn parse() -> Result<Command, Box<dyn Error>> {
+    use lexopt::prelude::*;
+
+    let mut names = Vec::new();
+    let (mut runs, mut quick) = (None, false);
+    let mut parser = lexopt::Parser::from_env();
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("runs") => runs = Some(parser.value()?.parse::<usize>()?),
+            Long("quick") => quick = true,
+            Long("help") | Short('h') => return Ok(Command::Help),
+            Value(name) => names.push(name.string()?),
+            _ => return Err(argument.unexpected().into()),
+        }
+    }
+    let options = Options { runs: runs.unwrap_or(if quick { 2 } else { 5 }), quick };
+    if options.runs == 0 {
+        return Err("--runs needs at least one".into());
+    }
+    Ok(Command::Run { names, options })
+}
