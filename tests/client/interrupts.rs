@@ -4,16 +4,17 @@
 
 mod floods;
 mod look_ups;
+mod rows;
 mod stalling;
 
 use std::thread;
 
 use postgres::Client;
 use postgres::error::SqlState;
-use sequin_harness::{Stop, process};
+use sequin_harness::{Server, Stop, process};
 
 use crate::network::{
-    Api, Pending, assert_known, backend, builder, column, create, eventually, foreign_server, refusal, server,
+    Api, Pending, assert_known, backend, builder, column, create, eventually, foreign_server, logged_by, refusal, server,
 };
 use stalling::{Phase, Stalling};
 
@@ -40,7 +41,7 @@ fn a_cancel_takes_effect_in_each_phase_and_the_next_call_works() {
 
         assert_eq!(error.code(), &SqlState::QUERY_CANCELED, "{phase:?}: {error:?}");
         assert_eq!(error.message(), "canceling statement due to user request");
-        assert_known(&error, phase.known(), &format!("{phase:?}"));
+        assert_known(error.where_().unwrap_or_default(), phase.known(), &format!("{phase:?}"));
 
         stalling.relent();
         assert_eq!(column(&mut client, &create("stalled")), ["003"], "{phase:?}");
@@ -66,7 +67,7 @@ fn a_statement_timeout_takes_effect_in_each_phase_and_the_next_call_works() {
 
                 assert_eq!(error.code(), &SqlState::QUERY_CANCELED, "{phase:?}: {error:?}");
                 assert_eq!(error.message(), "canceling statement due to statement timeout");
-                assert_known(&error, phase.known(), &format!("{phase:?}"));
+                assert_known(error.where_().unwrap_or_default(), phase.known(), &format!("{phase:?}"));
 
                 stalling.relent();
                 client.batch_execute("SET statement_timeout = 0").unwrap();
@@ -86,10 +87,7 @@ fn a_terminated_session_ends_in_each_phase() {
         let (pending, pid) = begin(&mut admin, database.connect(), &stalling, phase);
         admin.execute("SELECT pg_terminate_backend($1)", &[&pid]).unwrap();
 
-        let (_, error) = pending.refusal(&format!("{phase:?}"));
-        assert_eq!(error.code(), &SqlState::ADMIN_SHUTDOWN, "{phase:?}: {error:?}");
-        assert_known(&error, phase.known(), &format!("{phase:?}"));
-        eventually(&format!("{phase:?}: the process ends"), || !process::is_alive(pid));
+        assert_ended(server(), phase, pid, pending);
     }
     // A backend that had crashed would have taken this session along.
     assert_eq!(column(&mut admin, "SELECT 1"), ["1"]);
@@ -121,10 +119,19 @@ fn a_fast_shutdown_waits_for_no_phase() {
     assert!(log.contains("received fast shutdown request"), "{log}");
     assert!(!log.contains("received immediate shutdown request"), "a phase held the fast shutdown up:\n{log}");
     assert!(log.contains("database system is shut down"), "{log}");
-    for (phase, _, _, pending) in stalled {
-        let (_, error) = pending.refusal(&format!("{phase:?}"));
-        assert_eq!(error.code(), &SqlState::ADMIN_SHUTDOWN, "{phase:?}: {error:?}");
+    for (phase, _, pid, pending) in stalled {
+        assert_ended(&server, phase, pid, pending);
     }
+}
+
+/// The session has ended, and the log says truly what is known of its mutation.
+fn assert_ended(server: &Server, phase: Phase, pid: i32, pending: Pending) {
+    let what = format!("{phase:?}");
+    assert!(pending.end(&what).1.is_err(), "{what}: the statement succeeded");
+    eventually(&format!("{what}: the process ends"), || !process::is_alive(pid));
+    let log = logged_by(server, pid);
+    assert!(log.contains("FATAL:  terminating connection due to administrator command"), "{what}: {log}");
+    assert_known(&log, phase.known(), &what);
 }
 
 /// As a procedure would do it that goes on without the API.

@@ -1,9 +1,16 @@
 //! The extension, seen from a client.
 
+mod connections;
+mod cursors;
+mod demo;
+mod documents;
+mod examples;
 mod install;
 mod interrupts;
+mod joins;
 mod network;
 mod once;
+mod readme;
 mod refusals;
 mod refused_servers;
 mod roles;

@@ -137,9 +137,7 @@ impl Pending {
     pub fn refusal(self, what: &str) -> (Client, DbError) {
         match self.end(what) {
             (_, Ok(rows)) => panic!("{what}: the statement succeeded: {rows:?}"),
-            (client, Err(error)) => {
-                (client, error.as_db_error().unwrap_or_else(|| panic!("{what}: {error}")).clone())
-            }
+            (client, Err(error)) => (client, error.as_db_error().unwrap_or_else(|| panic!("{what}: {error}")).clone()),
         }
     }
 
@@ -158,11 +156,17 @@ pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// Checks that the CONTEXT of an error says just this of the mutation.
-pub fn assert_known(error: &DbError, known: &str, what: &str) {
-    let context = error.where_().unwrap_or_default();
+/// Checks that the CONTEXT of an error, or a log that has it, says just this of the mutation.
+pub fn assert_known(context: &str, known: &str, what: &str) {
     let line = context.lines().find(|line| line.contains(" in salesforce:contact through server ")).unwrap_or_default();
     assert!(line.ends_with(&format!("\": {known}")), "{what}: {context}");
+}
+
+/// What a backend has logged. Of a session that is ended the client does not always get the last words.
+pub fn logged_by(server: &Server, pid: i32) -> String {
+    let log = server.log();
+    let its: Vec<&str> = log.lines().filter(|line| line.contains(&format!(" [{pid}] "))).collect();
+    its.join("\n")
 }
 
 /// Whether the backend waits in the extension.

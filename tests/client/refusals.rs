@@ -152,7 +152,12 @@ const SHAPES: &[(&str, &str, &str, &str)] = &[
         "records[0]: an update takes no key \"Email\"",
         "fields go inside \"data\"",
     ),
-    ("delete", "[\"a\",{\"upstream_id\":\"b\",\"data\":{}}]", "records[1]: a delete takes no \"data\"", "use an update"),
+    (
+        "delete",
+        "[\"a\",{\"upstream_id\":\"b\",\"data\":{}}]",
+        "records[1]: a delete takes no \"data\"",
+        "use an update",
+    ),
     ("delete", "[{}]", "records[0]: a delete needs \"upstream_id\"", "is a string, the upstream_id"),
     ("delete", "[\"\"]", "records[0]: \"upstream_id\" must not be empty", "is a string, the upstream_id"),
     ("delete", "[{\"upstream_id\":\"a\",\"x\":1}]", "records[0]: a delete takes no key \"x\"", "is a string"),

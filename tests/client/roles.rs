@@ -119,7 +119,16 @@ fn a_token_is_used_but_seen_nowhere() {
     let mut run = |sql: &str| {
         let printed = server
             .psql_command(database.name())
-            .args(["-d", &database.dsn_as("app"), "-c", "SET client_min_messages = debug5", "-c", "\\set VERBOSITY verbose", "-c", sql])
+            .args([
+                "-d",
+                &database.dsn_as("app"),
+                "-c",
+                "SET client_min_messages = debug5",
+                "-c",
+                "\\set VERBOSITY verbose",
+                "-c",
+                sql,
+            ])
             .output()
             .unwrap();
         output.push_str(&String::from_utf8_lossy(&printed.stdout));

@@ -23,13 +23,6 @@ fn furnished() -> World {
     world
 }
 
-fn all_send(world: &mut World, cases: &[(usize, &str)]) {
-    for (requests, sql) in cases {
-        world.run(sql);
-        assert_eq!(world.sent(), *requests, "{sql}");
-    }
-}
-
 #[test]
 fn of_a_set_it_is_one_call() {
     let mut world = furnished();
@@ -47,8 +40,7 @@ fn of_a_set_it_is_one_call() {
         format!("DO $$ DECLARE r sequin_record; BEGIN SELECT ({THREE}).* INTO r; END $$"),
         format!("SELECT DISTINCT ({THREE}).*"),
     ];
-    let cases: Vec<_> = cases.iter().map(|sql| (1, &**sql)).collect();
-    all_send(&mut world, &cases);
+    world.all_send(&cases.map(|sql| (1, sql)));
     let rows = world.one::<i64>("SELECT count(*) FROM made WHERE upstream_id IS NOT NULL AND data = '{}'");
     assert_eq!(rows, 3);
 }
@@ -81,8 +73,10 @@ fn of_one_record_it_is_refused_and_nothing_sent() {
         format!("UPDATE records SET (id, sync_id) = (SELECT ({CREATE}).id, ({CREATE}).sync_id)"),
         "SELECT (wrapped()).*".into(),
         "SELECT (wrapped(data)).* FROM source".into(),
-        format!("CREATE FUNCTION starred() RETURNS SETOF sequin_record LANGUAGE sql AS $$ SELECT ({CREATE}).* $$;
-                 SELECT * FROM starred()"),
+        format!(
+            "CREATE FUNCTION starred() RETURNS SETOF sequin_record LANGUAGE sql AS $$ SELECT ({CREATE}).* $$;
+                 SELECT * FROM starred()"
+        ),
         format!("DO $$ DECLARE r sequin_record; BEGIN SELECT ({CREATE}).* INTO r; END $$"),
         format!("DO $$ BEGIN PERFORM ({CREATE}).*; END $$"),
         format!("DO $$ BEGIN EXECUTE 'SELECT (' || {} || ').*'; END $$", sequin_harness::literal(CREATE)),
@@ -156,9 +150,13 @@ fn what_only_looks_like_it_is_left_alone() {
         (1, "SELECT * FROM wrapped()".into()),
         (1, format!("DO $$ BEGIN PERFORM {CREATE}; END $$")),
         (1, format!("DO $$ DECLARE r sequin_record := {CREATE}; BEGIN PERFORM r.id, r.data, (r).*; END $$")),
-        (3, format!("DO $$ DECLARE s record; t text; BEGIN FOR s IN SELECT * FROM source LOOP
-                       t := (sequin_create({TARGET}, s.data)).id; END LOOP; END $$")),
+        (
+            3,
+            format!(
+                "DO $$ DECLARE s record; t text; BEGIN FOR s IN SELECT * FROM source LOOP
+                       t := (sequin_create({TARGET}, s.data)).id; END LOOP; END $$"
+            ),
+        ),
     ];
-    let cases: Vec<_> = cases.iter().map(|(requests, sql)| (*requests, &**sql)).collect();
-    all_send(&mut world, &cases);
+    world.all_send(&cases);
 }

@@ -132,6 +132,14 @@ impl World {
         error.code().code().to_owned()
     }
 
+    /// Runs each statement, and compares the number of mutations that arrive.
+    pub fn all_send(&mut self, cases: &[(usize, impl AsRef<str>)]) {
+        for (mutations, sql) in cases {
+            self.run(sql.as_ref());
+            assert_eq!(self.sent(), *mutations, "{}", sql.as_ref());
+        }
+    }
+
     /// Nobody has connected to the sandbox.
     pub fn assert_untouched(&self, what: impl Debug) {
         let log = self.sandbox.log();
@@ -146,6 +154,16 @@ fn db_error(error: postgres::Error, sql: &str) -> DbError {
 /// A call of `sequin_mutate` for contacts.
 pub fn mutate(kind: &str, records: &str) -> String {
     format!("SELECT * FROM sequin_mutate('{kind}', {TARGET}, '{records}')")
+}
+
+/// A create of three contacts.
+pub fn create_three() -> String {
+    mutate("create", r#"[{"data":{"n":1}},{"data":{"n":2}},{"data":{"n":3}}]"#)
+}
+
+/// A call of the verb for one contact, in an expression.
+pub fn create(data: &str) -> String {
+    format!("sequin_create({TARGET}, {data})")
 }
 
 /// The DETAIL that is expected, whole.

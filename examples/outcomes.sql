@@ -1,0 +1,103 @@
+-- Every way in which a create can end, told apart by condition name, and what to do then.
+-- Needs a server object named "sequin" (README.md). 'my-sync-id' is the id of your sync.
+--
+-- The table is a list of contacts to create. Whatever happens (an error, a cancel, a crash of this server), each row
+-- says what is known of its contact, and no contact is created twice.
+
+CREATE TABLE new_contacts (
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  data jsonb NOT NULL CHECK (jsonb_typeof(data) = 'object'),
+  state text NOT NULL DEFAULT 'waiting' CHECK (state IN (
+    'waiting',   -- not created; the next run sends it
+    'sending',   -- under way; or, if no run is active, one was cut off here: a person must look
+    'created',   -- it exists, and contact_id is its id
+    'rejected',  -- not created; a person must correct it and set it to 'waiting'
+    'look'       -- it exists, or may exist: a person must look before it is sent again
+  )),
+  not_before timestamptz NOT NULL DEFAULT '-infinity',
+  contact_id text,
+  note text
+);
+
+CREATE PROCEDURE create_contacts() LANGUAGE plpgsql AS $$
+DECLARE
+  contact new_contacts;
+  created sequin_record;
+  detail text;
+BEGIN
+  LOOP
+    UPDATE new_contacts SET state = 'sending'
+    WHERE id = (SELECT id FROM new_contacts
+                WHERE state = 'waiting' AND not_before <= clock_timestamp()
+                ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED)
+    RETURNING * INTO contact;
+    EXIT WHEN NOT FOUND;
+    -- Before the call: now no crash can forget that it was made, and no lock is held while it lasts.
+    COMMIT;
+
+    BEGIN
+      created := sequin_create('my-sync-id', 'salesforce:contact', contact.data);
+      contact.state := 'created';
+      contact.contact_id := created.upstream_id;
+      contact.note := NULL;
+    EXCEPTION
+      -- Nothing was sent: the API could not be reached. Repeat it later.
+      WHEN fdw_unable_to_establish_connection THEN
+        contact.state := 'waiting';
+        contact.not_before := clock_timestamp() + interval '1 minute';
+        contact.note := SQLERRM;
+
+      -- Nothing was applied: too many requests. The DETAIL says for how long, if the API did.
+      WHEN configuration_limit_exceeded THEN
+        GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
+        contact.state := 'waiting';
+        contact.not_before := clock_timestamp()
+          + coalesce((detail::jsonb->>'retry_after_ms')::float8, 60000) * interval '1 millisecond';
+        contact.note := SQLERRM;
+
+      -- Nothing was applied: the provider does not want this record.
+      WHEN fdw_invalid_attribute_value THEN
+        contact.state := 'rejected';
+        contact.note := SQLERRM;
+
+      -- It may have been created or not. An update or a delete could be repeated; a create must not be.
+      WHEN fdw_reply_handle THEN
+        contact.state := 'look';
+        contact.note := SQLERRM;
+
+      -- It was created, but its id did not come back.
+      WHEN fdw_unable_to_create_reply THEN
+        contact.state := 'look';
+        contact.note := SQLERRM;
+
+      -- Nothing was applied, and nothing will be until somebody corrects the server object, the user mapping or the
+      -- rights. The row stays in line.
+      WHEN invalid_authorization_specification OR fdw_table_not_found OR undefined_object OR insufficient_privilege
+        OR null_value_not_allowed OR invalid_parameter_value OR read_only_sql_transaction THEN
+        contact.state := 'waiting';
+        contact.note := SQLERRM;
+
+      -- Not caught: query_canceled, and the end of the session. They leave 'sending', which is the truth.
+    END;
+
+    UPDATE new_contacts
+    SET (state, not_before, contact_id, note)
+      = (contact.state, contact.not_before, contact.contact_id, contact.note)
+    WHERE id = contact.id;
+    COMMIT;
+
+    IF contact.state = 'waiting' THEN
+      RAISE WARNING 'stopped, since the next contact would end the same way: %', contact.note;
+      EXIT;
+    END IF;
+  END LOOP;
+END $$;
+
+INSERT INTO new_contacts (data) VALUES
+  ('{"FirstName": "Paul", "Email": "paul@arrakis.org"}'),
+  ('{"FirstName": "Feyd", "Email": "nobody"}');
+
+-- Not within a transaction block: the procedure commits.
+CALL create_contacts();
+
+SELECT id, state, note FROM new_contacts ORDER BY id;

@@ -1,0 +1,86 @@
+//! Where a connection goes: IPv4, IPv6, and names with an address that is dead.
+
+use std::net::TcpListener;
+
+use sequin_harness::raw::FullBacklog;
+
+use crate::network::{Api, Pending, column, create, foreign_server, refusal, server};
+
+#[test]
+fn ipv4_and_ipv6_by_literal_and_by_name() {
+    let database = server().fresh_database();
+    for (listen, host) in [
+        ("127.0.0.1:0", "127.0.0.1"),
+        ("127.0.0.1:0", "localhost"),
+        ("127.0.0.1:0", "LocalHost"),
+        ("[::1]:0", "[::1]"),
+        ("[::1]:0", "localhost"),
+        ("127.0.0.1:0", "127-0-0-1.two.test"),
+        ("[::1]:0", "ipv6.two.test"),
+    ] {
+        let api = Api::on(listen);
+        let url = format!("http://{host}:{}/", api.raw.address().port());
+        foreign_server(&database, "sequin", &url, ", allow_http 'true'");
+        let mut client = database.connect();
+        for _ in 0..2 {
+            assert_eq!(column(&mut client, &create("sequin")), ["003"], "{host}");
+        }
+        assert_eq!((api.requests(), api.raw.accepted()), (2, 1), "{host}");
+    }
+}
+
+/// 127.0.0.2 refuses at the same port.
+#[test]
+fn an_address_that_refuses_is_passed_over() {
+    let database = server().fresh_database();
+    for host in ["127-0-0-2.127-0-0-1.two.test", "ipv6.127-0-0-1.two.test", "127-0-0-2.ipv6.127-0-0-1.two.test"] {
+        let api = Api::start();
+        let url = format!("http://{host}:{}", api.raw.address().port());
+        foreign_server(&database, "sequin", &url, ", allow_http 'true'");
+        assert_eq!(column(&mut database.connect(), &create("sequin")), ["003"], "{host}");
+        assert_eq!(api.requests(), 1);
+    }
+}
+
+/// An address that never answers gets a part of the time for connecting, and the next one the rest.
+#[test]
+fn an_address_that_never_answers_is_passed_over_in_time() {
+    let database = server().fresh_database();
+    let silent = FullBacklog::start();
+    let port = silent.address().port();
+    let api = Api::on(&format!("127.0.0.2:{port}"));
+    let url = format!("http://127-0-0-1.127-0-0-2.two.test:{port}");
+    foreign_server(&database, "sequin", &url, ", allow_http 'true', connect_timeout_ms '1000'");
+    let (mut client, rows) = Pending::start(database.connect(), &create("sequin")).end("a dead first address");
+    assert_eq!(rows.unwrap(), ["003"]);
+    assert_eq!(column(&mut client, &create("sequin")), ["003"]);
+    assert_eq!((api.requests(), api.raw.accepted()), (2, 1));
+}
+
+/// When none answers, the message names each and what it did, and nothing was sent.
+#[test]
+fn when_every_address_is_dead_each_is_named() {
+    let database = server().fresh_database();
+    let silent = FullBacklog::start();
+    let port = silent.address().port();
+    let url = format!("http://127-0-0-2.127-0-0-1.two.test:{port}");
+    foreign_server(&database, "sequin", &url, ", allow_http 'true', connect_timeout_ms '200'");
+    let (_, error) = Pending::start(database.connect(), &create("sequin")).refusal("two dead addresses");
+    assert_eq!(error.code().code(), "HV00N", "{error:?}");
+    assert!(error.message().contains(&format!("127.0.0.2:{port}: Connection refused")), "{error:?}");
+    assert!(error.message().contains(&format!("127.0.0.1:{port}: no answer within ")), "{error:?}");
+    assert!(error.detail().unwrap_or_default().contains(r#""outcome": "not_sent", "applied": "none""#), "{error:?}");
+}
+
+#[test]
+fn a_port_that_refuses_is_not_sent() {
+    let database = server().fresh_database();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    foreign_server(&database, "sequin", &format!("http://{address}"), "");
+    let error = refusal(&mut database.connect(), &create("sequin"));
+    assert_eq!(error.code().code(), "HV00N", "{error:?}");
+    assert!(error.message().contains("Connection refused"), "{error:?}");
+    assert!(error.hint().unwrap_or_default().contains("Nothing was sent"), "{error:?}");
+}

@@ -1,0 +1,142 @@
+//! What the tests of the documentation share: its fenced blocks, and a psql to run them in.
+//!
+//! A block is three backquotes with a language, up to the next three. A ```sql block that a ```text block follows must
+//! print just that; one without must work.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use sequin_harness::paths;
+
+/// A fenced block.
+#[derive(Clone, Debug)]
+pub struct Block {
+    /// What stands after the backquotes.
+    pub language: String,
+    pub text: String,
+    /// Of its first line.
+    pub line: usize,
+}
+
+/// A file of the repository.
+pub fn path(name: &str) -> PathBuf {
+    paths::workspace().join(name)
+}
+
+pub fn read(name: &str) -> String {
+    fs::read_to_string(path(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
+}
+
+/// The fenced blocks of a document, in order.
+pub fn blocks(document: &str) -> Vec<Block> {
+    let mut blocks = Vec::new();
+    let mut open: Option<Block> = None;
+    for (i, line) in document.lines().enumerate() {
+        match (line.strip_prefix("```"), &mut open) {
+            (Some(language), None) => {
+                open = Some(Block { language: language.to_owned(), text: String::new(), line: i + 2 });
+            }
+            (Some(_), Some(_)) => blocks.extend(open.take()),
+            (None, Some(block)) => {
+                block.text.push_str(line);
+                block.text.push('\n');
+            }
+            (None, None) => {}
+        }
+    }
+    assert!(open.is_none(), "a block is not closed");
+    blocks
+}
+
+/// The SQL blocks, each with the output that the document promises, if it does.
+pub fn statements(document: &str) -> Vec<(Block, Option<String>)> {
+    let blocks = blocks(document);
+    let output_after = |i: usize| blocks.get(i + 1).filter(|next| next.language == "text").map(|next| &next.text);
+    let sql = blocks.iter().enumerate().filter(|(_, block)| block.language == "sql");
+    sql.map(|(i, block)| (block.clone(), output_after(i).cloned())).collect()
+}
+
+/// What psql prints for `sql`, on both of its outputs, and whether it came to the end. It stops at the first error.
+pub fn psql(mut command: Command, sql: &str) -> (String, bool) {
+    command.args(["-q", "-v", "ON_ERROR_STOP=1"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut psql = command.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    if let Some(mut input) = psql.stdin.take() {
+        // It may stop reading at an error, which the caller sees.
+        let _ = input.write_all(sql.as_bytes());
+    }
+    let output = psql.wait_with_output().unwrap_or_else(|e| panic!("psql: {e}"));
+    let text = [output.stdout, output.stderr].concat();
+    (String::from_utf8_lossy(&text).into_owned(), output.status.success())
+}
+
+/// `text` without the spaces at the ends of lines and the empty lines, which an editor may have changed.
+pub fn tidy(text: &str) -> String {
+    text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n")
+}
+
+/// The targets of `make` in a block of shell commands; "" where none is named.
+pub fn make_targets(shell: &str) -> Vec<String> {
+    let mut targets = Vec::new();
+    for command in shell.lines().flat_map(|line| line.split("&&")) {
+        let words: Vec<&str> = command.split_whitespace().filter(|word| *word != "sudo").collect();
+        if words.first() == Some(&"make") {
+            let named = words[1..].iter().filter(|word| !word.contains('=')).map(|word| (*word).to_owned());
+            let before = targets.len();
+            targets.extend(named);
+            if targets.len() == before {
+                targets.push(String::new());
+            }
+        }
+    }
+    targets
+}
+
+/// The files that a document's links lead to, seen from the document's own directory.
+pub fn links(document: &str) -> Vec<&str> {
+    let after_brackets = document.split("](").skip(1);
+    let targets = after_brackets.filter_map(|rest| rest.split([')', '#']).next());
+    targets.filter(|target| !target.is_empty() && !target.contains("://")).collect()
+}
+
+#[test]
+fn every_link_leads_to_a_file() {
+    for name in ["README.md", "CHANGELOG.md", "docs/reference.md", "docs/security.md"] {
+        let document = read(name);
+        let file = path(name);
+        let directory = file.parent().unwrap_or(Path::new("."));
+        for link in links(&document) {
+            assert!(directory.join(link).exists(), "{name} links to {link}");
+        }
+    }
+}
+
+/// The targets that the Makefile has.
+pub fn makefile_targets() -> Vec<String> {
+    let makefile = read("Makefile");
+    let rules = makefile.lines().filter(|line| !line.starts_with(['\t', ' ', '#', '.']));
+    let names = rules.filter_map(|line| line.split_once(':')).filter(|(_, rest)| !rest.starts_with('='));
+    names.flat_map(|(names, _)| names.split_whitespace().map(str::to_owned)).collect()
+}
+
+#[test]
+fn every_make_command_has_its_target() {
+    let targets = makefile_targets();
+    let mut seen = 0;
+    for name in ["README.md", "docs/reference.md", "docs/security.md"] {
+        let document = read(name);
+        let mut commands: Vec<String> = Vec::new();
+        for block in blocks(&document).iter().filter(|block| ["sh", "console"].contains(&block.language.as_str())) {
+            commands.extend(make_targets(&block.text));
+        }
+        // Also those within sentences.
+        let spans = document.split('`').skip(1).step_by(2).filter(|span| span.starts_with("make"));
+        commands.extend(spans.flat_map(make_targets));
+        for target in commands {
+            assert!(target.is_empty() || targets.contains(&target), "{name}: make {target}");
+            seen += 1;
+        }
+    }
+    assert!(seen >= 6, "only {seen} commands were found");
+}
