@@ -77,7 +77,9 @@ fn serve(stream: &mut TcpStream, reply: &[u8], pause: Duration, first: &Mutex<Op
                 0 => return Ok(()),
                 read => {
                     left -= read;
-                    kept.as_mut().map(|kept| kept.extend_from_slice(&buffer[..read]));
+                    if let Some(kept) = &mut kept {
+                        kept.extend_from_slice(&buffer[..read]);
+                    }
                 }
             }
         }

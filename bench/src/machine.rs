@@ -22,6 +22,10 @@ pub fn describe(options: &Options) {
     // The measurements take two cores themselves: a client and an API.
     if load > cores as f64 / 2.0 {
         println!("NOTE: the machine is busy with other work, so trust differences and ratios and not times.");
+        // Niceness would not help: Postgres makes sessions of its own, and the kernel shares time between sessions.
+        println!(
+            "      As root, `chrt -r 1 sequin-bench ...` lets the measurements go first, with all that they start."
+        );
     }
     if cfg!(debug_assertions) {
         println!("NOTE: this is a debug build: the control is slower than it could be. make bench builds it right.");

@@ -12,6 +12,9 @@ use crate::raw::RawClient;
 use crate::stats::{Sample, Spread};
 use crate::table::Table;
 
+/// What is said of a run.
+type Figure = fn(&Sample) -> f64;
+
 /// What a mean may add to the control's.
 const VERB: Goal = Goal::AtMost(15.0, " us");
 const SET: Goal = Goal::AtMost(25.0, " us");
@@ -40,10 +43,19 @@ pub fn run(options: &Options) -> Result<()> {
     }
     let sandbox = against_sandbox(&mut table, options);
     table.print();
+    println!("  of SQL, an empty turn of the loop between two looks at the clock: {:.1}", empty_turn(calls)?);
     if let Err(e) = sandbox {
         println!("  not measured against the sandbox: {e}");
     }
     Ok(())
+}
+
+/// What the loop itself adds to each time.
+fn empty_turn(calls: usize) -> Result<f64> {
+    let database = Database::fresh();
+    let mut sql = Loop::new(database.connect(), VARIABLES, "NULL")?;
+    sql.times(calls)?;
+    Ok(Sample::new(sql.times(calls)?).mean())
 }
 
 /// An API that does something for each request. The request's bytes are not seen there, so a fixed API is asked first.
@@ -71,7 +83,7 @@ pub fn new_table(title: &str) -> Table {
 
 /// Mean, p50 and p99 of both, and how they compare within each run.
 pub fn report(table: &mut Table, name: &str, runs: &[Run], mean_goal: Option<Goal>) {
-    let figures: [(&str, fn(&Sample) -> f64); 3] =
+    let figures: [(&str, Figure); 3] =
         [("mean", Sample::mean), ("p50", Sample::median), ("p99", |sample| sample.percentile(0.99))];
     for (figure, of) in figures {
         let over =

@@ -26,8 +26,8 @@ pub struct Hangup;
 pub async fn pass(app: &App, conn: &Conn, request: Request<Incoming>) -> Result<Response<Body>, Hangup> {
     let (head, body) = request.into_parts();
     conn.forget_plan();
-    let entry = app.log.begin(&conn.ticket, head);
-    let path = entry.head.uri.path();
+    let entry = app.log.begin(&conn.ticket, &head);
+    let path = head.uri.path();
     let rule = app.faults.at_head(path);
     if let Some(rule) = &rule
         && rule.is_early()
@@ -40,10 +40,10 @@ pub async fn pass(app: &App, conn: &Conn, request: Request<Incoming>) -> Result<
         Err(Ended::AtLimit) => return Ok(send(&entry, Reply::error(413, "Request body too large"))),
     };
     let call = Call {
-        method: &entry.head.method,
+        method: &head.method,
         path,
-        query: entry.head.uri.query().unwrap_or_default(),
-        headers: &entry.head.headers,
+        query: head.uri.query().unwrap_or_default(),
+        headers: &head.headers,
         body: &body,
     };
     let rule = rule.or_else(|| app.faults.after_body(&Target { path, body: &body }));
@@ -121,12 +121,20 @@ async fn arrive(app: &App, entry: &Entry, mut body: Incoming, limit: u64) -> Res
         }
     }
     let mut kept = entry.body();
-    if let log::Body::Arriving(pieces) = &mut *kept
-        && !pieces.is_empty()
-    {
-        whole = std::mem::take(pieces).into();
+    let pieces = match &mut *kept {
+        log::Body::Arriving(pieces) => std::mem::take(pieces),
+        log::Body::Whole(_) => Vec::new(),
+    };
+    let in_pieces = !pieces.is_empty();
+    if in_pieces {
+        whole = pieces.into();
     }
-    *kept = log::Body::Whole(if app.log.keep_bodies { whole.clone() } else { Bytes::new() });
+    *kept = log::Body::Whole(match app.log.keep_bodies {
+        true if in_pieces => whole.clone(),
+        // A copy: the slice would keep all of the buffer that hyper read into.
+        true => Bytes::copy_from_slice(&whole),
+        false => Bytes::new(),
+    });
     entry.complete.store(true, Relaxed);
     Ok(whole)
 }

@@ -5,11 +5,13 @@
 //! One on which nothing was sent counts: a client that connects and gives up is worth seeing. `DELETE` starts the count
 //! anew; numbers of connections are never given twice.
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
+use hyper::Method;
 use hyper::http::request::Parts;
 
 pub struct Log {
@@ -30,7 +32,8 @@ struct Books {
 
 pub struct Entry {
     pub connection: u64,
-    pub head: Parts,
+    pub method: Method,
+    head: Box<[u8]>,
     pub at_us: u64,
     /// Bytes of the body that were read.
     pub arrived: AtomicU64,
@@ -51,11 +54,13 @@ impl Log {
     }
 
     /// The head of a request has arrived on `ticket`'s connection.
-    pub fn begin(&self, ticket: &Ticket, head: Parts) -> Arc<Entry> {
+    pub fn begin(&self, ticket: &Ticket, parts: &Parts) -> Arc<Entry> {
         let at_us = self.start.elapsed().as_micros() as u64;
+        let head = pack(parts);
         let mut books = self.books();
         let entry = Arc::new(Entry {
             connection: ticket.number(&mut books),
+            method: parts.method.clone(),
             head,
             at_us,
             arrived: AtomicU64::new(0),
@@ -90,9 +95,32 @@ impl Log {
 }
 
 impl Entry {
+    /// The path with its query, and the headers in the order in which they came.
+    pub fn head(&self) -> (Cow<'_, str>, impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)>) {
+        let mut lines = self.head.split(|byte| *byte == b'\n').map(String::from_utf8_lossy);
+        let path = lines.next().unwrap_or_default();
+        let mut headers = lines.collect::<Vec<_>>().into_iter();
+        (path, std::iter::from_fn(move || Some((headers.next()?, headers.next()?))))
+    }
+
     pub fn body(&self) -> MutexGuard<'_, Body> {
         self.body.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Path, names and values in one allocation, a line each; none can hold a line's end. hyper's own values are slices of
+/// the buffer that it reads into: keeping them would keep some 8 kB for each request.
+fn pack(parts: &Parts) -> Box<[u8]> {
+    let mut head = Vec::with_capacity(256);
+    let path = parts.uri.path_and_query().map_or("", |path| path.as_str());
+    head.extend_from_slice(path.as_bytes());
+    for (name, value) in &parts.headers {
+        head.push(b'\n');
+        head.extend_from_slice(name.as_str().as_bytes());
+        head.push(b'\n');
+        head.extend_from_slice(value.as_bytes());
+    }
+    head.into_boxed_slice()
 }
 
 /// A connection's place in the log, from accept to close.

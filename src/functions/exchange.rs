@@ -3,7 +3,7 @@
 //! The order matters. Everything that can be refused is refused before a connection is made; from the moment the reply
 //! says "applied", whatever goes wrong is told as applied.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use pgrx::pg_sys::panic::ErrorReport;
 
@@ -11,7 +11,7 @@ use crate::http::{Exchange, ReplyBody};
 use crate::mutation::outcome::{self, Applied, Body, Facts, Observation, Outcome, SqlState};
 use crate::mutation::reply::Records;
 use crate::mutation::request::{Arguments, Invalid, Request};
-use crate::mutation::retry_after;
+use crate::mutation::{retry_after, text};
 use crate::pg::text::{Name, Text, TextArray};
 use crate::pg::{context, report, rows, session};
 use crate::server::{self, Server, Unusable};
@@ -60,7 +60,8 @@ impl Call {
 
     /// An error about a request that was never made.
     fn refuse<T>(&self, outcome: Outcome) -> Result<T, ErrorReport> {
-        let of = self.collection_id.as_ref().map_or(String::new(), |collection| format!(" for {}", collection.0));
+        let of =
+            self.collection_id.as_ref().map_or(String::new(), |collection| format!(" for {}", name(&collection.0)));
         let by = self.server.as_ref().map_or(String::new(), |server| format!(" through server \"{}\"", server.0));
         fail(&format!("{}{of}{by}", self.verb), &outcome)
     }
@@ -94,7 +95,8 @@ fn send<T>(
 ) -> Result<T, ErrorReport> {
     let (kind, records, collection_id) = (request.kind(), request.len(), request.collection_id());
     let noun = if records == 1 { "record" } else { "records" };
-    let context = format!("{kind} of {records} {noun} in {collection_id} through server \"{}\"", server.name);
+    let collection = name(collection_id);
+    let context = format!("{kind} of {records} {noun} in {collection} through server \"{}\"", server.name);
     let token = match server.token() {
         Ok(token) => token,
         Err(unusable) => return fail(&context, &unusable.into()),
@@ -104,13 +106,13 @@ fn send<T>(
         records,
         collection_id,
         server: &server.name,
-        atomic_batches: server.options.atomic_batches,
+        atomic_batches: server.options().atomic_batches,
         token: token.expose(),
     };
     context::within(&context, || {
         let headers = [server::authorization(&token)];
         let patience = request.awaits().unwrap_or(Duration::ZERO);
-        let exchange = server.client.post(&headers, request.body(), patience);
+        let exchange = server.client().post(&headers, request.body(), patience);
         // The rows are made next; a large request need not be in memory beside them.
         drop(request);
         let stored = match outcome::outcome(&facts, &observe(&exchange, server)) {
@@ -136,19 +138,19 @@ fn observe<'a>(exchange: &'a Exchange, server: &Server) -> Observation<'a> {
         Exchange::TimedOut(after) => Observation::TimedOut { after: *after },
         Exchange::Reply { status, retry_after, body } => Observation::Reply {
             status: *status,
-            retry_after: retry_after.as_deref().and_then(|header| retry_after::parse(header, unix_now())),
+            retry_after: retry_after.as_deref().and_then(|header| retry_after::parse(header, session::unix_now())),
             body: match body {
                 ReplyBody::Whole(bytes) => Body::Whole(bytes),
                 ReplyBody::Truncated(cause) => Body::Truncated { cause },
-                ReplyBody::TooLarge => Body::TooLarge { limit: server.options.max_response_bytes },
+                ReplyBody::TooLarge => Body::TooLarge { limit: server.options().max_response_bytes },
             },
         },
     }
 }
 
-fn unix_now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+/// A name that somebody wrote, fit for one line.
+fn name(written: &str) -> String {
+    text::printable(written, text::NAME_CHARS)
 }
 
 impl From<Unusable> for Outcome {

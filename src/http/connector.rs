@@ -54,6 +54,9 @@ fn connect_to_any(addresses: &[SocketAddr], deadline: Instant) -> Result<(TcpStr
     let mut failures = Vec::new();
     for (i, address) in addresses.iter().enumerate() {
         let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            break;
+        }
         let share = if i + 1 == addresses.len() { left } else { left / 2 };
         match connect_to(address, Instant::now() + share) {
             Ok(connection) => return Ok(connection),

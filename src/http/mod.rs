@@ -10,7 +10,7 @@ mod resolver;
 mod roots;
 mod transport;
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -25,8 +25,8 @@ use crate::pg::wait::Unready;
 
 use connector::{LatchConnector, ReadyConnector};
 
-/// Servers commonly close an idle connection after 5 seconds (Node) to 75 (nginx). Each reuse is preceded by a look at
-/// the socket, so what this bounds is how long a descriptor is held for nothing.
+/// Servers commonly close an idle connection after 5 seconds (Node) to 75 (nginx), firewalls forget it later and say
+/// nothing. Each reuse is preceded by a look at the socket; one that is older than this is not even looked at.
 const MAX_IDLE: Duration = Duration::from_secs(60);
 
 /// No API needs more; ten thousand header lines from a broken one shall not fill the memory.
@@ -144,6 +144,7 @@ impl Client {
     pub fn post(&self, headers: &[Header], body: &[u8], patience: Duration) -> Exchange {
         let endpoint = &self.endpoint;
         let timeout = endpoint.request_timeout.saturating_add(patience);
+        interrupt::forget();
         call::begin(endpoint.connect_timeout, timeout);
         let exchange = self.exchange(headers, body, timeout);
         interrupt::resume();
@@ -183,12 +184,16 @@ impl Client {
         }
         // What is announced is taken at its word only up to a size that does no harm if it was a lie.
         const TRUSTED_BYTES: u64 = 16 << 20;
-        let mut bytes = Vec::with_capacity(announced.min(TRUSTED_BYTES) as usize);
+        let mut bytes = Vec::new();
+        if bytes.try_reserve_exact(announced.min(TRUSTED_BYTES) as usize).is_err() {
+            return ReplyBody::Truncated("out of memory".to_owned());
+        }
         // One more than allowed, to tell a body of just that size from a larger one.
         let mut reader = body.as_reader().take(limit.saturating_add(1));
         match reader.read_to_end(&mut bytes) {
             Ok(_) if bytes.len() as u64 > limit => ReplyBody::TooLarge,
             Ok(_) => ReplyBody::Whole(bytes),
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => ReplyBody::Truncated("timed out".to_owned()),
             Err(error) => ReplyBody::Truncated(error.to_string()),
         }
     }

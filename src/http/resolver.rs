@@ -45,6 +45,14 @@ struct Pending {
     ended: UnixStream,
 }
 
+impl Pending {
+    /// The thread has not let go of its end. A thread that died has, too.
+    fn is_under_way(&self) -> bool {
+        let mut end = [0];
+        matches!((&self.ended).read(&mut end), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+}
+
 static PENDING: Mutex<Vec<Pending>> = Mutex::new(Vec::new());
 
 /// The addresses of `host`, in the system's order of preference.
@@ -52,7 +60,7 @@ pub fn look_up(host: &str, port: u16, deadline: Instant) -> Result<Vec<SocketAdd
     if let Some(known) = without_look_up(host, port) {
         return Ok(known);
     }
-    let mut pending = take_or_start(host, port)?;
+    let pending = take_or_start(host, port)?;
     let mut wait = SocketWait::new(pending.ended.as_fd(), Interest::Readable)?;
     match wait.wait(Interest::Readable, deadline) {
         Ok(()) => {}
@@ -66,8 +74,6 @@ pub fn look_up(host: &str, port: u16, deadline: Instant) -> Result<Vec<SocketAdd
             });
         }
     }
-    // End of file, whatever the thread did: it has let go of its end.
-    let _ = pending.ended.read(&mut [0]);
     let answer = pending.answer.lock().unwrap_or_else(PoisonError::into_inner).take();
     match answer {
         Some(Ok(addresses)) if !addresses.is_empty() => Ok(addresses),
@@ -88,10 +94,8 @@ fn without_look_up(host: &str, port: u16) -> Option<Vec<SocketAddr>> {
 
 fn take_or_start(host: &str, port: u16) -> Result<Pending, super::Broken> {
     let mut pending = PENDING.lock().unwrap_or_else(PoisonError::into_inner);
-    // Those that have ended meanwhile are old answers to nobody.
-    pending.retain(|p| {
-        p.host == host && p.port == port || p.answer.lock().unwrap_or_else(PoisonError::into_inner).is_none()
-    });
+    // One that has ended meanwhile is an old answer, or an old error: it is asked for anew.
+    pending.retain(Pending::is_under_way);
     if let Some(i) = pending.iter().position(|p| p.host == host && p.port == port) {
         return Ok(pending.swap_remove(i));
     }
@@ -106,6 +110,7 @@ fn take_or_start(host: &str, port: u16) -> Result<Pending, super::Broken> {
 
 fn start(host: &str, port: u16) -> io::Result<Pending> {
     let (ended, end) = UnixStream::pair()?;
+    ended.set_nonblocking(true)?;
     let answer = Arc::new(Mutex::new(None));
     let slot = Arc::clone(&answer);
     let name = host.to_owned();

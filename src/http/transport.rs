@@ -13,7 +13,7 @@ use ureq::Timeout;
 use ureq::config::Config;
 use ureq::unversioned::transport::{Buffers, LazyBuffers, NextTimeout, Transport};
 
-use crate::pg::interrupt;
+use crate::pg::interrupt::{self, Interrupted};
 use crate::pg::wait::{Interest, SocketWait};
 
 use super::{Broken, call};
@@ -21,18 +21,49 @@ use super::{Broken, call};
 /// Above this much, output is sent at once. A small request stays below it, a large one gains nothing from waiting.
 const HOLD_BACK_BYTES: usize = 64 * 1024;
 
+/// The kind of a failure, to fail with again.
+#[derive(Clone, Copy)]
+enum Why {
+    TimedOut,
+    Interrupted,
+    Failed,
+}
+
+impl From<&Broken> for Why {
+    fn from(broken: &Broken) -> Self {
+        match broken {
+            Broken::TimedOut => Why::TimedOut,
+            Broken::Interrupted(_) => Why::Interrupted,
+            Broken::Failed(_) => Why::Failed,
+        }
+    }
+}
+
+impl From<Why> for Broken {
+    fn from(why: Why) -> Self {
+        match why {
+            Why::TimedOut => Broken::TimedOut,
+            Why::Interrupted => Broken::Interrupted(Interrupted),
+            Why::Failed => Broken::Failed("the connection is broken".to_owned()),
+        }
+    }
+}
+
 pub struct LatchTransport {
     // Before the socket: it is dropped first, while the descriptor it watches is still open.
     wait: SocketWait,
     socket: TcpStream,
     buffers: LazyBuffers,
     held: Vec<u8>,
-    /// The peer has closed its side, or the connection is broken.
+    /// The peer has closed its side.
     ended: bool,
     /// The peer has stopped reading; it may have said why before it did.
     deaf: bool,
-    /// Whether a look at the socket since the last read has shown that it is silent.
-    probed: bool,
+    /// Nothing works any more. rustls drops what a write fails with and writes again: then it must fail again, and for
+    /// the same reason, and nothing may be sent twice.
+    broken: Option<Why>,
+    /// Whether ureq has asked since the last read if the connection is open.
+    was_asked: bool,
 }
 
 impl LatchTransport {
@@ -44,8 +75,20 @@ impl LatchTransport {
             held: Vec::new(),
             ended: false,
             deaf: false,
-            probed: false,
+            broken: None,
+            was_asked: false,
         }
+    }
+
+    /// Runs one step, unless an earlier one has failed.
+    fn step<T>(&mut self, step: impl FnOnce(&mut Self) -> Result<T, Broken>) -> Result<T, ureq::Error> {
+        if let Some(why) = self.broken {
+            return Err(Broken::from(why).into());
+        }
+        step(self).map_err(|broken| {
+            self.broken = Some(Why::from(&broken));
+            broken.into()
+        })
     }
 
     /// Sends what is held back and then the first `amount` bytes of the output buffer.
@@ -72,10 +115,7 @@ impl LatchTransport {
                 // An API that refuses a large request may answer and close before it has read all of it. The answer is
                 // worth more than the complaint that the rest was not taken: go on to read it.
                 Err(error) if call::was_sent() && is_closed(&error) => self.deaf = true,
-                Err(error) => {
-                    self.ended = true;
-                    return Err(Broken::Failed(error.to_string()));
-                }
+                Err(error) => return Err(Broken::Failed(error.to_string())),
             }
         }
         self.held.clear();
@@ -124,7 +164,7 @@ impl Transport for LatchTransport {
 
     fn transmit_output(&mut self, amount: usize, _: NextTimeout) -> Result<(), ureq::Error> {
         if self.held.len() + amount > HOLD_BACK_BYTES {
-            return Ok(self.send(amount)?);
+            return self.step(|connection| connection.send(amount));
         }
         let output = &self.buffers.output()[..amount];
         self.held.extend_from_slice(output);
@@ -132,21 +172,25 @@ impl Transport for LatchTransport {
     }
 
     fn await_input(&mut self, _: NextTimeout) -> Result<bool, ureq::Error> {
-        self.send(0)?;
-        self.probed = false;
-        let received = self.receive();
-        self.ended |= !matches!(received, Ok(1..));
-        Ok(received? > 0)
+        self.was_asked = false;
+        let received = self.step(|connection| {
+            connection.send(0)?;
+            connection.receive()
+        })?;
+        self.ended |= received == 0;
+        Ok(received > 0)
     }
 
     /// ureq asks twice for each exchange: when it puts the connection into its pool, right after the last read, and
     /// when it takes it out. Only the second time can the answer have changed.
     fn is_open(&mut self) -> bool {
-        if self.ended || self.deaf || !self.held.is_empty() {
+        // Below TLS, ureq does not see what is left in this input buffer; above it, it has looked.
+        let is_idle = self.held.is_empty() && self.buffers.input().is_empty();
+        if self.ended || self.deaf || self.broken.is_some() || !is_idle {
             return false;
         }
-        if !self.probed {
-            self.probed = true;
+        if !self.was_asked {
+            self.was_asked = true;
             return true;
         }
         // Bytes that nobody asked for are as bad as an end.

@@ -19,4 +19,4 @@ pub mod outcome;
 pub mod reply;
 pub mod request;
 pub mod retry_after;
-mod text;
+pub(crate) mod text;

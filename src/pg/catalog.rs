@@ -1,6 +1,6 @@
 //! Foreign servers and user mappings, as Postgres' catalogs have them.
 
-use std::ffi::{CStr, CString, c_int};
+use std::ffi::{CStr, c_int};
 use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -23,10 +23,13 @@ pub struct ServerObject {
 
 /// The server named `name`, whatever its wrapper.
 pub fn server_oid(name: &str) -> Option<Oid> {
-    let name = CString::new(name).ok()?;
-    // SAFETY: a NUL-terminated string in UTF-8; in another encoding only a name in ASCII can match, which is right:
-    // an identifier that looks different is a different one.
-    let oid = unsafe { pg_sys::get_foreign_server_oid(name.as_ptr(), true) };
+    let name = text::to_server_cstring(name);
+    // SAFETY: a NUL-terminated string in the database's encoding.
+    let oid = unsafe {
+        let oid = pg_sys::get_foreign_server_oid(name, true);
+        pg_sys::pfree(name.cast());
+        oid
+    };
     (oid != Oid::INVALID).then_some(oid)
 }
 
@@ -92,8 +95,9 @@ unsafe fn options_of(list: *mut pg_sys::List) -> Options {
 
 static GENERATION: AtomicU64 = AtomicU64::new(0);
 
-/// A number that grows whenever a server, a mapping or a wrapper was created, altered or dropped, by any session.
-/// What was read under one number is true for as long as it stands.
+/// A number that grows whenever this session learns that a server, a mapping or a wrapper was created, altered or
+/// dropped. It learns of its own changes at once, and of others' when its next statement takes a lock, as for any
+/// object of a catalog.
 pub fn generation() -> u64 {
     static REGISTERED: Once = Once::new();
     REGISTERED.call_once(|| {

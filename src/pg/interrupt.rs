@@ -5,10 +5,13 @@
 //! panic is kept here, ureq sees an ordinary I/O error, drops the connection and returns, and then the outermost
 //! caller continues the panic with [`resume`]. Without that last step a cancelled statement would report a network
 //! error, or, worse, success.
+//!
+//! "Returns" may take several tries: rustls drops an error of the socket below it and writes again. So while something
+//! is kept here, every [`check`] fails at once.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pgrx::pg_sys;
 
@@ -22,13 +25,25 @@ static CAUGHT: Mutex<Option<Box<dyn Any + Send>>> = Mutex::new(None);
 /// Runs `f`, which may raise a Postgres error, and keeps what it raises for [`resume`].
 pub fn caught<T>(f: impl FnOnce() -> T) -> Result<T, Interrupted> {
     catch_unwind(AssertUnwindSafe(f)).map_err(|payload| {
-        *CAUGHT.lock().unwrap_or_else(PoisonError::into_inner) = Some(payload);
+        *lock() = Some(payload);
         Interrupted
     })
 }
 
+/// Forgets what was caught in a call that then ended by a panic of another kind.
+pub fn forget() {
+    *lock() = None;
+}
+
+fn lock() -> MutexGuard<'static, Option<Box<dyn Any + Send>>> {
+    CAUGHT.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Acts on a pending interrupt, if there is one. Costs some nanoseconds when there is none.
 pub fn check() -> Result<(), Interrupted> {
+    if lock().is_some() {
+        return Err(Interrupted);
+    }
     // SAFETY: a plain flag of the backend, set by its signal handlers; read volatile, as C does, because the compiler
     // cannot see those handlers. This is the backend's main thread.
     let pending = unsafe { (&raw const pg_sys::InterruptPending).read_volatile() } != 0;
@@ -41,7 +56,7 @@ pub fn check() -> Result<(), Interrupted> {
 
 /// Continues the panic that [`caught`] has kept, if any. To be called with no foreign frame on the stack.
 pub fn resume() {
-    let payload = CAUGHT.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let payload = lock().take();
     if let Some(payload) = payload {
         resume_unwind(payload);
     }

@@ -38,6 +38,7 @@ pub(crate) use argument_from_datum;
 /// pgrx appends a backtrace to the DETAIL of an error when the server's environment asks Rust for one; ours is JSON, and
 /// the first look-up of symbols takes a tenth of a second, in the middle of a cancel.
 pub fn keep_backtraces_out_of_messages() {
-    // SAFETY: called while the library is loaded, when the process has this one thread.
+    // SAFETY: called while the library is loaded, in a process that is single-threaded by Postgres' own rule; another
+    // library that has started a thread, and reads the environment in it at this moment, breaks that rule first.
     unsafe { std::env::set_var("RUST_BACKTRACE", "0") };
 }

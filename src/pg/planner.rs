@@ -54,6 +54,9 @@ pub fn star_repeats_the_call(request: pgrx::datum::Internal) -> bool {
         let mut search = Search { function: call.funcid, result_type: call.funcresulttype, seen: std::ptr::null_mut() };
         // Subqueries and CTEs are planned, and asked about, on their own.
         let flags = pg_sys::QTW_IGNORE_RT_SUBQUERIES | pg_sys::QTW_IGNORE_CTE_SUBQUERIES;
+        // What is grouped by stands in the select list as well, and is computed once.
+        #[cfg(feature = "pg18")]
+        let flags = flags | pg_sys::QTW_IGNORE_GROUPEXPRS;
         let search = (&raw mut search).cast();
         pg_sys::query_tree_walker((*request.root).parse, Some(visit), search, flags as std::ffi::c_int)
     }
@@ -100,6 +103,7 @@ impl Search {
     fn concerns(&self, call: &FuncExpr) -> bool {
         call.funcid == self.function
             || call.funcresulttype == self.result_type
+                && !call.funcretset
                 && PgProc::new(call.funcid).is_some_and(|function| function.prolang() == SQL_LANGUAGE)
     }
 }

@@ -1,5 +1,7 @@
 //! Facts of the session and the transaction.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use pgrx::pg_sys;
 
 /// Whether the transaction may not write; on a standby none may.
@@ -24,4 +26,10 @@ pub fn may_name_server_files() -> bool {
 pub fn server_account() -> u32 {
     // SAFETY: takes nothing and cannot fail.
     unsafe { libc::geteuid() }
+}
+
+/// The time in seconds since 1970.
+pub fn unix_now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }

@@ -113,7 +113,8 @@ pub fn to_server_cstring(text: &str) -> *mut c_char {
         if database_is_utf8() {
             return copy;
         }
-        let converted = pg_sys::pg_any_to_server(copy, text.len() as c_int, UTF8);
+        let length = CStr::from_ptr(copy).count_bytes();
+        let converted = pg_sys::pg_any_to_server(copy, length as c_int, UTF8);
         if !std::ptr::eq(converted, copy) {
             pg_sys::pfree(copy.cast());
         }

@@ -8,8 +8,9 @@ use std::io;
 use std::mem;
 use std::thread;
 
-/// Enough for getaddrinfo and its plug-ins; the default of 2 MiB would be reserved for nothing.
-const STACK_BYTES: usize = 256 * 1024;
+/// Enough for getaddrinfo, its plug-ins and the thread-local data of every library in the process, which glibc takes
+/// from the same place; the default of 2 MiB would be reserved for nothing.
+const STACK_BYTES: usize = 512 * 1024;
 
 /// Runs `work` on a thread of its own that no signal reaches. `work` must not call Postgres, nor panic.
 pub fn spawn_without_signals(work: impl FnOnce() + Send + 'static) -> io::Result<()> {

@@ -5,7 +5,7 @@
 
 use std::ffi::c_int;
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 use std::time::{Duration, Instant};
 
 use pgrx::pg_sys;
@@ -56,23 +56,25 @@ impl SocketWait {
     /// Fails only as [`Interrupted`]: Postgres may be out of memory or of file descriptors.
     pub fn new(socket: BorrowedFd<'_>, interest: Interest) -> Result<Self, Interrupted> {
         let fd = socket.as_raw_fd();
-        // SAFETY: main thread of a backend, so MyLatch and TopMemoryContext are set. The set is freed in `drop`; if
-        // adding an event raises, the set is lost to the session, once, when it is out of memory anyway.
-        caught(|| unsafe {
-            let set = create_set();
-            let latch = pg_sys::MyLatch;
-            pg_sys::AddWaitEventToSet(set, pg_sys::WL_LATCH_SET, pg_sys::PGINVALID_SOCKET, latch, std::ptr::null_mut());
-            pg_sys::AddWaitEventToSet(
-                set,
-                pg_sys::WL_EXIT_ON_PM_DEATH,
-                pg_sys::PGINVALID_SOCKET,
-                std::ptr::null_mut(),
-                std::ptr::null_mut(),
-            );
-            let position =
-                pg_sys::AddWaitEventToSet(set, interest.event(), fd, std::ptr::null_mut(), std::ptr::null_mut());
-            SocketWait { set: NonNull::new_unchecked(set), position, interest }
-        })
+        // SAFETY: main thread of a backend, so TopMemoryContext is set. The set is freed in `drop`.
+        let set = caught(|| unsafe { create_set() })?;
+        let nothing = ptr::null_mut();
+        // SAFETY: the set has room for three events; the backend's latch lives as long as the backend.
+        let position = caught(|| unsafe {
+            let (no_socket, no_latch) = (pg_sys::PGINVALID_SOCKET, ptr::null_mut());
+            pg_sys::AddWaitEventToSet(set, pg_sys::WL_LATCH_SET, no_socket, pg_sys::MyLatch, nothing);
+            pg_sys::AddWaitEventToSet(set, pg_sys::WL_EXIT_ON_PM_DEATH, no_socket, no_latch, nothing);
+            pg_sys::AddWaitEventToSet(set, interest.event(), fd, no_latch, nothing)
+        });
+        match position {
+            // SAFETY: Postgres returns a set or raises.
+            Ok(position) => Ok(SocketWait { set: unsafe { NonNull::new_unchecked(set) }, position, interest }),
+            Err(interrupted) => {
+                // SAFETY: made above, and used by nobody.
+                unsafe { pg_sys::FreeWaitEventSet(set) };
+                Err(interrupted)
+            }
+        }
     }
 
     /// Waits until the socket is ready, `deadline` has passed, or Postgres wants something else of this backend.
@@ -80,7 +82,7 @@ impl SocketWait {
         if interest != self.interest {
             // SAFETY: the set and the position come from `new`.
             caught(|| unsafe {
-                pg_sys::ModifyWaitEvent(self.set.as_ptr(), self.position, interest.event(), std::ptr::null_mut());
+                pg_sys::ModifyWaitEvent(self.set.as_ptr(), self.position, interest.event(), ptr::null_mut());
             })?;
             self.interest = interest;
         }
@@ -134,6 +136,6 @@ unsafe fn create_set() -> *mut pg_sys::WaitEventSet {
         #[cfg(any(feature = "pg15", feature = "pg16"))]
         return pg_sys::CreateWaitEventSet(pg_sys::TopMemoryContext, EVENTS);
         #[cfg(any(feature = "pg17", feature = "pg18"))]
-        return pg_sys::CreateWaitEventSet(std::ptr::null_mut(), EVENTS);
+        return pg_sys::CreateWaitEventSet(ptr::null_mut(), EVENTS);
     }
 }

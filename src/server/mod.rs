@@ -8,4 +8,8 @@ mod directory;
 #[cfg(feature = "postgres")]
 mod token_file;
 #[cfg(feature = "postgres")]
-pub use directory::{Server, Unusable, authorization, find};
+mod unusable;
+#[cfg(feature = "postgres")]
+pub use directory::{Server, authorization, find};
+#[cfg(feature = "postgres")]
+pub use unusable::Unusable;

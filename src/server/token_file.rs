@@ -9,7 +9,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use crate::pg::session::server_account;
+use crate::pg::session::{server_account, unix_now};
 
 use super::secret::{self, Secret};
 
@@ -91,7 +91,9 @@ impl TokenFile {
             return Ok(token.clone());
         }
         let token = self.read(&stamp.directory)?;
-        *last = Some((stamp, token.clone()));
+        // A file that was written this very moment may be written again within the same tick of the clock.
+        let is_settled = unix_now() - stamp.changed.0 > 1;
+        *last = is_settled.then(|| (stamp, token.clone()));
         Ok(token)
     }
 
@@ -101,7 +103,7 @@ impl TokenFile {
         if !path.starts_with(&root) {
             return Err(BadTokenFile::Outside(self.shown()));
         }
-        // The path has no links left. One put there since is not followed, and a FIFO put there is not waited for.
+        // The path has no links left. A link put in the file's place since is not followed, a FIFO not waited for.
         let file = OpenOptions::new()
             .read(true)
             .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC)

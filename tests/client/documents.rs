@@ -29,18 +29,20 @@ pub fn read(name: &str) -> String {
     fs::read_to_string(path(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
 }
 
-/// The fenced blocks of a document, in order.
+/// The fenced blocks of a document, in order; without the indentation of those in lists.
 pub fn blocks(document: &str) -> Vec<Block> {
     let mut blocks = Vec::new();
-    let mut open: Option<Block> = None;
+    let mut open: Option<(Block, usize)> = None;
     for (i, line) in document.lines().enumerate() {
-        match (line.strip_prefix("```"), &mut open) {
+        let indent = line.len() - line.trim_start().len();
+        match (line.trim_start().strip_prefix("```"), &mut open) {
             (Some(language), None) => {
-                open = Some(Block { language: language.to_owned(), text: String::new(), line: i + 2 });
+                let block = Block { language: language.to_owned(), text: String::new(), line: i + 2 };
+                open = Some((block, indent));
             }
-            (Some(_), Some(_)) => blocks.extend(open.take()),
-            (None, Some(block)) => {
-                block.text.push_str(line);
+            (Some(_), Some(_)) => blocks.extend(open.take().map(|(block, _)| block)),
+            (None, Some((block, indent))) => {
+                block.text.push_str(line.get(*indent..).unwrap_or_default());
                 block.text.push('\n');
             }
             (None, None) => {}

@@ -154,6 +154,30 @@ fn row_trigger_sql() {
     );
 }
 
+/// What docs/reference.md says of it under "Triggers".
+#[test]
+fn row_trigger_sql_with_a_deferred_trigger() {
+    let mut world = World::new();
+    let example = read("examples/row_trigger.sql");
+    let deferred = example.replace(
+        "CREATE TRIGGER to_salesforce_insert AFTER INSERT ON customers\n",
+        "CREATE CONSTRAINT TRIGGER to_salesforce_insert AFTER INSERT ON customers DEFERRABLE INITIALLY DEFERRED\n",
+    );
+    assert_ne!(deferred, example);
+    run(&world, &deferred);
+    assert_eq!(world.sent(), 4);
+
+    const INSERT: &str = "INSERT INTO customers (name, email) VALUES ('Gurney', 'gurney@caladan.org')";
+    world.run(&format!("BEGIN; {INSERT}; ROLLBACK"));
+    assert_eq!(world.sent(), 0);
+    world.run(&format!("BEGIN; {INSERT}; COMMIT"));
+    let id: String = world.one("SELECT contact_id FROM customers WHERE name = 'Gurney'");
+    assert_eq!((contact(&world, "gurney@caladan.org")["upstream_id"].clone(), world.sent()), (json!(id), 1));
+    world.run("BEGIN; INSERT INTO customers (name, email) VALUES ('Vladimir', '?')");
+    assert_eq!(world.error("COMMIT").code().code(), "HV024");
+    assert_eq!(world.one::<i64>("SELECT count(*) FROM customers WHERE name = 'Vladimir'"), 0);
+}
+
 /// A port on which nothing listens.
 fn closed_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).map_or(9, |address| address.port())

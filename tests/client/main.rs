@@ -1,20 +1,36 @@
 //! The extension, seen from a client.
 
+mod awaiting;
+mod conditions;
 mod connections;
 mod cursors;
 mod demo;
 mod documents;
+mod encodings;
+mod error_bodies;
+mod exactness;
 mod examples;
+mod hostile_replies;
 mod install;
 mod interrupts;
 mod joins;
+mod leaks;
+mod lost_replies;
 mod network;
 mod once;
+mod outcomes;
 mod readme;
+mod reference;
 mod refusals;
 mod refused_servers;
+mod replies;
+mod requests;
 mod roles;
+mod security;
 mod smoke;
 mod star;
 mod support;
+mod tls;
 mod token_files;
+mod unknowns;
+mod volume;

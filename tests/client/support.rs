@@ -109,9 +109,10 @@ impl World {
         bodies.remove(0)
     }
 
-    /// How many contacts the sandbox's provider has.
+    /// How many contacts the sandbox's provider has; it keeps those that were deleted, marked as such.
     pub fn contacts(&self) -> usize {
-        self.sandbox.records("salesforce:contact").len()
+        let records = self.sandbox.records("salesforce:contact");
+        records.iter().filter(|record| record["deleted"] == false).count()
     }
 
     /// Runs what must be refused before anything is connected to.

@@ -55,7 +55,7 @@ struct View<'a> {
     connection: u64,
     method: &'a str,
     path: &'a str,
-    headers: BTreeMap<&'a str, String>,
+    headers: BTreeMap<Cow<'a, str>, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     body: Option<Cow<'a, str>>,
     body_bytes: u64,
@@ -66,25 +66,23 @@ struct View<'a> {
 
 impl Serialize for Request {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let head = &self.entry.head;
-        let mut headers = BTreeMap::new();
-        for (name, value) in &head.headers {
-            let value = String::from_utf8_lossy(value.as_bytes());
+        let (path, sent) = self.entry.head();
+        let mut headers = BTreeMap::<_, String>::new();
+        for (name, value) in sent {
             // HTTP's own rule for a header that is sent twice.
             let joined = |earlier: &mut String| *earlier = format!("{earlier}, {value}");
-            headers.entry(name.as_str()).and_modify(joined).or_insert_with(|| value.to_string());
+            headers.entry(name).and_modify(joined).or_insert_with(|| value.to_string());
         }
         let body = self.entry.body();
         let bytes: &[u8] = match &*body {
             Body::Arriving(pieces) => pieces,
             Body::Whole(bytes) => bytes,
         };
-        let path = head.uri.path_and_query().map_or("", |path| path.as_str());
         let status = self.entry.status.load(Relaxed);
         View {
             connection: self.entry.connection,
-            method: head.method.as_str(),
-            path,
+            method: self.entry.method.as_str(),
+            path: &path,
             headers,
             body: self.bodies.then(|| String::from_utf8_lossy(bytes)),
             body_bytes: self.entry.arrived.load(Relaxed),

@@ -35,9 +35,7 @@ impl Json {
         unsafe {
             let plain = pg_sys::pg_detoast_datum(self.stored);
             if text::database_is_utf8() {
-                // Most of a jsonb is its strings; the rest of the text is rarely larger than what stands in its place.
-                let size = pgrx::varsize_any(plain);
-                out.reserve(size + size / 8);
+                reserve(out, pgrx::varsize_any(plain));
                 print::print(plain.cast(), out);
             } else {
                 print_by_postgres(plain, out);
@@ -53,6 +51,20 @@ impl Json {
         let mut out = Vec::new();
         self.print_to(&mut out);
         String::from_utf8(out).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+    }
+}
+
+/// Makes room for the text of a jsonb of this size. Most of a jsonb is its strings; the rest of the text is rarely
+/// larger than what stands in its place. A lack of memory is an error here, and would be an abort where Rust grows a
+/// vector by itself.
+fn reserve(out: &mut Vec<u8>, size: usize) {
+    let room = size + size / 8;
+    if out.try_reserve(room).is_err() {
+        pgrx::ereport!(
+            pgrx::PgLogLevel::ERROR,
+            pgrx::PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY,
+            format!("out of memory: the request takes {room} bytes")
+        );
     }
 }
 

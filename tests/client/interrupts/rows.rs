@@ -41,7 +41,7 @@ fn a_cancel_while_rows_are_made_says_that_it_was_applied() {
                 break;
             }
         }
-        raw::hold(stream);
+        serve(stream);
     });
     foreign_server(&database, "large", &peer.url(), "");
     let mut client = database.connect();

@@ -1,0 +1,183 @@
+//! After a 2xx the mutation exists. Whatever is wrong with the reply, the error says "applied", never "failed".
+
+use serde_json::{Value, json};
+
+use crate::outcomes::assert_told;
+use crate::support::{TARGET, World, create, create_three, detail, hint_of, mutate};
+
+fn lost(status: u16) -> Value {
+    detail("applied_reply_lost", "all", Some(status), Value::Null, None)
+}
+
+/// (what the reply's body is, what the message must say)
+fn unreadable() -> Vec<(String, &'static str)> {
+    let deep = format!("{}{}", "[".repeat(200_000), "]".repeat(200_000));
+    let record = |field: &str| format!("{{\"records\":[{{\"id\":\"1\"}},{{{field}}}]}}");
+    vec![
+        ("".into(), "its body is empty"),
+        (" \r\n".into(), "its body is empty"),
+        ("accepted".into(), "its body is not JSON (line 1, column 1)"),
+        ("{\"records\":[{\"id\":\"1\"}".into(), "its body is not JSON"),
+        ("{\"records\":[]} trailing".into(), "its body is not JSON"),
+        ("{\"records\":[{\"data\":{\"a\":01}}]}".into(), "its body is not JSON"),
+        ("[]".into(), "its body is not a JSON object"),
+        ("null".into(), "its body is not a JSON object"),
+        ("{}".into(), "its body has no array \"records\""),
+        ("{\"records\":null}".into(), "its body has no array \"records\""),
+        ("{\"records\":{}}".into(), "its body has no array \"records\""),
+        ("{\"error\":\"Error: not really\"}".into(), "its body has no array \"records\""),
+        ("{\"records\":[{},7]}".into(), "records[1] is not an object"),
+        (record("\"data\":{\"a\":\"\\u0000\"}"), "records[1] has a text in \"data\" that Postgres cannot store"),
+        (record("\"data\":{\"\\u0000\":1}"), "records[1] has a text in \"data\" that Postgres cannot store"),
+        (record("\"data\":{\"a\":\"\\ud83e\"}"), "records[1] has a text in \"data\" that Postgres cannot store"),
+        (record("\"id\":\"a\\u0000b\""), "records[1] has a text in \"id\" that Postgres cannot store"),
+        (record("\"upstream_id\":\"\\udead\""), "records[1] has a text in \"upstream_id\" that Postgres cannot store"),
+        (record("\"more\":[\"\\u0000\"]"), "records[1] has a text in \"extra\" that Postgres cannot store"),
+        (record("\"data\":{\"a\":1e200000}"), "numeric"),
+        (record("\"more\":-1e200000"), "numeric"),
+        (record(&format!("\"data\":{deep}")), "stack depth limit exceeded"),
+    ]
+}
+
+#[test]
+fn a_reply_that_cannot_be_read_or_stored_is_told_as_applied() {
+    let mut world = World::new();
+    for (applied, (body, reason)) in unreadable().into_iter().enumerate() {
+        world.sandbox.fault(json!({"status": 200, "body": body}));
+        let error = world.error(&create_three());
+        assert_told(&error, "create", 3, "HV00M", &lost(200));
+        let start = "the create was applied, but its reply cannot be read: ";
+        assert!(error.message().starts_with(start) && error.message().contains(reason), "{body:.80}: {error:?}");
+        assert_eq!(world.contacts(), 3 * (applied + 1), "{body:.80}");
+    }
+    world.run(&create_three());
+}
+
+#[test]
+fn the_same_holds_for_each_kind_and_verb() {
+    let mut world = World::new();
+    let id: String = world.one(&format!("SELECT ({}).upstream_id", create("'{}'")));
+    let calls = [
+        ("create", mutate("create", r#"{"data":{}}"#)),
+        ("update", mutate("update", &format!(r#"{{"upstream_id":"{id}","data":{{"a":1}}}}"#))),
+        ("create", format!("SELECT {}", create("'{}'"))),
+        ("update", format!("SELECT sequin_update({TARGET}, '{id}', '{{\"a\":2}}')")),
+        ("delete", format!("SELECT sequin_delete({TARGET}, '{id}')")),
+    ];
+    for (kind, sql) in calls {
+        for body in ["no JSON", "{\"records\":[{\"data\":{\"a\":\"\\u0000\"}}]}", "{\"records\":[{\"data\":1e200000}]}"] {
+            let repeated_delete = kind == "delete" && body != "no JSON";
+            world.sandbox.fault(json!({"status": 200, "body": body, "apply": !repeated_delete}));
+            let error = world.error(&sql);
+            assert_told(&error, kind, 1, "HV00M", &lost(200));
+            assert!(error.message().starts_with(&format!("the {kind} was applied, but ")), "{error:?}");
+        }
+    }
+    // Six were created, and the first one is deleted.
+    assert_eq!(world.contacts(), 6);
+}
+
+#[test]
+fn any_2xx_is_applied() {
+    let mut world = World::new();
+    for status in [200, 201, 202, 203, 206, 207, 226, 299] {
+        world.sandbox.fault(json!({"status": status}));
+        assert_eq!(world.rows(&create_three(), &[]).len(), 3, "{status}");
+        world.sandbox.fault(json!({"status": status, "body": "?"}));
+        assert_told(&world.error(&create_three()), "create", 3, "HV00M", &lost(status));
+    }
+    // These have no body.
+    for status in [204, 205] {
+        world.sandbox.fault(json!({"status": status, "body": ""}));
+        assert_told(&world.error(&create_three()), "create", 3, "HV00M", &lost(status));
+    }
+}
+
+#[test]
+fn a_body_that_ends_early_is_told_as_applied() {
+    let mut world = World::new();
+    world.run("ALTER SERVER sequin OPTIONS (request_timeout_ms '1000')");
+    // The reply's head is about 110 bytes and ends before these.
+    let cases = [
+        json!({"cut_after": 300}),
+        json!({"cut_after": 300, "chunked": true}),
+        json!({"cut_after": 300, "reset": true}),
+        json!({"stall": "reply_body"}),
+        json!({"stall": "reply_body", "chunked": true}),
+    ];
+    for fault in cases {
+        world.sandbox.fault(fault.clone());
+        let error = world.error(&create_three());
+        assert_told(&error, "create", 3, "HV00M", &lost(200));
+        let start = "the create was applied, but its reply cannot be read: its body was cut off: ";
+        assert!(error.message().starts_with(start), "{fault}: {error:?}");
+        assert_eq!(world.rows(&create_three(), &[]).len(), 3, "the next call works after {fault}");
+    }
+}
+
+#[test]
+fn a_body_over_the_servers_limit_is_told_as_applied() {
+    let mut world = World::new();
+    world.run("ALTER SERVER sequin OPTIONS (max_response_bytes '4000')");
+    let body = |bytes: usize| {
+        let frame = "{\"records\":[{\"id\":\"\"}]}";
+        frame.replace("\"\"", &format!("\"{}\"", "x".repeat(bytes - frame.len())))
+    };
+    for chunked in [false, true] {
+        world.sandbox.fault(json!({"status": 200, "body": body(4000), "chunked": chunked}));
+        assert_eq!(world.rows(&create_three(), &[]).len(), 1);
+        world.sandbox.fault(json!({"status": 200, "body": body(4001), "chunked": chunked}));
+        let error = world.error(&create_three());
+        assert_told(&error, "create", 3, "HV00M", &lost(200));
+        assert_eq!(error.message(), "the create was applied, but its reply is larger than 4000 bytes");
+        assert!(hint_of(&error).contains("raise the option \"max_response_bytes\" of server \"sequin\""));
+    }
+}
+
+/// One record was sent: none, or two, is not the record.
+#[test]
+fn a_verb_for_one_record_wants_one_back() {
+    let mut world = World::new();
+    for (records, reason) in [("", "it holds no record"), ("{\"id\":\"1\"},{}", "it holds more than the one record")] {
+        world.sandbox.fault(json!({"status": 200, "body": format!("{{\"records\":[{records}]}}")}));
+        let error = world.error(&format!("SELECT {}", create("'{}'")));
+        assert_told(&error, "create", 1, "HV00M", &lost(200));
+        assert!(error.message().ends_with(reason), "{error:?}");
+    }
+    assert_eq!(world.contacts(), 2);
+}
+
+/// A set is what the reply has, which the contract does not promise to be what was sent.
+#[test]
+fn a_set_has_the_rows_of_the_reply() {
+    let mut world = World::new();
+    for (body, ids) in [
+        ("{\"records\":[]}", &[][..]),
+        ("{\"records\":[{\"id\":\"b\"},{\"id\":\"a\"}]}", &["b", "a"]),
+        (" {\"more\": [{}], \"records\" :\n[ {\"id\":\"1\"} , {\"id\":\"2\"},{\"id\":\"3\"},{\"id\":\"4\"}] } ", &["1", "2", "3", "4"]),
+    ] {
+        world.sandbox.fault(json!({"status": 200, "body": body}));
+        let rows = world.rows(&create_three(), &[]);
+        assert_eq!(rows.iter().map(|row| row.get::<_, String>("id")).collect::<Vec<_>>(), ids, "{body}");
+    }
+}
+
+/// And no row before it is given out: a caller who has seen rows would take the statement for done.
+#[test]
+fn an_unreadable_record_among_good_ones_ends_the_call() {
+    let mut world = World::new();
+    let good: String = (0..2_000).map(|n| format!("{{\"id\":\"{n}\"}},")).collect();
+    world.sandbox.fault(json!({"status": 200, "body": format!("{{\"records\":[{good}7]}}")}));
+    let mut rows = 0;
+    let mut transaction = world.client.transaction().unwrap();
+    let portal = transaction.bind(&create_three(), &[]).unwrap();
+    let error = loop {
+        match transaction.query_portal(&portal, 10) {
+            Ok(some) => rows += some.len(),
+            Err(error) => break error,
+        }
+    };
+    let error = error.as_db_error().unwrap();
+    assert_eq!((rows, error.code().code()), (0, "HV00M"));
+    assert!(error.message().ends_with("records[2000] is not an object"), "{error:?}");
+}

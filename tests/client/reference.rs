@@ -1,0 +1,171 @@
+//! docs/reference.md has everything that the installed extension has, in its words, and nothing that it has not.
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+
+use crate::documents::{psql, read, statements, tidy};
+use crate::support::World;
+
+const DOCUMENT: &str = "docs/reference.md";
+
+/// The codes of design.md, section 2, and those that come before anything is sent.
+const SQLSTATES: &[&str] = &[
+    "0A000", "22004", "22023", "25006", "28000", "42501", "42704", "53400", "57014", "HV00K", "HV00M", "HV00N",
+    "HV00R", "HV024",
+];
+
+/// The part of the document under a heading, up to the next of the same rank or a higher one.
+fn section(document: &str, heading: &str) -> String {
+    let rank = heading.len() - heading.trim_start_matches('#').len();
+    let mut lines = document.lines().skip_while(|line| *line != heading);
+    assert!(lines.next().is_some(), "there is no {heading:?}");
+    let ends = |line: &&str| {
+        let other = line.len() - line.trim_start_matches('#').len();
+        other == 0 || other > rank
+    };
+    lines.take_while(ends).collect::<Vec<_>>().join("\n")
+}
+
+/// The cells of the rows of all tables in a text, without backquotes.
+fn rows(text: &str) -> Vec<Vec<String>> {
+    let is_ruler = |line: &&str| line.chars().all(|c| "|- ".contains(c));
+    let lines = text.lines().map(str::trim).filter(|line| line.starts_with('|')).filter(|line| !is_ruler(line));
+    let cells = |line: &str| line.trim_matches('|').split('|').map(|cell| cell.trim().replace('`', "")).collect();
+    lines.map(cells).collect()
+}
+
+/// The first cells of a section's rows that are written as code.
+fn names(text: &str) -> BTreeSet<String> {
+    let lines = text.lines().map(str::trim).filter_map(|line| line.strip_prefix("| `"));
+    lines.filter_map(|line| line.split('`').next()).map(str::to_owned).collect()
+}
+
+fn words(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn every_function_with_its_arguments() {
+    let mut world = World::new();
+    let document = words(&read(DOCUMENT));
+    let functions = world.rows(
+        "SELECT p.proname, n.nspname = 'sequin', pg_get_function_arguments(p.oid), pg_get_function_result(p.oid)
+         FROM pg_depend d JOIN pg_extension e ON d.refobjid = e.oid JOIN pg_proc p ON d.objid = p.oid
+         JOIN pg_namespace n ON p.pronamespace = n.oid
+         WHERE d.classid = 'pg_proc'::regclass AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
+           AND e.extname = 'sequin_mutations'",
+        &[],
+    );
+    assert!(functions.len() >= 6, "{functions:?}");
+    for row in &functions {
+        let (name, is_inner): (&str, bool) = (row.get(0), row.get(1));
+        let (arguments, result): (&str, &str) = (row.get(2), row.get(3));
+        let arguments = ["text[]", "text", "integer", "name"]
+            .iter()
+            .fold(arguments.to_owned(), |arguments, cast| arguments.replace(&format!("NULL::{cast}"), "NULL"));
+        let signature = match is_inner {
+            true => format!("sequin.{name}({arguments})"),
+            false => format!("{name}({arguments}) RETURNS {result}"),
+        };
+        assert!(document.contains(&signature), "not in {DOCUMENT}: {signature}");
+    }
+}
+
+#[test]
+fn every_column_of_the_type() {
+    let mut world = World::new();
+    let columns = world.rows(
+        "SELECT attname::text, replace(format_type(atttypid, atttypmod), 'timestamp with time zone', 'timestamptz')
+         FROM pg_attribute WHERE attrelid = 'sequin_record'::regclass AND attnum > 0 ORDER BY attnum",
+        &[],
+    );
+    let there: Vec<[String; 2]> = columns.iter().map(|row| [row.get(0), row.get(1)]).collect();
+    let table = rows(&section(&read(DOCUMENT), "## The type sequin_record"));
+    let documented: Vec<[String; 2]> = table[1..].iter().map(|row| [row[0].clone(), row[1].clone()]).collect();
+    assert_eq!(documented, there);
+}
+
+/// The names that the extension's own hint lists.
+fn valid_options(world: &mut World, statement: &str) -> BTreeSet<String> {
+    let error = world.error(statement);
+    let hint = error.hint().unwrap_or_default();
+    let list = hint.strip_prefix("Valid options in this context are: ").and_then(|list| list.strip_suffix('.'));
+    list.unwrap_or_else(|| panic!("{hint}")).split(", ").map(str::to_owned).collect()
+}
+
+#[test]
+fn every_option_with_its_range() {
+    let mut world = World::new();
+    let document = read(DOCUMENT);
+    let of_servers = section(&document, "## Options of a server");
+    assert_eq!(names(&of_servers), valid_options(&mut world, "ALTER SERVER sequin OPTIONS (ADD nonsense '1')"));
+    let of_mappings = section(&document, "## Options of a user mapping");
+    let statement = "ALTER USER MAPPING FOR PUBLIC SERVER sequin OPTIONS (ADD nonsense '1')";
+    assert_eq!(names(&of_mappings), valid_options(&mut world, statement));
+
+    let mut ranges = 0;
+    for row in rows(&of_servers) {
+        let (option, default) = (&row[0], &row[1]);
+        let Some((least, most)) = row[2].split_once(" to ") else { continue };
+        let (least, most): (u64, u64) = (least.parse().unwrap(), most.parse().unwrap());
+        assert!((least..=most).contains(&default.parse().unwrap()), "{option}");
+        for good in [least, most] {
+            world.run(&format!(
+                "CREATE SERVER s FOREIGN DATA WRAPPER sequin_mutations OPTIONS (url 'https://x', {option} '{good}')"
+            ));
+            world.run("DROP SERVER s");
+        }
+        for bad in [least - 1, most + 1] {
+            let error = world.error(&format!("ALTER SERVER sequin OPTIONS (ADD {option} '{bad}')"));
+            assert_eq!(error.code().code(), "22023", "{option} {bad}: {error:?}");
+        }
+        ranges += 1;
+    }
+    assert_eq!(ranges, 4);
+}
+
+#[test]
+fn every_setting_with_its_default() {
+    let mut world = World::new();
+    world.run("LOAD 'sequin_mutations'");
+    let settings = world.rows("SELECT name, boot_val FROM pg_settings WHERE name LIKE 'sequin.%' ORDER BY name", &[]);
+    let there: Vec<(String, String)> = settings.iter().map(|row| (row.get(0), row.get(1))).collect();
+    let table = rows(&section(&read(DOCUMENT), "## Settings"));
+    let mut documented: Vec<(String, String)> =
+        table[1..].iter().map(|row| (row[0].clone(), row[1].replace("empty", ""))).collect();
+    documented.sort();
+    assert_eq!(documented, there);
+}
+
+#[test]
+fn every_sqlstate_with_the_name_that_plpgsql_knows() {
+    let mut world = World::new();
+    let errors = rows(&section(&read(DOCUMENT), "## Errors"));
+    let codes: BTreeSet<&str> = errors.iter().map(|row| row[0].as_str()).collect();
+    for code in SQLSTATES {
+        assert!(codes.contains(code), "{code} is not in {DOCUMENT}");
+    }
+    let is_code = |text: &str| text.len() == 5 && text.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit());
+    for row in errors.iter().filter(|row| is_code(&row[0])) {
+        let (code, condition) = (&row[0], &row[1]);
+        world.run(&format!("DO $$ BEGIN RAISE SQLSTATE '{code}'; EXCEPTION WHEN {condition} THEN NULL; END $$"));
+    }
+}
+
+#[test]
+fn its_statements_run() {
+    let world = World::new();
+    world.sandbox.consumer(json!({
+        "kind": "postgres", "id": "contacts", "collection_id": "salesforce:contact",
+        "dsn": world.database.dsn(), "table": "contacts",
+    }));
+    for (block, promised) in statements(&read(DOCUMENT)) {
+        let command = world.database.server().psql_command(world.database.name());
+        let (output, ok) = psql(command, &block.text);
+        assert!(ok, "{DOCUMENT}, line {}: {output}", block.line);
+        if let Some(promised) = promised {
+            assert_eq!(tidy(&output), tidy(&promised), "{DOCUMENT}, line {}", block.line);
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! docs/security.md: its recipes work, and what it says about who sees what is so.
+
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+use std::process::{Command, Stdio};
+
+use sequin_harness::{Sandbox, Server};
+
+use crate::documents::{blocks, psql, read, statements};
+
+const DOCUMENT: &str = "docs/security.md";
+const CREATE: &str = "SELECT upstream_id FROM sequin_create('my-sync-id', 'salesforce:contact', '{\"n\": 1}')";
+
+#[test]
+fn its_recipes_work() {
+    let document = read(DOCUMENT);
+    let sandbox =
+        Sandbox::builder().token("token-of-the-mapping").arg("--token").arg("token-of-the-file").start().unwrap();
+    let server = Server::start();
+    let mut superuser = server.connect("postgres");
+    superuser
+        .batch_execute("CREATE ROLE app LOGIN; CREATE ROLE clerk LOGIN; CREATE EXTENSION sequin_mutations")
+        .unwrap();
+
+    // The files, with a directory of this test's in the place of /etc/sequin.
+    let secrets = server.dir().join("secrets").display().to_string();
+    let account = format!("-o {}", server.account().uid());
+    let shell = blocks(&document).into_iter().find(|block| block.language == "sh").unwrap().text;
+    let shell = shell.replace("/etc/sequin", &secrets).replace("-o postgres", &account);
+    let mut command = Command::new("/bin/sh");
+    let mut sh = command.args(["-euc", &shell]).stdin(Stdio::piped()).spawn().unwrap();
+    sh.stdin.take().unwrap().write_all(b"token-of-the-file\n").unwrap();
+    assert!(sh.wait().unwrap().success());
+    let file = std::fs::metadata(format!("{secrets}/prod")).unwrap();
+    assert_eq!((file.mode() & 0o777, file.uid()), (0o600, server.account().uid()));
+    let conf = blocks(&document).into_iter().find(|block| block.text.starts_with("sequin.secrets_directory")).unwrap();
+    let mut conf_file = std::fs::File::options().append(true).open(server.data().join("postgresql.conf")).unwrap();
+    conf_file.write_all(conf.text.replace("/etc/sequin", &secrets).as_bytes()).unwrap();
+    superuser.batch_execute("SELECT pg_reload_conf()").unwrap();
+
+    let statements = statements(&document);
+    let run = |i: usize| {
+        let block = &statements[i].0;
+        let sql =
+            block.text.replace("https://api.example.com", sandbox.url()).replace("your-token", "token-of-the-mapping");
+        let (output, ok) = psql(server.psql_command("postgres"), &sql);
+        assert!(ok, "{DOCUMENT}, line {}: {output}", block.line);
+    };
+    assert_eq!(statements.len(), 3, "a recipe that is not tested here");
+    let last_token = || {
+        let log = sandbox.log();
+        log.requests.last().map(|request| request.headers["authorization"].clone()).unwrap_or_default()
+    };
+
+    // A role that may call, and cannot see with what token.
+    run(0);
+    let mut app = server.connect_as("postgres", "app");
+    assert_eq!(app.query(CREATE, &[]).unwrap().len(), 1);
+    assert_eq!(last_token(), "Bearer token-of-the-mapping");
+    for view in [
+        "SELECT umoptions::text FROM pg_user_mappings",
+        "SELECT option_value::text FROM information_schema.user_mapping_options",
+    ] {
+        let seen: Option<String> = app.query_one(view, &[]).unwrap().get(0);
+        assert_eq!(seen, None, "{view}");
+    }
+
+    // A role that has a wrapper only.
+    run(1);
+    let mut clerk = server.connect_as("postgres", "clerk");
+    assert_eq!(clerk.query("SELECT add_contact('thufir@caladan.org')", &[]).unwrap().len(), 1);
+    let refused = |client: &mut postgres::Client, sql: &str| {
+        let error = client.batch_execute(sql).unwrap_err();
+        assert_eq!(error.code().map(|code| code.code()), Some("42501"), "{sql}: {error:?}");
+    };
+    refused(&mut clerk, CREATE);
+    refused(&mut app, "SELECT add_contact('x')");
+    let before = sandbox.log().requests.len();
+    superuser
+        .batch_execute("CREATE SERVER other FOREIGN DATA WRAPPER sequin_mutations OPTIONS (url 'http://127.0.0.1:9')")
+        .unwrap();
+    clerk.batch_execute("SET sequin.server = 'other'; SELECT add_contact('piter@giedi.prime')").unwrap();
+    assert_eq!(sandbox.log().requests.len(), before + 1, "the wrapper's server, not the caller's");
+
+    // A token in a file.
+    run(2);
+    assert_eq!(app.query(CREATE, &[]).unwrap().len(), 1);
+    assert_eq!(last_token(), "Bearer token-of-the-file");
+
+    // The table of rights.
+    refused(&mut app, "CREATE SERVER mine FOREIGN DATA WRAPPER sequin_mutations OPTIONS (url 'https://x')");
+    refused(&mut app, "ALTER SERVER sequin OPTIONS (SET url 'https://x')");
+    refused(&mut app, "ALTER USER MAPPING FOR PUBLIC SERVER sequin OPTIONS (DROP token_file, ADD token 'x')");
+    refused(&mut app, "CREATE USER MAPPING FOR app SERVER sequin OPTIONS (token_file 'prod')");
+    refused(&mut clerk, "CREATE USER MAPPING FOR clerk SERVER sequin OPTIONS (token 'x')");
+    app.batch_execute("CREATE USER MAPPING FOR app SERVER sequin OPTIONS (token 'x')").unwrap();
+    superuser.batch_execute("GRANT USAGE ON FOREIGN DATA WRAPPER sequin_mutations TO clerk").unwrap();
+    clerk.batch_execute("CREATE SERVER mine FOREIGN DATA WRAPPER sequin_mutations OPTIONS (url 'https://x')").unwrap();
+    refused(&mut clerk, "ALTER SERVER mine OPTIONS (ADD ca_file '/etc/passwd')");
+}
+
+#[test]
+fn nobody_but_the_administrator_chooses_the_secrets_directory() {
+    let server = Server::start();
+    let mut superuser = server.connect("postgres");
+    for database in ["by_database", "by_role", "by_set", "by_option"] {
+        superuser.batch_execute(&format!("CREATE DATABASE {database}")).unwrap();
+    }
+    // While the library is not loaded Postgres takes any name with a dot.
+    superuser.batch_execute("CREATE ROLE app LOGIN; CREATE ROLE chief SUPERUSER LOGIN").unwrap();
+    superuser.batch_execute("ALTER DATABASE by_database SET sequin.secrets_directory = '/etc'").unwrap();
+    superuser.batch_execute("ALTER ROLE chief SET sequin.secrets_directory = '/etc'").unwrap();
+    let directory = |database: &str, user: &str, before: &str, options: &str| -> String {
+        let mut command = server.psql_command("postgres");
+        command.args(["-At", "-d", &server.dsn_as(database, user)]);
+        command.env("PGOPTIONS", options);
+        let (output, ok) =
+            psql(command, &format!("{before} LOAD '$libdir/sequin_mutations'; SHOW sequin.secrets_directory;"));
+        assert!(ok, "{output}");
+        output.lines().filter(|line| !line.contains("WARNING")).collect()
+    };
+    assert_eq!(directory("by_database", "postgres", "", ""), "");
+    assert_eq!(directory("by_role", "chief", "", ""), "");
+    assert_eq!(directory("by_set", "postgres", "SET sequin.secrets_directory = '/etc';", ""), "");
+    assert_eq!(directory("by_option", "postgres", "", "-c sequin.secrets_directory=/etc"), "");
+}
+
+#[test]
+fn what_it_says_of_dumps_and_logs_is_so() {
+    let server = Server::start();
+    let mut superuser = server.connect("postgres");
+    superuser
+        .batch_execute(
+            "CREATE EXTENSION sequin_mutations;
+             CREATE SERVER sequin FOREIGN DATA WRAPPER sequin_mutations OPTIONS (url 'https://api.example.com');
+             CREATE USER MAPPING FOR PUBLIC SERVER sequin OPTIONS (token 'canary-1')",
+        )
+        .unwrap();
+    let error = "ALTER USER MAPPING FOR PUBLIC SERVER sequin OPTIONS (SET token 'canary-2 with a space')";
+    let error = superuser.batch_execute(error).unwrap_err();
+    let shown = format!("{:?}", error.as_db_error());
+    assert!(!shown.contains("canary"), "{shown}");
+    // The text of the statement is Postgres' to log, and it does.
+    assert!(server.log().contains("canary-2"));
+
+    let dump = |arguments: &[&str]| {
+        let pg_dump = server.config().bindir.join("pg_dump");
+        let output = Command::new(pg_dump).args(arguments).arg(server.dsn("postgres")).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    assert!(dump(&[]).contains("canary-1"), "a dump has the tokens of mappings");
+    assert!(!dump(&["-n", "sequin"]).contains("canary"));
+}
