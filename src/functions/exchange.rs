@@ -158,9 +158,8 @@ impl From<Unusable> for Outcome {
         let state = match unusable {
             Unusable::NoUsage(_) => SqlState::InsufficientPrivilege,
             Unusable::NoServer(_) | Unusable::OtherWrapper { .. } | Unusable::NoMapping(_) => SqlState::UndefinedObject,
-            Unusable::Options { .. } | Unusable::TokenFile { .. } | Unusable::Certificates { .. } => {
-                SqlState::InvalidParameterValue
-            }
+            // Not 22023: a caller must be able to tell a wrong record from a server that is set up wrongly.
+            Unusable::Options { .. } | Unusable::TokenFile { .. } | Unusable::Certificates { .. } => SqlState::FdwError,
         };
         Outcome::not_sent(state, unusable.to_string(), unusable.hint())
     }

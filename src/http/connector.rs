@@ -69,7 +69,7 @@ fn connect_to_any(addresses: &[SocketAddr], deadline: Instant) -> Result<(TcpStr
 
 fn describe(failure: &Broken, share: Duration) -> String {
     match failure {
-        Broken::TimedOut => format!("no answer within {} ms", share.as_millis()),
+        Broken::TimedOut => format!("no answer within {} ms", share.as_micros().div_ceil(1_000)),
         other => other.to_string(),
     }
 }

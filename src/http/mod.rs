@@ -10,7 +10,7 @@ mod resolver;
 mod roots;
 mod transport;
 
-use std::io::{self, Read};
+use std::io::Read;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -193,8 +193,7 @@ impl Client {
         match reader.read_to_end(&mut bytes) {
             Ok(_) if bytes.len() as u64 > limit => ReplyBody::TooLarge,
             Ok(_) => ReplyBody::Whole(bytes),
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => ReplyBody::Truncated("timed out".to_owned()),
-            Err(error) => ReplyBody::Truncated(error.to_string()),
+            Err(error) => ReplyBody::Truncated(describe(&ureq::Error::from(error))),
         }
     }
 }

@@ -50,7 +50,7 @@ pub enum BadOption {
     Value { name: &'static str, reason: String },
     #[error("option \"{0}\" is required")]
     Missing(&'static str),
-    #[error("a user mapping needs one of the options \"token\" and \"token_file\"")]
+    #[error("a user mapping needs exactly one of the options \"token\" and \"token_file\"")]
     NotOneToken,
 }
 

@@ -28,13 +28,18 @@ impl Unusable {
     /// What to do about it, with the statements to type.
     pub fn hint(&self) -> String {
         match self {
-            Unusable::NoServer(name) | Unusable::OtherWrapper { name, .. } => {
+            Unusable::NoServer(name) => {
                 let server = text::quoted(name);
                 format!(
                     "CREATE SERVER {server} FOREIGN DATA WRAPPER sequin_mutations OPTIONS (url \
                      'https://api.example.com'); CREATE USER MAPPING FOR PUBLIC SERVER {server} OPTIONS (token \
                      '...'); GRANT USAGE ON FOREIGN SERVER {server} TO the roles that shall use it."
                 )
+            }
+            Unusable::OtherWrapper { .. } => {
+                "Name a server of the foreign-data wrapper sequin_mutations, as an argument or with the setting \
+                 sequin.server."
+                    .into()
             }
             Unusable::NoUsage(name) => {
                 format!("Its owner can GRANT USAGE ON FOREIGN SERVER {} TO the role.", text::quoted(name))
@@ -48,9 +53,9 @@ impl Unusable {
                 problem.hint().map_or(fix.clone(), |hint| format!("{hint} {fix}"))
             }
             Unusable::TokenFile { problem, .. } => problem.hint(),
-            Unusable::Certificates { .. } => {
-                "Install the system's certificates (ca-certificates), or set the server option ca_file.".into()
-            }
+            Unusable::Certificates { .. } => "The certificates are those of the server option ca_file, or else the \
+                system's (on Debian: the package ca-certificates)."
+                .into(),
         }
     }
 }

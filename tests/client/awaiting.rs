@@ -11,8 +11,11 @@ const AWAIT: &str = "await_consumers => '{contacts}'";
 fn the_row_is_in_the_consumers_table_when_the_call_returns() {
     let mut world = World::new();
     let dsn = world.database.dsn();
-    world.sandbox.consumer(json!({"kind": "postgres", "id": "contacts", "dsn": dsn, "table": "contacts", "delay_ms": 20}));
-    let id: String = world.one(&format!("SELECT (sequin_create({TARGET}, '{{\"Name\":\"Paul\"}}', {AWAIT})).upstream_id"));
+    world
+        .sandbox
+        .consumer(json!({"kind": "postgres", "id": "contacts", "dsn": dsn, "table": "contacts", "delay_ms": 20}));
+    let id: String =
+        world.one(&format!("SELECT (sequin_create({TARGET}, '{{\"Name\":\"Paul\"}}', {AWAIT})).upstream_id"));
     for name in ["Muad'Dib", "Usul"] {
         let data = json!({"Name": name}).to_string();
         let update = format!("SELECT count(*) FROM sequin_update({TARGET}, $1, $2::text::jsonb, {AWAIT})");
@@ -54,7 +57,8 @@ fn a_lock_of_ones_own_makes_the_wait_vain_and_the_hint_says_so() {
     world.sandbox.consumer(json!({"kind": "postgres", "id": "contacts", "dsn": dsn, "table": "contacts"}));
     let id: String = world.one(&format!("SELECT (sequin_create({TARGET}, '{{}}', {AWAIT})).upstream_id"));
     world.run("BEGIN; SELECT * FROM contacts FOR UPDATE");
-    let error = world.error(&format!("SELECT sequin_update({TARGET}, '{id}', '{{\"a\":1}}', {AWAIT}, timeout_ms => 50)"));
+    let error =
+        world.error(&format!("SELECT sequin_update({TARGET}, '{id}', '{{\"a\":1}}', {AWAIT}, timeout_ms => 50)"));
     assert_eq!(error.code().code(), "HV00M");
     assert!(hint_of(&error).contains("if this session holds locks on rows that a consumer must write"), "{error:?}");
     world.run("ROLLBACK");

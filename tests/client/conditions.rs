@@ -93,8 +93,11 @@ fn a_role_without_usage_meets_insufficient_privilege() {
 fn the_diagnostics_hold_everything_that_a_client_sees() {
     let mut world = World::new();
     world.run(CAUGHT);
-    world.sandbox.fault(json!({"status": 429, "headers": {"retry-after": "7"}, "body": "{\"error\":\"Error: slow down\"}"}));
-    let row = world.rows("SELECT (it).*, (it).detail::text AS said FROM told($1) AS it", &[&format!("SELECT {}", create("'{}'"))]);
+    world
+        .sandbox
+        .fault(json!({"status": 429, "headers": {"retry-after": "7"}, "body": "{\"error\":\"Error: slow down\"}"}));
+    let row = world
+        .rows("SELECT (it).*, (it).detail::text AS said FROM told($1) AS it", &[&format!("SELECT {}", create("'{}'"))]);
     let text = |column: &str| row[0].get::<_, String>(column);
     assert_eq!((text("state"), text("message")), ("53400".into(), "Error: slow down".into()));
     assert_eq!(text("hint"), "Nothing was applied. Repeat it in 7000 ms.");

@@ -66,33 +66,50 @@ fn an_error_of_the_api_keeps_the_connection() {
     assert_eq!((log.mutations().len(), log.connections), (9, 1), "{log:?}");
 }
 
-/// The same address is no reason: the tokens differ, and so may what stands behind it.
+/// The same address is no reason to share one: what stands behind it may see two clients.
 #[test]
-fn servers_and_roles_do_not_share_connections() {
+fn servers_do_not_share_connections() {
     let (sandbox, database, mut client) = world();
     database.create_server_named("other", sandbox.url(), TOKEN);
-    let role = format!("role_of_{}", database.name());
-    let role = &role[role.len().saturating_sub(63)..];
+    for _ in 0..2 {
+        call(&mut client);
+        assert_eq!(column(&mut client, &create("other")).len(), 1);
+    }
+    let log = sandbox.log();
+    let connections: Vec<u64> = log.mutations().iter().map(|request| request.connection).collect();
+    assert_eq!(connections[..2], connections[2..], "{connections:?}");
+    assert_eq!(log.connections, 2, "{connections:?}");
+}
+
+/// A session that changes its role keeps the server's connection; the token is the role's in each request.
+#[test]
+fn roles_share_a_connection_and_not_a_token() {
+    let sandbox = Sandbox::builder().arg("--token").arg("second").start().unwrap();
+    let database = server().fresh_database();
+    database.create_server(sandbox.url(), TOKEN);
+    let mut client = database.connect();
+    let role = "role_with_a_token";
     client
         .batch_execute(&format!(
             "CREATE ROLE {role};
              GRANT USAGE ON FOREIGN SERVER sequin TO {role};
-             GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO {role}"
+             GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO {role};
+             CREATE USER MAPPING FOR {role} SERVER sequin OPTIONS (token 'second')"
         ))
         .unwrap();
     for _ in 0..2 {
         call(&mut client);
-        assert_eq!(column(&mut client, &create("other")).len(), 1);
         client.batch_execute(&format!("SET ROLE {role}")).unwrap();
         call(&mut client);
         client.batch_execute("RESET ROLE").unwrap();
     }
     let log = sandbox.log();
-    let connections: Vec<u64> = log.mutations().iter().map(|request| request.connection).collect();
-    assert_eq!(connections[..3], connections[3..], "{connections:?}");
-    assert_eq!(log.connections, 3, "{connections:?}");
+    let tokens: Vec<_> = log.mutations().iter().map(|request| request.headers["authorization"].clone()).collect();
+    let (first, second) = (format!("Bearer {TOKEN}"), "Bearer second".to_owned());
+    assert_eq!(tokens, [first.clone(), second.clone(), first, second]);
+    assert_eq!(log.connections, 1);
     drop(database);
-    let _ = server().connect("postgres").batch_execute(&format!("DROP ROLE {role}"));
+    server().connect("postgres").batch_execute(&format!("DROP ROLE {role}")).unwrap();
 }
 
 /// Whatever is changed about the server or the mapping, by whatever session, holds from the next call on.
@@ -110,13 +127,7 @@ fn a_changed_server_or_mapping_gets_a_fresh_connection() {
         (format!("ALTER SERVER sequin OPTIONS (SET url {second})"), TOKEN, &other),
         (format!("ALTER SERVER sequin OPTIONS (SET url {first})"), TOKEN, &sandbox),
         ("ALTER USER MAPPING FOR PUBLIC SERVER sequin OPTIONS (SET token 'second')".into(), "second", &sandbox),
-        (
-            format!(
-                "CREATE USER MAPPING FOR CURRENT_USER SERVER sequin OPTIONS (token '{TOKEN}')"
-            ),
-            TOKEN,
-            &sandbox,
-        ),
+        (format!("CREATE USER MAPPING FOR CURRENT_USER SERVER sequin OPTIONS (token '{TOKEN}')"), TOKEN, &sandbox),
         ("DROP USER MAPPING FOR CURRENT_USER SERVER sequin".into(), "second", &sandbox),
         ("ALTER SERVER sequin OPTIONS (ADD max_response_bytes '1000000')".into(), "second", &sandbox),
         (

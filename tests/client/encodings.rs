@@ -31,7 +31,8 @@ fn latin1_is_converted_both_ways() {
     // The text of each argument and column, and both spellings of a character in the reply.
     will_reply(&world, r#"{"id":"é","sync_id":"\u00e9","upstream_id":"ÿ","data":{"é":"\u00e9é"},"extra é":"\u00ff"}"#);
     let call = "sequin_update('größe', 'salesforce:contact', 'ñ', '{}')";
-    let row = world.rows(&format!("SELECT id, sync_id, upstream_id, data::text, extra::text FROM {call}"), &[]).remove(0);
+    let row =
+        world.rows(&format!("SELECT id, sync_id, upstream_id, data::text, extra::text FROM {call}"), &[]).remove(0);
     let columns: Vec<String> = (0..5).map(|column| row.get(column)).collect();
     assert_eq!(columns, ["é", "é", "ÿ", "{\"é\": \"éé\"}", "{\"extra é\": \"ÿ\"}"]);
     let arrived: Value = serde_json::from_str(&world.body()).unwrap();
@@ -77,7 +78,13 @@ fn an_error_text_that_latin1_cannot_hold_does_not_hide_the_outcome() {
             let error = world.error(&format!("SELECT sequin_create({TARGET}, '{{}}')"));
             let message: String = serde_json::from_str(&format!("\"{}\"", error.message())).unwrap();
             assert_eq!(message, text, "{encoding:?}: the text itself or its JSON escapes");
-            assert_told(&error, "create", 1, "HV024", &detail("rejected", "none", Some(400), json!({text: [text]}), None));
+            assert_told(
+                &error,
+                "create",
+                1,
+                "HV024",
+                &detail("rejected", "none", Some(400), json!({text: [text]}), None),
+            );
         }
     }
 }
@@ -85,14 +92,17 @@ fn an_error_text_that_latin1_cannot_hold_does_not_hide_the_outcome() {
 #[test]
 fn names_in_latin1_are_told_as_they_are_written() {
     let mut world = World::in_encoding(Encoding::Latin1);
-    world.database.create_server_named("größe", &world.sandbox.url().to_owned(), world.sandbox.token());
+    world.database.create_server_named("größe", world.sandbox.url(), world.sandbox.token());
     world.sandbox.fault(json!({"status": 400, "body": ""}));
     let error = world.error("SELECT sequin_create('s', 'salesforce:café', '{}', server => 'größe')");
     let context = "create of 1 record in salesforce:café through server \"größe\": nothing was applied";
     assert_eq!(error.where_(), Some(context));
     world.sandbox.fault(json!({"status": 504, "body": ""}));
     let error = world.error("SELECT sequin_create('s', 'salesforce:café', '{}', server => 'größe')");
-    assert!(["salesforce:café", "salesforce:caf\\u00e9"].iter().any(|name| hint_of(&error).contains(name)), "{error:?}");
+    assert!(
+        ["salesforce:café", "salesforce:caf\\u00e9"].iter().any(|name| hint_of(&error).contains(name)),
+        "{error:?}"
+    );
 }
 
 /// Bytes of which Postgres does not know what they mean: UTF-8 passes as it is, all else is refused before it is sent.
@@ -147,6 +157,25 @@ fn a_reply_in_sql_ascii_is_read_or_told_as_applied() {
                 assert!(shown(0).contains('é') || shown(1).contains('🪐'), "{record}: {rows:?}");
             }
             Err(error) => assert_told(error.as_db_error().unwrap(), "create", 1, "HV00M", &lost()),
+        }
+    }
+}
+
+/// A client that speaks another encoding than the database must still learn what became of the mutation.
+#[test]
+fn an_error_text_that_the_client_cannot_show_does_not_hide_the_outcome() {
+    let world = World::new();
+    for (status, state, outcome) in [(400, "HV024", "rejected"), (504, "HV00K", "unknown")] {
+        for (text, docs) in [("無効 🪐", json!([])), ("x", json!(["無効 🪐"]))] {
+            let body = json!({"error": text, "docs": docs}).to_string();
+            world.sandbox.fault(json!({"status": status, "body": body}));
+            let mut psql = world.database.server().psql_command(world.database.name());
+            psql.args(["-v", "VERBOSITY=verbose", "-c", "SET client_encoding = 'LATIN1'"]);
+            psql.args(["-c", &format!("SELECT sequin_create({TARGET}, '{{}}')")]);
+            let output = psql.output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(said.starts_with(&format!("ERROR:  {state}: ")), "{said}");
+            assert!(said.contains(&format!("{{\"outcome\": \"{outcome}\"")), "{said}");
         }
     }
 }

@@ -24,7 +24,11 @@ fn both_forms_of_the_hosts_errors_are_read() {
         (r#"{"error":"Error: x","docs":"https://docs"}"#, "Error: x", json!("https://docs")),
         (r#"{"error":"Error: x","docs":{"a":[1,{"b":null}]}}"#, "Error: x", json!({"a": [1, {"b": null}]})),
         (r#"{"docs":[1],"error":"Error: x"}"#, "Error: x", json!([1])),
-        (r#"{"error":"Error: Ünïcödé 🪐 \"quoted\" \\ / 100%s %d"}"#, "Ünïcödé 🪐 \"quoted\" \\ / 100%s %d", Value::Null),
+        (
+            r#"{"error":"Error: Ünïcödé 🪐 \"quoted\" \\ / 100%s %d"}"#,
+            "Ünïcödé 🪐 \"quoted\" \\ / 100%s %d",
+            Value::Null,
+        ),
         (r#"{"summary":"Bad request"}"#, "Bad request", Value::Null),
         (r#"{"summary":"Bad request","validation_errors":{}}"#, "Bad request", json!({})),
         (
@@ -51,7 +55,10 @@ fn a_body_of_another_form_is_quoted_in_part() {
     let cases = [
         ("", "the API rejected the request: HTTP status 400"),
         (" \n ", "the API rejected the request: HTTP status 400"),
-        ("<html>\n <body>Bad\tGateway</body>", "the API rejected the request: HTTP status 400: <html> <body>Bad Gateway"),
+        (
+            "<html>\n <body>Bad\tGateway</body>",
+            "the API rejected the request: HTTP status 400: <html> <body>Bad Gateway",
+        ),
         ("{\"message\":\"no\"}", "the API rejected the request: HTTP status 400: {\"message\":\"no\"}"),
         ("{\"error\": 7}", "the API rejected the request: HTTP status 400: {\"error\":7}"),
         ("[1, 2]", "the API rejected the request: HTTP status 400: [1,2]"),
@@ -97,7 +104,11 @@ fn the_detail_is_always_a_jsonb() {
     let deep = |depth| format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
     // (docs, how they begin and end as a jsonb)
     let cases = [
-        (r#"{"n": 1.10, "m": 12345678901234567890.123}"#.to_owned(), r#"{"m": 12345678901234567890.123, "n": 1.10}"#, ""),
+        (
+            r#"{"n": 1.10, "m": 12345678901234567890.123}"#.to_owned(),
+            r#"{"m": 12345678901234567890.123, "n": 1.10}"#,
+            "",
+        ),
         (r#"["\u0000", "\ud800", "1e9"]"#.into(), "[", "\"1e9\"]"),
         ("[1e999999, -1E+200000, 2]".into(), "[", "2]"),
         (r#"{"a": 1, "a": 2, "é": "\u00e9\n\"\\"}"#.into(), r#"{"a": 2, "é": "é\n\"\\"}"#, ""),

@@ -1,12 +1,12 @@
 //! Every jsonb passes digit for digit and key for key, both ways. Postgres is the judge: what the sandbox received, and
 //! what came back, must print as the same jsonb.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::support::{TARGET, World};
 
 /// Sends each text as the data of one record, all in one request, and compares what arrived and what came back.
-fn all_pass(world: &mut World, data: &[String]) {
+pub fn all_pass(world: &mut World, data: &[String]) {
     world.run("CREATE TEMP TABLE IF NOT EXISTS passed (n int, sent text, received text)");
     world.run("TRUNCATE passed");
     let rows = world.rows(
@@ -43,10 +43,34 @@ fn in_objects(values: &[&str]) -> Vec<String> {
 fn numbers_keep_every_digit() {
     let long = format!("{}.{}", "9".repeat(5_000), "1".repeat(5_000));
     let values = [
-        "0", "-0", "-0.0", "0.0", "0.00", "1.10", "-1.10", "1e2", "1E+2", "1.0e-2", "100", "1e20", "0.1", "1e-7",
-        "12345678901234567890.123", "9007199254740993", "-9223372036854775809", "18446744073709551616",
-        "1e400", "-1e400", "1e-400", "1.7976931348623157e309", "5e-324", "0.30000000000000004", "1e16000", "1e-16000",
-        "123456789012345678901234567890123456789012345678901234567890.12345678901234567890", &long,
+        "0",
+        "-0",
+        "-0.0",
+        "0.0",
+        "0.00",
+        "1.10",
+        "-1.10",
+        "1e2",
+        "1E+2",
+        "1.0e-2",
+        "100",
+        "1e20",
+        "0.1",
+        "1e-7",
+        "12345678901234567890.123",
+        "9007199254740993",
+        "-9223372036854775809",
+        "18446744073709551616",
+        "1e400",
+        "-1e400",
+        "1e-400",
+        "1.7976931348623157e309",
+        "5e-324",
+        "0.30000000000000004",
+        "1e16000",
+        "1e-16000",
+        "123456789012345678901234567890123456789012345678901234567890.12345678901234567890",
+        &long,
     ];
     all_pass(&mut World::new(), &in_objects(&values));
 }
@@ -54,10 +78,24 @@ fn numbers_keep_every_digit() {
 #[test]
 fn texts_keep_every_character() {
     let mut values: Vec<String> = [
-        r#""""#, r#""\"""#, r#""\\""#, r#""\\\"\\""#, r#""\/""#, r#""a\nb\r\tc\b\f""#, r#""\u0001\u001f\u007f\u0080\u009f""#,
-        r#""'; DROP TABLE passed; --""#, r#""$$ $1 %s {} \\u0041""#, r#""\ud83e\ude90""#, r#""🪐👩‍🚀é é ñ ß""#,
-        r#""\u2028\u2029\u200b\ufeff\u202e""#, r#""\uffff \ufffd \udbff\udfff""#, r#""العربية עברית 漢字 한국어""#,
-        r#""null""#, r#""1e400""#, r#""]}""#, r#""records""#,
+        r#""""#,
+        r#""\"""#,
+        r#""\\""#,
+        r#""\\\"\\""#,
+        r#""\/""#,
+        r#""a\nb\r\tc\b\f""#,
+        r#""\u0001\u001f\u007f\u0080\u009f""#,
+        r#""'; DROP TABLE passed; --""#,
+        r#""$$ $1 %s {} \\u0041""#,
+        r#""\ud83e\ude90""#,
+        r#""🪐👩‍🚀é é ñ ß""#,
+        r#""\u2028\u2029\u200b\ufeff\u202e""#,
+        r#""\uffff \ufffd \udbff\udfff""#,
+        r#""العربية עברית 漢字 한국어""#,
+        r#""null""#,
+        r#""1e400""#,
+        r#""]}""#,
+        r#""records""#,
     ]
     .map(str::to_owned)
     .into();
@@ -102,7 +140,7 @@ fn containers_of_every_size_and_mixture_pass() {
             2 => "null".into(),
             3 => "[]".into(),
             4 => "{}".into(),
-            5 => (n % 2 == 0).to_string(),
+            5 => (n > 6).to_string(),
             _ => format!("[{n}, {{\"n\": {n}}}]"),
         };
         let elements: Vec<String> = (0..size).map(mixed).collect();
@@ -112,81 +150,34 @@ fn containers_of_every_size_and_mixture_pass() {
     all_pass(&mut World::new(), &data);
 }
 
-/// xorshift: the same on every machine and in every run.
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) as usize % limit
-    }
-
-    fn text(&mut self) -> String {
-        const PARTS: [&str; 16] = [
-            "a", "Z", "0", " ", "é", "漢", "🪐", "\\\"", "\\\\", "\\n", "\\t", "\\u0001", "\\u00e9", "\\ud83d\\ude80", "/", "'",
-        ];
-        let length = [0, 1, 3, 8, 20, 140][self.below(6)];
-        (0..self.below(length + 1)).map(|_| PARTS[self.below(PARTS.len())]).collect()
-    }
-
-    fn digits(&mut self) -> String {
-        let length = 1 + self.below(30);
-        (0..length).map(|_| char::from(b'0' + self.below(10) as u8)).collect()
-    }
-
-    fn number(&mut self) -> String {
-        let sign = ["", "-"][self.below(2)];
-        let whole = format!("{}{}", 1 + self.below(9), self.digits());
-        match self.below(4) {
-            0 => format!("{sign}{whole}"),
-            1 => format!("{sign}{whole}.{}", self.digits()),
-            2 => format!("{sign}0.{}", self.digits()),
-            _ => format!("{sign}{whole}.{}e{}", self.digits(), self.below(600) as i64 - 300),
-        }
-    }
-
-    fn value(&mut self, depth: usize) -> String {
-        match self.below(if depth == 0 { 5 } else { 8 }) {
-            0 => "null".into(),
-            1 => ["true", "false"][self.below(2)].into(),
-            2 => format!("\"{}\"", self.text()),
-            3 | 4 => self.number(),
-            5 => {
-                let elements: Vec<String> = (0..self.below(40)).map(|_| self.value(depth - 1)).collect();
-                format!("[{}]", elements.join(" , "))
-            }
-            _ => self.object(depth - 1),
-        }
-    }
-
-    fn object(&mut self, depth: usize) -> String {
-        let fields: Vec<String> =
-            (0..self.below(9)).map(|_| format!("\"{}\": {}", self.text(), self.value(depth))).collect();
-        format!("{{{}}}", fields.join(",\n"))
-    }
-}
-
-#[test]
-fn generated_documents_pass() {
-    let mut world = World::new();
-    let mut chance = Chance(0x9E37_79B9_7F4A_7C15);
-    for _ in 0..10 {
-        let data: Vec<String> = (0..100).map(|_| chance.object(4)).collect();
-        all_pass(&mut world, &data);
-    }
-}
-
 /// Whatever JSON's freedom in writing them, values are those that Postgres itself would read from the reply.
 #[test]
 fn a_reply_is_read_as_postgres_reads_json() {
     let mut world = World::new();
     let values = [
-        "1.10", "1E5", "1.0e+2", "-0", "-0.0", "1e131071", "1e-16383", "0.1e1", "123456789012345678901234567890.10",
-        r#""\u00e9\u00E9\u000a\/\b""#, r#""\ud83d\ude80""#, "\"\u{7f}\u{80}\u{2028}\"", "[ 1 ,\n2\t,\r3 ]", "[[[]]]",
-        r#"{"b":1,"a":2,"b":3}"#, r#"{"\u0061":1,"a":2}"#, r#"{ "" : { } }"#, r#""]},{""#, r#""\\""#, r#""\\\"""#, "null",
-        "true", "\"\"",
+        "1.10",
+        "1E5",
+        "1.0e+2",
+        "-0",
+        "-0.0",
+        "1e131071",
+        "1e-16383",
+        "0.1e1",
+        "123456789012345678901234567890.10",
+        r#""\u00e9\u00E9\u000a\/\b""#,
+        r#""\ud83d\ude80""#,
+        "\"\u{7f}\u{80}\u{2028}\"",
+        "[ 1 ,\n2\t,\r3 ]",
+        "[[[]]]",
+        r#"{"b":1,"a":2,"b":3}"#,
+        r#"{"\u0061":1,"a":2}"#,
+        r#"{ "" : { } }"#,
+        r#""]},{""#,
+        r#""\\""#,
+        r#""\\\"""#,
+        "null",
+        "true",
+        "\"\"",
     ];
     for value in values {
         let body = format!(" {{ \"records\" : [ {{ \"data\" : {{\"v\":{value}}} , \"more\":{value} }} ] }} ");
@@ -231,28 +222,4 @@ fn nesting_that_postgres_refuses_does_no_harm() {
         }
     }
     world.run(&format!("SELECT sequin_create({TARGET}, '{{}}')"));
-}
-
-/// What is not the records is written by us.
-#[test]
-fn texts_beside_the_records_are_escaped() {
-    let mut world = World::new();
-    for odd in ["a\"b", "a\\b", "a\nb\tc", "🪐é", "\u{1}\u{1f}\u{7f}", "'; --", "{\"x\":1}", "a\u{2028}b", " a "] {
-        world.sandbox.fault(json!({"status": 429, "body": ""}));
-        world.error_of(
-            "SELECT sequin_update($1, 'a:b', $1, '{}', await_consumers => ARRAY[$1, 'plain'])",
-            &[&odd],
-        );
-        let body: Value = serde_json::from_str(&world.body()).unwrap();
-        let expected = json!({
-            "kind": "update", "sync_id": odd, "collection_id": "a:b", "await_consumer_ids": [odd, "plain"],
-            "records": [{"upstream_id": odd, "data": {}}]
-        });
-        assert_eq!(body, expected);
-        world.sandbox.fault(json!({"status": 429, "body": ""}));
-        world.error_of("SELECT sequin_delete($1, 'a:b', $1)", &[&odd]);
-        let body: Value = serde_json::from_str(&world.body()).unwrap();
-        let expected = json!({"kind": "delete", "sync_id": odd, "collection_id": "a:b", "upstream_ids": [odd]});
-        assert_eq!(body, expected);
-    }
 }

@@ -14,7 +14,8 @@ use postgres::error::SqlState;
 use sequin_harness::{Server, Stop, process};
 
 use crate::network::{
-    Api, Pending, assert_known, backend, builder, column, create, eventually, foreign_server, logged_by, refusal, server,
+    Api, Pending, assert_known, backend, builder, column, create, eventually, foreign_server, logged_by, refusal,
+    server,
 };
 use stalling::{Phase, Stalling};
 

@@ -65,7 +65,8 @@ fn the_same_holds_for_each_kind_and_verb() {
         ("delete", format!("SELECT sequin_delete({TARGET}, '{id}')")),
     ];
     for (kind, sql) in calls {
-        for body in ["no JSON", "{\"records\":[{\"data\":{\"a\":\"\\u0000\"}}]}", "{\"records\":[{\"data\":1e200000}]}"] {
+        for body in ["no JSON", "{\"records\":[{\"data\":{\"a\":\"\\u0000\"}}]}", "{\"records\":[{\"data\":1e200000}]}"]
+        {
             let repeated_delete = kind == "delete" && body != "no JSON";
             world.sandbox.fault(json!({"status": 200, "body": body, "apply": !repeated_delete}));
             let error = world.error(&sql);
@@ -154,7 +155,10 @@ fn a_set_has_the_rows_of_the_reply() {
     for (body, ids) in [
         ("{\"records\":[]}", &[][..]),
         ("{\"records\":[{\"id\":\"b\"},{\"id\":\"a\"}]}", &["b", "a"]),
-        (" {\"more\": [{}], \"records\" :\n[ {\"id\":\"1\"} , {\"id\":\"2\"},{\"id\":\"3\"},{\"id\":\"4\"}] } ", &["1", "2", "3", "4"]),
+        (
+            " {\"more\": [{}], \"records\" :\n[ {\"id\":\"1\"} , {\"id\":\"2\"},{\"id\":\"3\"},{\"id\":\"4\"}] } ",
+            &["1", "2", "3", "4"],
+        ),
     ] {
         world.sandbox.fault(json!({"status": 200, "body": body}));
         let rows = world.rows(&create_three(), &[]);

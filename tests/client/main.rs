@@ -10,6 +10,7 @@ mod encodings;
 mod error_bodies;
 mod exactness;
 mod examples;
+mod generated;
 mod hostile_replies;
 mod install;
 mod interrupts;

@@ -18,8 +18,11 @@ use sequin_harness::account::Account;
 use sequin_harness::home::Home;
 use sequin_harness::{Builder, Database, RawServer, Server, literal, raw};
 
+/// Where every connection is refused. Not a port that was free a moment ago: the next test may have been given it.
+pub const REFUSING: &str = "127.77.0.1:1";
+
 /// How long anything may take before it counts as "never". No test measures how long things do take.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A reply's body with one record, `003`.
 pub const RECORD: &str = r#"{"records":[{"upstream_id":"003","data":{"Email":"a@b.c"}}]}"#;

@@ -240,3 +240,20 @@ fn a_read_only_transaction_sends_nothing() {
         assert!(hint_of(&error).contains("Nothing was sent."), "{}", hint_of(&error));
     }
 }
+
+/// A type that somebody has changed: more columns do no harm, other ones would be read as garbage.
+#[test]
+fn an_altered_result_type_is_refused() {
+    let calls = [format!("sequin_mutate('create', {TARGET}, '{CREATE}')"), format!("sequin_create({TARGET}, '{{}}')")];
+    for call in calls {
+        let mut world = World::new();
+        world.run("ALTER TYPE sequin_record DROP ATTRIBUTE deleted");
+        let error = world.refused(&format!("SELECT * FROM {call}"));
+        assert_eq!((error.code().code(), error.message()), ("42804", "the type sequin_record has been altered"));
+
+        let mut world = World::new();
+        world.run("ALTER TYPE sequin_record ADD ATTRIBUTE note text");
+        let rows = world.rows(&format!("SELECT * FROM {call}"), &[]);
+        assert_eq!((rows[0].get("note"), rows[0].get("deleted")), (None::<String>, Some(false)));
+    }
+}

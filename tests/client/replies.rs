@@ -27,7 +27,8 @@ fn each_field_has_its_column() {
             "upstream_updated_at":"2024-11-11T00:00:00Z","inserted_at":"2024-11-12T01:02:03.5+02:00","updated_idx":9223372036854775807,
             "deleted":true,"data":{"a":1.10}}"#,
     );
-    let expected = [("id", "1"), ("sync_id", "s"), ("collection_id", "c:d"), ("upstream_id", "u"), ("data", "{\"a\": 1.10}")];
+    let expected =
+        [("id", "1"), ("sync_id", "s"), ("collection_id", "c:d"), ("upstream_id", "u"), ("data", "{\"a\": 1.10}")];
     for (column, value) in expected {
         assert_eq!(text(&row, column).as_deref(), Some(value), "{column}");
     }
@@ -45,7 +46,9 @@ fn a_record_may_have_nothing() {
         "inserted_at":null,"updated_idx":null,"deleted":null,"data":null}"#;
     for record in ["{}", nulls] {
         let row = row_of(&mut world, record);
-        for column in ["id", "sync_id", "collection_id", "upstream_id", "upstream_created_at", "inserted_at", "data", "extra"] {
+        for column in
+            ["id", "sync_id", "collection_id", "upstream_id", "upstream_created_at", "inserted_at", "data", "extra"]
+        {
             assert_eq!(text(&row, column), None, "{column} of {record}");
         }
         assert_eq!((row.get("updated_idx"), row.get("deleted")), (None::<i64>, None::<bool>));
@@ -153,11 +156,25 @@ fn any_json_is_data() {
 fn timestamps_are_those_that_postgres_would_read() {
     let mut world = World::new();
     let times = [
-        "2024-11-10T18:39:00.070453Z", "2024-11-10T18:39:00Z", "2024-11-10 18:39:00+00", "2024-11-10T18:39:00.1-05:30",
-        "2024-11-10T18:39:00.123456789Z", "2024-11-10T18:39:00.0000005Z", "2024-11-10T18:39:00.0000015Z",
-        "2024-11-10T18:39:00.9999995Z", "2024-11-10T18:39:00.999999999Z", "2024-11-10T24:00:00Z", "2024-11-10T23:59:60Z",
-        "2024-02-29T00:00:00+14:00", "2024-02-29T00:00:00-0930", "2024-02-29t00:00:00z", "0001-01-01T00:00:00Z",
-        "9999-12-31T23:59:59.999999Z", "1900-02-28T00:00:00Z", "2000-02-29T12:00:00+15:59", "1969-12-31T23:59:59.5Z",
+        "2024-11-10T18:39:00.070453Z",
+        "2024-11-10T18:39:00Z",
+        "2024-11-10 18:39:00+00",
+        "2024-11-10T18:39:00.1-05:30",
+        "2024-11-10T18:39:00.123456789Z",
+        "2024-11-10T18:39:00.0000005Z",
+        "2024-11-10T18:39:00.0000015Z",
+        "2024-11-10T18:39:00.9999995Z",
+        "2024-11-10T18:39:00.999999999Z",
+        "2024-11-10T24:00:00Z",
+        "2024-11-10T23:59:60Z",
+        "2024-02-29T00:00:00+14:00",
+        "2024-02-29T00:00:00-0930",
+        "2024-02-29t00:00:00z",
+        "0001-01-01T00:00:00Z",
+        "9999-12-31T23:59:59.999999Z",
+        "1900-02-28T00:00:00Z",
+        "2000-02-29T12:00:00+15:59",
+        "1969-12-31T23:59:59.5Z",
     ];
     for settings in ["SET timezone = 'UTC'", "SET timezone = 'Asia/Kolkata'; SET datestyle = 'SQL, DMY'"] {
         world.run(settings);
@@ -183,7 +200,8 @@ fn a_procedure_can_declare_a_record_of_it() {
            INSERT INTO kept VALUES (made.upstream_id, made);
          END $$"
     ));
-    let rows = world.rows("SELECT id = (record).upstream_id, (record).data::text FROM kept ORDER BY (record).updated_idx", &[]);
+    let rows = world
+        .rows("SELECT id = (record).upstream_id, (record).data::text FROM kept ORDER BY (record).updated_idx", &[]);
     assert!(rows.iter().all(|row| row.get(0)));
     let data: Vec<String> = rows.iter().map(|row| row.get(1)).collect();
     assert_eq!(data, ["{\"n\": 1.10}", "{\"m\": 2.20, \"n\": 1.10}"]);

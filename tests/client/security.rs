@@ -107,22 +107,23 @@ fn nobody_but_the_administrator_chooses_the_secrets_directory() {
         superuser.batch_execute(&format!("CREATE DATABASE {database}")).unwrap();
     }
     // While the library is not loaded Postgres takes any name with a dot.
-    superuser.batch_execute("CREATE ROLE app LOGIN; CREATE ROLE chief SUPERUSER LOGIN").unwrap();
+    superuser.batch_execute("CREATE ROLE chief SUPERUSER LOGIN").unwrap();
     superuser.batch_execute("ALTER DATABASE by_database SET sequin.secrets_directory = '/etc'").unwrap();
     superuser.batch_execute("ALTER ROLE chief SET sequin.secrets_directory = '/etc'").unwrap();
-    let directory = |database: &str, user: &str, before: &str, options: &str| -> String {
+    // The value before the library is loaded, a placeholder, and after.
+    let directories = |database: &str, user: &str, before: &str, options: &str| {
         let mut command = server.psql_command("postgres");
-        command.args(["-At", "-d", &server.dsn_as(database, user)]);
-        command.env("PGOPTIONS", options);
-        let (output, ok) =
-            psql(command, &format!("{before} LOAD '$libdir/sequin_mutations'; SHOW sequin.secrets_directory;"));
+        command.args(["-At", "-d", &server.dsn_as(database, user)]).env("PGOPTIONS", options);
+        let show = "SELECT format('[%s]', current_setting('sequin.secrets_directory', true));";
+        let (output, ok) = psql(command, &format!("{before} {show} LOAD 'sequin_mutations'; {show}"));
         assert!(ok, "{output}");
-        output.lines().filter(|line| !line.contains("WARNING")).collect()
+        output.lines().filter(|line| line.starts_with('[')).collect::<Vec<_>>().join(" ")
     };
-    assert_eq!(directory("by_database", "postgres", "", ""), "");
-    assert_eq!(directory("by_role", "chief", "", ""), "");
-    assert_eq!(directory("by_set", "postgres", "SET sequin.secrets_directory = '/etc';", ""), "");
-    assert_eq!(directory("by_option", "postgres", "", "-c sequin.secrets_directory=/etc"), "");
+    let refused = "[/etc] []";
+    assert_eq!(directories("by_database", "postgres", "", ""), refused);
+    assert_eq!(directories("by_role", "chief", "", ""), refused);
+    assert_eq!(directories("by_set", "postgres", "SET sequin.secrets_directory = '/etc';", ""), refused);
+    assert_eq!(directories("by_option", "postgres", "", "-c sequin.secrets_directory=/etc"), refused);
 }
 
 #[test]

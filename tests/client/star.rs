@@ -160,3 +160,31 @@ fn what_only_looks_like_it_is_left_alone() {
     ];
     world.all_send(&cases);
 }
+
+/// A trap: Postgres does not look into such a function while it plans, and calls it for each column. As a set it is one
+/// call.
+#[test]
+fn of_a_wrapper_that_postgres_does_not_look_into_it_is_a_call_for_each_column() {
+    let mut world = World::new();
+    let columns = 11;
+    for (number, body) in [
+        format!("LANGUAGE sql AS $$ SELECT * FROM {CREATE} $$"),
+        format!("LANGUAGE sql SECURITY DEFINER AS $$ SELECT {CREATE} $$"),
+        format!("LANGUAGE plpgsql AS $$ BEGIN RETURN {CREATE}; END $$"),
+    ]
+    .iter()
+    .enumerate()
+    {
+        let set = body.replace("RETURN ", "RETURN NEXT ").replace("SELECT sequin", "SELECT * FROM sequin");
+        world.run(&format!(
+            "CREATE FUNCTION one{number}() RETURNS sequin_record {body};
+             CREATE FUNCTION set{number}() RETURNS SETOF sequin_record {set}"
+        ));
+        world.all_send(&[
+            (columns, format!("SELECT (one{number}()).*")),
+            (1, format!("SELECT * FROM one{number}()")),
+            (1, format!("SELECT (set{number}()).*")),
+            (1, format!("SELECT * FROM set{number}()")),
+        ]);
+    }
+}

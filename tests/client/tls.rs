@@ -53,10 +53,8 @@ fn a_certificate_from_a_private_authority_is_accepted_with_ca_file() {
         sandbox.clear_log();
         database.execute("DROP SERVER IF EXISTS sequin CASCADE");
         foreign_server(&database, "sequin", &format!("https://{host}:{port}"), &options);
-        database.execute(&format!(
-            "ALTER USER MAPPING FOR PUBLIC SERVER sequin OPTIONS (SET token '{}')",
-            sandbox.token()
-        ));
+        database
+            .execute(&format!("ALTER USER MAPPING FOR PUBLIC SERVER sequin OPTIONS (SET token '{}')", sandbox.token()));
         for _ in 0..3 {
             assert_eq!(column(&mut client, &create("sequin")).len(), 1, "{host}");
         }
@@ -73,11 +71,9 @@ fn a_certificate_that_proves_nothing_is_refused_before_the_token_leaves() {
     let database = server().fresh_database();
     let certificates = Tls::in_directory(&server().scratch("refused"));
     let mut client = database.connect();
-    for (kind, reason) in [
-        (Kind::Expired, "expired"),
-        (Kind::OtherHost, "not valid for name"),
-        (Kind::UnknownAuthority, "certificate"),
-    ] {
+    for (kind, reason) in
+        [(Kind::Expired, "expired"), (Kind::OtherHost, "not valid for name"), (Kind::UnknownAuthority, "certificate")]
+    {
         let listener = Listener::start(&certificates, kind);
         let options = format!(", ca_file '{}'", certificates.ca_file().display());
         foreign_server(&database, "sequin", &listener.raw.https_url("localhost"), &options);
@@ -131,8 +127,9 @@ fn a_handshake_that_fails_is_not_sent() {
     let database = server().fresh_database();
     let certificates = Tls::in_directory(&server().scratch("failing"));
     let options = format!(", ca_file '{}', connect_timeout_ms '200'", certificates.ca_file().display());
-    let answers: [(&str, fn(&mut std::net::TcpStream)); 5] = [
-        ("silence", |stream| raw::hold(stream)),
+    type Answer = fn(&mut std::net::TcpStream);
+    let answers: [(&str, Answer); 5] = [
+        ("silence", raw::hold),
         ("an end", |_| {}),
         ("an end after the hello", |stream| drop(stream.read(&mut [0; 4096]))),
         ("http", |stream| {

@@ -15,10 +15,12 @@ fn ten_thousand_records_are_one_request_and_come_back_in_order() {
          SELECT * FROM sequin_mutate('create', {TARGET},
              (SELECT jsonb_agg(jsonb_build_object('data', data) ORDER BY n) FROM source)) WITH ORDINALITY"
     ));
-    let same = "SELECT count(*) FROM made JOIN source ON made.ordinality = source.n AND made.data::text = source.data::text";
+    let same =
+        "SELECT count(*) FROM made JOIN source ON made.ordinality = source.n AND made.data::text = source.data::text";
     assert_eq!(world.one::<i64>(same), 10_000);
     let body = world.body();
-    let arrived = "SELECT count(*) FROM jsonb_array_elements($1::text::jsonb->'records') WITH ORDINALITY AS a(record, n)
+    let arrived =
+        "SELECT count(*) FROM jsonb_array_elements($1::text::jsonb->'records') WITH ORDINALITY AS a(record, n)
         JOIN source USING (n) WHERE (record->'data')::text = data::text";
     assert_eq!(world.one_of::<i64>(arrived, &[&body]), 10_000);
 
@@ -51,7 +53,8 @@ fn records_that_are_stored_out_of_line_pass() {
                  ALTER TABLE stored ALTER data SET STORAGE {storage};
                  INSERT INTO stored SELECT jsonb_build_object('n', 1.10, 'text', {text})"
             ));
-            let same: bool = world.one(&format!("SELECT made.data = stored.data FROM stored, sequin_create({TARGET}, data) made"));
+            let same: bool =
+                world.one(&format!("SELECT made.data = stored.data FROM stored, sequin_create({TARGET}, data) made"));
             assert!(same, "{storage} {text}");
             let body = world.body();
             let arrived = "SELECT $1::text::jsonb->'records'->0->'data' = data FROM stored";

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use postgres::Client;
 use postgres::error::SqlState;
-use sequin_harness::{Database, process};
+use sequin_harness::{Database, Server, process};
 
 use crate::Result;
 
@@ -158,7 +158,16 @@ fn waits(observer: &mut Client, pid: i32) -> Result<bool> {
 fn expect(end: std::result::Result<(), postgres::Error>, expected: &SqlState) -> Result<()> {
     match end {
         Err(e) if e.code() == Some(expected) => Ok(()),
-        Err(e) => Err(e.into()),
+        // Now and then the client library sees the end of the connection before the last message on it.
+        Err(e) if e.is_closed() && *expected == SqlState::ADMIN_SHUTDOWN => Ok(()),
+        Err(e) => Err(format!("{}\nThe server's log ends with:\n{}", crate::in_words(&e), end_of_log()).into()),
         Ok(()) => Err("the call was not interrupted".into()),
     }
+}
+
+/// What the server said last: where a session ended in another way than it was told to, that is the way to the reason.
+fn end_of_log() -> String {
+    let log = Server::shared().log();
+    let lines: Vec<&str> = log.lines().collect();
+    lines[lines.len().saturating_sub(8)..].join("\n")
 }

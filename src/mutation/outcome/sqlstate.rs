@@ -21,6 +21,8 @@ pub enum SqlState {
     UndefinedObject,
     /// 53400: the API asks for a pause.
     ConfigurationLimitExceeded,
+    /// HV000: the server object, its user mapping or a file that they name cannot be used.
+    FdwError,
     /// HV00K: no reply that says whether it was applied.
     FdwReplyHandle,
     /// HV00M: applied, but the reply does not give its records.
@@ -34,7 +36,7 @@ pub enum SqlState {
 }
 
 impl SqlState {
-    pub const ALL: [SqlState; 12] = [
+    pub const ALL: [SqlState; 13] = [
         SqlState::NullValueNotAllowed,
         SqlState::InvalidParameterValue,
         SqlState::ReadOnlySqlTransaction,
@@ -42,6 +44,7 @@ impl SqlState {
         SqlState::InsufficientPrivilege,
         SqlState::UndefinedObject,
         SqlState::ConfigurationLimitExceeded,
+        SqlState::FdwError,
         SqlState::FdwReplyHandle,
         SqlState::FdwUnableToCreateReply,
         SqlState::FdwUnableToEstablishConnection,
@@ -59,6 +62,7 @@ impl SqlState {
             SqlState::InsufficientPrivilege => "42501",
             SqlState::UndefinedObject => "42704",
             SqlState::ConfigurationLimitExceeded => "53400",
+            SqlState::FdwError => "HV000",
             SqlState::FdwReplyHandle => "HV00K",
             SqlState::FdwUnableToCreateReply => "HV00M",
             SqlState::FdwUnableToEstablishConnection => "HV00N",

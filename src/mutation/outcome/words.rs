@@ -74,6 +74,9 @@ pub(super) fn status(
         Name::AppliedNotConfirmed => not_confirmed_hint(facts),
         Name::NotSent | Name::AppliedReplyLost | Name::Unknown => unknown_hint(facts),
     };
+    if error.docs.as_deref().is_some_and(|docs| docs.len() > 2) {
+        hint.push_str(" The docs in the DETAIL say more.");
+    }
     if error.has_lost_docs {
         hint.push_str(&format!(" The reply's docs are left out: they are over {DOCS_BYTES} bytes or nested too deep."));
     }
@@ -149,8 +152,8 @@ fn rejected_hint(facts: &Facts<'_>) -> String {
             server(facts)
         ),
         (Kind::Update | Kind::Delete, false) => format!(
-            "Some of the {records} may have been {}d. Correct the one that was refused and send all of them again: \
-             repeating the {} is safe.",
+            "Some of the {records} may have been {}d. Correct or leave out the one that was refused and send the others \
+             again: repeating the {} is safe.",
             facts.kind, facts.kind
         ),
     }

@@ -1,10 +1,8 @@
 //! Where a connection goes: IPv4, IPv6, and names with an address that is dead.
 
-use std::net::TcpListener;
-
 use sequin_harness::raw::FullBacklog;
 
-use crate::network::{Api, Pending, column, create, foreign_server, refusal, server};
+use crate::network::{Api, Pending, REFUSING, column, create, foreign_server, refusal, server};
 
 #[test]
 fn ipv4_and_ipv6_by_literal_and_by_name() {
@@ -75,10 +73,7 @@ fn when_every_address_is_dead_each_is_named() {
 #[test]
 fn a_port_that_refuses_is_not_sent() {
     let database = server().fresh_database();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
-    foreign_server(&database, "sequin", &format!("http://{address}"), "");
+    foreign_server(&database, "sequin", &format!("http://{REFUSING}"), "");
     let error = refusal(&mut database.connect(), &create("sequin"));
     assert_eq!(error.code().code(), "HV00N", "{error:?}");
     assert!(error.message().contains("Connection refused"), "{error:?}");

@@ -55,7 +55,8 @@ fn read_most(stream: &mut TcpStream) -> bool {
 fn a_reply_that_is_cut_anywhere_is_unknown_or_applied() {
     let database = server().fresh_database();
     let length = RECORD.len();
-    let plain = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{RECORD}");
+    let plain =
+        format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{RECORD}");
     let (a, b) = RECORD.split_at(20);
     let chunked = format!(
         "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n{a}\r\n{:x}\r\n{b}\r\n0\r\n\r\n",

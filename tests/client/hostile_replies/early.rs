@@ -44,8 +44,7 @@ fn a_reply_before_the_request_was_read_is_reported() {
             let peer = early(status, then);
             foreign_server(&database, "early", &peer.url(), "");
             let what = format!("{status}, {then:?}");
-            let (mut client, error) =
-                Pending::start(database.connect(), &create_of("early", LARGE)).refusal(&what);
+            let (mut client, error) = Pending::start(database.connect(), &create_of("early", LARGE)).refusal(&what);
             assert_eq!(error.code().code(), code, "{what}: {error:?}");
             assert!(error.message().contains("too much"), "{what}: {error:?}");
             let detail = error.detail().unwrap_or_default();

@@ -16,7 +16,7 @@ use crate::network::{
 const RECORDS: usize = 300;
 
 fn large_reply() -> Vec<u8> {
-    let data = format!("[{}0]", "[1,2],".repeat(20_000));
+    let data = format!("[{}0]", "[1,2],".repeat(6_000));
     let record = format!(r#"{{"upstream_id":"003","data":{{"dense":{data}}}}}"#);
     raw::reply(200, &format!(r#"{{"records":[{}{record}]}}"#, format!("{record},").repeat(RECORDS - 1)))
 }
