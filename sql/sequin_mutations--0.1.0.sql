@@ -48,14 +48,14 @@ COMMENT ON COLUMN @extschema@.sequin_record.data IS 'the provider''s fields';
 COMMENT ON COLUMN @extschema@.sequin_record.extra IS
     'the reply''s other fields, and values that do not fit their column; NULL when there are none';
 
--- The verbs. Those for one record are plain functions, so that they can stand in any expression; refuse_star keeps
--- SELECT (f(...)).* from calling them once for each column.
+-- The verbs. Those for one record are plain functions, so that they can stand in any expression; plan_calls keeps
+-- SELECT (f(...)).* from calling them once for each column, and joins from leaving out calls for equal rows.
 
-CREATE FUNCTION sequin.refuse_star(request internal) RETURNS internal
+CREATE FUNCTION sequin.plan_calls(request internal) RETURNS internal
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
-    AS 'MODULE_PATHNAME', 'refuse_star_wrapper';
-COMMENT ON FUNCTION sequin.refuse_star(internal) IS
-    'planner support of the verbs for one record: refuses SELECT (f(...)).*, which would call them once for each column';
+    AS 'MODULE_PATHNAME', 'plan_calls_wrapper';
+COMMENT ON FUNCTION sequin.plan_calls(internal) IS
+    'planner support of the verbs: refuses SELECT (f(...)).*, which would call a plain function once for each column, and turns enable_memoize off for the transaction when a verb is called for each row';
 
 CREATE FUNCTION @extschema@.sequin_mutate(
     kind pg_catalog.text,
@@ -66,7 +66,7 @@ CREATE FUNCTION @extschema@.sequin_mutate(
     timeout_ms pg_catalog.int4 DEFAULT NULL,
     server pg_catalog.name DEFAULT NULL
 ) RETURNS SETOF @extschema@.sequin_record
-    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SUPPORT sequin.plan_calls
     AS 'MODULE_PATHNAME', 'sequin_mutate_wrapper';
 COMMENT ON FUNCTION @extschema@.sequin_mutate(
     pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.jsonb, pg_catalog.text[], pg_catalog.int4,
@@ -82,7 +82,7 @@ CREATE FUNCTION @extschema@.sequin_create(
     timeout_ms pg_catalog.int4 DEFAULT NULL,
     server pg_catalog.name DEFAULT NULL
 ) RETURNS @extschema@.sequin_record
-    LANGUAGE c VOLATILE PARALLEL UNSAFE SUPPORT sequin.refuse_star
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SUPPORT sequin.plan_calls
     AS 'MODULE_PATHNAME', 'sequin_create_wrapper';
 COMMENT ON FUNCTION @extschema@.sequin_create(
     pg_catalog.text, pg_catalog.text, pg_catalog.jsonb, pg_catalog.text[], pg_catalog.int4, pg_catalog.name
@@ -98,7 +98,7 @@ CREATE FUNCTION @extschema@.sequin_update(
     timeout_ms pg_catalog.int4 DEFAULT NULL,
     server pg_catalog.name DEFAULT NULL
 ) RETURNS @extschema@.sequin_record
-    LANGUAGE c VOLATILE PARALLEL UNSAFE SUPPORT sequin.refuse_star
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SUPPORT sequin.plan_calls
     AS 'MODULE_PATHNAME', 'sequin_update_wrapper';
 COMMENT ON FUNCTION @extschema@.sequin_update(
     pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.jsonb, pg_catalog.text[], pg_catalog.int4,
@@ -114,7 +114,7 @@ CREATE FUNCTION @extschema@.sequin_delete(
     timeout_ms pg_catalog.int4 DEFAULT NULL,
     server pg_catalog.name DEFAULT NULL
 ) RETURNS @extschema@.sequin_record
-    LANGUAGE c VOLATILE PARALLEL UNSAFE SUPPORT sequin.refuse_star
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SUPPORT sequin.plan_calls
     AS 'MODULE_PATHNAME', 'sequin_delete_wrapper';
 COMMENT ON FUNCTION @extschema@.sequin_delete(
     pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.text[], pg_catalog.int4, pg_catalog.name
@@ -124,7 +124,7 @@ COMMENT ON FUNCTION @extschema@.sequin_delete(
 -- All of them reach the network: only those who are granted them may call them.
 REVOKE EXECUTE ON FUNCTION
     sequin.validate_options(pg_catalog.text[], pg_catalog.oid),
-    sequin.refuse_star(internal),
+    sequin.plan_calls(internal),
     @extschema@.sequin_mutate(
         pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.jsonb, pg_catalog.text[], pg_catalog.int4,
         pg_catalog.name

@@ -1,7 +1,7 @@
 //! The directory that images, templates and running servers live in.
 //!
-//! That is `target/pg`, unless the server's account cannot get there (a clone under a directory with mode 0700) or a
-//! socket's path would not fit there. Then it is a fresh directory in the temporary one, gone when this process is.
+//! That is `target/pg`, unless the server's account cannot get there (a clone under a directory with mode 0700), this
+//! process may not write there, or a socket's path would not fit there. Then it is a fresh directory in the temporary one, gone when this process is.
 
 use std::env;
 use std::fs::{self, DirBuilder, File, Permissions};
@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
+
+use nix::unistd::{AccessFlags, access};
 
 use crate::account::Account;
 use crate::guard::Keeper;
@@ -45,9 +47,12 @@ impl Home {
 
     /// A home in `base` if a server can run there, else a passing one in a temporary directory.
     pub fn under(base: &Path, account: &Account) -> io::Result<Home> {
-        open_directory(base)?;
-        let base = base.canonicalize()?;
-        if fits(&base) && account.can_enter(&base) {
+        // A target directory that another account has built may be closed to this one.
+        if open_directory(base).and_then(|()| Ok(access(base, AccessFlags::W_OK)?)).is_ok()
+            && let base = base.canonicalize()?
+            && fits(&base)
+            && account.can_enter(&base)
+        {
             return Home { root: base, keeper: None }.furnish();
         }
         for place in [env::temp_dir(), "/tmp".into(), "/var/tmp".into(), "/dev/shm".into()] {

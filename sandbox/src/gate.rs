@@ -1,6 +1,5 @@
 //! What every request outside `/sandbox` passes: the log, the body, the faults, the API.
 
-use std::fmt;
 use std::sync::atomic::Ordering::Relaxed;
 
 use axum::body::Body;
@@ -9,19 +8,16 @@ use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Request, Response, StatusCode};
+use tokio::time::sleep;
 
 use crate::api::{self, Call};
 use crate::app::App;
 use crate::faults::{Rule, Stall, Target, perform};
 use crate::log::{self, Entry};
 use crate::reply::Reply;
-use crate::serve::conn::Conn;
+use crate::serve::conn::{Conn, Hangup};
 
 const BODY_LIMIT: u64 = 256 << 20;
-
-/// The connection ends here, without a reply: hyper closes it when a service or a body fails.
-#[derive(Debug)]
-pub struct Hangup;
 
 pub async fn pass(app: &App, conn: &Conn, request: Request<Incoming>) -> Result<Response<Body>, Hangup> {
     let (head, body) = request.into_parts();
@@ -50,7 +46,7 @@ pub async fn pass(app: &App, conn: &Conn, request: Request<Incoming>) -> Result<
     match rule {
         Some(rule) => perform::perform(app, conn, &entry, &call, &rule).await,
         None => {
-            let reply = api::answer(app, &call).await;
+            let reply = conn.unless_closed(api::answer(app, &call)).await?;
             Ok(send(&entry, reply))
         }
     }
@@ -65,15 +61,11 @@ async fn before_body(
 ) -> Result<Response<Body>, Hangup> {
     match (rule.stall, rule.read_only_bytes) {
         (Some(Stall::BodyRead), _) => {
-            // hyper does not look at a socket from which nobody wants to read.
-            tokio::select! {
-                () = conn.peer_closed() => {}
-                () = app.faults.cleared() => {}
-            }
+            conn.unless_closed(app.faults.cleared()).await?;
         }
         (_, Some(limit)) => {
             let _ = arrive(app, entry, body, limit).await;
-            tokio::time::sleep(rule.delay()).await;
+            conn.unless_closed(sleep(rule.delay())).await?;
         }
         _ => {}
     }
@@ -155,11 +147,3 @@ pub fn response(reply: Reply, body: Body) -> Response<Body> {
     }
     response
 }
-
-impl fmt::Display for Hangup {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str("the connection ends here")
-    }
-}
-
-impl std::error::Error for Hangup {}

@@ -46,6 +46,20 @@ fn a_body_that_was_cut_stays_as_far_as_it_came() {
 }
 
 #[test]
+fn a_request_that_arrived_whole_is_applied_though_its_client_left_at_once() {
+    let sandbox = start();
+    for n in 1..=200 {
+        sandbox.connect().start(&create(n % 7 * 50 + 1));
+    }
+    sandbox.until("all have come", |log| log["open"] == 0 && log["connections"] == 200);
+    let log = sandbox.log();
+    let requests = log["requests"].as_array().unwrap();
+    assert_eq!(requests.len(), 200);
+    assert!(requests.iter().all(|request| request["complete"] == true && request["status"] == 200));
+    assert_eq!(sandbox.records().len(), (1..=200).map(|n| n % 7 * 50 + 1).sum::<usize>());
+}
+
+#[test]
 fn a_request_under_way_is_shown_before_it_is_whole() {
     let sandbox = start();
     let mut client = sandbox.connect();

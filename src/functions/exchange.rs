@@ -12,6 +12,7 @@ use crate::mutation::outcome::{self, Applied, Body, Facts, Observation, Outcome,
 use crate::mutation::reply::Records;
 use crate::mutation::request::{Arguments, Invalid, Request};
 use crate::mutation::{retry_after, text};
+use crate::pg::rows::AlteredType;
 use crate::pg::text::{Name, Text, TextArray};
 use crate::pg::{context, report, rows, session};
 use crate::server::{self, Server, Unusable};
@@ -30,15 +31,21 @@ pub struct Call {
 impl Call {
     /// Makes one request and turns the reply's records into the function's result.
     ///
-    /// `prepare` writes the request from the common arguments and its own. An error of `store` is a reply that was lost.
-    pub fn run<T>(
+    /// `target` is the place for the result. `prepare` writes the request from the common arguments and its own. An
+    /// error of `store` is a reply that was lost.
+    pub fn run<P, T>(
         &self,
+        target: Result<P, AlteredType>,
         prepare: impl for<'a> FnOnce(&Arguments<'a>) -> Result<Request<'a>, Invalid>,
-        store: impl FnOnce(Records<'_>) -> Result<T, String>,
+        store: impl FnOnce(P, Records<'_>) -> Result<T, String>,
     ) -> Result<T, ErrorReport> {
         if session::is_read_only() {
             return self.refuse(self.read_only());
         }
+        let target = match target {
+            Ok(target) => target,
+            Err(altered) => return self.refuse(altered.into()),
+        };
         let consumers: Option<Vec<Option<&str>>> =
             self.await_consumers.as_ref().map(|array| array.0.iter().map(Option::as_deref).collect());
         let arguments = Arguments {
@@ -55,7 +62,7 @@ impl Call {
             Ok(server) => server,
             Err(unusable) => return self.refuse(unusable.into()),
         };
-        send(request, &server, store)
+        send(request, &server, |records| store(target, records))
     }
 
     /// An error about a request that was never made.
@@ -151,6 +158,14 @@ fn observe<'a>(exchange: &'a Exchange, server: &Server) -> Observation<'a> {
 /// A name that somebody wrote, fit for one line.
 fn name(written: &str) -> String {
     text::printable(written, text::NAME_CHARS)
+}
+
+impl From<AlteredType> for Outcome {
+    fn from(altered: AlteredType) -> Outcome {
+        let hint = "Nothing was sent. Its first eleven attributes must be those that the extension made: DROP EXTENSION \
+            and CREATE EXTENSION bring them back.";
+        Outcome::not_sent(SqlState::FdwError, altered.to_string(), hint.into())
+    }
 }
 
 impl From<Unusable> for Outcome {

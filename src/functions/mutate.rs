@@ -26,11 +26,12 @@ fn sequin_mutate(
     let target = SetTarget::new(call);
     let call = Call { verb: "sequin_mutate", sync_id, collection_id, await_consumers, timeout_ms, server };
     call.run(
+        target,
         |arguments| {
             let mut draft = Request::draft(kind.as_ref().map(|text| text.0.as_str()), arguments)?;
             records.as_ref().ok_or(Invalid::Null("records"))?.print_to(draft.records_mut());
             draft.finish()
         },
-        |records| target.fill(records).map_err(|error| error.to_string()),
+        |target, records| target.fill(records).map_err(|error| error.to_string()),
     )
 }

@@ -24,10 +24,7 @@ fn sequin_create(
 ) -> Result<OneRecord, ErrorReport> {
     let target = OneTarget::new(call);
     let call = Call { verb: "sequin_create", sync_id, collection_id, await_consumers, timeout_ms, server };
-    call.run(
-        |arguments| Request::create_one(arguments, data.as_ref().map(Json::to_text).as_deref()),
-        |records| the_only(records, target),
-    )
+    call.run(target, |arguments| Request::create_one(arguments, data.as_ref().map(Json::to_text).as_deref()), the_only)
 }
 
 #[allow(clippy::too_many_arguments, reason = "they are the SQL function's")]
@@ -45,11 +42,12 @@ fn sequin_update(
     let target = OneTarget::new(call);
     let call = Call { verb: "sequin_update", sync_id, collection_id, await_consumers, timeout_ms, server };
     call.run(
+        target,
         |arguments| {
             let upstream_id = upstream_id.as_ref().map(|text| text.0.as_str());
             Request::update_one(arguments, upstream_id, data.as_ref().map(Json::to_text).as_deref())
         },
-        |records| the_only(records, target),
+        the_only,
     )
 }
 
@@ -66,13 +64,14 @@ fn sequin_delete(
     let target = OneTarget::new(call);
     let call = Call { verb: "sequin_delete", sync_id, collection_id, await_consumers, timeout_ms, server };
     call.run(
+        target,
         |arguments| Request::delete_one(arguments, upstream_id.as_ref().map(|text| text.0.as_str())),
-        |records| the_only(records, target),
+        the_only,
     )
 }
 
 /// The record of a reply that must have one, since one was sent.
-fn the_only(mut records: Records<'_>, target: OneTarget) -> Result<OneRecord, String> {
+fn the_only(target: OneTarget, mut records: Records<'_>) -> Result<OneRecord, String> {
     let first = records.next().ok_or("it holds no record")?.map_err(|error| error.to_string())?;
     if records.next().is_some() {
         return Err("it holds more than the one record".to_owned());

@@ -1,4 +1,4 @@
-//! The planner support function of the verbs for one record.
+//! The planner support function of the verbs.
 
 use pgrx::PgSqlErrorCode as Code;
 use pgrx::datum::Internal;
@@ -6,12 +6,17 @@ use pgrx::pg_extern;
 use pgrx::pg_sys::panic::ErrorReport;
 
 use crate::mutation::outcome::{Outcome, SqlState};
-use crate::pg::planner::{self, AsItIs};
+use crate::pg::planner::{self, AsItIs, PlannedCall};
 
-/// Refuses `SELECT (sequin_create(...)).*` while it is planned, when nothing has been sent. It simplifies nothing.
+/// Sees to it that a plan makes each call once: it refuses `SELECT (sequin_create(...)).*` while nothing has been sent,
+/// and keeps calls for each row from being taken out of a cache. It simplifies nothing.
 #[pg_extern(schema = "sequin", volatile, parallel_unsafe, strict)]
-fn refuse_star(request: Internal) -> Result<AsItIs, ErrorReport> {
-    if !planner::star_repeats_the_call(request) {
+fn plan_calls(request: Internal) -> Result<AsItIs, ErrorReport> {
+    let Some(call) = PlannedCall::of(request) else { return Ok(AsItIs) };
+    if call.takes_rows() {
+        planner::forbid_memoize();
+    }
+    if !call.is_repeated_by_a_star() {
         return Ok(AsItIs);
     }
     let message = "a verb for one record would be called once for each column";

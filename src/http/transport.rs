@@ -98,11 +98,12 @@ impl LatchTransport {
         while sent < total && !self.deaf {
             go_on()?;
             let output = &self.buffers.output()[..amount];
-            let written = if sent < self.held.len() {
-                let parts = [IoSlice::new(&self.held[sent..]), IoSlice::new(output)];
-                self.socket.write_vectored(&parts)
-            } else {
-                self.socket.write(&output[sent - self.held.len()..])
+            let written = match self.held.get(sent..) {
+                Some(held) if output.is_empty() => self.socket.write(held),
+                Some(held) if !held.is_empty() => {
+                    self.socket.write_vectored(&[IoSlice::new(held), IoSlice::new(output)])
+                }
+                _ => self.socket.write(&output[sent - self.held.len()..]),
             };
             match written {
                 Ok(bytes) => {

@@ -49,7 +49,7 @@ fn push(text: &str) {
                 callback: Some(write_line),
                 arg: frame.cast(),
             },
-            text: text::to_server_cstring(text),
+            text: text::to_server_cstring(&text::for_context(text)),
         });
         pg_sys::error_context_stack = frame.cast();
     }

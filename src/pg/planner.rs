@@ -1,13 +1,17 @@
-//! A guard against the expansion `(f(...)).*`, which calls a plain composite function once for each of its columns.
+//! Guards against plans that make a call too often, or not at all.
 //!
-//! For `sequin_create` that would be eleven records. Postgres expands the star while it parses, so a function cannot
-//! see it when it runs; its planner support function can, before anything is called: it looks for two fields that are
-//! taken from equal calls. `(f(x)).upstream_id`, a call for each row and PERFORM are left alone (probes.md 5).
+//! `(f(...)).*` calls a plain composite function once for each of its columns: for `sequin_create` that would be eleven
+//! records. Postgres expands the star while it parses, so a function cannot see it when it runs; its planner support
+//! function can, before anything is called: it looks for two fields that are taken from equal calls.
+//! `(f(x)).upstream_id`, a call for each row and PERFORM are left alone (probes.md 5).
+//!
+//! The other way round, a join may remember a call's result and not make the call again for a row with equal values:
+//! see [`forbid_memoize`].
 
-use std::ffi::c_void;
+use std::ffi::{c_int, c_void};
 
 use pgrx::callconv::{BoxRet, FcInfo};
-use pgrx::datum::Datum as LiveDatum;
+use pgrx::datum::{Datum as LiveDatum, Internal};
 use pgrx::pg_catalog::pg_proc::PgProc;
 use pgrx::pg_guard;
 use pgrx::pg_sys::{self, FuncExpr, Node, NodeTag, Oid};
@@ -36,29 +40,81 @@ struct Search {
     seen: *mut pg_sys::List,
 }
 
-/// Whether `request` asks to simplify a call that the query it stands in would make more than once to fill one row.
-pub fn star_repeats_the_call(request: pgrx::datum::Internal) -> bool {
-    // SAFETY: Postgres calls a support function with a pointer to a node that says what it is.
-    unsafe {
-        let Some(request) = request.unwrap() else { return false };
-        let node = request.cast_mut_ptr::<Node>();
-        if (*node).type_ != NodeTag::T_SupportRequestSimplify {
+/// A call that a query under way to its plan would make.
+pub struct PlannedCall<'a> {
+    query: *mut pg_sys::Query,
+    call: &'a FuncExpr,
+}
+
+impl PlannedCall<'_> {
+    /// The call that `request` is about. None if Postgres asks for something else, or without a query: an index
+    /// expression, a default.
+    pub fn of(request: Internal) -> Option<Self> {
+        // SAFETY: Postgres calls a support function with a pointer to a node that says what it is, and keeps it, the
+        // call and the query for as long as it plans.
+        unsafe {
+            let node = request.unwrap()?.cast_mut_ptr::<Node>();
+            if (*node).type_ != NodeTag::T_SupportRequestSimplify {
+                return None;
+            }
+            let request = &*node.cast::<pg_sys::SupportRequestSimplify>();
+            let planner = request.root.as_ref()?;
+            Some(PlannedCall { query: planner.parse, call: &*request.fcall })
+        }
+    }
+
+    /// Whether the query makes the call more than once to fill one row. A set's columns are filled by one call.
+    pub fn is_repeated_by_a_star(&self) -> bool {
+        if self.call.funcretset {
             return false;
         }
-        let request = &*node.cast::<pg_sys::SupportRequestSimplify>();
-        // Without a planner there is no query to look at: an index expression, a default.
-        if request.root.is_null() {
-            return false;
-        }
-        let call = &*request.fcall;
-        let mut search = Search { function: call.funcid, result_type: call.funcresulttype, seen: std::ptr::null_mut() };
+        let mut search =
+            Search { function: self.call.funcid, result_type: self.call.funcresulttype, seen: std::ptr::null_mut() };
         // Subqueries and CTEs are planned, and asked about, on their own.
         let flags = pg_sys::QTW_IGNORE_RT_SUBQUERIES | pg_sys::QTW_IGNORE_CTE_SUBQUERIES;
         // What is grouped by stands in the select list as well, and is computed once.
         #[cfg(feature = "pg18")]
         let flags = flags | pg_sys::QTW_IGNORE_GROUPEXPRS;
-        let search = (&raw mut search).cast();
-        pg_sys::query_tree_walker((*request.root).parse, Some(visit), search, flags as std::ffi::c_int)
+        // SAFETY: a whole query, and a search that outlives the walk.
+        unsafe { pg_sys::query_tree_walker(self.query, Some(visit), (&raw mut search).cast(), flags as c_int) }
+    }
+
+    /// Whether its arguments come from rows, so that it is made for each of them.
+    pub fn takes_rows(&self) -> bool {
+        // SAFETY: a list is a node, and this one is of whole expressions.
+        unsafe { mentions_a_row(self.call.args.cast(), std::ptr::null_mut()) }
+    }
+}
+
+/// Keeps the plans of this transaction from remembering a call's result for rows with equal values.
+///
+/// A join that calls a function for each row of its other side may be given a Memoize node, which Postgres does not
+/// deny to volatile functions: then 200 equal rows would make one create. It is a setting of the planner, put back at
+/// the end of the transaction; what else is planned until then loses a possible speed-up, and nothing else.
+pub fn forbid_memoize() {
+    // SAFETY: two NUL-terminated strings; as SET LOCAL by the current role, for a setting that everybody may set.
+    unsafe {
+        pg_sys::set_config_option(
+            c"enable_memoize".as_ptr(),
+            c"off".as_ptr(),
+            pg_sys::GucContext::PGC_USERSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+            pg_sys::GucAction::GUC_ACTION_LOCAL,
+            true,
+            0,
+            false,
+        );
+    }
+}
+
+/// Whether there is a column, or a subquery, which may have some, anywhere in the expression.
+#[pg_guard]
+unsafe extern "C-unwind" fn mentions_a_row(node: *mut Node, nothing: *mut c_void) -> bool {
+    // SAFETY: Postgres walks whole trees.
+    unsafe {
+        !node.is_null()
+            && (matches!((*node).type_, NodeTag::T_Var | NodeTag::T_SubLink)
+                || pg_sys::expression_tree_walker(node, Some(mentions_a_row), nothing))
     }
 }
 

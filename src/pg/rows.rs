@@ -7,11 +7,11 @@
 use std::ptr;
 
 use pgrx::PgSqlErrorCode as Code;
+use pgrx::PgTryBuilder;
 use pgrx::callconv::{BoxRet, FcInfo};
 use pgrx::datum::Datum as LiveDatum;
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::pg_sys::{self, Datum, FunctionCallInfo, MemoryContext, Oid, TupleDesc};
-use pgrx::{PgLogLevel, PgTryBuilder};
 
 use crate::mutation::reply::{Record, Timestamp};
 
@@ -72,21 +72,18 @@ impl RowBuffer {
     }
 }
 
-/// Raises unless the type begins with the columns that we fill: a datum of another type would be read as garbage.
-fn check_columns(descriptor: TupleDesc) {
+/// The type begins with other columns than ours: a datum of another type would be read as garbage.
+#[derive(Debug, thiserror::Error)]
+#[error("the type sequin_record has been altered")]
+pub struct AlteredType;
+
+fn check_columns(descriptor: TupleDesc) -> Result<(), AlteredType> {
     // SAFETY: a descriptor that Postgres gave out; its attributes follow it in memory.
     let fits = unsafe {
         (*descriptor).natts as usize >= COLUMN_TYPES.len()
             && COLUMN_TYPES.iter().enumerate().all(|(i, expected)| (*attribute(descriptor, i)).atttypid == *expected)
     };
-    if !fits {
-        pgrx::ereport!(
-            PgLogLevel::ERROR,
-            Code::ERRCODE_DATATYPE_MISMATCH,
-            "the type sequin_record has been altered",
-            "Its first eleven attributes must be those that the extension made."
-        );
-    }
+    if fits { Ok(()) } else { Err(AlteredType) }
 }
 
 /// # Safety
@@ -121,14 +118,14 @@ pub struct SetTarget {
 
 impl SetTarget {
     /// Prepares the call's result. Raises if the call has no place for a set.
-    pub fn new(call: FunctionCallInfo) -> Self {
+    pub fn new(call: FunctionCallInfo) -> Result<Self, AlteredType> {
         // SAFETY: `call` is the call that Postgres is making of a set-returning function.
         unsafe {
             pg_sys::InitMaterializedSRF(call, 0);
             let result = (*call).resultinfo.cast::<pg_sys::ReturnSetInfo>();
             let target = SetTarget { store: (*result).setResult, descriptor: (*result).setDesc };
-            check_columns(target.descriptor);
-            target
+            check_columns(target.descriptor)?;
+            Ok(target)
         }
     }
 
@@ -220,16 +217,21 @@ pub struct OneTarget {
 }
 
 impl OneTarget {
-    /// Prepares the call's result.
-    pub fn new(call: FunctionCallInfo) -> Self {
-        let mut descriptor = ptr::null_mut();
-        // SAFETY: `call` is the call that Postgres is making; the descriptor is palloc'd or the type cache's.
-        let class = unsafe { pg_sys::get_call_result_type(call, ptr::null_mut(), &mut descriptor) };
-        if class != pg_sys::TypeFuncClass::TYPEFUNC_COMPOSITE {
-            pgrx::error!("the function does not return sequin_record");
+    /// Prepares the call's result. The descriptor is looked up once for each place that calls, as Postgres' own
+    /// functions do: a plan that outlives a change of the type is planned anew.
+    pub fn new(call: FunctionCallInfo) -> Result<Self, AlteredType> {
+        // SAFETY: `call` is the call that Postgres is making. What `fn_extra` points to is ours, made in the memory
+        // context that lives as long as it does.
+        unsafe {
+            let place = &mut *(*call).flinfo;
+            if place.fn_extra.is_null() {
+                let caller = pg_sys::MemoryContextSwitchTo(place.fn_mcxt);
+                let descriptor = look_up_result_type(call);
+                pg_sys::MemoryContextSwitchTo(caller);
+                place.fn_extra = descriptor?.cast();
+            }
+            Ok(OneTarget { descriptor: place.fn_extra.cast() })
         }
-        check_columns(descriptor);
-        OneTarget { descriptor }
     }
 
     /// Forms the row.
@@ -242,6 +244,18 @@ impl OneTarget {
             OneRecord(pg_sys::HeapTupleHeaderGetDatum((*tuple).t_data))
         }
     }
+}
+
+/// The descriptor of the composite type that `call` returns, palloc'd.
+fn look_up_result_type(call: FunctionCallInfo) -> Result<TupleDesc, AlteredType> {
+    let mut descriptor = ptr::null_mut();
+    // SAFETY: as of the caller; the descriptor is a copy of the type cache's.
+    let class = unsafe { pg_sys::get_call_result_type(call, ptr::null_mut(), &mut descriptor) };
+    if class != pg_sys::TypeFuncClass::TYPEFUNC_COMPOSITE {
+        pgrx::error!("the function does not return sequin_record");
+    }
+    check_columns(descriptor)?;
+    Ok(descriptor)
 }
 
 /// Runs `store`, and gives an error that Postgres raises in it as its message: the caller must report it as another

@@ -137,12 +137,26 @@ pub fn to_text_datum(text: &str) -> Datum {
     }
 }
 
-/// `text` as it can stand in a message, whatever the database's encoding: pgrx hands messages to Postgres as they are,
-/// so outside UTF-8 what is not ASCII is written as `\u00e9`.
+/// `text` as it can stand in a message, whatever the encodings: pgrx hands messages to Postgres as they are, that is in
+/// UTF-8. See [`for_context`].
 pub fn for_message(text: String) -> String {
-    if text.is_ascii() || database_is_utf8() {
-        return text;
-    }
+    if text.is_ascii() || database_is_utf8() && client_shows_all() { text } else { escape_non_ascii(&text) }
+}
+
+/// `text` as it can stand in a CONTEXT. A character that the client's encoding does not have would replace the whole
+/// error by one about encodings, so then what is not ASCII is written as `\u00e9`.
+pub fn for_context(text: &str) -> Cow<'_, str> {
+    if text.is_ascii() || client_shows_all() { text.into() } else { escape_non_ascii(text).into() }
+}
+
+/// Whether the client has every character that the database has.
+fn client_shows_all() -> bool {
+    // SAFETY: both read variables of the backend.
+    let (client, database) = unsafe { (pg_sys::pg_get_client_encoding(), pg_sys::GetDatabaseEncoding()) };
+    client == UTF8 || client == database
+}
+
+fn escape_non_ascii(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len() + 16);
     for unit in text.encode_utf16() {
         match u8::try_from(unit) {

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use postgres::Client;
-use sequin_harness::{Database, RawServer, Sandbox, TOKEN, literal, raw};
+use sequin_harness::tls::Kind;
+use sequin_harness::{Database, RawServer, Sandbox, TOKEN, Tls, literal, raw};
 
 use crate::network::{Api, RECORD, column, create, eventually, foreign_server, open_connections, server, sockets_to};
 
@@ -226,6 +227,32 @@ fn a_connection_that_the_server_closed_while_it_was_idle_is_replaced() {
     }
     assert_eq!(peer.accepted(), 5);
     assert_eq!(open_connections(port), 1);
+}
+
+/// Below TLS the end is a message of its own, which nobody reads until the next call.
+#[test]
+fn a_tls_connection_that_the_server_closed_while_it_was_idle_is_replaced() {
+    let certificates = Tls::in_directory(&server().scratch("idle"));
+    let seen = Arc::new(AtomicUsize::new(0));
+    let counter = seen.clone();
+    let peer = RawServer::tls(certificates.server(Kind::Valid), move |stream| {
+        if raw::read_request(stream).is_ok() {
+            counter.fetch_add(1, Ordering::SeqCst);
+            let _ = stream.write_all(&raw::reply(200, RECORD));
+        }
+    });
+    let port = peer.address().port();
+    let database = server().fresh_database();
+    let options = format!(", ca_file '{}'", certificates.ca_file().display());
+    foreign_server(&database, "sequin", &peer.https_url("localhost"), &options);
+    let mut client = database.connect();
+    for calls in 1..=5 {
+        call(&mut client);
+        assert_eq!((seen.load(Ordering::SeqCst), peer.accepted()), (calls, calls));
+        eventually("the server closes", || {
+            sockets_to(port).iter().all(|socket| !socket.is_open || socket.is_half_closed)
+        });
+    }
 }
 
 /// `Connection: close`, in both versions of HTTP, and HTTP/1.0's silence on the matter.

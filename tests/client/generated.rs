@@ -60,7 +60,7 @@ impl Chance {
             2 => format!("\"{}\"", self.text()),
             3 | 4 => self.number(),
             5 => {
-                let elements: Vec<String> = (0..self.below(40)).map(|_| self.value(depth - 1)).collect();
+                let elements: Vec<String> = (0..self.below(12)).map(|_| self.value(depth - 1)).collect();
                 format!("[{}]", elements.join(" , "))
             }
             _ => self.object(depth - 1),
@@ -78,8 +78,8 @@ impl Chance {
 fn generated_documents_pass() {
     let mut world = World::new();
     let mut chance = Chance(0x9E37_79B9_7F4A_7C15);
-    for _ in 0..10 {
-        let data: Vec<String> = (0..100).map(|_| chance.object(4)).collect();
+    for _ in 0..5 {
+        let data: Vec<String> = (0..60).map(|_| chance.object(4)).collect();
         all_pass(&mut world, &data);
     }
 }

@@ -2,8 +2,7 @@
 //! are waited for with a limit, and looks at processes and sockets.
 
 use std::fs;
-use std::io::Write;
-use std::net::TcpStream;
+use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,8 +14,8 @@ use std::time::{Duration, Instant};
 use postgres::error::DbError;
 use postgres::{Client, SimpleQueryMessage};
 use sequin_harness::account::Account;
-use sequin_harness::home::Home;
-use sequin_harness::{Builder, Database, RawServer, Server, literal, raw};
+use sequin_harness::home::{Home, open_directory};
+use sequin_harness::{Builder, Database, RawServer, Server, literal, process, raw};
 
 /// Where every connection is refused. Not a port that was free a moment ago: the next test may have been given it.
 pub const REFUSING: &str = "127.77.0.1:1";
@@ -50,12 +49,18 @@ fn shim() -> &'static (String, String) {
     SHIM.get_or_init(|| {
         let home = Home::shared(&Account::for_server().unwrap()).unwrap();
         let library = home.root().join("getaddrinfo.so");
-        let releases = home.root().join("releases");
-        // From a run before: names are not used twice within one.
-        let _ = fs::remove_dir_all(&releases);
-        sequin_harness::home::open_directory(&releases).unwrap();
+        let releases = home.root().join(format!("releases-{}", std::process::id()));
+        // Nothing of this process is dropped at its end; the next one removes it, or its namesake's.
+        for stale in fs::read_dir(home.root()).unwrap().flatten().map(|entry| entry.path()) {
+            let name = stale.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let pid = name.strip_prefix("releases-").and_then(|pid| pid.parse().ok());
+            if pid.is_some_and(|pid| stale == releases || !process::is_alive(pid)) {
+                let _ = fs::remove_dir_all(stale);
+            }
+        }
+        open_directory(&releases).unwrap();
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/shim/getaddrinfo.c");
-        let new = library.with_extension("new");
+        let new = library.with_extension(std::process::id().to_string());
         let status = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&new).arg(source).arg("-ldl").status();
         assert!(status.unwrap().success(), "{source} was not compiled");
         fs::rename(new, &library).unwrap();
@@ -183,9 +188,12 @@ pub fn threads(pid: i32) -> usize {
     fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count)
 }
 
-/// How many descriptors the process has.
+/// How many descriptors the backend has, without those of the data directory's files, which Postgres opens and closes as
+/// it likes.
 pub fn descriptors(pid: i32) -> usize {
-    fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
+    let of_a_relation = |link: &PathBuf| link.components().any(|part| part.as_os_str() == "data");
+    let links = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
+    links.filter_map(|link| fs::read_link(link.path()).ok()).filter(|link| !of_a_relation(link)).count()
 }
 
 /// The memory that the process has now. Counted by a walk over its pages: the number in `status` is put together from
@@ -235,7 +243,7 @@ pub fn sockets_to(port: u16) -> Vec<Socket> {
 }
 
 /// Answers every request of a connection with [`RECORD`], until the client closes.
-pub fn serve(stream: &mut TcpStream) {
+pub fn serve(stream: &mut (impl Read + Write)) {
     while raw::read_request(stream).is_ok() && stream.write_all(&raw::reply(200, RECORD)).is_ok() {}
 }
 

@@ -27,6 +27,20 @@ fn avoids_a_directory_that_it_may_not_enter() {
     fs::remove_dir_all(closed).unwrap();
 }
 
+/// Nothing is closed to root; anybody else may meet a target directory that root has made.
+#[test]
+fn avoids_a_directory_that_it_may_not_write() {
+    let closed = base("unwritable");
+    fs::create_dir_all(&closed).unwrap();
+    fs::set_permissions(&closed, Permissions::from_mode(0o555)).unwrap();
+    let account = Account::for_server().unwrap();
+    for base in [closed.clone(), closed.join("below")] {
+        assert_eq!(Home::under(&base, &account).unwrap().is_passing(), !account.is_another(), "{base:?}");
+    }
+    fs::set_permissions(&closed, Permissions::from_mode(0o755)).unwrap();
+    fs::remove_dir_all(closed).unwrap();
+}
+
 /// The whole of it, image and template, is made in a temporary directory, works there and goes with the server.
 #[test]
 fn avoids_a_path_that_no_socket_fits_into() {

@@ -14,12 +14,12 @@ use super::rule::Peek;
 use super::{Rule, Stall};
 use crate::api::{self, Call};
 use crate::app::App;
-use crate::gate::{self, Hangup};
+use crate::gate;
 use crate::log::Entry;
 use crate::record::provider_name;
 use crate::reply::Reply;
-use crate::serve::conn::Conn;
-use crate::serve::plan::{End, Plan};
+use crate::serve::conn::{Conn, Hangup};
+use crate::serve::plan::{End, Plan, Silence};
 
 pub async fn perform(
     app: &App,
@@ -28,11 +28,10 @@ pub async fn perform(
     call: &Call<'_>,
     rule: &Rule,
 ) -> Result<Response<Body>, Hangup> {
-    let reply = reply(app, call, rule).await;
-    sleep(rule.delay()).await;
+    let reply = conn.unless_closed(reply(app, call, rule)).await?;
+    conn.unless_closed(sleep(rule.delay())).await?;
     if rule.stall == Some(Stall::Reply) {
-        // Also ends when the client closes: hyper drops this task.
-        app.faults.cleared().await;
+        conn.unless_closed(app.faults.cleared()).await?;
         return Err(Hangup);
     }
     if rule.reset && rule.cut_after.is_none() {
@@ -43,7 +42,7 @@ pub async fn perform(
     if rule.raw.is_some() || rule.cut_after.is_some() || rule.drip.is_some() {
         let ends_on_wire = rule.raw.is_some() || rule.cut_after.is_some();
         let end = match ends_on_wire && std::mem::take(&mut silent) {
-            true => End::Silence(Box::pin(app.faults.cleared())),
+            true => End::Silence(silence(app, conn)),
             false if rule.reset => End::Reset,
             false => End::Close,
         };
@@ -56,9 +55,20 @@ pub async fn perform(
     let shaped = Shaped {
         data: if silent { reply.body.slice(..whole / 2) } else { reply.body.clone() },
         declared: (!rule.chunked).then_some(whole as u64),
-        silence: silent.then(|| Box::pin(app.faults.cleared()) as Pin<Box<_>>),
+        silence: silent.then(|| silence(app, conn)),
     };
     Ok(gate::response(reply, Body::new(shaped)))
+}
+
+/// Lasts until the client closes, or the rules are cleared.
+fn silence(app: &App, conn: &Conn) -> Silence {
+    let (closed, cleared) = (conn.peer_closed(), app.faults.cleared());
+    Box::pin(async {
+        tokio::select! {
+            () = closed => {}
+            () = cleared => {}
+        }
+    })
 }
 
 /// What is answered: the API's own reply if the mutation is applied, with the rule's changes.
@@ -95,7 +105,7 @@ fn fault(status: u16, call: &Call) -> Reply {
 struct Shaped {
     data: Bytes,
     declared: Option<u64>,
-    silence: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    silence: Option<Silence>,
 }
 
 impl http_body::Body for Shaped {

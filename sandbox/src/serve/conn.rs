@@ -1,5 +1,6 @@
 //! What a request may do to its connection. hyper owns the stream, so this holds a second descriptor of the same socket.
 
+use std::fmt;
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -67,19 +68,45 @@ impl Conn {
         let _ = self.socket.set_linger(Some(Duration::ZERO));
     }
 
+    /// `wait`, given up when the client closes. hyper is told not to look: it would drop a request that has arrived whole,
+    /// when its end and the connection's come in one read, before it is applied.
+    pub async fn unless_closed<T>(&self, wait: impl Future<Output = T>) -> Result<T, Hangup> {
+        tokio::select! {
+            // What is ready at once, as most replies are, does not pay for the look.
+            biased;
+            done = wait => Ok(done),
+            () = async { self.peer_closed().await } => Err(Hangup),
+        }
+    }
+
     /// Ends when the peer has closed, without reading: what it sent stays where it is.
     ///
     /// A FIN stands in line behind the bytes before it. When those fill the window, it cannot arrive, and the end shows only
     /// after the peer's kernel has given up (about 100 s on Linux).
-    pub async fn peer_closed(&self) {
-        let watched = self.socket.try_clone().and_then(|socket| TcpStream::from_std(socket.into()));
-        let Ok(watched) = watched else { return };
-        while let Ok(ready) = watched.ready(Interest::READABLE).await {
-            if ready.is_read_closed() || ready.is_error() {
-                return;
+    pub fn peer_closed(&self) -> impl Future<Output = ()> + Send + use<> {
+        let socket = self.socket.try_clone();
+        async move {
+            let watched = socket.and_then(|socket| TcpStream::from_std(socket.into()));
+            let Ok(watched) = watched else { return };
+            while let Ok(ready) = watched.ready(Interest::READABLE).await {
+                if ready.is_read_closed() || ready.is_error() {
+                    return;
+                }
+                // More has come to be read: wait for the next event.
+                let _ = watched.try_io(Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
             }
-            // More has come to be read: wait for the next event.
-            let _ = watched.try_io(Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
         }
     }
 }
+
+/// The connection ends here, without a reply: hyper closes it when a service or a body fails.
+#[derive(Debug)]
+pub struct Hangup;
+
+impl fmt::Display for Hangup {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("the connection ends here")
+    }
+}
+
+impl std::error::Error for Hangup {}

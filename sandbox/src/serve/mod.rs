@@ -78,5 +78,5 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, conn: Arc<Conn>, app
         }
     });
     // A connection that ends in an error ended as its client, or a rule, wanted.
-    let _ = http1::Builder::new().serve_connection(io, service).await;
+    let _ = http1::Builder::new().half_close(true).serve_connection(io, service).await;
 }

@@ -20,5 +20,7 @@ pub enum End {
     Close,
     Reset,
     /// Nothing more, until the client closes or the future ends.
-    Silence(Pin<Box<dyn Future<Output = ()> + Send>>),
+    Silence(Silence),
 }
+
+pub type Silence = Pin<Box<dyn Future<Output = ()> + Send>>;

@@ -1,7 +1,6 @@
 //! A peer that lets a call come to one phase and no further.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
@@ -10,7 +9,7 @@ use sequin_harness::raw::{self, FullBacklog};
 use sequin_harness::tls::Kind;
 use sequin_harness::{RawServer, Server, Tls};
 
-use crate::network::{RECORD, create_of, open_connections, release, serve, threads, waits};
+use crate::network::{create_of, open_connections, release, serve, threads, waits};
 
 /// What a call is doing when it is interrupted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,19 +20,34 @@ pub enum Phase {
     Send,
     Reply,
     Body,
+    /// The same three through TLS.
+    TlsSend,
+    TlsReply,
+    TlsBody,
 }
 
 impl Phase {
-    pub const ALL: [Phase; 6] =
-        [Phase::LookUp, Phase::Connect, Phase::Handshake, Phase::Send, Phase::Reply, Phase::Body];
+    pub const ALL: [Phase; 9] = [
+        Phase::LookUp,
+        Phase::Connect,
+        Phase::Handshake,
+        Phase::Send,
+        Phase::Reply,
+        Phase::Body,
+        Phase::TlsSend,
+        Phase::TlsReply,
+        Phase::TlsBody,
+    ];
 
     /// What the CONTEXT of an error must say of the mutation in this phase.
     pub fn known(self) -> &'static str {
         match self {
             Phase::LookUp | Phase::Connect | Phase::Handshake => "the request was not sent, nothing was applied",
-            Phase::Send | Phase::Reply => "the request had been sent, whether it was applied is unknown",
+            Phase::Send | Phase::Reply | Phase::TlsSend | Phase::TlsReply => {
+                "the request had been sent, whether it was applied is unknown"
+            }
             // The status was 200.
-            Phase::Body => "it was applied",
+            Phase::Body | Phase::TlsBody => "it was applied",
         }
     }
 }
@@ -78,15 +92,16 @@ impl Stalling {
                 stalling.url = format!("http://{}", backlog.address());
                 stalling.backlog = Some(backlog);
             }
-            Phase::Handshake => {
+            Phase::Handshake | Phase::TlsSend | Phase::TlsReply | Phase::TlsBody => {
                 let tls = Tls::in_directory(&server.scratch(&unique("certificates")));
-                let raw = RawServer::tls(tls.server(Kind::Valid), move |stream| {
-                    if is_first(&reached) {
+                let raw = RawServer::tls(tls.server(Kind::Valid), move |stream| match phase {
+                    _ if !is_first(&reached) => serve(stream),
+                    Phase::Handshake => {
                         let _ = stream.sock.read(&mut [0]);
                         reached.store(true, Ordering::SeqCst);
-                        return raw::hold(&mut stream.sock);
+                        raw::hold(&mut stream.sock);
                     }
-                    while raw::read_request(stream).is_ok() && stream.write_all(&raw::reply(200, RECORD)).is_ok() {}
+                    _ => stall(phase, stream, &reached, &gate),
                 });
                 stalling.url = raw.https_url("localhost");
                 stalling.options = format!(", ca_file '{}'", tls.ca_file().display());
@@ -106,7 +121,7 @@ impl Stalling {
 
     /// The statement that stalls, through the server object `server`.
     pub fn statement(&self, server: &str) -> String {
-        create_of(server, if self.phase == Phase::Send { MORE_THAN_BUFFERS } else { 1 })
+        create_of(server, if matches!(self.phase, Phase::Send | Phase::TlsSend) { MORE_THAN_BUFFERS } else { 1 })
     }
 
     /// Whether the call of backend `pid` has come to the phase, and waits.
@@ -152,14 +167,14 @@ fn is_first(reached: &AtomicBool) -> bool {
     !reached.load(Ordering::SeqCst)
 }
 
-fn stall(phase: Phase, stream: &mut TcpStream, reached: &AtomicBool, gate: &Gate) {
-    if phase == Phase::Send {
+fn stall(phase: Phase, stream: &mut (impl Read + Write), reached: &AtomicBool, gate: &Gate) {
+    if matches!(phase, Phase::Send | Phase::TlsSend) {
         let mut head = [0; 64];
         let _ = stream.read_exact(&mut head);
     } else {
         let _ = raw::read_request(stream);
     }
-    if phase == Phase::Body {
+    if matches!(phase, Phase::Body | Phase::TlsBody) {
         // So much fits into no buffer: when it is written, the client has read the head.
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 60000000\r\n\r\n{\"records\":[");
         let _ = stream.write_all(&vec![b' '; MORE_THAN_BUFFERS]);
