@@ -61,13 +61,9 @@ test: deps ## everything: format, lints, unit tests, sandbox, harness, the exten
 check-sql: all ## whether the committed install script is the one that the code makes (slow the first time)
 	scripts/check-sql '$(pg_config)' $(major) $(target)
 
-# Optimised, but without the extension's link-time optimisation, which takes minutes and changes nothing here.
-fast = --profile fast --config 'profile.fast.inherits="release"' --config 'profile.fast.lto=false' \
-    --config 'profile.fast.codegen-units=16'
-
-bench: deps all ## the measurements
-	cargo build $(fast) $(members)
-	@$(target)/fast/sequin-bench
+bench: deps all ## the measurements; BENCH='one-record --quick' for some
+	cargo build --profile fast $(members)
+	@$(target)/fast/sequin-bench $(BENCH)
 
 clean: ## removes everything that was built
 	cargo clean

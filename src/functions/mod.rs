@@ -5,3 +5,7 @@ mod mutate;
 mod one_record;
 mod support;
 mod validate;
+
+/// Tells cargo-pgrx, which checks the install script against the code, of the schema that the script makes.
+#[pgrx::pg_schema]
+mod sequin {}
