@@ -7,7 +7,7 @@ use postgres::Client;
 use sequin_harness::{Database, RawServer, raw};
 
 use crate::network::{
-    RECORD, REFUSING, backend, column, create, descriptors, foreign_server, resident_kib, server, status_kib,
+    RECORD, REFUSING, backend, column, create, descriptors, foreign_server, private_kib, server, status_kib,
 };
 
 /// What a round does on the server, apart from the calls that the client must make itself. Each of its turns makes five calls:
@@ -135,8 +135,9 @@ fn ten_thousand_calls_leave_no_descriptor_and_no_memory() {
     let mut seen = Vec::new();
     for _ in 0..ROUNDS {
         calls += round(&mut client);
-        seen.push((descriptors(pid), resident_kib(pid)));
+        seen.push((descriptors(pid), private_kib(pid)));
     }
+    eprintln!("SEEN {seen:?}");
     assert!(calls >= 10_000, "{calls}");
 
     // The first three rounds fill caches and arenas. After them a leak of 64 bytes a call would be 450 KiB; what malloc

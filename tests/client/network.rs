@@ -196,12 +196,13 @@ pub fn descriptors(pid: i32) -> usize {
     links.filter_map(|link| fs::read_link(link.path()).ok()).filter(|link| !of_a_relation(link)).count()
 }
 
-/// The memory that the process has now. Counted by a walk over its pages: the number in `status` is put together from
-/// those of the processors, and may be some hundred KiB off.
-pub fn resident_kib(pid: i32) -> i64 {
+/// The memory that the process has to itself. The shared buffers that it has ever touched count as resident too, and
+/// other sessions decide which those are. Counted by a walk over the pages: the numbers in `status` are put together
+/// from those of the processors, and may be some hundred KiB off.
+pub fn private_kib(pid: i32) -> i64 {
     let pages = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
-    let value = pages.lines().find_map(|line| line.strip_prefix("Rss:")?.split_whitespace().next());
-    value.unwrap_or_else(|| panic!("no Rss in {pages}")).parse().unwrap()
+    let value = pages.lines().find_map(|line| line.strip_prefix("Anonymous:")?.split_whitespace().next());
+    value.unwrap_or_else(|| panic!("no Anonymous in {pages}")).parse().unwrap()
 }
 
 /// A line of `/proc/PID/status` that is in KiB, for instance `VmHWM`.

@@ -5,6 +5,7 @@
 //! the same fact, and tests may rely on it. A provider behind a network would have to run on a thread of its own.
 
 mod collection;
+mod email;
 mod memory;
 
 use std::borrow::Cow;
