@@ -6,7 +6,7 @@
 
 CREATE TABLE new_contacts (
   id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-  data jsonb NOT NULL CHECK (jsonb_typeof(data) = 'object'),
+  data jsonb NOT NULL,
   state text NOT NULL DEFAULT 'waiting' CHECK (state IN (
     'waiting',   -- not created; the next run sends it
     'sending',   -- under way; or, if no run is active, one was cut off here: a person must look
@@ -55,8 +55,8 @@ BEGIN
           + coalesce((detail::jsonb->>'retry_after_ms')::float8, 60000) * interval '1 millisecond';
         contact.note := SQLERRM;
 
-      -- Nothing was applied: the provider does not want this record.
-      WHEN fdw_invalid_attribute_value THEN
+      -- Nothing was applied: the provider does not want this record, or it is none (not a JSON object).
+      WHEN fdw_invalid_attribute_value OR invalid_parameter_value OR null_value_not_allowed THEN
         contact.state := 'rejected';
         contact.note := SQLERRM;
 
@@ -71,9 +71,9 @@ BEGIN
         contact.note := SQLERRM;
 
       -- Nothing was applied, and nothing will be until somebody corrects the server object, the user mapping or the
-      -- rights. The row stays in line.
+      -- rights. The row stays in line. (fdw_error stands for every HV code that was not named above: it must come last.)
       WHEN invalid_authorization_specification OR fdw_table_not_found OR undefined_object OR insufficient_privilege
-        OR null_value_not_allowed OR invalid_parameter_value OR read_only_sql_transaction THEN
+        OR fdw_error OR read_only_sql_transaction THEN
         contact.state := 'waiting';
         contact.note := SQLERRM;
 

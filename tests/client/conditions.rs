@@ -17,6 +17,7 @@ BEGIN
   EXCEPTION
     WHEN null_value_not_allowed THEN it.condition := 'null_value_not_allowed';
     WHEN invalid_parameter_value THEN it.condition := 'invalid_parameter_value';
+    WHEN read_only_sql_transaction THEN it.condition := 'read_only_sql_transaction';
     WHEN invalid_authorization_specification THEN it.condition := 'invalid_authorization_specification';
     WHEN insufficient_privilege THEN it.condition := 'insufficient_privilege';
     WHEN undefined_object THEN it.condition := 'undefined_object';
@@ -26,6 +27,8 @@ BEGIN
     WHEN fdw_unable_to_establish_connection THEN it.condition := 'fdw_unable_to_establish_connection';
     WHEN fdw_table_not_found THEN it.condition := 'fdw_table_not_found';
     WHEN fdw_invalid_attribute_value THEN it.condition := 'fdw_invalid_attribute_value';
+    -- Last, as docs/reference.md says: HV000 is the name of its whole class, too.
+    WHEN fdw_error THEN it.condition := 'fdw_error';
   END;
   RETURN it;
 END $$;
@@ -47,11 +50,15 @@ fn each_outcome_has_a_condition_name() {
     let mut world = World::new();
     world.run(CAUGHT);
     world.database.create_server_named("closed", "http://127.0.0.1:1", "x");
+    world.database.create_server_named("amiss", world.sandbox.url(), "x");
+    world.run("ALTER USER MAPPING FOR PUBLIC SERVER amiss OPTIONS (DROP token, ADD token_file 'none')");
     let create = create("'{}'");
     let cases = [
         (None, format!("SELECT sequin_create({TARGET}, NULL)"), "null_value_not_allowed"),
         (None, format!("SELECT sequin_create({TARGET}, '[]')"), "invalid_parameter_value"),
+        (None, format!("SET LOCAL transaction_read_only = on; SELECT {create}"), "read_only_sql_transaction"),
         (None, format!("SELECT sequin_create({TARGET}, '{{}}', server => 'missing')"), "undefined_object"),
+        (None, format!("SELECT sequin_create({TARGET}, '{{}}', server => 'amiss')"), "fdw_error"),
         (
             None,
             format!("SELECT sequin_create({TARGET}, '{{}}', server => 'closed')"),

@@ -259,6 +259,11 @@ fn outcomes_sql() {
         assert_eq!((world.one::<String>(STATES), world.sent()), ("created created".into(), 2), "{trouble}");
     }
 
+    // What is no record holds up nobody else.
+    world.run("TRUNCATE new_contacts; INSERT INTO new_contacts (data) VALUES ('[]'), ('{}')");
+    world.run("CALL create_contacts()");
+    assert_eq!((world.one::<String>(STATES), world.sent()), ("rejected created".into(), 1));
+
     // A cancel in the middle: the row says for ever that its call was begun.
     world.run("TRUNCATE new_contacts; INSERT INTO new_contacts (data) VALUES ('{}'), ('{}')");
     world.sandbox.fault(json!({"stall": "reply"}));

@@ -45,22 +45,14 @@ fn the_other_side_of_a_join_is_a_call() {
     ]);
 }
 
-/// Two hundred rows of the same values, of which Postgres knows that they are the same.
-fn with_equal_rows() -> World {
-    let mut world = World::new();
-    world.run("CREATE TABLE equals AS SELECT '{\"n\":1}'::jsonb AS data FROM generate_series(1, 200); ANALYZE equals");
-    world
-}
-
-fn mutate_column() -> String {
-    format!("sequin_mutate('create', {TARGET}, jsonb_build_object('data', data))")
-}
-
 /// Postgres may keep the result of a function for later rows with equal arguments (Memoize), also of a volatile one.
 #[test]
 fn rows_with_equal_values_are_calls_too() {
-    let mut world = with_equal_rows();
-    let (one, many) = (create("data"), mutate_column());
+    let mut world = World::new();
+    // Of which Postgres knows that they are equal.
+    world.run("CREATE TABLE equals AS SELECT '{\"n\":1}'::jsonb AS data FROM generate_series(1, 200); ANALYZE equals");
+    let one = create("data");
+    let many = format!("sequin_mutate('create', {TARGET}, jsonb_build_object('data', data))");
     world.all_send(&[
         (200, format!("SELECT {one} FROM equals")),
         (200, format!("SELECT {many} FROM equals")),
@@ -69,15 +61,6 @@ fn rows_with_equal_values_are_calls_too() {
         (200, format!("SELECT made.id FROM equals, {one} AS made")),
         (200, format!("SELECT made.id FROM equals, {many} AS made")),
         (200, format!("SELECT made.id FROM equals LEFT JOIN LATERAL {many} AS made ON true")),
-    ]);
-}
-
-/// The same for a subquery in which the call stands.
-#[test]
-fn rows_with_equal_values_are_calls_in_a_lateral_subquery_too() {
-    let mut world = with_equal_rows();
-    let (one, many) = (create("data"), mutate_column());
-    world.all_send(&[
         (200, format!("SELECT made FROM equals, LATERAL (SELECT {one} AS made) AS one")),
         (200, format!("SELECT made.id FROM equals, LATERAL (SELECT * FROM {one} LIMIT 1) AS made")),
         (200, format!("SELECT made.id FROM equals, LATERAL (SELECT * FROM {many} LIMIT 1) AS made")),

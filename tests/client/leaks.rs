@@ -137,14 +137,13 @@ fn ten_thousand_calls_leave_no_descriptor_and_no_memory() {
         calls += round(&mut client);
         seen.push((descriptors(pid), private_kib(pid)));
     }
-    eprintln!("SEEN {seen:?}");
     assert!(calls >= 10_000, "{calls}");
 
-    // The first three rounds fill caches and arenas. After them a leak of 64 bytes a call would be 450 KiB; what malloc
-    // moves about is less.
+    // The first three rounds fill caches and arenas. After them the size goes up and down by what malloc makes of two or
+    // three buffers of 128 KiB, depending on where a cancel comes. A leak of 75 bytes a call would be 512 KiB.
     let (warm, last) = (seen[2], seen[ROUNDS - 1]);
     assert_eq!(last.0, warm.0, "descriptors: {seen:?}");
-    assert!(last.1 - warm.1 < 256, "KiB: {seen:?}");
+    assert!(last.1 - warm.1 < 512, "KiB: {seen:?}");
 }
 
 /// What is kept until the end of a statement would be as bad for those who call in a loop.

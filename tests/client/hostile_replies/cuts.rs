@@ -43,6 +43,22 @@ fn cutting(reply: Vec<u8>, end: End) -> (RawServer, Arc<AtomicUsize>) {
     (peer, cut)
 }
 
+/// Cuts `reply` after each of its bytes; what then is to come, by the number of bytes, is what `expected` says: several
+/// SQLSTATEs where more than one is right.
+fn cut_at_each_byte(reply: &str, expected: impl Fn(usize) -> Vec<Option<&'static str>>) {
+    let database = server().fresh_database();
+    let (peer, cut) = cutting(reply.as_bytes().to_vec(), End::Fin);
+    foreign_server(&database, "cut", &peer.url(), "");
+    let mut client = database.connect();
+    for at in 0..=reply.len() {
+        cut.store(at, Ordering::SeqCst);
+        let state = state(&mut client);
+        assert!(expected(at).contains(&state.as_deref()), "{state:?} after {:?}", &reply[..at]);
+    }
+    // Each call has made its own connection, and sent its request once.
+    assert_eq!(peer.accepted(), reply.len() + 1);
+}
+
 /// Reads the head, and as much of the body as must have come with it, less some.
 fn read_most(stream: &mut TcpStream) -> bool {
     use std::io::Read;
@@ -53,7 +69,6 @@ fn read_most(stream: &mut TcpStream) -> bool {
 
 #[test]
 fn a_reply_that_is_cut_anywhere_is_unknown_or_applied() {
-    let database = server().fresh_database();
     let length = RECORD.len();
     let plain =
         format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{RECORD}");
@@ -63,45 +78,24 @@ fn a_reply_that_is_cut_anywhere_is_unknown_or_applied() {
         a.len(),
         b.len()
     );
-    let cases = [(plain.clone(), plain.len()), (chunked.clone(), chunked.len())];
-    for (reply, whole) in cases {
+    for reply in [plain, chunked] {
         let head = reply.find("\r\n\r\n").unwrap() + 4;
-        let (peer, cut) = cutting(reply.clone().into_bytes(), End::Fin);
-        foreign_server(&database, "cut", &peer.url(), "");
-        let mut client = database.connect();
-        for at in 0..=reply.len() {
-            cut.store(at, Ordering::SeqCst);
-            let expected = match at {
-                _ if at < head => Some("HV00K"),
-                _ if at < whole => Some("HV00M"),
-                _ => None,
-            };
-            let state = state(&mut client);
+        cut_at_each_byte(&reply, |at| match at {
+            _ if at < head => vec![Some("HV00K")],
             // `0\r\n` ends the body: the empty line after it adds nothing, and may be missed or not.
-            if reply[..at].ends_with("\r\n0\r\n") && state.is_none() {
-                continue;
-            }
-            assert_eq!(state.as_deref(), expected, "after {:?}", &reply[..at]);
-        }
-        // Each call has made its own connection, and sent its request once.
-        assert_eq!(peer.accepted(), reply.len() + 1);
+            _ if reply[..at].ends_with("\r\n0\r\n") => vec![Some("HV00M"), None],
+            _ if at < reply.len() => vec![Some("HV00M")],
+            _ => vec![None],
+        });
     }
 }
 
 /// A refusal that is cut within its body is that refusal all the same: the status says it.
 #[test]
 fn a_refusal_that_is_cut_is_a_refusal_once_its_head_is_whole() {
-    let database = server().fresh_database();
     let reply = String::from_utf8(raw::reply(400, r#"{"error":"Error: no"}"#)).unwrap();
     let head = reply.find("\r\n\r\n").unwrap() + 4;
-    let (peer, cut) = cutting(reply.clone().into_bytes(), End::Fin);
-    foreign_server(&database, "cut", &peer.url(), "");
-    let mut client = database.connect();
-    for at in 0..=reply.len() {
-        cut.store(at, Ordering::SeqCst);
-        let expected = if at < head { "HV00K" } else { "HV024" };
-        assert_eq!(state(&mut client).as_deref(), Some(expected), "after {:?}", &reply[..at]);
-    }
+    cut_at_each_byte(&reply, |at| vec![Some(if at < head { "HV00K" } else { "HV024" })]);
 }
 
 /// A reset may overtake what was sent before it, so a cut reply is unknown or applied; but never is it "not sent", and a
