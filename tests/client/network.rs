@@ -218,7 +218,7 @@ pub struct Socket {
     pub is_open: bool,
     /// TCP_CLOSE_WAIT: the server has closed, and the client does not know it yet.
     pub is_half_closed: bool,
-    /// Nothing is on its way to the client or waits to be read by it.
+    /// Nothing that has come waits to be read.
     pub has_read_all: bool,
 }
 
@@ -229,17 +229,48 @@ pub fn open_connections(port: u16) -> usize {
 
 /// All connections to `port`, from the client's side.
 pub fn sockets_to(port: u16) -> Vec<Socket> {
-    let table = fs::read_to_string("/proc/net/tcp").unwrap();
-    let parse = |line: &str| {
-        let mut words = line.split_whitespace().skip(2);
-        let (remote, state, queues) = (words.next()?, words.next()?, words.next()?);
-        let is_ours = u16::from_str_radix(remote.split_once(':')?.1, 16) == Ok(port);
-        is_ours.then(|| Socket {
-            is_open: matches!(state, "01" | "08"),
-            is_half_closed: state == "08",
-            has_read_all: queues.ends_with(":00000000"),
+    let parse = |line: SocketLine| {
+        (line.remote == port).then(|| Socket {
+            is_open: matches!(line.state.as_str(), "01" | "08"),
+            is_half_closed: line.state == "08",
+            has_read_all: line.unread == 0,
         })
     };
+    socket_lines().into_iter().filter_map(parse).collect()
+}
+
+/// Whether clients have read all that the server at `port` has written so far.
+pub fn has_all_been_read(port: u16) -> bool {
+    // In this order: what has left the server's side is on the clients', or read.
+    socket_lines().iter().filter(|line| line.local == port).all(|line| line.unsent == 0)
+        && sockets_to(port).iter().all(|socket| socket.has_read_all)
+}
+
+/// What the kernel says of a socket: its ports, its state, and how many bytes wait in it.
+struct SocketLine {
+    local: u16,
+    remote: u16,
+    state: String,
+    /// Or not acknowledged by the other side.
+    unsent: u32,
+    unread: u32,
+}
+
+fn socket_lines() -> Vec<SocketLine> {
+    let port = |address: &str| u16::from_str_radix(address.split_once(':')?.1, 16).ok();
+    let parse = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [_, local, remote, state, queues, ..] = words[..] else { return None };
+        let (unsent, unread) = queues.split_once(':')?;
+        Some(SocketLine {
+            local: port(local)?,
+            remote: port(remote)?,
+            state: state.to_owned(),
+            unsent: u32::from_str_radix(unsent, 16).ok()?,
+            unread: u32::from_str_radix(unread, 16).ok()?,
+        })
+    };
+    let table = fs::read_to_string("/proc/net/tcp").unwrap();
     table.lines().skip(1).filter_map(parse).collect()
 }
 
