@@ -17,6 +17,7 @@ mod interrupts;
 mod joins;
 mod leaks;
 mod lost_replies;
+mod make_install;
 mod network;
 mod once;
 mod outcomes;
