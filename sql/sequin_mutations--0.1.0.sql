@@ -121,10 +121,109 @@ COMMENT ON FUNCTION @extschema@.sequin_delete(
 ) IS
     'deletes one record at the provider now, and returns it; ROLLBACK does not undo it';
 
--- All of them reach the network: only those who are granted them may call them.
+-- Tables that write through. A trigger's argument is its attachment, so a dump of the table brings it back.
+
+CREATE FUNCTION sequin.capture() RETURNS trigger
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'capture_wrapper';
+COMMENT ON FUNCTION sequin.capture() IS
+    'trigger of attached tables: sends what a statement changed; made by sequin_attach';
+
+CREATE FUNCTION sequin.refuse_truncate() RETURNS trigger
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'refuse_truncate_wrapper';
+COMMENT ON FUNCTION sequin.refuse_truncate() IS
+    'trigger of attached tables: refuses TRUNCATE, which does not tell which rows there were';
+
+CREATE VIEW sequin.attachments AS
+    SELECT
+        attached.relation,
+        argument.sync_id,
+        argument.collection_id,
+        argument.upstream_id_column,
+        argument.fields,
+        argument.delivery,
+        attached.operations,
+        argument.await_consumers,
+        argument.timeout_ms,
+        argument.server
+    FROM (
+        SELECT
+            t.tgrelid::pg_catalog.regclass AS relation,
+            -- Each argument ends with a zero byte; there is one argument.
+            pg_catalog.convert_from(
+                pg_catalog.substr(t.tgargs, 1, pg_catalog.octet_length(t.tgargs) OPERATOR(pg_catalog.-) 1),
+                pg_catalog.getdatabaseencoding()
+            )::pg_catalog.jsonb AS json,
+            pg_catalog.array_agg(
+                -- The bits of pg_trigger.h: 4 insert, 8 delete, 16 update.
+                CASE t.tgtype::pg_catalog.int4 OPERATOR(pg_catalog.&) 28
+                    WHEN 4 THEN 'insert' WHEN 16 THEN 'update' ELSE 'delete' END
+                ORDER BY t.tgname
+            ) AS operations
+        FROM pg_catalog.pg_trigger AS t
+        WHERE t.tgfoid OPERATOR(pg_catalog.=) 'sequin.capture()'::pg_catalog.regprocedure
+        GROUP BY t.tgrelid, t.tgargs
+    ) AS attached
+    CROSS JOIN LATERAL pg_catalog.jsonb_to_record(attached.json) AS argument(
+        sync_id pg_catalog.text,
+        collection_id pg_catalog.text,
+        upstream_id_column pg_catalog.name,
+        fields pg_catalog.jsonb,
+        delivery pg_catalog.text,
+        await_consumers pg_catalog.text[],
+        timeout_ms pg_catalog.int4,
+        server pg_catalog.name
+    );
+COMMENT ON VIEW sequin.attachments IS 'the tables that sequin_attach has attached, and how';
+COMMENT ON COLUMN sequin.attachments.relation IS 'the table';
+COMMENT ON COLUMN sequin.attachments.sync_id IS 'the sync that its rows are sent with';
+COMMENT ON COLUMN sequin.attachments.collection_id IS 'provider:collection, as in salesforce:contact';
+COMMENT ON COLUMN sequin.attachments.upstream_id_column IS 'the column that holds each row''s upstream id';
+COMMENT ON COLUMN sequin.attachments.fields IS
+    'column to provider field; NULL: every column but the key and the upstream id, under its own name';
+COMMENT ON COLUMN sequin.attachments.delivery IS 'inline: within the statement';
+COMMENT ON COLUMN sequin.attachments.operations IS 'the statements that are sent: insert, update, delete';
+COMMENT ON COLUMN sequin.attachments.await_consumers IS 'the consumers that each request waits for; NULL: none';
+COMMENT ON COLUMN sequin.attachments.timeout_ms IS 'how long it waits for them; NULL: the API''s default';
+COMMENT ON COLUMN sequin.attachments.server IS 'the foreign server; NULL: the one that sequin.server names';
+
+CREATE FUNCTION @extschema@.sequin_attach(
+    target pg_catalog.regclass,
+    sync_id pg_catalog.text,
+    collection_id pg_catalog.text,
+    upstream_id_column pg_catalog.name,
+    fields pg_catalog.jsonb DEFAULT NULL,
+    delivery pg_catalog.text DEFAULT 'outbox',
+    operations pg_catalog.text[] DEFAULT '{insert,update,delete}',
+    await_consumers pg_catalog.text[] DEFAULT NULL,
+    timeout_ms pg_catalog.int4 DEFAULT NULL,
+    server pg_catalog.name DEFAULT NULL
+) RETURNS pg_catalog.void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'sequin_attach_wrapper';
+COMMENT ON FUNCTION @extschema@.sequin_attach(
+    pg_catalog.regclass, pg_catalog.text, pg_catalog.text, pg_catalog.name, pg_catalog.jsonb, pg_catalog.text,
+    pg_catalog.text[], pg_catalog.text[], pg_catalog.int4, pg_catalog.name
+) IS
+    'makes a table write through: each statement on it is sent to the API, by triggers';
+
+CREATE FUNCTION @extschema@.sequin_detach(target pg_catalog.regclass) RETURNS pg_catalog.void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'sequin_detach_wrapper';
+COMMENT ON FUNCTION @extschema@.sequin_detach(pg_catalog.regclass) IS 'ends what sequin_attach began';
+
+-- All of them reach the network, or decide what does: only those who are granted them may call them.
 REVOKE EXECUTE ON FUNCTION
     sequin.validate_options(pg_catalog.text[], pg_catalog.oid),
     sequin.plan_calls(internal),
+    sequin.capture(),
+    sequin.refuse_truncate(),
+    @extschema@.sequin_attach(
+        pg_catalog.regclass, pg_catalog.text, pg_catalog.text, pg_catalog.name, pg_catalog.jsonb, pg_catalog.text,
+        pg_catalog.text[], pg_catalog.text[], pg_catalog.int4, pg_catalog.name
+    ),
+    @extschema@.sequin_detach(pg_catalog.regclass),
     @extschema@.sequin_mutate(
         pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.jsonb, pg_catalog.text[], pg_catalog.int4,
         pg_catalog.name

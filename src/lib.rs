@@ -2,13 +2,17 @@
 //!
 //! The way of a call, from the outside in:
 //! - [`functions`]: the SQL functions, ten lines each;
+//! - [`tables`]: tables that write through, by triggers;
 //! - [`server`]: the foreign server and user mapping, that is where to and with what token;
-//! - [`http`]: one exchange, which Postgres can interrupt at any moment;
+//! - [`exchange`]: from a checked request to its records, or to an error that tells the truth;
+//! - [`http`]: one HTTP exchange, which Postgres can interrupt at any moment;
 //! - [`pg`]: Postgres' C interface, the only home of `unsafe`;
 //! - [`mutation`]: the API's contract as pure functions, and the heart: what an observation means.
 //!
 //! Without a `pgNN` feature only the pure part is built, which takes seconds and no Postgres.
 
+#[cfg(feature = "postgres")]
+mod exchange;
 #[cfg(feature = "postgres")]
 mod functions;
 #[cfg(feature = "postgres")]
@@ -17,6 +21,7 @@ pub mod mutation;
 #[cfg(feature = "postgres")]
 mod pg;
 pub mod server;
+pub mod tables;
 
 #[cfg(feature = "postgres")]
 mod load {

@@ -1,6 +1,8 @@
 //! The SQL functions: read the arguments, call, map the error.
 
-mod exchange;
+mod attach;
+mod call;
+mod capture;
 mod mutate;
 mod one_record;
 mod support;

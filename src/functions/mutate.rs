@@ -9,7 +9,7 @@ use crate::pg::jsonb::Json;
 use crate::pg::rows::{RecordSet, SetTarget};
 use crate::pg::text::{Name, Text, TextArray};
 
-use super::exchange::Call;
+use super::call::Call;
 
 #[allow(clippy::too_many_arguments, reason = "they are the SQL function's")]
 #[pg_extern(volatile, parallel_unsafe)]

@@ -10,7 +10,7 @@ use crate::pg::jsonb::Json;
 use crate::pg::rows::{OneRecord, OneTarget};
 use crate::pg::text::{Name, Text, TextArray};
 
-use super::exchange::Call;
+use super::call::Call;
 
 #[pg_extern(volatile, parallel_unsafe)]
 fn sequin_create(

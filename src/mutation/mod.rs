@@ -16,6 +16,7 @@ mod calendar;
 pub(crate) mod json;
 pub mod kind;
 pub mod outcome;
+pub mod pairing;
 pub mod reply;
 pub mod request;
 pub mod retry_after;

@@ -28,9 +28,20 @@ pub fn now_known(words: &'static CStr) {
     KNOWN.store(words.as_ptr().cast_mut(), Ordering::Relaxed);
 }
 
-/// Runs `f` with `text` as the CONTEXT of whatever it raises or returns as an error.
+/// Runs `f` with `text`, and what is known of the mutation, as the CONTEXT of whatever it raises or returns as an error.
 pub fn within<T, E>(text: &str, f: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
-    push(text);
+    run(text, write_line_with_known, f)
+}
+
+/// Runs `f` with `text` as a further line of the CONTEXT.
+pub fn during<T, E>(text: &str, f: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+    run(text, write_line, f)
+}
+
+type WriteLine = unsafe extern "C-unwind" fn(*mut c_void);
+
+fn run<T, E>(text: &str, write: WriteLine, f: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+    push(text, write);
     let result = f();
     if result.is_ok() {
         pop();
@@ -38,7 +49,7 @@ pub fn within<T, E>(text: &str, f: impl FnOnce() -> Result<T, E>) -> Result<T, E
     result
 }
 
-fn push(text: &str) {
+fn push(text: &str, write: WriteLine) {
     // SAFETY: main thread of a backend. The frame lives in the memory context of the calling function, which outlives
     // both the function and the report of its error.
     unsafe {
@@ -46,7 +57,7 @@ fn push(text: &str) {
         frame.write(Frame {
             callback: pg_sys::ErrorContextCallback {
                 previous: pg_sys::error_context_stack,
-                callback: Some(write_line),
+                callback: Some(write),
                 arg: frame.cast(),
             },
             text: text::to_server_cstring(&text::for_context(text)),
@@ -65,23 +76,32 @@ fn pop() {
     }
 }
 
+// Not in pgrx's bindings, which keep programs from writing their own error reports.
+unsafe extern "C-unwind" {
+    fn set_errcontext_domain(domain: *const c_char) -> c_int;
+    fn errcontext_msg(format: *const c_char, ...) -> c_int;
+}
+
 /// Called by Postgres while it reports an error, possibly twice for one error. It allocates nothing in Rust and cannot
 /// panic.
-unsafe extern "C-unwind" fn write_line(frame: *mut c_void) {
-    // Not in pgrx's bindings, which keep programs from writing their own error reports.
-    unsafe extern "C-unwind" {
-        fn set_errcontext_domain(domain: *const c_char) -> c_int;
-        fn errcontext_msg(format: *const c_char, ...) -> c_int;
-    }
-    let frame = frame.cast::<Frame>();
+unsafe extern "C-unwind" fn write_line_with_known(frame: *mut c_void) {
     let known = KNOWN.load(Ordering::Relaxed);
+    if known.is_null() {
+        // SAFETY: the frame is passed on.
+        return unsafe { write_line(frame) };
+    }
     // SAFETY: Postgres passes the `arg` of a frame that is on its stack; both texts are NUL-terminated and alive.
     unsafe {
         set_errcontext_domain(ptr::null());
-        if known.is_null() {
-            errcontext_msg(c"%s".as_ptr(), (*frame).text);
-        } else {
-            errcontext_msg(c"%s: %s".as_ptr(), (*frame).text, known);
-        }
+        errcontext_msg(c"%s: %s".as_ptr(), (*frame.cast::<Frame>()).text, known);
+    }
+}
+
+/// As [`write_line_with_known`], of the text alone.
+unsafe extern "C-unwind" fn write_line(frame: *mut c_void) {
+    // SAFETY: as there.
+    unsafe {
+        set_errcontext_domain(ptr::null());
+        errcontext_msg(c"%s".as_ptr(), (*frame.cast::<Frame>()).text);
     }
 }

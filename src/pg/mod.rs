@@ -9,13 +9,16 @@ pub mod context;
 pub mod interrupt;
 pub mod jsonb;
 pub mod planner;
+pub mod relation;
 pub mod report;
 pub mod rows;
 pub mod session;
 pub mod settings;
 pub mod socket;
+pub mod spi;
 pub mod text;
 pub mod thread;
+pub mod trigger;
 pub mod wait;
 
 /// Makes a type that reads a datum an argument of SQL functions.

@@ -14,6 +14,13 @@ pub fn error(outcome: &Outcome) -> ErrorReport {
         .set_hint(for_message(outcome.hint.clone()))
 }
 
+/// An argument of `sequin_attach` that is wrong, or asks for what this version does not have.
+pub fn mistake(is_missing_feature: bool, message: &str) -> ErrorReport {
+    let code =
+        if is_missing_feature { Code::ERRCODE_FEATURE_NOT_SUPPORTED } else { Code::ERRCODE_INVALID_PARAMETER_VALUE };
+    ErrorReport::new(code, for_message(message.to_owned()), "sequin_mutations")
+}
+
 fn code(state: SqlState) -> Code {
     match state {
         SqlState::NullValueNotAllowed => Code::ERRCODE_NULL_VALUE_NOT_ALLOWED,

@@ -88,7 +88,7 @@ fn check_columns(descriptor: TupleDesc) -> Result<(), AlteredType> {
 
 /// # Safety
 /// `descriptor` has more than `i` attributes.
-unsafe fn attribute(descriptor: TupleDesc, i: usize) -> *const pg_sys::FormData_pg_attribute {
+pub(super) unsafe fn attribute(descriptor: TupleDesc, i: usize) -> *const pg_sys::FormData_pg_attribute {
     // SAFETY: as the caller promises. From 18 on a compact form stands before the full attributes.
     unsafe {
         #[cfg(feature = "pg18")]

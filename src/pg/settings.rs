@@ -12,6 +12,9 @@ static SERVER: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(
 /// Empty: no file is read until an administrator has said where the secrets are.
 static SECRETS_DIRECTORY: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 
+/// On: what an application writes is sent. The role of a sync switches it off, so that its changes do not echo back.
+static CAPTURE: GucSetting<bool> = GucSetting::<bool>::new(true);
+
 /// Called once, when the library is loaded.
 pub fn register() {
     GucRegistry::define_string_guc(
@@ -31,6 +34,14 @@ pub fn register() {
         GucContext::Sighup,
         GucFlags::SUPERUSER_ONLY,
     );
+    GucRegistry::define_bool_guc(
+        c"sequin.capture",
+        c"Whether changes of attached tables are sent.",
+        c"Off for the role that a sync writes as: ALTER ROLE ... SET sequin.capture = off.",
+        &CAPTURE,
+        GucContext::Userset,
+        GucFlags::default(),
+    );
     // SAFETY: a NUL-terminated name; from now on a misspelt setting of ours is an error and not a silent placeholder.
     unsafe { pg_sys::MarkGUCPrefixReserved(c"sequin".as_ptr()) };
 }
@@ -39,6 +50,11 @@ pub fn register() {
 pub fn default_server() -> String {
     let value = SERVER.get().unwrap_or_default();
     super::text::from_server(value.to_bytes()).into_owned()
+}
+
+/// The setting `sequin.capture`.
+pub fn capture() -> bool {
+    CAPTURE.get()
 }
 
 /// The setting `sequin.secrets_directory`; None when it is empty.

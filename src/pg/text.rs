@@ -23,11 +23,15 @@ pub struct Text(pub String);
 /// An argument of type name, in UTF-8.
 pub struct Name(pub String);
 
+/// An argument of type regclass.
+pub struct Regclass(pub Oid);
+
 /// An argument of type text[], flattened, in UTF-8.
 pub struct TextArray(pub Vec<Option<String>>);
 
 super::argument_from_datum!(Text, "text");
 super::argument_from_datum!(Name, "name");
+super::argument_from_datum!(Regclass, "regclass");
 super::argument_from_datum!(TextArray, "text[]");
 
 impl FromDatum for Text {
@@ -44,6 +48,12 @@ impl FromDatum for Name {
             let name = CStr::from_ptr(datum.cast_mut_ptr());
             Name(from_server(name.to_bytes()).into_owned())
         })
+    }
+}
+
+impl FromDatum for Regclass {
+    unsafe fn from_polymorphic_datum(datum: Datum, is_null: bool, _: Oid) -> Option<Self> {
+        (!is_null).then(|| Regclass(Oid::from(datum.value() as u32)))
     }
 }
 

@@ -1,5 +1,6 @@
 //! The extension, seen from a client.
 
+mod attached;
 mod awaiting;
 mod conditions;
 mod connections;

@@ -96,6 +96,8 @@ pub struct Outcome {
     /// JSON text.
     pub docs: Option<String>,
     pub retry_after: Option<Duration>,
+    /// Of several requests that one statement makes: how many records the ones before this have applied.
+    pub applied_before: usize,
 }
 
 impl Outcome {
@@ -112,6 +114,7 @@ impl Outcome {
             http_status: None,
             docs: None,
             retry_after: None,
+            applied_before: 0,
         }
     }
 
@@ -163,10 +166,12 @@ impl Outcome {
             http_status,
             docs: None,
             retry_after: None,
+            applied_before: 0,
         })
     }
 
-    /// The DETAIL, for programs: one JSON object that always has the same keys, null where there is nothing to say.
+    /// The DETAIL, for programs: one JSON object that always has the same keys, null where there is nothing to say;
+    /// and `applied_before` when that is not 0.
     pub fn detail_json(&self) -> String {
         let mut json = format!(
             r#"{{"outcome": "{}", "applied": "{}", "http_status": "#,
@@ -178,6 +183,9 @@ impl Outcome {
         push_or_null(&mut json, self.docs.as_deref());
         json.push_str(r#", "retry_after_ms": "#);
         push_or_null(&mut json, self.retry_after.map(|time| time.as_millis()));
+        if self.applied_before > 0 {
+            write!(json, r#", "applied_before": {}"#, self.applied_before).expect("writing to a string cannot fail");
+        }
         json.push('}');
         json
     }

@@ -1,0 +1,86 @@
+//! A call of one of the verbs: its arguments, and the order in which they are looked at.
+//!
+//! Everything that can be refused is refused before a connection is made.
+
+use pgrx::pg_sys::panic::ErrorReport;
+
+use crate::exchange::{fail, name, send};
+use crate::mutation::outcome::{Outcome, SqlState};
+use crate::mutation::reply::Records;
+use crate::mutation::request::{Arguments, Invalid, Request};
+use crate::pg::rows::AlteredType;
+use crate::pg::session;
+use crate::pg::text::{Name, Text, TextArray};
+use crate::server;
+
+/// The arguments that all verbs take, as SQL gave them.
+pub struct Call {
+    /// The SQL function's name.
+    pub verb: &'static str,
+    pub sync_id: Option<Text>,
+    pub collection_id: Option<Text>,
+    pub await_consumers: Option<TextArray>,
+    pub timeout_ms: Option<i32>,
+    pub server: Option<Name>,
+}
+
+impl Call {
+    /// Makes one request and turns the reply's records into the function's result.
+    ///
+    /// `target` is the place for the result. `prepare` writes the request from the common arguments and its own. An
+    /// error of `store` is a reply that was lost.
+    pub fn run<P, T>(
+        &self,
+        target: Result<P, AlteredType>,
+        prepare: impl for<'a> FnOnce(&Arguments<'a>) -> Result<Request<'a>, Invalid>,
+        store: impl FnOnce(P, Records<'_>) -> Result<T, String>,
+    ) -> Result<T, ErrorReport> {
+        if session::is_read_only() {
+            return self.refuse(self.read_only());
+        }
+        let target = match target {
+            Ok(target) => target,
+            Err(altered) => return self.refuse(altered.into()),
+        };
+        let consumers: Option<Vec<Option<&str>>> =
+            self.await_consumers.as_ref().map(|array| array.0.iter().map(Option::as_deref).collect());
+        let arguments = Arguments {
+            sync_id: self.sync_id.as_ref().map(|text| text.0.as_str()),
+            collection_id: self.collection_id.as_ref().map(|text| text.0.as_str()),
+            await_consumers: consumers.as_deref(),
+            timeout_ms: self.timeout_ms,
+        };
+        let request = match prepare(&arguments) {
+            Ok(request) => request,
+            Err(invalid) => return self.refuse(invalid.into()),
+        };
+        let server = match server::find(self.server.as_ref().map(|name| name.0.as_str())) {
+            Ok(server) => server,
+            Err(unusable) => return self.refuse(unusable.into()),
+        };
+        send(request, &server, 0, |records| store(target, records))
+    }
+
+    /// An error about a request that was never made.
+    fn refuse<T>(&self, outcome: Outcome) -> Result<T, ErrorReport> {
+        let of =
+            self.collection_id.as_ref().map_or(String::new(), |collection| format!(" for {}", name(&collection.0)));
+        let by = self.server.as_ref().map_or(String::new(), |server| format!(" through server \"{}\"", server.0));
+        fail(&format!("{}{of}{by}", self.verb), &outcome)
+    }
+
+    fn read_only(&self) -> Outcome {
+        let message = format!("cannot execute {}() in a read-only transaction", self.verb);
+        let hint = "Nothing was sent. A mutation writes, though not to this database: call it in a transaction that \
+            may write, and not on a standby.";
+        Outcome::not_sent(SqlState::ReadOnlySqlTransaction, message, hint.into())
+    }
+}
+
+impl From<AlteredType> for Outcome {
+    fn from(altered: AlteredType) -> Outcome {
+        let hint = "Nothing was sent. Its first eleven attributes must be those that the extension made: DROP EXTENSION \
+            and CREATE EXTENSION bring them back.";
+        Outcome::not_sent(SqlState::FdwError, altered.to_string(), hint.into())
+    }
+}

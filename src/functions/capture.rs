@@ -1,0 +1,52 @@
+//! The trigger functions of attached tables.
+
+use pgrx::PgSqlErrorCode as Code;
+use pgrx::pg_extern;
+use pgrx::pg_sys::FunctionCallInfo;
+use pgrx::pg_sys::panic::ErrorReport;
+
+use crate::pg::settings;
+use crate::pg::text::for_message;
+use crate::pg::trigger::{Fired, NoRow};
+use crate::tables::attachment::Attachment;
+use crate::tables::capture;
+
+/// Sends what a statement changed in an attached table.
+#[pg_extern(schema = "sequin", volatile, parallel_unsafe)]
+fn capture(call: FunctionCallInfo) -> Result<NoRow, ErrorReport> {
+    let fired = fired(call)?;
+    if settings::capture() {
+        let argument = fired.arguments().into_iter().next().unwrap_or_default();
+        let attachment = Attachment::from_argument(&argument).map_err(|reason| {
+            let message = format!("the trigger's argument is not an attachment: {reason}");
+            ErrorReport::new(Code::ERRCODE_INVALID_PARAMETER_VALUE, for_message(message), "sequin_mutations")
+                .set_hint("Make such triggers with sequin_attach.")
+        })?;
+        capture::capture(&fired, &attachment)?;
+    }
+    Ok(NoRow)
+}
+
+/// Refuses TRUNCATE, which tells a trigger of no rows.
+#[pg_extern(schema = "sequin", volatile, parallel_unsafe)]
+fn refuse_truncate(call: FunctionCallInfo) -> Result<NoRow, ErrorReport> {
+    let fired = fired(call)?;
+    if !settings::capture() {
+        return Ok(NoRow);
+    }
+    let message = format!("cannot truncate {}, which is attached", fired.table().quoted);
+    Err(ErrorReport::new(Code::ERRCODE_FEATURE_NOT_SUPPORTED, for_message(message), "sequin_mutations").set_hint(
+        "TRUNCATE does not tell which rows there were. Use DELETE; or SET sequin.capture = off to truncate here and leave \
+         the records upstream.",
+    ))
+}
+
+fn fired(call: FunctionCallInfo) -> Result<Fired, ErrorReport> {
+    Fired::of(call).ok_or_else(|| {
+        ErrorReport::new(
+            Code::ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED,
+            "only a trigger for a statement can call this function",
+            "sequin_mutations",
+        )
+    })
+}

@@ -1,0 +1,100 @@
+//! Which record of a reply belongs to which record of the request.
+//!
+//! The contract does not say that a reply keeps the request's order, and the ids of creates are written back into rows:
+//! a wrong pair would make one row's changes go to another's record for ever. So the order is believed as long as the
+//! replied data does not contradict it. It contradicts when it has, at one place, what was sent at another. A provider
+//! that rewrites values (trims a name, formats a number) does not contradict, since its values were sent nowhere.
+
+use std::collections::BTreeMap;
+
+use serde_json::value::RawValue;
+
+/// The replied data fits more than one way of pairing, and not the order of the request.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("its records are in another order than they were sent, and cannot be told apart")]
+pub struct Ambiguous;
+
+/// For each record sent, the position of its record in the reply. Both are the records' `data` as JSON text, and equally
+/// many; a replied record without data is None.
+pub fn pair(sent: &[&str], replied: &[Option<&str>]) -> Result<Vec<usize>, Ambiguous> {
+    let sent: Vec<Fields<'_>> = sent.iter().map(|data| Fields::of(Some(data))).collect();
+    let replied: Vec<Fields<'_>> = replied.iter().map(|data| Fields::of(*data)).collect();
+    let strangers: Vec<usize> = (0..sent.len()).filter(|&i| !sent[i].is_kept_by(&replied[i])).collect();
+    let is_contradicted = strangers.iter().any(|&i| replied.iter().any(|data| sent[i].is_kept_by(data)));
+    if !is_contradicted {
+        return Ok((0..sent.len()).collect());
+    }
+
+    let mut taken = vec![false; replied.len()];
+    let mut pairs = Vec::with_capacity(sent.len());
+    for record in &sent {
+        let fitting: Vec<usize> = (0..replied.len()).filter(|&j| record.is_kept_by(&replied[j])).collect();
+        // Records that were sent alike are as good as each other; those that only came back alike are not.
+        let alike = sent.iter().filter(|other| other.fields == record.fields).count();
+        if fitting.len() != alike {
+            return Err(Ambiguous);
+        }
+        let free = fitting.into_iter().find(|&j| !taken[j]).ok_or(Ambiguous)?;
+        taken[free] = true;
+        pairs.push(free);
+    }
+    Ok(pairs)
+}
+
+/// The fields of one record, by name, as they were written.
+struct Fields<'a> {
+    fields: BTreeMap<String, &'a str>,
+}
+
+impl<'a> Fields<'a> {
+    fn of(data: Option<&'a str>) -> Self {
+        let parsed: Option<BTreeMap<String, &'a RawValue>> = data.and_then(|data| serde_json::from_str(data).ok());
+        let fields = parsed.unwrap_or_default();
+        Fields { fields: fields.into_iter().map(|(name, value)| (name, value.get())).collect() }
+    }
+
+    /// Whether every field that was sent is in `replied` with the same value.
+    fn is_kept_by(&self, replied: &Fields<'_>) -> bool {
+        self.fields.iter().all(|(name, value)| replied.fields.get(name) == Some(value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn paired(sent: &[&str], replied: &[&str]) -> Result<Vec<usize>, Ambiguous> {
+        pair(sent, &replied.iter().map(|data| Some(*data)).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn the_order_is_believed_unless_it_is_contradicted() {
+        let sent = [r#"{"n":1}"#, r#"{"n":2}"#];
+        assert_eq!(paired(&sent, &[r#"{"n":1,"id":"a"}"#, r#"{"n":2}"#]), Ok(vec![0, 1]));
+        // Rewritten, left out, unknown: nothing that was sent elsewhere.
+        assert_eq!(paired(&sent, &[r#"{"n":"one"}"#, r#"{"n":"two"}"#]), Ok(vec![0, 1]));
+        assert_eq!(paired(&sent, &["{}", "{}"]), Ok(vec![0, 1]));
+        assert_eq!(pair(&sent, &[None, None]), Ok(vec![0, 1]));
+    }
+
+    #[test]
+    fn another_order_is_found() {
+        let sent = [r#"{"n":1}"#, r#"{"n":2}"#, r#"{"n":3}"#];
+        assert_eq!(paired(&sent, &[r#"{"n":3}"#, r#"{"n":1}"#, r#"{"n":2}"#]), Ok(vec![1, 2, 0]));
+    }
+
+    #[test]
+    fn records_that_were_sent_alike_may_take_each_other_s_place() {
+        let sent = [r#"{"n":1}"#, r#"{"n":1}"#, r#"{"n":2}"#];
+        assert_eq!(paired(&sent, &[r#"{"n":2}"#, r#"{"n":1}"#, r#"{"n":1}"#]), Ok(vec![1, 2, 0]));
+    }
+
+    #[test]
+    fn what_cannot_be_told_apart_is_said() {
+        let sent = [r#"{"n":1}"#, r#"{"n":2}"#];
+        assert_eq!(paired(&sent, &[r#"{"n":2}"#, r#"{"n":"one"}"#]), Err(Ambiguous));
+        // What was sent first is a part of what was sent second.
+        let sent = [r#"{"n":1}"#, r#"{"n":1,"m":2}"#];
+        assert_eq!(paired(&sent, &[r#"{"n":1,"m":2}"#, r#"{"n":1}"#]), Err(Ambiguous));
+    }
+}

@@ -1,0 +1,133 @@
+//! A table as the catalogs describe it: what the queries of a capture are made of.
+
+use std::ffi::{CStr, c_int};
+
+use pgrx::pg_sys::{self, Datum, Oid};
+
+use super::text;
+
+/// A table and its columns.
+pub struct Table {
+    pub owner: Oid,
+    /// Qualified and quoted for SQL.
+    pub quoted: String,
+    pub columns: Vec<Column>,
+}
+
+/// A column that was not dropped.
+pub struct Column {
+    pub name: String,
+    pub quoted: String,
+    /// Of a domain, the type beneath it.
+    pub base_type: Oid,
+    /// The equality operator of its type, qualified as OPERATOR() takes it; None if the type has none.
+    pub equality: Option<String>,
+    pub is_in_key: bool,
+    /// Whether Postgres computes it, so that no statement may write it.
+    pub is_generated: bool,
+}
+
+impl Table {
+    /// The table `oid`, if it is one that can be attached: a plain or a partitioned table.
+    pub fn open(oid: Oid) -> Option<Table> {
+        // SAFETY: raises if there is no such relation; the lock is kept to the end of the transaction, as for any use.
+        unsafe {
+            let relation = pg_sys::relation_open(oid, pg_sys::AccessShareLock as c_int);
+            let kind = (*(*relation).rd_rel).relkind as u8;
+            let table = (kind == pg_sys::RELKIND_RELATION || kind == pg_sys::RELKIND_PARTITIONED_TABLE)
+                .then(|| Table::describe(relation));
+            pg_sys::relation_close(relation, pg_sys::NoLock as c_int);
+            table
+        }
+    }
+
+    /// # Safety
+    /// An open relation with columns.
+    pub(super) unsafe fn describe(relation: pg_sys::Relation) -> Table {
+        // SAFETY: as the caller promises; descriptors and names live in the relation cache while it is open.
+        unsafe {
+            let form = &*(*relation).rd_rel;
+            let schema = CStr::from_ptr(pg_sys::get_namespace_name(form.relnamespace));
+            let name = CStr::from_ptr(form.relname.data.as_ptr());
+            let quoted = pg_sys::quote_qualified_identifier(schema.as_ptr(), name.as_ptr());
+            let key = pg_sys::RelationGetIndexAttrBitmap(
+                relation,
+                pg_sys::IndexAttrBitmapKind::INDEX_ATTR_BITMAP_PRIMARY_KEY,
+            );
+            let descriptor = (*relation).rd_att;
+            let columns = (0..(*descriptor).natts as usize)
+                .map(|i| &*super::rows::attribute(descriptor, i))
+                .filter(|attribute| !attribute.attisdropped)
+                .map(|attribute| Column::describe(attribute, key))
+                .collect();
+            Table {
+                owner: form.relowner,
+                quoted: text::from_server(CStr::from_ptr(quoted).to_bytes()).into_owned(),
+                columns,
+            }
+        }
+    }
+
+    pub fn column(&self, name: &str) -> Option<&Column> {
+        self.columns.iter().find(|column| column.name == name)
+    }
+}
+
+impl Column {
+    /// # Safety
+    /// An attribute of an open relation, and the set of its key's attributes.
+    unsafe fn describe(attribute: &pg_sys::FormData_pg_attribute, key: *mut pg_sys::Bitmapset) -> Column {
+        // SAFETY: as the caller promises.
+        unsafe {
+            let name = CStr::from_ptr(attribute.attname.data.as_ptr());
+            let quoted = CStr::from_ptr(pg_sys::quote_identifier(name.as_ptr()));
+            let base_type = pg_sys::getBaseType(attribute.atttypid);
+            // The set counts from the lowest number of a system column.
+            let member = c_int::from(attribute.attnum) - pg_sys::FirstLowInvalidHeapAttributeNumber;
+            Column {
+                name: text::from_server(name.to_bytes()).into_owned(),
+                quoted: text::from_server(quoted.to_bytes()).into_owned(),
+                base_type,
+                equality: equality(base_type),
+                is_in_key: pg_sys::bms_is_member(member, key),
+                is_generated: attribute.attgenerated != 0,
+            }
+        }
+    }
+}
+
+/// The equality operator that indexes on the type use.
+fn equality(base_type: Oid) -> Option<String> {
+    // SAFETY: look-ups by oid; the type cache's entry lives for the session.
+    unsafe {
+        let entry = &*pg_sys::lookup_type_cache(base_type, pg_sys::TYPECACHE_EQ_OPR as c_int);
+        if entry.eq_opr == Oid::INVALID {
+            return None;
+        }
+        let cache = pg_sys::SysCacheIdentifier::OPEROID as c_int;
+        let tuple = pg_sys::SearchSysCache1(cache, Datum::from(entry.eq_opr));
+        if tuple.is_null() {
+            return None;
+        }
+        let mut is_null = false;
+        let namespace =
+            pg_sys::SysCacheGetAttr(cache, tuple, pg_sys::Anum_pg_operator_oprnamespace as i16, &mut is_null);
+        let schema = pg_sys::get_namespace_name(Oid::from(namespace.value() as u32));
+        pg_sys::ReleaseSysCache(tuple);
+        let schema = CStr::from_ptr(pg_sys::quote_identifier(schema));
+        let name = CStr::from_ptr(pg_sys::get_opname(entry.eq_opr));
+        Some(format!("{}.{}", text::from_server(schema.to_bytes()), text::from_server(name.to_bytes())))
+    }
+}
+
+/// Whether the current role owns the relation, or may act as its owner.
+pub fn is_owned(relation: Oid) -> bool {
+    let role = super::session::current_role();
+    // SAFETY: catalog look-ups inside a transaction.
+    unsafe {
+        #[cfg(feature = "pg15")]
+        return pg_sys::pg_class_ownercheck(relation, role);
+        #[cfg(not(feature = "pg15"))]
+        return pg_sys::object_ownercheck(pg_sys::RelationRelationId, relation, role);
+    }
+}

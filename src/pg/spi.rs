@@ -1,0 +1,159 @@
+//! Queries from within a trigger, read in batches without a copy of every row.
+//!
+//! pgrx's own SPI copies each value into a context that lives as long as the connection: for a statement over many rows
+//! that is all of them. Here a batch is freed before the next is read.
+
+use std::ffi::{CString, c_long};
+use std::ptr;
+
+use pgrx::datum::FromDatum;
+use pgrx::pg_sys::{self, Datum, Oid};
+
+use super::jsonb::Json;
+use super::text::{self, Text};
+
+/// An open SPI connection.
+pub struct Connection(());
+
+/// Runs `f` with an SPI connection. An error inside ends the (sub)transaction, which closes it.
+pub fn connected<T, E>(f: impl FnOnce(&Connection) -> Result<T, E>) -> Result<T, E> {
+    // SAFETY: within a function that Postgres called, so in a transaction; connect and finish are paired on success.
+    unsafe {
+        check(pg_sys::SPI_connect(), "connect");
+        let result = f(&Connection(()));
+        if result.is_ok() {
+            check(pg_sys::SPI_finish(), "finish");
+        }
+        result
+    }
+}
+
+fn check(result: i32, what: &str) {
+    if result < 0 {
+        pgrx::error!("SPI could not {what} (error {result})");
+    }
+}
+
+/// `query` in the database's encoding. Our queries hold no NUL.
+fn server_query(query: &str) -> CString {
+    let converted = text::to_server_cstring(query);
+    // SAFETY: a palloc'd string that ends with a NUL.
+    unsafe { CString::from(std::ffi::CStr::from_ptr(converted)) }
+}
+
+impl Connection {
+    /// Runs `query` and hands its rows to `each` in batches of at most `size`. An error of `each` ends it.
+    pub fn in_batches<E>(
+        &self,
+        query: &str,
+        size: u32,
+        mut each: impl FnMut(&Batch) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let query = server_query(query);
+        // SAFETY: Postgres raises if it cannot plan or run the query; the portal and each batch are freed once.
+        unsafe {
+            let plan = pg_sys::SPI_prepare(query.as_ptr(), 0, ptr::null_mut());
+            if plan.is_null() {
+                pgrx::error!("SPI could not prepare a query");
+            }
+            let portal = pg_sys::SPI_cursor_open(ptr::null(), plan, ptr::null_mut(), ptr::null(), true);
+            loop {
+                pg_sys::SPI_cursor_fetch(portal, true, c_long::from(size));
+                let batch = Batch { table: pg_sys::SPI_tuptable, rows: pg_sys::SPI_processed as usize };
+                if batch.rows == 0 {
+                    break;
+                }
+                each(&batch)?;
+                pg_sys::SPI_freetuptable(batch.table);
+            }
+            pg_sys::SPI_cursor_close(portal);
+        }
+        Ok(())
+    }
+
+    /// Runs `query`, whose `$1` is `texts`, a text[].
+    pub fn execute_with_texts(&self, query: &str, texts: &[String]) {
+        let query = server_query(query);
+        let elements: Vec<Datum> = texts.iter().map(|text| text::to_text_datum(text)).collect();
+        // SAFETY: as many datums of type text as said; the query has one parameter.
+        unsafe {
+            let array = pg_sys::construct_array(
+                elements.as_ptr().cast_mut(),
+                elements.len() as i32,
+                pg_sys::TEXTOID,
+                -1,
+                false,
+                pg_sys::TYPALIGN_INT as std::ffi::c_char,
+            );
+            let (mut types, mut values) = ([pg_sys::TEXTARRAYOID], [Datum::from(array)]);
+            check(
+                pg_sys::SPI_execute_with_args(
+                    query.as_ptr(),
+                    1,
+                    types.as_mut_ptr(),
+                    values.as_mut_ptr(),
+                    ptr::null(),
+                    false,
+                    0,
+                ),
+                "write",
+            );
+        }
+    }
+
+    /// Runs `command`, which returns nothing.
+    pub fn execute(&self, command: &str) {
+        let command = server_query(command);
+        // SAFETY: a NUL-terminated string.
+        check(unsafe { pg_sys::SPI_execute(command.as_ptr(), false, 0) }, "execute");
+    }
+
+    /// The first column of the rows of `query`, as text.
+    pub fn texts(&self, query: &str) -> Vec<Option<String>> {
+        let mut all = Vec::new();
+        let each = |batch: &Batch| -> Result<(), std::convert::Infallible> {
+            all.extend((0..batch.len()).map(|row| batch.text(row, 1)));
+            Ok(())
+        };
+        let Ok(()) = self.in_batches(query, 1_000, each);
+        all
+    }
+}
+
+/// Some rows of a query.
+pub struct Batch {
+    table: *mut pg_sys::SPITupleTable,
+    rows: usize,
+}
+
+impl Batch {
+    pub fn len(&self) -> usize {
+        self.rows
+    }
+
+    /// The text in a column, counted from 1; None is NULL. The query must give it as text.
+    pub fn text(&self, row: usize, column: i32) -> Option<String> {
+        self.value::<Text>(row, column).map(|Text(text)| text)
+    }
+
+    /// The jsonb in a column, as JSON text; NULL is `null`.
+    pub fn json(&self, row: usize, column: i32) -> String {
+        self.value::<Json>(row, column).map_or_else(|| "null".to_owned(), |json| json.to_text())
+    }
+
+    /// The boolean in a column; NULL is false.
+    pub fn boolean(&self, row: usize, column: i32) -> bool {
+        self.value::<bool>(row, column).unwrap_or_default()
+    }
+
+    fn value<T: FromDatum>(&self, row: usize, column: i32) -> Option<T> {
+        assert!(row < self.rows, "a batch of {} rows has no row {row}", self.rows);
+        // SAFETY: a row of a table that is not freed yet; Postgres checks the column. The query's types are ours.
+        unsafe {
+            let table = &*self.table;
+            let mut is_null = false;
+            let datum = pg_sys::SPI_getbinval(*table.vals.add(row), table.tupdesc, column, &mut is_null);
+            T::from_polymorphic_datum(datum, is_null, Oid::INVALID)
+        }
+    }
+}

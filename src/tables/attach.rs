@@ -1,0 +1,144 @@
+//! Making and dropping the triggers that attach a table.
+
+use pgrx::PgSqlErrorCode as Code;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::pg_sys::{self, Oid};
+
+use crate::mutation::outcome::Outcome;
+use crate::mutation::request::{Arguments, Request};
+use crate::pg::relation::{self, is_owned};
+use crate::pg::report;
+use crate::pg::spi;
+use crate::pg::text::for_message;
+use crate::server;
+
+use super::attachment::{Attachment, Operation};
+use super::capture::resolve;
+use super::queries::{NEW, OLD, literal};
+
+/// Attaches the table `target`, after everything that can be known now to be wrong.
+pub fn attach(target: Oid, attachment: &Attachment, operations: &[Operation]) -> Result<(), ErrorReport> {
+    let table = owned_table(target)?;
+    check_request(attachment)?;
+    check_columns(&table, attachment)?;
+    server::find(attachment.server.as_deref()).map_err(|unusable| report::error(&unusable.into()))?;
+    spi::connected(|connection| {
+        if let Some(collection) = connection.texts(&attached_to(target)).into_iter().next() {
+            let collection = collection.unwrap_or_default();
+            let message = format!("{} is already attached to {collection}", table.quoted);
+            let hint = format!("A table has one attachment. SELECT sequin_detach({}) ends it.", literal(&table.quoted));
+            return Err(error(Code::ERRCODE_DUPLICATE_OBJECT, message, &hint));
+        }
+        let argument = literal(&attachment.to_argument());
+        for operation in operations {
+            let (name, keyword) = (operation.as_str(), operation.keyword());
+            let referencing = match operation {
+                Operation::Insert => format!("NEW TABLE AS {NEW}"),
+                Operation::Update => format!("NEW TABLE AS {NEW} OLD TABLE AS {OLD}"),
+                Operation::Delete => format!("OLD TABLE AS {OLD}"),
+            };
+            connection.execute(&format!(
+                "CREATE TRIGGER sequin_{name} AFTER {keyword} ON {} REFERENCING {referencing} FOR EACH STATEMENT \
+                 EXECUTE FUNCTION sequin.capture({argument})",
+                table.quoted
+            ));
+        }
+        connection.execute(&format!(
+            "CREATE TRIGGER sequin_truncate BEFORE TRUNCATE ON {} FOR EACH STATEMENT EXECUTE FUNCTION \
+             sequin.refuse_truncate()",
+            table.quoted
+        ));
+        Ok(())
+    })
+}
+
+/// Drops the triggers of `target`.
+pub fn detach(target: Oid) -> Result<(), ErrorReport> {
+    let table = owned_table(target)?;
+    spi::connected(|connection| {
+        let triggers = connection.texts(&triggers_of(target));
+        if triggers.is_empty() {
+            let message = format!("{} is not attached", table.quoted);
+            return Err(error(Code::ERRCODE_UNDEFINED_OBJECT, message, "The view sequin.attachments shows what is."));
+        }
+        for trigger in triggers.into_iter().flatten() {
+            connection.execute(&format!("DROP TRIGGER {trigger} ON {}", table.quoted));
+        }
+        Ok(())
+    })
+}
+
+/// The triggers of ours on a table, quoted.
+fn triggers_of(target: Oid) -> String {
+    format!(
+        "SELECT pg_catalog.quote_ident(t.tgname) FROM pg_catalog.pg_trigger t \
+         JOIN pg_catalog.pg_proc p ON p.oid OPERATOR(pg_catalog.=) t.tgfoid \
+         JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) p.pronamespace \
+         WHERE t.tgrelid OPERATOR(pg_catalog.=) {} AND n.nspname OPERATOR(pg_catalog.=) 'sequin' \
+         AND p.proname OPERATOR(pg_catalog.=) ANY (ARRAY['capture', 'refuse_truncate']::pg_catalog.name[])",
+        target.to_u32()
+    )
+}
+
+/// The collection that a table is attached to.
+fn attached_to(target: Oid) -> String {
+    format!(
+        "SELECT a.collection_id FROM sequin.attachments a WHERE a.relation OPERATOR(pg_catalog.=) {}::pg_catalog.oid",
+        target.to_u32()
+    )
+}
+
+fn owned_table(target: Oid) -> Result<relation::Table, ErrorReport> {
+    let table = relation::Table::open(target).ok_or_else(|| {
+        let message = "only a table can be attached".to_owned();
+        error(Code::ERRCODE_WRONG_OBJECT_TYPE, message, "It may be partitioned, but not a view or a foreign table.")
+    })?;
+    if is_owned(target) {
+        Ok(table)
+    } else {
+        let message = format!("must be owner of table {}", table.quoted);
+        Err(error(Code::ERRCODE_INSUFFICIENT_PRIVILEGE, message, "Its owner can attach and detach it."))
+    }
+}
+
+/// The arguments that each request will be made of, as if there were one.
+fn check_request(attachment: &Attachment) -> Result<(), ErrorReport> {
+    let consumers: Option<Vec<Option<&str>>> =
+        attachment.await_consumers.as_ref().map(|ids| ids.iter().map(|id| Some(id.as_str())).collect());
+    let arguments = Arguments {
+        sync_id: Some(&attachment.sync_id),
+        collection_id: Some(&attachment.collection_id),
+        await_consumers: consumers.as_deref(),
+        timeout_ms: attachment.timeout_ms,
+    };
+    Request::draft(Some("create"), &arguments).map(drop).map_err(|invalid| report::error(&Outcome::from(invalid)))
+}
+
+fn check_columns(table: &relation::Table, attachment: &Attachment) -> Result<(), ErrorReport> {
+    resolve(table, attachment)?;
+    let name = &attachment.upstream_id_column;
+    let refuse = |why: &str, hint: &str| {
+        Err(error(Code::ERRCODE_INVALID_PARAMETER_VALUE, format!("column \"{name}\" of {} {why}", table.quoted), hint))
+    };
+    let Some(column) = table.column(name) else { return Ok(()) };
+    if column.base_type != pg_sys::TEXTOID && column.base_type != pg_sys::VARCHAROID {
+        return refuse("cannot hold upstream ids: it is not text", "Upstream ids are text, whatever they look like.");
+    }
+    if column.is_generated {
+        return refuse("cannot hold upstream ids: it is generated", "Name a column that can be written.");
+    }
+    if column.is_in_key {
+        return refuse(
+            "cannot hold upstream ids: it is in the primary key",
+            "A row is there before its upstream id is known.",
+        );
+    }
+    if attachment.fields.as_ref().is_some_and(|fields| fields.contains_key(name)) {
+        return refuse("cannot be in fields: it holds the upstream ids", "Leave it out of fields.");
+    }
+    Ok(())
+}
+
+fn error(code: Code, message: String, hint: &str) -> ErrorReport {
+    ErrorReport::new(code, for_message(message), "sequin_mutations").set_hint(for_message(hint.to_owned()))
+}

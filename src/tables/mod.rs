@@ -1,0 +1,13 @@
+//! Tables that write through: an application writes plain SQL to its own table, and each statement reaches the provider
+//! or fails as a whole.
+//!
+//! [`attachment`] is what a trigger's argument says, [`queries`] the SQL that reads what a statement changed, `attach`
+//! makes and drops the triggers, and `capture` is what they do when they fire.
+
+pub mod attachment;
+pub mod queries;
+
+#[cfg(feature = "postgres")]
+pub mod attach;
+#[cfg(feature = "postgres")]
+pub mod capture;
