@@ -213,6 +213,10 @@ CREATE FUNCTION @extschema@.sequin_detach(target pg_catalog.regclass) RETURNS pg
     AS 'MODULE_PATHNAME', 'sequin_detach_wrapper';
 COMMENT ON FUNCTION @extschema@.sequin_detach(pg_catalog.regclass) IS 'ends what sequin_attach began';
 
+-- What is attached can be seen in pg_trigger as well.
+GRANT USAGE ON SCHEMA sequin TO PUBLIC;
+GRANT SELECT ON sequin.attachments TO PUBLIC;
+
 -- All of them reach the network, or decide what does: only those who are granted them may call them.
 REVOKE EXECUTE ON FUNCTION
     sequin.validate_options(pg_catalog.text[], pg_catalog.oid),

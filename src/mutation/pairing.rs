@@ -5,7 +5,7 @@
 //! replied data does not contradict it. It contradicts when it has, at one place, what was sent at another. A provider
 //! that rewrites values (trims a name, formats a number) does not contradict, since its values were sent nowhere.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde_json::value::RawValue;
 
@@ -19,19 +19,23 @@ pub struct Ambiguous;
 pub fn pair(sent: &[&str], replied: &[Option<&str>]) -> Result<Vec<usize>, Ambiguous> {
     let sent: Vec<Fields<'_>> = sent.iter().map(|data| Fields::of(Some(data))).collect();
     let replied: Vec<Fields<'_>> = replied.iter().map(|data| Fields::of(*data)).collect();
-    let strangers: Vec<usize> = (0..sent.len()).filter(|&i| !sent[i].is_kept_by(&replied[i])).collect();
-    let is_contradicted = strangers.iter().any(|&i| replied.iter().any(|data| sent[i].is_kept_by(data)));
+    let index = Index::of(&replied);
+    let is_contradicted =
+        (0..sent.len()).any(|i| !sent[i].is_kept_by(&replied[i]) && !index.fitting(&sent[i], &replied).is_empty());
     if !is_contradicted {
         return Ok((0..sent.len()).collect());
     }
 
+    let mut alike: HashMap<&BTreeMap<String, &str>, usize> = HashMap::new();
+    for record in &sent {
+        *alike.entry(&record.fields).or_default() += 1;
+    }
     let mut taken = vec![false; replied.len()];
     let mut pairs = Vec::with_capacity(sent.len());
     for record in &sent {
-        let fitting: Vec<usize> = (0..replied.len()).filter(|&j| record.is_kept_by(&replied[j])).collect();
+        let fitting = index.fitting(record, &replied);
         // Records that were sent alike are as good as each other; those that only came back alike are not.
-        let alike = sent.iter().filter(|other| other.fields == record.fields).count();
-        if fitting.len() != alike {
+        if fitting.len() != alike[&record.fields] {
             return Err(Ambiguous);
         }
         let free = fitting.into_iter().find(|&j| !taken[j]).ok_or(Ambiguous)?;
@@ -39,6 +43,32 @@ pub fn pair(sent: &[&str], replied: &[Option<&str>]) -> Result<Vec<usize>, Ambig
         pairs.push(free);
     }
     Ok(pairs)
+}
+
+/// The replied records by each of their fields, so that not every pair has to be looked at.
+struct Index<'a> {
+    by_field: HashMap<(&'a str, &'a str), Vec<usize>>,
+}
+
+impl<'a> Index<'a> {
+    fn of(replied: &'a [Fields<'a>]) -> Self {
+        let mut by_field: HashMap<(&str, &str), Vec<usize>> = HashMap::new();
+        for (j, record) in replied.iter().enumerate() {
+            for (name, value) in &record.fields {
+                by_field.entry((name, value)).or_default().push(j);
+            }
+        }
+        Index { by_field }
+    }
+
+    /// The replied records that have every field of `record`. A record without fields says nothing of its place.
+    fn fitting(&self, record: &Fields<'_>, replied: &[Fields<'_>]) -> Vec<usize> {
+        let candidates = record.fields.iter().map(|(name, value)| self.by_field.get(&(name.as_str(), *value)));
+        // The rarest of its fields leaves the fewest to look at; one that nobody has leaves none.
+        let rarest = candidates.min_by_key(|places| places.map_or(0, Vec::len)).flatten();
+        let fits = |&&j: &&usize| record.is_kept_by(&replied[j]);
+        rarest.map_or_else(Vec::new, |places| places.iter().filter(fits).copied().collect())
+    }
 }
 
 /// The fields of one record, by name, as they were written.

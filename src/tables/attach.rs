@@ -23,10 +23,9 @@ pub fn attach(target: Oid, attachment: &Attachment, operations: &[Operation]) ->
     check_columns(&table, attachment)?;
     server::find(attachment.server.as_deref()).map_err(|unusable| report::error(&unusable.into()))?;
     spi::connected(|connection| {
-        if let Some(collection) = connection.texts(&attached_to(target)).into_iter().next() {
-            let collection = collection.unwrap_or_default();
-            let message = format!("{} is already attached to {collection}", table.quoted);
-            let hint = format!("A table has one attachment. SELECT sequin_detach({}) ends it.", literal(&table.quoted));
+        if !connection.texts(&triggers_of(target)).is_empty() {
+            let message = format!("{} is already attached", table.quoted);
+            let hint = format!("A table has one attachment. SELECT sequin_detach('{}') ends it.", table.quoted);
             return Err(error(Code::ERRCODE_DUPLICATE_OBJECT, message, &hint));
         }
         let argument = literal(&attachment.to_argument());
@@ -76,14 +75,6 @@ fn triggers_of(target: Oid) -> String {
          JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) p.pronamespace \
          WHERE t.tgrelid OPERATOR(pg_catalog.=) {} AND n.nspname OPERATOR(pg_catalog.=) 'sequin' \
          AND p.proname OPERATOR(pg_catalog.=) ANY (ARRAY['capture', 'refuse_truncate']::pg_catalog.name[])",
-        target.to_u32()
-    )
-}
-
-/// The collection that a table is attached to.
-fn attached_to(target: Oid) -> String {
-    format!(
-        "SELECT a.collection_id FROM sequin.attachments a WHERE a.relation OPERATOR(pg_catalog.=) {}::pg_catalog.oid",
         target.to_u32()
     )
 }

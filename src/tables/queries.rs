@@ -47,7 +47,8 @@ impl Table {
     }
 
     /// Of each row that was changed in a mapped column, or in its key: the upstream id, the key as a JSON array, whether
-    /// the key was changed, and the changed fields.
+    /// the key was changed, and the changed fields. First the rows that cannot be sent, so that nothing has been sent
+    /// when they are found.
     pub fn updated(&self) -> String {
         let changed: Vec<String> = self.mapped.iter().map(|mapped| is_distinct(&mapped.column)).collect();
         let data: Vec<String> = self
@@ -61,9 +62,11 @@ impl Table {
             .collect();
         let key: Vec<String> = self.key.iter().map(|column| format!("n.{}", column.quoted)).collect();
         let first = &self.key[0].quoted;
+        let id = &self.upstream_id;
         format!(
             "SELECT n.{}::pg_catalog.text, pg_catalog.jsonb_build_array({}), o.{first} IS NULL, {} \
-             FROM {NEW} n LEFT JOIN {OLD} o ON {} WHERE o.{first} IS NULL OR {}",
+             FROM {NEW} n LEFT JOIN {OLD} o ON {} WHERE o.{first} IS NULL OR {} \
+             ORDER BY o.{first} IS NULL OR n.{id} IS NULL DESC",
             self.upstream_id,
             key.join(", "),
             data.join(" OPERATOR(pg_catalog.||) "),
