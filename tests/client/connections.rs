@@ -82,6 +82,24 @@ fn servers_do_not_share_connections() {
     assert_eq!(log.connections, 2, "{connections:?}");
 }
 
+/// Who calls servers without end in one session does not collect sockets without end, and only loses time.
+#[test]
+fn a_session_keeps_sixteen_connections() {
+    let api = Api::start();
+    let database = server().fresh_database();
+    let mut client = database.connect();
+    for i in 0..20 {
+        foreign_server(&database, &format!("api_{i}"), &api.raw.url(), "");
+    }
+    for _ in 0..2 {
+        for i in 0..20 {
+            assert_eq!(column(&mut client, &create(&format!("api_{i}"))), ["003"]);
+        }
+    }
+    assert_eq!(open_connections(api.raw.address().port()), 16);
+    assert_eq!((api.requests(), api.raw.accepted()), (40, 40));
+}
+
 /// A session that changes its role keeps the server's connection; the token is the role's in each request.
 #[test]
 fn roles_share_a_connection_and_not_a_token() {
