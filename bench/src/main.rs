@@ -7,6 +7,7 @@
 
 mod api;
 mod cancel;
+mod capture;
 mod goal;
 mod looped;
 mod machine;
@@ -36,11 +37,12 @@ struct Measurement {
     run: fn(&Options) -> Result<()>,
 }
 
-const MEASUREMENTS: [Measurement; 6] = [
+const MEASUREMENTS: [Measurement; 7] = [
     Measurement { name: "one-record", about: "each verb in a PL/pgSQL loop", run: one_record::run },
     Measurement { name: "many-records", about: "100 and 10,000 records in one call", run: many_records::run },
     Measurement { name: "memory", about: "the backend's peak in a call of 10,000 records", run: memory::run },
     Measurement { name: "syscalls", about: "system calls of a warm call", run: syscalls::run },
+    Measurement { name: "capture", about: "an INSERT into an attached table, by row", run: capture::run },
     Measurement { name: "cancel", about: "cancel, timeout and terminate in every phase", run: cancel::run },
     Measurement { name: "neighbours", about: "the same work through pgsql-http, if installed", run: neighbours::run },
 ];
