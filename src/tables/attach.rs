@@ -5,7 +5,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::pg_sys::{self, Oid};
 
 use crate::mutation::outcome::Outcome;
-use crate::mutation::request::{Arguments, Request};
+use crate::mutation::request::Request;
 use crate::pg::relation::{self, is_owned};
 use crate::pg::report;
 use crate::pg::spi;
@@ -19,7 +19,10 @@ use super::queries::{NEW, OLD, literal};
 /// Attaches the table `target`, after everything that can be known now to be wrong.
 pub fn attach(target: Oid, attachment: &Attachment, operations: &[Operation]) -> Result<(), ErrorReport> {
     let table = owned_table(target)?;
-    check_request(attachment)?;
+    // Sync, collection and consumers are checked as for a request, when there is none yet.
+    attachment
+        .with_arguments(|arguments| Request::draft(Some("create"), arguments).map(drop))
+        .map_err(|invalid| report::error(&Outcome::from(invalid)))?;
     check_columns(&table, attachment)?;
     server::find(attachment.server.as_deref()).map_err(|unusable| report::error(&unusable.into()))?;
     spi::connected(|connection| {
@@ -90,19 +93,6 @@ fn owned_table(target: Oid) -> Result<relation::Table, ErrorReport> {
         let message = format!("must be owner of table {}", table.quoted);
         Err(error(Code::ERRCODE_INSUFFICIENT_PRIVILEGE, message, "Its owner can attach and detach it."))
     }
-}
-
-/// The arguments that each request will be made of, as if there were one.
-fn check_request(attachment: &Attachment) -> Result<(), ErrorReport> {
-    let consumers: Option<Vec<Option<&str>>> =
-        attachment.await_consumers.as_ref().map(|ids| ids.iter().map(|id| Some(id.as_str())).collect());
-    let arguments = Arguments {
-        sync_id: Some(&attachment.sync_id),
-        collection_id: Some(&attachment.collection_id),
-        await_consumers: consumers.as_deref(),
-        timeout_ms: attachment.timeout_ms,
-    };
-    Request::draft(Some("create"), &arguments).map(drop).map_err(|invalid| report::error(&Outcome::from(invalid)))
 }
 
 fn check_columns(table: &relation::Table, attachment: &Attachment) -> Result<(), ErrorReport> {

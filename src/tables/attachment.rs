@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::mutation::request::Arguments;
+
 /// An attachment as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -129,6 +131,18 @@ pub fn fields(json: &str) -> Result<BTreeMap<String, String>, Mistaken> {
 }
 
 impl Attachment {
+    /// Hands what its requests have in common to `f`.
+    pub fn with_arguments<T>(&self, f: impl FnOnce(&Arguments<'_>) -> T) -> T {
+        let consumers: Option<Vec<Option<&str>>> =
+            self.await_consumers.as_ref().map(|ids| ids.iter().map(|id| Some(id.as_str())).collect());
+        f(&Arguments {
+            sync_id: Some(&self.sync_id),
+            collection_id: Some(&self.collection_id),
+            await_consumers: consumers.as_deref(),
+            timeout_ms: self.timeout_ms,
+        })
+    }
+
     /// The trigger's argument.
     pub fn to_argument(&self) -> String {
         serde_json::to_string(self).expect("strings and numbers can be written")

@@ -6,12 +6,12 @@
 use pgrx::PgSqlErrorCode as Code;
 use pgrx::pg_sys::panic::ErrorReport;
 
-use crate::exchange::{name, send};
+use crate::exchange::{fail, name, send};
 use crate::mutation::kind::Kind;
 use crate::mutation::outcome::Outcome;
 use crate::mutation::pairing;
 use crate::mutation::reply::Records;
-use crate::mutation::request::{Arguments, Request};
+use crate::mutation::request::Request;
 use crate::pg::spi::{self, Batch, Connection};
 use crate::pg::text::for_message;
 use crate::pg::trigger::{Event, Fired};
@@ -182,32 +182,25 @@ impl Statement<'_> {
         applied_before: usize,
         store: impl FnOnce(Records<'_>) -> Result<T, String>,
     ) -> Result<T, ErrorReport> {
-        let attachment = self.attachment;
-        let consumers: Option<Vec<Option<&str>>> =
-            attachment.await_consumers.as_ref().map(|ids| ids.iter().map(|id| Some(id.as_str())).collect());
-        let arguments = Arguments {
-            sync_id: Some(&attachment.sync_id),
-            collection_id: Some(&attachment.collection_id),
-            await_consumers: consumers.as_deref(),
-            timeout_ms: attachment.timeout_ms,
-        };
-        let request = Request::draft(Some(kind.as_str()), &arguments).and_then(|mut draft| {
-            let body = draft.records_mut();
-            for (i, record) in records.enumerate() {
-                body.push(if i == 0 { b'[' } else { b',' });
-                body.extend_from_slice(record.as_bytes());
+        self.attachment.with_arguments(|arguments| {
+            let request = Request::draft(Some(kind.as_str()), arguments).and_then(|mut draft| {
+                let body = draft.records_mut();
+                for (i, record) in records.enumerate() {
+                    body.push(if i == 0 { b'[' } else { b',' });
+                    body.extend_from_slice(record.as_bytes());
+                }
+                body.push(b']');
+                draft.finish()
+            });
+            match request {
+                Ok(request) => send(request, self.server, applied_before, store),
+                Err(invalid) => {
+                    let mut outcome = Outcome::from(invalid);
+                    outcome.applied_before = applied_before;
+                    fail(&format!("{kind} in {}", name(&self.attachment.collection_id)), &outcome)
+                }
             }
-            body.push(b']');
-            draft.finish()
-        });
-        match request {
-            Ok(request) => send(request, self.server, applied_before, store),
-            Err(invalid) => {
-                let mut outcome = Outcome::from(invalid);
-                outcome.applied_before = applied_before;
-                crate::exchange::fail(&format!("{kind} in {}", name(&attachment.collection_id)), &outcome)
-            }
-        }
+        })
     }
 }
 
