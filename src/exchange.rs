@@ -21,6 +21,14 @@ pub fn fail<T>(context: &str, outcome: &Outcome) -> Result<T, ErrorReport> {
     context::within(context, || Err(report::error(outcome)))
 }
 
+/// The refusal of `what` in a transaction that may not write.
+pub fn read_only(what: &str) -> Outcome {
+    let message = format!("cannot execute {what} in a read-only transaction");
+    let hint = "Nothing was sent. A mutation writes, though not to this database: call it in a transaction that may \
+        write, and not on a standby.";
+    Outcome::not_sent(SqlState::ReadOnlySqlTransaction, message, hint.into())
+}
+
 /// Puts into words for the CONTEXT what a later error may claim.
 fn say_applied(applied: Applied) {
     context::now_known(match applied {
@@ -39,22 +47,24 @@ pub fn send<T>(
     applied_before: usize,
     store: impl FnOnce(Records<'_>) -> Result<T, String>,
 ) -> Result<T, ErrorReport> {
-    let (kind, records, collection_id) = (request.kind(), request.len(), request.collection_id());
-    let noun = if records == 1 { "record" } else { "records" };
-    let collection = name(collection_id);
-    let context = format!("{kind} of {records} {noun} in {collection} through server \"{}\"", server.name);
-    let token = match server.token() {
-        Ok(token) => token,
-        Err(unusable) => return fail(&context, &unusable.into()),
-    };
-    let facts = Facts {
-        kind,
-        records,
-        collection_id,
+    let mut facts = Facts {
+        kind: request.kind(),
+        records: request.len(),
+        collection_id: request.collection_id(),
         server: &server.name,
         atomic_batches: server.options().atomic_batches,
-        token: token.expose(),
+        token: "",
     };
+    let context = summary(&facts);
+    let token = match server.token() {
+        Ok(token) => token,
+        Err(unusable) => {
+            let mut outcome = unusable.into();
+            note_earlier(&mut outcome, applied_before);
+            return fail(&context, &outcome);
+        }
+    };
+    facts.token = token.expose();
     context::within(&context, || {
         let headers = [server::authorization(&token)];
         let patience = request.awaits().unwrap_or(Duration::ZERO);
@@ -70,11 +80,36 @@ pub fn send<T>(
             Err(outcome) => Err(outcome),
         };
         stored.map_err(|mut outcome| {
-            outcome.applied_before = applied_before;
+            note_earlier(&mut outcome, applied_before);
             say_applied(outcome.applied);
             report::error(&outcome)
         })
     })
+}
+
+/// Notes how many records earlier requests of the same statement have applied: what the hint advises is about this
+/// request alone.
+pub fn note_earlier(outcome: &mut Outcome, applied_before: usize) {
+    outcome.applied_before = applied_before;
+    if applied_before > 0 {
+        outcome.hint = format!(
+            "Earlier requests of this statement were applied and stay so, although it is rolled back: to repeat the \
+             statement as a whole would repeat them. Of this request: {}",
+            outcome.hint
+        );
+    }
+}
+
+/// Raises that a mutation was applied by replies of status 200, and that what they said is lost.
+pub fn lose_reply<T>(facts: &Facts<'_>, reason: &str) -> Result<T, ErrorReport> {
+    fail(&summary(facts), &Outcome::reply_lost(facts, 200, reason))
+}
+
+/// The first line of the CONTEXT.
+fn summary(facts: &Facts<'_>) -> String {
+    let noun = if facts.records == 1 { "record" } else { "records" };
+    let collection = name(facts.collection_id);
+    format!("{} of {} {noun} in {collection} through server \"{}\"", facts.kind, facts.records, facts.server)
 }
 
 /// The exchange in the words of the contract.

@@ -30,7 +30,7 @@ fn sequin_attach(
     let operations = operations.ok_or_else(|| null("operations"))?;
     let words = operations.0.iter().map(|word| word.as_deref().ok_or_else(|| null("operations")));
     let words: Vec<&str> = words.collect::<Result<_, _>>()?;
-    let consumers = await_consumers.map(|ids| ids.0.into_iter().map(Option::unwrap_or_default).collect());
+    let consumers = await_consumers.map(|ids| consumers(ids.0)).transpose()?;
     let attachment = Attachment {
         sync_id: sync_id.ok_or_else(|| null("sync_id"))?.0,
         collection_id: collection_id.ok_or_else(|| null("collection_id"))?.0,
@@ -50,10 +50,18 @@ fn sequin_detach(target: Option<Regclass>) -> Result<(), ErrorReport> {
     attach::detach(target.ok_or_else(|| null("target"))?.0)
 }
 
+/// Consumers that all have a name.
+fn consumers(ids: Vec<Option<String>>) -> Result<Vec<String>, ErrorReport> {
+    let named = |(i, id): (usize, Option<String>)| {
+        id.ok_or_else(|| report::error(&Outcome::from(Invalid::NullConsumer(i + 1))))
+    };
+    ids.into_iter().enumerate().map(named).collect()
+}
+
 fn null(argument: &'static str) -> ErrorReport {
     report::error(&Outcome::from(Invalid::Null(argument)))
 }
 
 fn mistaken(mistake: Mistaken) -> ErrorReport {
-    report::mistake(mistake == Mistaken::Outbox, &mistake.to_string())
+    report::mistake(mistake == Mistaken::Outbox, &mistake.to_string(), mistake.hint())
 }

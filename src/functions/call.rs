@@ -4,7 +4,7 @@
 
 use pgrx::pg_sys::panic::ErrorReport;
 
-use crate::exchange::{fail, name, send};
+use crate::exchange::{fail, name, read_only, send};
 use crate::mutation::outcome::{Outcome, SqlState};
 use crate::mutation::reply::Records;
 use crate::mutation::request::{Arguments, Invalid, Request};
@@ -36,7 +36,7 @@ impl Call {
         store: impl FnOnce(P, Records<'_>) -> Result<T, String>,
     ) -> Result<T, ErrorReport> {
         if session::is_read_only() {
-            return self.refuse(self.read_only());
+            return self.refuse(read_only(&format!("{}()", self.verb)));
         }
         let target = match target {
             Ok(target) => target,
@@ -67,13 +67,6 @@ impl Call {
             self.collection_id.as_ref().map_or(String::new(), |collection| format!(" for {}", name(&collection.0)));
         let by = self.server.as_ref().map_or(String::new(), |server| format!(" through server \"{}\"", server.0));
         fail(&format!("{}{of}{by}", self.verb), &outcome)
-    }
-
-    fn read_only(&self) -> Outcome {
-        let message = format!("cannot execute {}() in a read-only transaction", self.verb);
-        let hint = "Nothing was sent. A mutation writes, though not to this database: call it in a transaction that \
-            may write, and not on a standby.";
-        Outcome::not_sent(SqlState::ReadOnlySqlTransaction, message, hint.into())
     }
 }
 

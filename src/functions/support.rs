@@ -13,9 +13,7 @@ use crate::pg::planner::{self, AsItIs, PlannedCall};
 #[pg_extern(schema = "sequin", volatile, parallel_unsafe, strict)]
 fn plan_calls(request: Internal) -> Result<AsItIs, ErrorReport> {
     let Some(call) = PlannedCall::of(request) else { return Ok(AsItIs) };
-    if call.takes_rows() {
-        planner::forbid_memoize();
-    }
+    planner::forbid_memoize();
     if !call.is_repeated_by_a_star() {
         return Ok(AsItIs);
     }

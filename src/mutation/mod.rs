@@ -15,6 +15,7 @@ mod api_error;
 mod calendar;
 pub(crate) mod json;
 pub mod kind;
+pub mod merge;
 pub mod outcome;
 pub mod pairing;
 pub mod reply;

@@ -20,9 +20,7 @@ pub fn pair(sent: &[&str], replied: &[Option<&str>]) -> Result<Vec<usize>, Ambig
     let sent: Vec<Fields<'_>> = sent.iter().map(|data| Fields::of(Some(data))).collect();
     let replied: Vec<Fields<'_>> = replied.iter().map(|data| Fields::of(*data)).collect();
     let index = Index::of(&replied);
-    let is_contradicted =
-        (0..sent.len()).any(|i| !sent[i].is_kept_by(&replied[i]) && !index.fitting(&sent[i], &replied).is_empty());
-    if !is_contradicted {
+    if !(0..sent.len()).any(|i| index.contradicts(i, &sent, &replied)) {
         return Ok((0..sent.len()).collect());
     }
 
@@ -59,6 +57,16 @@ impl<'a> Index<'a> {
             }
         }
         Index { by_field }
+    }
+
+    /// Whether a field that was sent in record `i` did not come back there, and did in the place of a record that
+    /// was sent with another value.
+    fn contradicts(&self, i: usize, sent: &[Fields<'_>], replied: &[Fields<'_>]) -> bool {
+        sent[i].fields.iter().any(|(name, value)| {
+            let is_changed = replied[i].fields.get(name) != Some(value);
+            let places = self.by_field.get(&(name.as_str(), *value));
+            is_changed && places.is_some_and(|places| places.iter().any(|&j| sent[j].fields.get(name) != Some(value)))
+        })
     }
 
     /// The replied records that have every field of `record`. A record without fields says nothing of its place.
@@ -123,6 +131,9 @@ mod tests {
     fn what_cannot_be_told_apart_is_said() {
         let sent = [r#"{"n":1}"#, r#"{"n":2}"#];
         assert_eq!(paired(&sent, &[r#"{"n":2}"#, r#"{"n":"one"}"#]), Err(Ambiguous));
+        // Reordered and rewritten at once: the names say nothing any more, the numbers say that the order is another.
+        let sent = [r#"{"name":"A ","n":1}"#, r#"{"name":"B ","n":2}"#];
+        assert_eq!(paired(&sent, &[r#"{"name":"B","n":2}"#, r#"{"name":"A","n":1}"#]), Err(Ambiguous));
         // What was sent first is a part of what was sent second.
         let sent = [r#"{"n":1}"#, r#"{"n":1,"m":2}"#];
         assert_eq!(paired(&sent, &[r#"{"n":1,"m":2}"#, r#"{"n":1}"#]), Err(Ambiguous));

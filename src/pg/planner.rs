@@ -78,19 +78,14 @@ impl PlannedCall<'_> {
         // SAFETY: a whole query, and a search that outlives the walk.
         unsafe { pg_sys::query_tree_walker(self.query, Some(visit), (&raw mut search).cast(), flags as c_int) }
     }
-
-    /// Whether its arguments come from rows, so that it is made for each of them.
-    pub fn takes_rows(&self) -> bool {
-        // SAFETY: a list is a node, and this one is of whole expressions.
-        unsafe { mentions_a_row(self.call.args.cast(), std::ptr::null_mut()) }
-    }
 }
 
 /// Keeps the plans of this transaction from remembering a call's result for rows with equal values.
 ///
 /// A join that calls a function for each row of its other side may be given a Memoize node, which Postgres does not
-/// deny to volatile functions: then 200 equal rows would make one create. It is a setting of the planner, put back at
-/// the end of the transaction; what else is planned until then loses a possible speed-up, and nothing else.
+/// deny to volatile functions: then 200 equal rows would make one create. The call itself need not mention the row, so
+/// there is no telling which plans are in danger. It is a setting of the planner, put back at the end of the
+/// transaction; what else is planned until then loses a possible speed-up, and nothing else.
 pub fn forbid_memoize() {
     // SAFETY: two NUL-terminated strings; as SET LOCAL by the current role, for a setting that everybody may set.
     unsafe {
@@ -104,17 +99,6 @@ pub fn forbid_memoize() {
             0,
             false,
         );
-    }
-}
-
-/// Whether there is a column, or a subquery, which may have some, anywhere in the expression.
-#[pg_guard]
-unsafe extern "C-unwind" fn mentions_a_row(node: *mut Node, nothing: *mut c_void) -> bool {
-    // SAFETY: Postgres walks whole trees.
-    unsafe {
-        !node.is_null()
-            && (matches!((*node).type_, NodeTag::T_Var | NodeTag::T_SubLink)
-                || pg_sys::expression_tree_walker(node, Some(mentions_a_row), nothing))
     }
 }
 

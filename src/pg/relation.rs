@@ -8,9 +8,11 @@ use super::text;
 
 /// A table and its columns.
 pub struct Table {
+    pub oid: Oid,
     pub owner: Oid,
     /// Qualified and quoted for SQL.
     pub quoted: String,
+    pub is_partitioned: bool,
     pub columns: Vec<Column>,
 }
 
@@ -23,6 +25,7 @@ pub struct Column {
     /// The equality operator of its type, qualified as OPERATOR() takes it; None if the type has none.
     pub equality: Option<String>,
     pub is_in_key: bool,
+    pub is_not_null: bool,
     /// Whether Postgres computes it, so that no statement may write it.
     pub is_generated: bool,
 }
@@ -61,8 +64,10 @@ impl Table {
                 .map(|attribute| Column::describe(attribute, key))
                 .collect();
             Table {
+                oid: (*relation).rd_id,
                 owner: form.relowner,
                 quoted: text::from_server(CStr::from_ptr(quoted).to_bytes()).into_owned(),
+                is_partitioned: form.relkind as u8 == pg_sys::RELKIND_PARTITIONED_TABLE,
                 columns,
             }
         }
@@ -90,6 +95,7 @@ impl Column {
                 base_type,
                 equality: equality(base_type),
                 is_in_key: pg_sys::bms_is_member(member, key),
+                is_not_null: attribute.attnotnull,
                 is_generated: attribute.attgenerated != 0,
             }
         }
@@ -118,6 +124,16 @@ fn equality(base_type: Oid) -> Option<String> {
         let name = CStr::from_ptr(pg_sys::get_opname(entry.eq_opr));
         Some(format!("{}.{}", text::from_server(schema.to_bytes()), text::from_server(name.to_bytes())))
     }
+}
+
+/// Whether the current role may update all columns of the relation, and read them.
+pub fn may_update(relation: Oid) -> bool {
+    let role = super::session::current_role();
+    // SAFETY: catalog look-ups inside a transaction.
+    let may = |right: u32| unsafe {
+        pg_sys::pg_class_aclcheck(relation, role, right.into()) == pg_sys::AclResult::ACLCHECK_OK
+    };
+    may(pg_sys::ACL_UPDATE) && may(pg_sys::ACL_SELECT)
 }
 
 /// Whether the current role owns the relation, or may act as its owner.

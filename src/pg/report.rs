@@ -15,10 +15,10 @@ pub fn error(outcome: &Outcome) -> ErrorReport {
 }
 
 /// An argument of `sequin_attach` that is wrong, or asks for what this version does not have.
-pub fn mistake(is_missing_feature: bool, message: &str) -> ErrorReport {
+pub fn mistake(is_missing_feature: bool, message: &str, hint: &str) -> ErrorReport {
     let code =
         if is_missing_feature { Code::ERRCODE_FEATURE_NOT_SUPPORTED } else { Code::ERRCODE_INVALID_PARAMETER_VALUE };
-    ErrorReport::new(code, for_message(message.to_owned()), "sequin_mutations")
+    ErrorReport::new(code, for_message(message.to_owned()), "sequin_mutations").set_hint(hint)
 }
 
 fn code(state: SqlState) -> Code {

@@ -34,8 +34,9 @@ pub fn unix_now() -> i64 {
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
-/// Runs `f` with the rights of `role`, as the checks of foreign keys run with those of the table's owner. An error
-/// inside ends the (sub)transaction, and with it the change of role.
+/// Runs `f` with the rights of `role`, and with a search_path in which no other role can have put anything: what the
+/// role's own triggers call by a bare name must not be somebody else's. An error inside ends the (sub)transaction, and
+/// with it the change of both.
 pub fn acting_as<T>(role: pg_sys::Oid, f: impl FnOnce() -> T) -> T {
     // SAFETY: reads and sets variables of the backend; the old values are put back.
     unsafe {
@@ -43,7 +44,19 @@ pub fn acting_as<T>(role: pg_sys::Oid, f: impl FnOnce() -> T) -> T {
         pg_sys::GetUserIdAndSecContext(&mut before, &mut context);
         let local = (pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_NOFORCE_RLS) as std::ffi::c_int;
         pg_sys::SetUserIdAndSecContext(role, context | local);
+        let level = pg_sys::NewGUCNestLevel();
+        pg_sys::set_config_option(
+            c"search_path".as_ptr(),
+            c"pg_catalog, pg_temp".as_ptr(),
+            pg_sys::GucContext::PGC_USERSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+            pg_sys::GucAction::GUC_ACTION_SAVE,
+            true,
+            0,
+            false,
+        );
         let result = f();
+        pg_sys::AtEOXact_GUC(true, level);
         pg_sys::SetUserIdAndSecContext(before, context);
         result
     }

@@ -42,11 +42,12 @@ fn server_query(query: &str) -> CString {
 }
 
 impl Connection {
-    /// Runs `query` and hands its rows to `each` in batches of at most `size`. An error of `each` ends it.
+    /// Runs `query` and hands its rows to `each` in batches. `begin` is asked once, and only if there is a row at all,
+    /// how many rows a batch may have. An error of either ends it.
     pub fn in_batches<E>(
         &self,
         query: &str,
-        size: u32,
+        begin: impl FnOnce() -> Result<u32, E>,
         mut each: impl FnMut(&Batch) -> Result<(), E>,
     ) -> Result<(), E> {
         let query = server_query(query);
@@ -56,6 +57,13 @@ impl Connection {
             if plan.is_null() {
                 pgrx::error!("SPI could not prepare a query");
             }
+            check(pg_sys::SPI_execute_plan(plan, ptr::null_mut(), ptr::null(), true, 1), "look for rows");
+            let is_empty = pg_sys::SPI_processed == 0;
+            pg_sys::SPI_freetuptable(pg_sys::SPI_tuptable);
+            if is_empty {
+                return Ok(());
+            }
+            let size = begin()?;
             let portal = pg_sys::SPI_cursor_open(ptr::null(), plan, ptr::null_mut(), ptr::null(), true);
             loop {
                 pg_sys::SPI_cursor_fetch(portal, true, c_long::from(size));
@@ -71,8 +79,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Runs `query`, whose `$1` is `texts`, a text[].
-    pub fn execute_with_texts(&self, query: &str, texts: &[String]) {
+    /// Runs `query`, whose `$1` is `texts`, a text[], and counts its rows.
+    pub fn count_with_texts(&self, query: &str, texts: &[String]) -> usize {
         let query = server_query(query);
         let elements: Vec<Datum> = texts.iter().map(|text| text::to_text_datum(text)).collect();
         // SAFETY: as many datums of type text as said; the query has one parameter.
@@ -98,6 +106,7 @@ impl Connection {
                 ),
                 "write",
             );
+            pg_sys::SPI_processed as usize
         }
     }
 
@@ -115,7 +124,7 @@ impl Connection {
             all.extend((0..batch.len()).map(|row| batch.text(row, 1)));
             Ok(())
         };
-        let Ok(()) = self.in_batches(query, 1_000, each);
+        let Ok(()) = self.in_batches(query, || Ok(1_000), each);
         all
     }
 }

@@ -1,8 +1,8 @@
 //! Making and dropping the triggers that attach a table.
 
 use pgrx::PgSqlErrorCode as Code;
+use pgrx::pg_sys::Oid;
 use pgrx::pg_sys::panic::ErrorReport;
-use pgrx::pg_sys::{self, Oid};
 
 use crate::mutation::outcome::Outcome;
 use crate::mutation::request::Request;
@@ -24,11 +24,14 @@ pub fn attach(target: Oid, attachment: &Attachment, operations: &[Operation]) ->
         .with_arguments(|arguments| Request::draft(Some("create"), arguments).map(drop))
         .map_err(|invalid| report::error(&Outcome::from(invalid)))?;
     check_columns(&table, attachment)?;
-    server::find(attachment.server.as_deref()).map_err(|unusable| report::error(&unusable.into()))?;
+    let server = server::find(attachment.server.as_deref()).map_err(|unusable| report::error(&unusable.into()))?;
+    // By name, so that no role that writes the table can turn its rows to another server with a setting.
+    let attachment = Attachment { server: Some(server.name), ..attachment.clone() };
     spi::connected(|connection| {
         if !connection.texts(&triggers_of(target)).is_empty() {
             let message = format!("{} is already attached", table.quoted);
-            let hint = format!("A table has one attachment. SELECT sequin_detach('{}') ends it.", table.quoted);
+            let name = table.quoted.replace('\'', "''");
+            let hint = format!("A table has one attachment. SELECT sequin_detach('{name}') ends it.");
             return Err(error(Code::ERRCODE_DUPLICATE_OBJECT, message, &hint));
         }
         let argument = literal(&attachment.to_argument());
@@ -98,24 +101,9 @@ fn owned_table(target: Oid) -> Result<relation::Table, ErrorReport> {
 fn check_columns(table: &relation::Table, attachment: &Attachment) -> Result<(), ErrorReport> {
     resolve(table, attachment)?;
     let name = &attachment.upstream_id_column;
-    let refuse = |why: &str, hint: &str| {
-        Err(error(Code::ERRCODE_INVALID_PARAMETER_VALUE, format!("column \"{name}\" of {} {why}", table.quoted), hint))
-    };
-    let Some(column) = table.column(name) else { return Ok(()) };
-    if column.base_type != pg_sys::TEXTOID && column.base_type != pg_sys::VARCHAROID {
-        return refuse("cannot hold upstream ids: it is not text", "Upstream ids are text, whatever they look like.");
-    }
-    if column.is_generated {
-        return refuse("cannot hold upstream ids: it is generated", "Name a column that can be written.");
-    }
-    if column.is_in_key {
-        return refuse(
-            "cannot hold upstream ids: it is in the primary key",
-            "A row is there before its upstream id is known.",
-        );
-    }
     if attachment.fields.as_ref().is_some_and(|fields| fields.contains_key(name)) {
-        return refuse("cannot be in fields: it holds the upstream ids", "Leave it out of fields.");
+        let message = format!("column \"{name}\" of {} cannot be in fields: it holds the upstream ids", table.quoted);
+        return Err(error(Code::ERRCODE_INVALID_PARAMETER_VALUE, message, "Leave it out of fields."));
     }
     Ok(())
 }

@@ -27,7 +27,7 @@ pub struct Attachment {
     /// Milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<i32>,
-    /// None: the one that `sequin.server` names when the trigger fires.
+    /// None, in a trigger that was written by hand: the one that `sequin.server` names when it fires.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<String>,
 }
@@ -89,6 +89,21 @@ pub enum Mistaken {
     SameField(String),
     #[error("fields maps the column \"{0}\" to an empty field")]
     EmptyField(String),
+}
+
+impl Mistaken {
+    /// What to write instead.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Mistaken::Operation(_) | Mistaken::NoOperation => {
+                "Write operations => '{insert,update,delete}', or some of them."
+            }
+            Mistaken::Delivery(_) | Mistaken::Outbox => "Pass delivery => 'inline'.",
+            Mistaken::Fields | Mistaken::NoField | Mistaken::SameField(_) | Mistaken::EmptyField(_) => {
+                "Map each column to a field of its own, or leave fields out to send every column under its own name."
+            }
+        }
+    }
 }
 
 impl Delivery {

@@ -3,19 +3,24 @@
 //! The statement waits, and fails if the API refuses: then its rows are as before. What earlier requests of the same
 //! statement have applied stays applied; the error says how many records that were.
 
+use std::cell::OnceCell;
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use pgrx::PgSqlErrorCode as Code;
+use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 
-use crate::exchange::{fail, name, send};
+use crate::exchange::{fail, lose_reply, name, note_earlier, read_only, send};
 use crate::mutation::kind::Kind;
-use crate::mutation::outcome::Outcome;
-use crate::mutation::pairing;
+use crate::mutation::outcome::{Facts, Outcome};
 use crate::mutation::reply::Records;
 use crate::mutation::request::Request;
+use crate::mutation::{merge, pairing};
 use crate::pg::spi::{self, Batch, Connection};
 use crate::pg::text::for_message;
 use crate::pg::trigger::{Event, Fired};
-use crate::pg::{context, relation, report, session};
+use crate::pg::{context, relation, report, rows, session};
 use crate::server::{self, Server};
 
 use super::attachment::{Attachment, Operation};
@@ -30,9 +35,11 @@ pub fn capture(fired: &Fired, attachment: &Attachment) -> Result<(), ErrorReport
         Event::Truncate => return Err(mistake("a TRUNCATE cannot be captured", "Attach the table anew.")),
     };
     let described = fired.table();
+    if operation == Operation::Update && WritingBack::is_to(described.oid) {
+        return Ok(());
+    }
     let table = resolve(&described, attachment)?;
-    let server = server::find(attachment.server.as_deref()).map_err(|unusable| report::error(&unusable.into()))?;
-    let statement = Statement { attachment, table, server: &server, operation };
+    let statement = Statement { attachment, table, server: OnceCell::new(), operation };
     spi::connected(|connection| {
         fired.show_transition_tables();
         match operation {
@@ -52,10 +59,11 @@ pub fn resolve(described: &relation::Table, attachment: &Attachment) -> Result<T
                 for_message(format!("column \"{wanted}\" of {} does not exist", described.quoted)),
                 "sequin_mutations",
             )
-            .set_hint("If an attached column was renamed or dropped, detach the table and attach it anew.")
+            .set_hint("Check its name. If it was renamed or dropped since, detach the table and attach it anew.")
         })
     };
     let upstream_id = column(&attachment.upstream_id_column)?;
+    check_holds_ids(described, upstream_id)?;
     let is_sent = |column: &&relation::Column| !column.is_in_key && column.name != upstream_id.name;
     let mapped = match &attachment.fields {
         Some(fields) => fields
@@ -73,13 +81,32 @@ pub fn resolve(described: &relation::Table, attachment: &Attachment) -> Result<T
     if key.is_empty() {
         return Err(mistake(
             &format!("{} has no primary key", described.quoted),
-            "An attached table needs one, to tell its rows apart.",
+            "An attached table needs one, to tell its rows apart; one that is DEFERRABLE cannot serve.",
         ));
     }
     if mapped.is_empty() {
         return Err(mistake(&format!("{} has no column to send", described.quoted), "Name columns in fields."));
     }
-    Ok(Table { quoted: described.quoted.clone(), key, upstream_id: upstream_id.quoted.clone(), mapped })
+    let is_partitioned = described.is_partitioned;
+    Ok(Table { quoted: described.quoted.clone(), is_partitioned, key, upstream_id: upstream_id.quoted.clone(), mapped })
+}
+
+/// Whether upstream ids can be kept in `column`. It could when the table was attached, but columns change.
+fn check_holds_ids(table: &relation::Table, column: &relation::Column) -> Result<(), ErrorReport> {
+    let (why, hint) = if column.base_type != pg_sys::TEXTOID && column.base_type != pg_sys::VARCHAROID {
+        ("it is not text", "Upstream ids are text, whatever they look like.")
+    } else if column.is_generated {
+        ("it is generated", "Name a column that can be written.")
+    } else if column.is_in_key {
+        ("it is in the primary key", "A row is there before its upstream id is known.")
+    } else if column.is_not_null {
+        ("it is NOT NULL", "A row is there before its upstream id is known.")
+    } else {
+        return Ok(());
+    };
+    let message = format!("column \"{}\" of {} cannot hold upstream ids: {why}", column.name, table.quoted);
+    let code = Code::ERRCODE_INVALID_PARAMETER_VALUE;
+    Err(ErrorReport::new(code, for_message(message), "sequin_mutations").set_hint(hint))
 }
 
 fn sql_column(column: &relation::Column) -> Column {
@@ -92,11 +119,36 @@ fn mistake(message: &str, hint: &str) -> ErrorReport {
     ErrorReport::new(code, for_message(message.to_owned()), "sequin_mutations").set_hint(hint)
 }
 
+/// While it lives, the UPDATE that writes upstream ids back is not captured, whatever the table's own triggers make of
+/// it. Triggers that write other tables in the meantime are.
+struct WritingBack {
+    before: u32,
+}
+
+static WRITING_BACK: AtomicU32 = AtomicU32::new(0);
+
+impl WritingBack {
+    fn begin(table: pg_sys::Oid) -> Self {
+        WritingBack { before: WRITING_BACK.swap(table.to_u32(), Ordering::Relaxed) }
+    }
+
+    fn is_to(table: pg_sys::Oid) -> bool {
+        WRITING_BACK.load(Ordering::Relaxed) == table.to_u32()
+    }
+}
+
+impl Drop for WritingBack {
+    fn drop(&mut self) {
+        WRITING_BACK.store(self.before, Ordering::Relaxed);
+    }
+}
+
 /// A statement on an attached table.
 struct Statement<'a> {
     attachment: &'a Attachment,
     table: Table,
-    server: &'a Server,
+    /// Found when there is something to send: a statement that changes nothing upstream needs no right to.
+    server: OnceCell<Server>,
     operation: Operation,
 }
 
@@ -110,24 +162,57 @@ impl Statement<'_> {
             ids.extend(created);
             Ok(())
         })?;
-        if !ids.is_empty() {
-            // As the owner: the statement's role may be allowed to insert and not to update.
-            let write_back = self.table.write_back();
-            session::acting_as(described.owner, || connection.execute_with_texts(&write_back, &ids));
-        }
-        Ok(())
+        if ids.is_empty() { Ok(()) } else { self.write_back(connection, described, &ids) }
+    }
+
+    /// Writes the upstream ids of all rows that were created. Whatever prevents it is told as what it is: the records
+    /// are there, and their ids are lost.
+    fn write_back(
+        &self,
+        connection: &Connection,
+        described: &relation::Table,
+        ids: &[String],
+    ) -> Result<(), ErrorReport> {
+        let query = self.table.write_back();
+        let written = rows::caught_storing(|| {
+            let _quiet = WritingBack::begin(described.oid);
+            let write = || connection.count_with_texts(&query, ids);
+            // A role that may only insert: as the owner, as the checks of foreign keys are made.
+            let may_write = relation::may_update(described.oid);
+            Ok(if may_write { write() } else { session::acting_as(described.owner, write) })
+        });
+        let lost = match written {
+            Ok(kept) if kept == ids.len() => return Ok(()),
+            Ok(kept) => format!("{} of {} upstream ids were not kept in their rows", ids.len() - kept, ids.len()),
+            Err(reason) => format!("its upstream ids could not be written into their rows: {reason}"),
+        };
+        let server = self.server()?;
+        let facts = Facts {
+            kind: Kind::Create,
+            records: ids.len(),
+            collection_id: &self.attachment.collection_id,
+            server: &server.name,
+            atomic_batches: server.options().atomic_batches,
+            token: "",
+        };
+        let context = format!("{} on {}", self.operation.keyword(), self.table.quoted);
+        context::during(&context, || lose_reply(&facts, &lost))
     }
 
     fn update(&self, connection: &Connection) -> Result<(), ErrorReport> {
         self.in_batches(connection, &self.table.updated(), |batch, applied_before| {
-            let records: Vec<String> =
-                (0..batch.len()).map(|row| self.changed_record(batch, row)).collect::<Result<_, _>>()?;
-            self.send(Kind::Update, records.into_iter(), applied_before, |_| Ok(()))
+            let changes: Vec<(String, String)> =
+                (0..batch.len()).map(|row| self.change(batch, row)).collect::<Result<_, _>>()?;
+            let records = merge::by_id(changes).into_iter().map(|(id, data)| {
+                let id = serde_json::to_string(&id).expect("a string can be written");
+                format!("{{\"upstream_id\":{id},\"data\":{data}}}")
+            });
+            self.send(Kind::Update, records, applied_before, |_| Ok(()))
         })
     }
 
-    /// The record of a row of [`Table::updated`].
-    fn changed_record(&self, batch: &Batch, row: usize) -> Result<String, ErrorReport> {
+    /// The upstream id and the changed fields of a row of [`Table::updated`].
+    fn change(&self, batch: &Batch, row: usize) -> Result<(String, String), ErrorReport> {
         let (key, table) = (batch.json(row, 2), &self.table.quoted);
         if batch.boolean(row, 3) {
             return Err(mistake(
@@ -142,8 +227,7 @@ impl Statement<'_> {
                  column, or DELETE and INSERT the row.",
             ));
         };
-        let id = serde_json::to_string(&id).expect("a string can be written");
-        Ok(format!("{{\"upstream_id\":{id},\"data\":{}}}", batch.json(row, 4)))
+        Ok((id, batch.json(row, 4)))
     }
 
     fn delete(&self, connection: &Connection) -> Result<(), ErrorReport> {
@@ -163,15 +247,29 @@ impl Statement<'_> {
     ) -> Result<(), ErrorReport> {
         let (keyword, table) = (self.operation.keyword(), &self.table.quoted);
         let mut before = 0;
-        connection.in_batches(query, self.server.options().max_batch, |batch| {
+        let begin = || self.server().map(|server| server.options().max_batch);
+        connection.in_batches(query, begin, |batch| {
             let earlier = match before {
                 0 => String::new(),
+                1 => ", of which 1 record was applied by an earlier request".to_owned(),
                 _ => format!(", of which {before} records were applied by earlier requests"),
             };
             context::during(&format!("{keyword} on {table}{earlier}"), || each(batch, before))?;
             before += batch.len();
             Ok(())
         })
+    }
+
+    fn server(&self) -> Result<&Server, ErrorReport> {
+        if let Some(server) = self.server.get() {
+            return Ok(server);
+        }
+        if session::is_read_only() {
+            return Err(report::error(&read_only(self.operation.keyword())));
+        }
+        let found = server::find(self.attachment.server.as_deref());
+        let server = found.map_err(|unusable| report::error(&unusable.into()))?;
+        Ok(self.server.get_or_init(|| server))
     }
 
     /// Sends one batch of records, each as JSON text.
@@ -193,10 +291,10 @@ impl Statement<'_> {
                 draft.finish()
             });
             match request {
-                Ok(request) => send(request, self.server, applied_before, store),
+                Ok(request) => send(request, self.server()?, applied_before, store),
                 Err(invalid) => {
                     let mut outcome = Outcome::from(invalid);
-                    outcome.applied_before = applied_before;
+                    note_earlier(&mut outcome, applied_before);
                     fail(&format!("{kind} in {}", name(&self.attachment.collection_id)), &outcome)
                 }
             }
@@ -213,6 +311,13 @@ fn upstream_ids(sent: &[String], records: Records<'_>) -> Result<Vec<String>, St
     let replied: Vec<Option<&str>> = records.iter().map(|record| record.data).collect();
     let sent: Vec<&str> = sent.iter().map(String::as_str).collect();
     let pairs = pairing::pair(&sent, &replied).map_err(|ambiguous| ambiguous.to_string())?;
+    let ids: HashSet<&str> = records.iter().filter_map(|record| record.upstream_id.as_deref()).collect();
+    if ids.contains("") {
+        return Err("it has an empty upstream_id".to_owned());
+    }
+    if ids.len() < records.len() && records.iter().all(|record| record.upstream_id.is_some()) {
+        return Err("it has the same upstream_id for two records".to_owned());
+    }
     pairs
         .into_iter()
         .map(|i| {

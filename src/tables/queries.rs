@@ -31,6 +31,7 @@ pub struct Mapped {
 pub struct Table {
     /// Qualified and quoted.
     pub quoted: String,
+    pub is_partitioned: bool,
     /// The primary key.
     pub key: Vec<Column>,
     /// The column of the upstream id, quoted.
@@ -48,30 +49,50 @@ impl Table {
 
     /// Of each row that was changed in a mapped column, or in its key: the upstream id, the key as a JSON array, whether
     /// the key was changed, and the changed fields. First the rows that cannot be sent, so that nothing has been sent
-    /// when they are found.
+    /// when they are found, then as they were changed.
+    ///
+    /// Postgres fills both transition tables in step, so old and new belong together by their position. By their key
+    /// they might not: one statement can change a row twice, and a parent and its child may have a key in common.
     pub fn updated(&self) -> String {
-        let changed: Vec<String> = self.mapped.iter().map(|mapped| is_distinct(&mapped.column)).collect();
+        let changed: Vec<String> =
+            self.mapped.iter().enumerate().map(|(i, mapped)| is_distinct(&format!("m{i}"), &mapped.column)).collect();
+        let moved: Vec<String> =
+            self.key.iter().enumerate().map(|(i, column)| is_distinct(&format!("k{i}"), column)).collect();
+        let moved = moved.join(" OR ");
         let data: Vec<String> = self
             .mapped
             .iter()
             .zip(&changed)
-            .map(|(mapped, changed)| {
-                let object = build_object(std::slice::from_ref(mapped));
+            .enumerate()
+            .map(|(i, (mapped, changed))| {
+                let object =
+                    format!("pg_catalog.jsonb_build_object({}::pg_catalog.text, n.m{i})", literal(&mapped.field));
                 format!("CASE WHEN {changed} THEN {object} ELSE '{{}}'::pg_catalog.jsonb END")
             })
             .collect();
-        let key: Vec<String> = self.key.iter().map(|column| format!("n.{}", column.quoted)).collect();
-        let first = &self.key[0].quoted;
-        let id = &self.upstream_id;
+        let key: Vec<String> = (0..self.key.len()).map(|i| format!("n.k{i}")).collect();
         format!(
-            "SELECT n.{}::pg_catalog.text, pg_catalog.jsonb_build_array({}), o.{first} IS NULL, {} \
-             FROM {NEW} n LEFT JOIN {OLD} o ON {} WHERE o.{first} IS NULL OR {} \
-             ORDER BY o.{first} IS NULL OR n.{id} IS NULL DESC",
-            self.upstream_id,
+            "SELECT n.id, pg_catalog.jsonb_build_array({}), {moved}, {} FROM {} AS n JOIN {} AS o \
+             ON n.position OPERATOR(pg_catalog.=) o.position WHERE {moved} OR {} \
+             ORDER BY ({moved} OR n.id IS NULL) DESC, n.position",
             key.join(", "),
             data.join(" OPERATOR(pg_catalog.||) "),
-            self.same_key("n", "o"),
+            self.positioned(NEW),
+            self.positioned(OLD),
             changed.join(" OR ")
+        )
+    }
+
+    /// A transition table with our own names for its columns, which cannot be mistaken for each other, and positions.
+    fn positioned(&self, transition_table: &str) -> String {
+        let key = self.key.iter().enumerate().map(|(i, column)| format!("t.{} AS k{i}", column.quoted));
+        let mapped = self.mapped.iter().enumerate().map(|(i, mapped)| format!("t.{} AS m{i}", mapped.column.quoted));
+        let columns: Vec<String> = key.chain(mapped).collect();
+        format!(
+            "(SELECT {}, t.{}::pg_catalog.text AS id, pg_catalog.row_number() OVER () AS position \
+             FROM {transition_table} t)",
+            columns.join(", "),
+            self.upstream_id
         )
     }
 
@@ -81,31 +102,33 @@ impl Table {
         format!("SELECT o.{id}::pg_catalog.text FROM {OLD} o WHERE o.{id} IS NOT NULL")
     }
 
-    /// Writes the upstream ids `$1`, a text[] in the order of [`inserted`](Self::inserted), into their rows.
+    /// Writes the upstream ids `$1`, a text[] in the order of [`inserted`](Self::inserted), into their rows, and gives a
+    /// row for each that is there then.
     pub fn write_back(&self) -> String {
-        let key: Vec<String> = self.key.iter().map(|column| format!("n.{}", column.quoted)).collect();
-        let id = &self.upstream_id;
-        format!(
-            "UPDATE {} AS t SET {id} = w.id FROM (SELECT {}, pg_catalog.row_number() OVER () AS sequin_position \
-             FROM {NEW} n WHERE n.{id} IS NULL) AS n JOIN ROWS FROM (pg_catalog.unnest($1)) WITH ORDINALITY \
-             AS w(id, position) ON w.position OPERATOR(pg_catalog.=) n.sequin_position WHERE {}",
-            self.quoted,
-            key.join(", "),
-            self.same_key("t", "n")
-        )
-    }
-
-    fn same_key(&self, left: &str, right: &str) -> String {
-        let equal: Vec<String> = self
+        let key: Vec<String> =
+            self.key.iter().enumerate().map(|(i, column)| format!("n.{} AS k{i}", column.quoted)).collect();
+        let same_key: Vec<String> = self
             .key
             .iter()
-            .map(|Column { quoted, equality }| {
+            .enumerate()
+            .map(|(i, Column { quoted, equality })| {
                 // A primary key has a unique index, and an index needs an equality.
                 let operator = equality.as_deref().unwrap_or("pg_catalog.=");
-                format!("{left}.{quoted} OPERATOR({operator}) {right}.{quoted}")
+                format!("t.{quoted} OPERATOR({operator}) n.k{i}")
             })
             .collect();
-        equal.join(" AND ")
+        let id = &self.upstream_id;
+        let only = if self.is_partitioned { "" } else { "ONLY " };
+        format!(
+            "WITH written AS (UPDATE {only}{} AS t SET {id} = w.id FROM (SELECT {}, pg_catalog.row_number() OVER () AS \
+             position FROM {NEW} n WHERE n.{id} IS NULL) AS n JOIN ROWS FROM (pg_catalog.unnest($1)) WITH ORDINALITY \
+             AS w(id, position) ON w.position OPERATOR(pg_catalog.=) n.position WHERE {} \
+             RETURNING t.{id}::pg_catalog.text OPERATOR(pg_catalog.=) w.id AS is_kept) \
+             SELECT FROM written WHERE is_kept",
+            self.quoted,
+            key.join(", "),
+            same_key.join(" AND ")
+        )
     }
 }
 
@@ -118,16 +141,15 @@ fn build_object(mapped: &[Mapped]) -> String {
 }
 
 /// `n.c IS DISTINCT FROM o.c`, which cannot be written with an operator of a named schema. A type without equality is
-/// compared by what it prints.
-fn is_distinct(Column { quoted, equality }: &Column) -> String {
-    let equal = match equality {
-        Some(operator) => format!("n.{quoted} OPERATOR({operator}) o.{quoted}"),
-        None => format!("n.{quoted}::pg_catalog.text OPERATOR(pg_catalog.=) o.{quoted}::pg_catalog.text"),
+/// compared by what it prints. The test for NULL is the one that takes `ROW(NULL, NULL)` for a value.
+fn is_distinct(name: &str, column: &Column) -> String {
+    let equal = match &column.equality {
+        Some(operator) => format!("n.{name} OPERATOR({operator}) o.{name}"),
+        None => format!("n.{name}::pg_catalog.text OPERATOR(pg_catalog.=) o.{name}::pg_catalog.text"),
     };
-    format!(
-        "CASE WHEN n.{quoted} IS NULL OR o.{quoted} IS NULL THEN (n.{quoted} IS NULL) OPERATOR(pg_catalog.<>) \
-         (o.{quoted} IS NULL) ELSE NOT ({equal}) END"
-    )
+    let is_null = |side: &str| format!("{side}.{name} IS NOT DISTINCT FROM NULL");
+    let (new, old) = (is_null("n"), is_null("o"));
+    format!("CASE WHEN {new} OR {old} THEN ({new}) OPERATOR(pg_catalog.<>) ({old}) ELSE NOT ({equal}) END")
 }
 
 /// `text` as a string constant, whatever standard_conforming_strings says.

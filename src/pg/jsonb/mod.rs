@@ -58,7 +58,16 @@ impl Json {
 /// larger than what stands in its place. A lack of memory is an error here, and would be an abort where Rust grows a
 /// vector by itself.
 fn reserve(out: &mut Vec<u8>, size: usize) {
+    /// Postgres' own limit for a text.
+    const MOST_BYTES: usize = 0x3FFF_FFFF;
     let room = size + size / 8;
+    if out.len().saturating_add(size) > MOST_BYTES {
+        pgrx::ereport!(
+            pgrx::PgLogLevel::ERROR,
+            pgrx::PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+            format!("the request would be larger than {MOST_BYTES} bytes")
+        );
+    }
     if out.try_reserve(room).is_err() {
         pgrx::ereport!(
             pgrx::PgLogLevel::ERROR,

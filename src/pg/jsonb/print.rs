@@ -141,7 +141,10 @@ unsafe fn number(numeric: *const pg_sys::varlena, out: &mut Vec<u8>) {
     unsafe {
         let printed = pg_sys::DirectFunctionCall1Coll(Some(numeric_out), Oid::INVALID, Datum::from(numeric));
         let printed = printed.cast_mut_ptr();
-        out.extend_from_slice(CStr::from_ptr(printed).to_bytes());
+        let digits = CStr::from_ptr(printed).to_bytes();
+        // A few stored bytes can be a hundred thousand digits: the only part of a jsonb that grows beyond its size.
+        super::reserve(out, digits.len());
+        out.extend_from_slice(digits);
         pg_sys::pfree(printed.cast());
     }
 }
