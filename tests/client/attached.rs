@@ -1,5 +1,14 @@
 //! Tables that write through: what is sent for each statement, and what comes back into the rows.
 
+mod attaching;
+mod columns;
+mod failures;
+mod lifecycle;
+mod relations;
+mod statements;
+mod types;
+mod write_back;
+
 use serde_json::{Value, json};
 
 use crate::support::World;
@@ -69,8 +78,11 @@ fn a_delete_deletes_what_is_upstream() {
     let mut world = book();
     world.run("INSERT INTO people (name) VALUES ('Paul'), ('Chani')");
     world.run("SET sequin.capture = off; INSERT INTO people (name) VALUES ('Local'); SET sequin.capture = on");
-    let ids: Vec<String> =
-        world.rows("SELECT sf_id FROM people WHERE sf_id IS NOT NULL ORDER BY id", &[]).iter().map(|row| row.get(0)).collect();
+    let ids: Vec<String> = world
+        .rows("SELECT sf_id FROM people WHERE sf_id IS NOT NULL ORDER BY id", &[])
+        .iter()
+        .map(|row| row.get(0))
+        .collect();
     sent(&world);
     world.run("DELETE FROM people WHERE name = 'Local'");
     assert_eq!(sent(&world), []);
@@ -83,9 +95,15 @@ fn a_refusal_fails_the_statement_and_leaves_the_rows() {
     let mut world = book();
     let error = world.client.batch_execute("INSERT INTO people (name, email) VALUES ('Feyd', 'nobody')").unwrap_err();
     let error = error.as_db_error().unwrap();
-    assert_eq!((error.code().code(), error.message()), ("HV024", "Error: Salesforce validation error: `Invalid email`"));
+    assert_eq!(
+        (error.code().code(), error.message()),
+        ("HV024", "Error: Salesforce validation error: `Invalid email`")
+    );
     let context = error.where_().unwrap();
-    assert!(context.starts_with("create of 1 record in salesforce:contact through server \"sequin\": nothing was applied"), "{context}");
+    assert!(
+        context.starts_with("create of 1 record in salesforce:contact through server \"sequin\": nothing was applied"),
+        "{context}"
+    );
     assert!(context.contains("INSERT on public.people"), "{context}");
     assert_eq!(world.rows("SELECT FROM people", &[]).len(), 0);
 }
@@ -96,13 +114,18 @@ fn an_error_in_a_later_request_says_what_the_earlier_have_applied() {
     world.run("ALTER SERVER sequin OPTIONS (ADD max_batch '2', ADD atomic_batches 'true')");
     let error = world
         .client
-        .batch_execute("INSERT INTO people (name, email) SELECT n, CASE n WHEN 4 THEN 'bad' END FROM generate_series(1, 5) n")
+        .batch_execute(
+            "INSERT INTO people (name, email) SELECT n, CASE n WHEN 4 THEN 'bad' END FROM generate_series(1, 5) n",
+        )
         .unwrap_err();
     let error = error.as_db_error().unwrap();
     let detail: Value = serde_json::from_str(error.detail().unwrap()).unwrap();
     assert_eq!((&detail["applied"], &detail["applied_before"]), (&json!("none"), &json!(2)));
     let context = error.where_().unwrap();
-    assert!(context.contains("INSERT on public.people, of which 2 records were applied by earlier requests"), "{context}");
+    assert!(
+        context.contains("INSERT on public.people, of which 2 records were applied by earlier requests"),
+        "{context}"
+    );
     assert_eq!(sent(&world).len(), 2);
     assert_eq!(world.rows("SELECT FROM people", &[]).len(), 0);
 }

@@ -1,6 +1,7 @@
 //! The extension, seen from a client.
 
 mod attached;
+mod attached_examples;
 mod awaiting;
 mod conditions;
 mod connections;

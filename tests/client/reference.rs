@@ -61,9 +61,11 @@ fn every_function_with_its_arguments() {
     for row in &functions {
         let (name, is_inner): (&str, bool) = (row.get(0), row.get(1));
         let (arguments, result): (&str, &str) = (row.get(2), row.get(3));
-        let arguments = ["text[]", "text", "integer", "name"]
+        let arguments = ["text[]", "text", "integer", "name", "jsonb"]
             .iter()
-            .fold(arguments.to_owned(), |arguments, cast| arguments.replace(&format!("NULL::{cast}"), "NULL"));
+            .fold(arguments.to_owned(), |arguments, cast| arguments.replace(&format!("NULL::{cast}"), "NULL"))
+            .replace("'::text", "'")
+            .replace("'[]", "'");
         let signature = match is_inner {
             true => format!("sequin.{name}({arguments})"),
             false => format!("{name}({arguments}) RETURNS {result}"),
@@ -82,6 +84,20 @@ fn every_column_of_the_type() {
     );
     let there: Vec<[String; 2]> = columns.iter().map(|row| [row.get(0), row.get(1)]).collect();
     let table = rows(&section(&read(DOCUMENT), "## The type sequin_record"));
+    let documented: Vec<[String; 2]> = table[1..].iter().map(|row| [row[0].clone(), row[1].clone()]).collect();
+    assert_eq!(documented, there);
+}
+
+#[test]
+fn every_column_of_the_view() {
+    let mut world = World::new();
+    let columns = world.rows(
+        "SELECT attname::text, format_type(atttypid, atttypmod) FROM pg_attribute
+         WHERE attrelid = 'sequin.attachments'::regclass AND attnum > 0 ORDER BY attnum",
+        &[],
+    );
+    let there: Vec<[String; 2]> = columns.iter().map(|row| [row.get(0), row.get(1)]).collect();
+    let table = rows(&section(&read(DOCUMENT), "### sequin.attachments"));
     let documented: Vec<[String; 2]> = table[1..].iter().map(|row| [row[0].clone(), row[1].clone()]).collect();
     assert_eq!(documented, there);
 }

@@ -19,7 +19,7 @@ fn its_recipes_work() {
     let server = Server::start();
     let mut superuser = server.connect("postgres");
     superuser
-        .batch_execute("CREATE ROLE app LOGIN; CREATE ROLE clerk LOGIN; CREATE EXTENSION sequin_mutations")
+        .batch_execute("CREATE ROLE app LOGIN; CREATE ROLE clerk LOGIN; CREATE ROLE bookkeeper LOGIN; CREATE EXTENSION sequin_mutations")
         .unwrap();
 
     // The files, with a directory of this test's in the place of /etc/sequin.
@@ -46,7 +46,7 @@ fn its_recipes_work() {
         let (output, ok) = psql(server.psql_command("postgres"), &sql);
         assert!(ok, "{DOCUMENT}, line {}: {output}", block.line);
     };
-    assert_eq!(statements.len(), 3, "a recipe that is not tested here");
+    assert_eq!(statements.len(), 4, "a recipe that is not tested here");
     let last_token = || {
         let log = sandbox.log();
         log.requests.last().map(|request| request.headers["authorization"].clone()).unwrap_or_default()
@@ -82,8 +82,45 @@ fn its_recipes_work() {
     clerk.batch_execute("SET sequin.server = 'other'; SELECT add_contact('piter@giedi.prime')").unwrap();
     assert_eq!(sandbox.log().requests.len(), before + 1, "the wrapper's server, not the caller's");
 
-    // A token in a file.
+    // A role that may attach its tables, and one that writes them. None of the rights can be left out.
+    const ATTACH: &str = "SELECT sequin_attach('book', 'my-sync-id', 'salesforce:contact', 'up', delivery => 'inline',
+        server => 'sequin')";
+    superuser.batch_execute("CREATE SCHEMA books AUTHORIZATION bookkeeper").unwrap();
+    let mut bookkeeper = server.connect_as("postgres", "bookkeeper");
+    let book = "SET search_path = books, public; CREATE TABLE book (id int PRIMARY KEY, name text, up text)";
+    bookkeeper.batch_execute(book).unwrap();
+    refused(&mut bookkeeper, ATTACH);
     run(2);
+    for right in [
+        "USAGE ON FOREIGN SERVER sequin",
+        "EXECUTE ON FUNCTION sequin_attach",
+        "EXECUTE ON FUNCTION sequin.capture",
+        "EXECUTE ON FUNCTION sequin.refuse_truncate",
+    ] {
+        superuser.batch_execute(&format!("REVOKE {right} FROM bookkeeper")).unwrap();
+        refused(&mut bookkeeper, ATTACH);
+        superuser.batch_execute(&format!("GRANT {right} TO bookkeeper")).unwrap();
+    }
+    bookkeeper.batch_execute(ATTACH).unwrap();
+    bookkeeper.batch_execute("GRANT USAGE ON SCHEMA books TO clerk; GRANT INSERT ON book TO clerk").unwrap();
+    refused(&mut clerk, "INSERT INTO books.book VALUES (1, 'Paul')");
+    superuser.batch_execute("GRANT USAGE ON FOREIGN SERVER sequin TO clerk").unwrap();
+    // His sequin.server is still another; the attachment's counts.
+    clerk.batch_execute("INSERT INTO books.book VALUES (1, 'Paul')").unwrap();
+    assert_eq!(bookkeeper.query("SELECT FROM book WHERE up IS NOT NULL", &[]).unwrap().len(), 1);
+    refused(&mut clerk, "SELECT sequin_detach('books.book')");
+    superuser.batch_execute("REVOKE USAGE ON FOREIGN SERVER sequin FROM clerk").unwrap();
+    // EXECUTE does not count when a trigger fires.
+    superuser.batch_execute("REVOKE EXECUTE ON FUNCTION sequin_attach, sequin.capture FROM bookkeeper").unwrap();
+    let before = sandbox.log().requests.len();
+    bookkeeper.batch_execute("UPDATE book SET name = 'Usul'").unwrap();
+    assert_eq!(sandbox.log().requests.len(), before + 1);
+    // Whoever writes may switch it off.
+    bookkeeper.batch_execute("SET sequin.capture = off; DELETE FROM book; SELECT sequin_detach('book')").unwrap();
+    assert_eq!(sandbox.log().requests.len(), before + 1);
+
+    // A token in a file.
+    run(3);
     assert_eq!(app.query(CREATE, &[]).unwrap().len(), 1);
     assert_eq!(last_token(), "Bearer token-of-the-file");
 
