@@ -186,7 +186,7 @@ COMMENT ON COLUMN sequin.attachments.delivery IS 'inline: within the statement';
 COMMENT ON COLUMN sequin.attachments.operations IS 'the statements that are sent: insert, update, delete';
 COMMENT ON COLUMN sequin.attachments.await_consumers IS 'the consumers that each request waits for; NULL: none';
 COMMENT ON COLUMN sequin.attachments.timeout_ms IS 'how long it waits for them; NULL: the API''s default';
-COMMENT ON COLUMN sequin.attachments.server IS 'the foreign server; NULL: the one that sequin.server names';
+COMMENT ON COLUMN sequin.attachments.server IS 'the foreign server';
 
 CREATE FUNCTION @extschema@.sequin_attach(
     target pg_catalog.regclass,

@@ -1,0 +1,38 @@
+-- A stored procedure that writes an attached table, and then reads what the provider made of it from a consumer's table.
+-- Needs a server object named "sequin" (README.md), and a consumer "contacts" of your sync that copies the collection
+-- salesforce:contact into the table "contacts".
+--
+-- "members" is the table that you write, "contacts" the one that the consumer writes: they must be two. While a statement
+-- waits for the consumer it holds locks on the rows that it changes; a consumer that had to write them would wait for the
+-- statement, and the statement for the consumer, until timeout_ms is over.
+
+CREATE TABLE members (
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  name text NOT NULL,
+  email text NOT NULL UNIQUE,
+  contact_id text
+);
+
+SELECT sequin_attach('members', 'my-sync-id', 'salesforce:contact', 'contact_id',
+       fields => '{"name": "LastName", "email": "Email"}', delivery => 'inline',
+       await_consumers => '{contacts}', timeout_ms => 5000);
+
+-- If the wait is not long enough, the INSERT fails with HV00M, and its row is gone; but the contact was created.
+-- The transaction must be READ COMMITTED, the default: the SELECT sees what the consumer has committed meanwhile.
+CREATE PROCEDURE join_up(name text, email text, INOUT contact jsonb DEFAULT NULL) LANGUAGE plpgsql AS $$
+DECLARE
+  member_id bigint;
+BEGIN
+  -- Not RETURNING contact_id: it is written when the statement's own rows are out.
+  INSERT INTO members (name, email) VALUES (join_up.name, join_up.email) RETURNING id INTO member_id;
+
+  SELECT c.data INTO STRICT contact
+  FROM members AS m JOIN contacts AS c ON c.upstream_id = m.contact_id
+  WHERE m.id = member_id;
+END $$;
+
+CALL join_up('Paul', 'paul@arrakis.org');
+
+UPDATE members SET email = 'muaddib@arrakis.org' WHERE name = 'Paul';
+SELECT m.name, c.data->>'Email' AS email_of_the_contact
+FROM members AS m JOIN contacts AS c ON c.upstream_id = m.contact_id;
