@@ -71,9 +71,9 @@ BEGIN
         contact.note := SQLERRM;
 
       -- Nothing was applied, and nothing will be until somebody corrects the server object, the user mapping or the
-      -- rights. The row stays in line. (fdw_error stands for every HV code that was not named above: it must come last.)
+      -- rights. The row stays in line.
       WHEN invalid_authorization_specification OR fdw_table_not_found OR undefined_object OR insufficient_privilege
-        OR fdw_error OR read_only_sql_transaction THEN
+        OR fdw_unable_to_create_execution OR read_only_sql_transaction THEN
         contact.state := 'waiting';
         contact.note := SQLERRM;
 

@@ -141,7 +141,9 @@ impl From<Unusable> for Outcome {
             Unusable::NoUsage(_) => SqlState::InsufficientPrivilege,
             Unusable::NoServer(_) | Unusable::OtherWrapper { .. } | Unusable::NoMapping(_) => SqlState::UndefinedObject,
             // Not 22023: a caller must be able to tell a wrong record from a server that is set up wrongly.
-            Unusable::Options { .. } | Unusable::TokenFile { .. } | Unusable::Certificates { .. } => SqlState::FdwError,
+            Unusable::Options { .. } | Unusable::TokenFile { .. } | Unusable::Certificates { .. } => {
+                SqlState::FdwUnableToCreateExecution
+            }
         };
         Outcome::not_sent(state, unusable.to_string(), unusable.hint())
     }

@@ -74,6 +74,6 @@ impl From<AlteredType> for Outcome {
     fn from(altered: AlteredType) -> Outcome {
         let hint = "Nothing was sent. Its first eleven attributes must be those that the extension made: DROP EXTENSION \
             and CREATE EXTENSION bring them back.";
-        Outcome::not_sent(SqlState::FdwError, altered.to_string(), hint.into())
+        Outcome::not_sent(SqlState::FdwUnableToCreateExecution, altered.to_string(), hint.into())
     }
 }

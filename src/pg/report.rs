@@ -30,7 +30,7 @@ fn code(state: SqlState) -> Code {
         SqlState::InsufficientPrivilege => Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
         SqlState::UndefinedObject => Code::ERRCODE_UNDEFINED_OBJECT,
         SqlState::ConfigurationLimitExceeded => Code::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
-        SqlState::FdwError => Code::ERRCODE_FDW_ERROR,
+        SqlState::FdwUnableToCreateExecution => Code::ERRCODE_FDW_UNABLE_TO_CREATE_EXECUTION,
         SqlState::FdwReplyHandle => Code::ERRCODE_FDW_REPLY_HANDLE,
         SqlState::FdwUnableToCreateReply => Code::ERRCODE_FDW_UNABLE_TO_CREATE_REPLY,
         SqlState::FdwUnableToEstablishConnection => Code::ERRCODE_FDW_UNABLE_TO_ESTABLISH_CONNECTION,

@@ -27,8 +27,7 @@ BEGIN
     WHEN fdw_unable_to_establish_connection THEN it.condition := 'fdw_unable_to_establish_connection';
     WHEN fdw_table_not_found THEN it.condition := 'fdw_table_not_found';
     WHEN fdw_invalid_attribute_value THEN it.condition := 'fdw_invalid_attribute_value';
-    -- Last, as docs/reference.md says: HV000 is the name of its whole class, too.
-    WHEN fdw_error THEN it.condition := 'fdw_error';
+    WHEN fdw_unable_to_create_execution THEN it.condition := 'fdw_unable_to_create_execution';
   END;
   RETURN it;
 END $$;
@@ -58,7 +57,7 @@ fn each_outcome_has_a_condition_name() {
         (None, format!("SELECT sequin_create({TARGET}, '[]')"), "invalid_parameter_value"),
         (None, format!("SET LOCAL transaction_read_only = on; SELECT {create}"), "read_only_sql_transaction"),
         (None, format!("SELECT sequin_create({TARGET}, '{{}}', server => 'missing')"), "undefined_object"),
-        (None, format!("SELECT sequin_create({TARGET}, '{{}}', server => 'amiss')"), "fdw_error"),
+        (None, format!("SELECT sequin_create({TARGET}, '{{}}', server => 'amiss')"), "fdw_unable_to_create_execution"),
         (
             None,
             format!("SELECT sequin_create({TARGET}, '{{}}', server => 'closed')"),

@@ -11,7 +11,7 @@ const DOCUMENT: &str = "docs/reference.md";
 
 /// The codes of design.md, section 2, and those that come before anything is sent.
 const SQLSTATES: &[&str] = &[
-    "0A000", "22004", "22023", "25006", "28000", "42501", "42704", "53400", "57014", "HV000", "HV00K", "HV00M",
+    "0A000", "22004", "22023", "25006", "28000", "42501", "42704", "53400", "57014", "HV00L", "HV00K", "HV00M",
     "HV00N", "HV00R", "HV024",
 ];
 

@@ -249,7 +249,7 @@ fn an_altered_result_type_is_refused() {
         let mut world = World::new();
         world.run("ALTER TYPE sequin_record DROP ATTRIBUTE deleted");
         let error = world.refused(&format!("SELECT * FROM {call}"));
-        assert_eq!((error.code().code(), error.message()), ("HV000", "the type sequin_record has been altered"));
+        assert_eq!((error.code().code(), error.message()), ("HV00L", "the type sequin_record has been altered"));
 
         let mut world = World::new();
         world.run("ALTER TYPE sequin_record ADD ATTRIBUTE note text");

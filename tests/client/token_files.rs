@@ -53,7 +53,7 @@ fn write(server: &Server, path: &Path, content: &str, mode: u32) {
 
 fn refusal(session: &mut Client) -> String {
     let error = session.query(CREATE, &[]).unwrap_err();
-    assert_eq!(error.code(), Some(&SqlState::FDW_ERROR), "{error}");
+    assert_eq!(error.code(), Some(&SqlState::FDW_UNABLE_TO_CREATE_EXECUTION), "{error}");
     let error = error.as_db_error().unwrap();
     assert!(error.hint().is_some(), "{error}");
     error.message().to_owned()

@@ -21,8 +21,8 @@ pub enum SqlState {
     UndefinedObject,
     /// 53400: the API asks for a pause.
     ConfigurationLimitExceeded,
-    /// HV000: the server object, its user mapping or a file that they name cannot be used.
-    FdwError,
+    /// HV00L: the server object, its user mapping or a file that they name cannot be used.
+    FdwUnableToCreateExecution,
     /// HV00K: no reply that says whether it was applied.
     FdwReplyHandle,
     /// HV00M: applied, but the reply does not give its records.
@@ -44,7 +44,7 @@ impl SqlState {
         SqlState::InsufficientPrivilege,
         SqlState::UndefinedObject,
         SqlState::ConfigurationLimitExceeded,
-        SqlState::FdwError,
+        SqlState::FdwUnableToCreateExecution,
         SqlState::FdwReplyHandle,
         SqlState::FdwUnableToCreateReply,
         SqlState::FdwUnableToEstablishConnection,
@@ -62,7 +62,7 @@ impl SqlState {
             SqlState::InsufficientPrivilege => "42501",
             SqlState::UndefinedObject => "42704",
             SqlState::ConfigurationLimitExceeded => "53400",
-            SqlState::FdwError => "HV000",
+            SqlState::FdwUnableToCreateExecution => "HV00L",
             SqlState::FdwReplyHandle => "HV00K",
             SqlState::FdwUnableToCreateReply => "HV00M",
             SqlState::FdwUnableToEstablishConnection => "HV00N",
@@ -82,8 +82,11 @@ mod tests {
         codes.sort_unstable();
         codes.dedup();
         assert_eq!(codes.len(), SqlState::ALL.len());
-        for code in codes {
+        for code in &codes {
             assert_eq!(code.len(), 5);
+            // In PL/pgSQL a condition of such a code catches all of its class.
+            let is_category = code.ends_with("000") && codes.iter().filter(|other| other[..2] == code[..2]).count() > 1;
+            assert!(!is_category, "{code}");
             assert!(!["08", "40", "57P"].iter().any(|class| code.starts_with(class)), "{code}");
         }
     }

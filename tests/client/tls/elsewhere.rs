@@ -42,7 +42,7 @@ fn http_to_another_host_needs_allow_http() {
         .unwrap();
     // A fresh session has read nothing before.
     let error = refusal(&mut database.connect(), &create("http"));
-    assert_eq!(error.code().code(), "HV000", "{error:?}");
+    assert_eq!(error.code().code(), "HV00L", "{error:?}");
     assert!(error.detail().unwrap_or_default().contains(r#""outcome": "not_sent""#), "{error:?}");
     assert_eq!((api.requests(), api.raw.accepted()), (1, 1));
 }
