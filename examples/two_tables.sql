@@ -43,8 +43,9 @@ BEGIN
       GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
       RAISE WARNING 'not moved here; look at both accounts upstream: % (applied: %)', SQLERRM, detail::jsonb->>'applied';
     -- All that says that nothing was applied of the statement that failed.
-    WHEN fdw_unable_to_create_execution OR invalid_authorization_specification OR configuration_limit_exceeded OR no_data_found
-      OR check_violation THEN
+    WHEN fdw_invalid_attribute_value OR fdw_table_not_found OR fdw_unable_to_establish_connection
+      OR fdw_unable_to_create_execution OR invalid_authorization_specification OR configuration_limit_exceeded
+      OR no_data_found OR check_violation THEN
       IF NOT withdrawn THEN
         RAISE;  -- the first: nothing has happened anywhere
       END IF;
