@@ -131,7 +131,7 @@ pub fn may_update(relation: Oid) -> bool {
     let role = super::session::current_role();
     // SAFETY: catalog look-ups inside a transaction.
     let may = |right: u32| unsafe {
-        pg_sys::pg_class_aclcheck(relation, role, right.into()) == pg_sys::AclResult::ACLCHECK_OK
+        pg_sys::pg_class_aclcheck(relation, role, right as pg_sys::AclMode) == pg_sys::AclResult::ACLCHECK_OK
     };
     may(pg_sys::ACL_UPDATE) && may(pg_sys::ACL_SELECT)
 }
