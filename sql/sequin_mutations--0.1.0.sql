@@ -163,6 +163,8 @@ CREATE VIEW sequin.attachments AS
             ) AS operations
         FROM pg_catalog.pg_trigger AS t
         WHERE t.tgfoid OPERATOR(pg_catalog.=) 'sequin.capture()'::pg_catalog.regprocedure
+            -- sequin_attach gives one argument; a trigger made by hand may have none.
+            AND t.tgnargs OPERATOR(pg_catalog.=) 1
         GROUP BY t.tgrelid, t.tgargs
     ) AS attached
     CROSS JOIN LATERAL pg_catalog.jsonb_to_record(attached.json) AS argument(

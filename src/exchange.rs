@@ -100,9 +100,12 @@ pub fn note_earlier(outcome: &mut Outcome, applied_before: usize) {
     }
 }
 
-/// Raises that a mutation was applied by replies of status 200, and that what they said is lost.
-pub fn lose_reply<T>(facts: &Facts<'_>, reason: &str) -> Result<T, ErrorReport> {
-    fail(&summary(facts), &Outcome::reply_lost(facts, 200, reason))
+/// Runs `f` on what replies of status 200 have said. Whatever goes wrong in it is told as a mutation that was applied.
+pub fn after_applied<T>(facts: &Facts<'_>, f: impl FnOnce() -> Result<T, String>) -> Result<T, ErrorReport> {
+    say_applied(Applied::All);
+    context::within(&summary(facts), || {
+        rows::caught_storing(f).map_err(|reason| report::error(&Outcome::reply_lost(facts, 200, &reason)))
+    })
 }
 
 /// The first line of the CONTEXT.

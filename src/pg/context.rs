@@ -6,7 +6,7 @@
 //! Postgres' stack then: it is taken off after success only. Whoever catches an error puts that stack back as it was,
 //! and the frame itself is palloc'd, so nothing is left behind (probes.md 9).
 
-use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ffi::{CStr, c_char, c_int, c_ulong, c_void};
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
@@ -18,6 +18,8 @@ use super::text;
 struct Frame {
     callback: pg_sys::ErrorContextCallback,
     text: *const c_char,
+    /// See [`Earlier`].
+    earlier: c_ulong,
 }
 
 /// What is known of the mutation under way, in words, NUL-terminated.
@@ -30,26 +32,37 @@ pub fn now_known(words: &'static CStr) {
 
 /// Runs `f` with `text`, and what is known of the mutation, as the CONTEXT of whatever it raises or returns as an error.
 pub fn within<T, E>(text: &str, f: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
-    run(text, write_line_with_known, f)
+    run(text, write_line_with_known, |_| f())
 }
 
-/// Runs `f` with `text` as a further line of the CONTEXT.
-pub fn during<T, E>(text: &str, f: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
-    run(text, write_line, f)
+/// Runs `f` with `text` as a further line of the CONTEXT, which also says what `f` notes in [`Earlier`].
+pub fn during<T, E>(text: &str, f: impl FnOnce(&Earlier) -> Result<T, E>) -> Result<T, E> {
+    run(text, write_line_with_earlier, |frame| f(&Earlier(frame)))
+}
+
+/// How many records earlier requests of the same statement have applied. It is kept in the frame itself: when an error
+/// is reported, the Rust code that counted is gone.
+pub struct Earlier(*mut Frame);
+
+impl Earlier {
+    pub fn applied(&self, records: usize) {
+        // SAFETY: the frame is on Postgres' stack for as long as `during` runs.
+        unsafe { (*self.0).earlier = records as c_ulong };
+    }
 }
 
 type WriteLine = unsafe extern "C-unwind" fn(*mut c_void);
 
-fn run<T, E>(text: &str, write: WriteLine, f: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
-    push(text, write);
-    let result = f();
+fn run<T, E>(text: &str, write: WriteLine, f: impl FnOnce(*mut Frame) -> Result<T, E>) -> Result<T, E> {
+    let frame = push(text, write);
+    let result = f(frame);
     if result.is_ok() {
         pop();
     }
     result
 }
 
-fn push(text: &str, write: WriteLine) {
+fn push(text: &str, write: WriteLine) -> *mut Frame {
     // SAFETY: main thread of a backend. The frame lives in the memory context of the calling function, which outlives
     // both the function and the report of its error.
     unsafe {
@@ -61,8 +74,10 @@ fn push(text: &str, write: WriteLine) {
                 arg: frame.cast(),
             },
             text: text::to_server_cstring(&text::for_context(text)),
+            earlier: 0,
         });
         pg_sys::error_context_stack = frame.cast();
+        frame
     }
 }
 
@@ -86,22 +101,29 @@ unsafe extern "C-unwind" {
 /// panic.
 unsafe extern "C-unwind" fn write_line_with_known(frame: *mut c_void) {
     let known = KNOWN.load(Ordering::Relaxed);
-    if known.is_null() {
-        // SAFETY: the frame is passed on.
-        return unsafe { write_line(frame) };
-    }
     // SAFETY: Postgres passes the `arg` of a frame that is on its stack; both texts are NUL-terminated and alive.
     unsafe {
+        let frame = &*frame.cast::<Frame>();
         set_errcontext_domain(ptr::null());
-        errcontext_msg(c"%s: %s".as_ptr(), (*frame.cast::<Frame>()).text, known);
+        if known.is_null() {
+            errcontext_msg(c"%s".as_ptr(), frame.text);
+        } else {
+            errcontext_msg(c"%s: %s".as_ptr(), frame.text, known);
+        }
     }
 }
 
-/// As [`write_line_with_known`], of the text alone.
-unsafe extern "C-unwind" fn write_line(frame: *mut c_void) {
+/// As [`write_line_with_known`], with the number of records that were applied before.
+unsafe extern "C-unwind" fn write_line_with_earlier(frame: *mut c_void) {
     // SAFETY: as there.
     unsafe {
+        let frame = &*frame.cast::<Frame>();
         set_errcontext_domain(ptr::null());
-        errcontext_msg(c"%s".as_ptr(), (*frame.cast::<Frame>()).text);
+        let format = match frame.earlier {
+            0 => c"%s",
+            1 => c"%s, of which %lu record was applied by an earlier request",
+            _ => c"%s, of which %lu records were applied by earlier requests",
+        };
+        errcontext_msg(format.as_ptr(), frame.text, frame.earlier);
     }
 }

@@ -11,7 +11,7 @@ use pgrx::PgSqlErrorCode as Code;
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 
-use crate::exchange::{fail, lose_reply, name, note_earlier, read_only, send};
+use crate::exchange::{after_applied, fail, name, note_earlier, read_only, send};
 use crate::mutation::kind::Kind;
 use crate::mutation::outcome::{Facts, Outcome};
 use crate::mutation::reply::Records;
@@ -20,7 +20,7 @@ use crate::mutation::{merge, pairing};
 use crate::pg::spi::{self, Batch, Connection};
 use crate::pg::text::for_message;
 use crate::pg::trigger::{Event, Fired};
-use crate::pg::{context, relation, report, rows, session};
+use crate::pg::{context, relation, report, session};
 use crate::server::{self, Server};
 
 use super::attachment::{Attachment, Operation};
@@ -173,19 +173,6 @@ impl Statement<'_> {
         described: &relation::Table,
         ids: &[String],
     ) -> Result<(), ErrorReport> {
-        let query = self.table.write_back();
-        let written = rows::caught_storing(|| {
-            let _quiet = WritingBack::begin(described.oid);
-            let write = || connection.count_with_texts(&query, ids);
-            // A role that may only insert: as the owner, as the checks of foreign keys are made.
-            let may_write = relation::may_update(described.oid);
-            Ok(if may_write { write() } else { session::acting_as(described.owner, write) })
-        });
-        let lost = match written {
-            Ok(kept) if kept == ids.len() => return Ok(()),
-            Ok(kept) => format!("{} of {} upstream ids were not kept in their rows", ids.len() - kept, ids.len()),
-            Err(reason) => format!("its upstream ids could not be written into their rows: {reason}"),
-        };
         let server = self.server()?;
         let facts = Facts {
             kind: Kind::Create,
@@ -195,8 +182,19 @@ impl Statement<'_> {
             atomic_batches: server.options().atomic_batches,
             token: "",
         };
-        let context = format!("{} on {}", self.operation.keyword(), self.table.quoted);
-        context::during(&context, || lose_reply(&facts, &lost))
+        let query = self.table.write_back();
+        let write = || connection.count_with_texts(&query, ids);
+        let write_all = || {
+            let _quiet = WritingBack::begin(described.oid);
+            // A role that may only insert: as the owner, as the checks of foreign keys are made.
+            let may_write = relation::may_update(described.oid);
+            let kept = if may_write { write() } else { session::acting_as(described.owner, write) };
+            match ids.len() - kept {
+                0 => Ok(()),
+                lost => Err(format!("{lost} of {} upstream ids were not kept in their rows", ids.len())),
+            }
+        };
+        context::during(&self.described(), |_| after_applied(&facts, write_all))
     }
 
     fn update(&self, connection: &Connection) -> Result<(), ErrorReport> {
@@ -245,19 +243,21 @@ impl Statement<'_> {
         query: &str,
         mut each: impl FnMut(&Batch, usize) -> Result<(), ErrorReport>,
     ) -> Result<(), ErrorReport> {
-        let (keyword, table) = (self.operation.keyword(), &self.table.quoted);
-        let mut before = 0;
         let begin = || self.server().map(|server| server.options().max_batch);
-        connection.in_batches(query, begin, |batch| {
-            let earlier = match before {
-                0 => String::new(),
-                1 => ", of which 1 record was applied by an earlier request".to_owned(),
-                _ => format!(", of which {before} records were applied by earlier requests"),
-            };
-            context::during(&format!("{keyword} on {table}{earlier}"), || each(batch, before))?;
-            before += batch.len();
-            Ok(())
+        context::during(&self.described(), |earlier| {
+            let mut before = 0;
+            connection.in_batches(query, begin, |batch| {
+                each(batch, before)?;
+                before += batch.len();
+                earlier.applied(before);
+                Ok(())
+            })
         })
+    }
+
+    /// The statement, for the CONTEXT.
+    fn described(&self) -> String {
+        format!("{} on {}", self.operation.keyword(), self.table.quoted)
     }
 
     fn server(&self) -> Result<&Server, ErrorReport> {

@@ -236,3 +236,15 @@ fn a_trigger_made_by_hand_does_not_break_the_view() {
         assert_eq!(rows.unwrap_or_else(|error| panic!("{argument}: {error:?}")).len(), 1, "{argument}");
     }
 }
+
+#[test]
+fn a_trigger_made_by_hand_without_an_argument_is_not_shown() {
+    let mut world = book();
+    world.run(
+        "CREATE TABLE other (id int PRIMARY KEY);
+         CREATE TRIGGER by_hand AFTER INSERT ON other FOR EACH STATEMENT EXECUTE FUNCTION sequin.capture()",
+    );
+    assert_eq!(world.one::<i64>("SELECT count(*) FROM sequin.attachments"), 1);
+    let error = world.error("INSERT INTO other VALUES (1)");
+    assert_eq!(error.code().code(), "22023", "{error:?}");
+}
