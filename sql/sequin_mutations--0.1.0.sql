@@ -124,13 +124,13 @@ COMMENT ON FUNCTION @extschema@.sequin_delete(
 -- Tables that write through. A trigger's argument is its attachment, so a dump of the table brings it back.
 
 CREATE FUNCTION sequin.capture() RETURNS trigger
-    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'capture_wrapper';
 COMMENT ON FUNCTION sequin.capture() IS
     'trigger of attached tables: sends what a statement changed; made by sequin_attach';
 
 CREATE FUNCTION sequin.refuse_truncate() RETURNS trigger
-    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'refuse_truncate_wrapper';
 COMMENT ON FUNCTION sequin.refuse_truncate() IS
     'trigger of attached tables: refuses TRUNCATE, which does not tell which rows there were';
