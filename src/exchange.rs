@@ -8,6 +8,7 @@ use std::time::Duration;
 use pgrx::pg_sys::panic::ErrorReport;
 
 use crate::http::{Exchange, ReplyBody};
+use crate::mutation::kind::Kind;
 use crate::mutation::outcome::{self, Applied, Body, Facts, Observation, Outcome, SqlState};
 use crate::mutation::reply::Records;
 use crate::mutation::request::Request;
@@ -38,6 +39,12 @@ fn say_applied(applied: Applied) {
     });
 }
 
+/// What an outcome depends on, but for the token, which is read when it is needed.
+pub fn facts<'a>(kind: Kind, records: usize, collection_id: &'a str, server: &'a Server) -> Facts<'a> {
+    let atomic_batches = server.options().atomic_batches;
+    Facts { kind, records, collection_id, server: &server.name, atomic_batches, token: "" }
+}
+
 /// Sends `request` and turns the reply's records into `T`. An error of `store` is a reply that was lost.
 ///
 /// `applied_before` is the number of records that earlier requests of the same statement have applied.
@@ -47,14 +54,7 @@ pub fn send<T>(
     applied_before: usize,
     store: impl FnOnce(Records<'_>) -> Result<T, String>,
 ) -> Result<T, ErrorReport> {
-    let mut facts = Facts {
-        kind: request.kind(),
-        records: request.len(),
-        collection_id: request.collection_id(),
-        server: &server.name,
-        atomic_batches: server.options().atomic_batches,
-        token: "",
-    };
+    let mut facts = facts(request.kind(), request.len(), request.collection_id(), server);
     let context = summary(&facts);
     let token = match server.token() {
         Ok(token) => token,

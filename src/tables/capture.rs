@@ -11,9 +11,9 @@ use pgrx::PgSqlErrorCode as Code;
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 
-use crate::exchange::{after_applied, fail, name, note_earlier, read_only, send};
+use crate::exchange::{after_applied, facts, fail, name, note_earlier, read_only, send};
 use crate::mutation::kind::Kind;
-use crate::mutation::outcome::{Facts, Outcome};
+use crate::mutation::outcome::Outcome;
 use crate::mutation::reply::Records;
 use crate::mutation::request::Request;
 use crate::mutation::{merge, pairing};
@@ -173,15 +173,7 @@ impl Statement<'_> {
         described: &relation::Table,
         ids: &[String],
     ) -> Result<(), ErrorReport> {
-        let server = self.server()?;
-        let facts = Facts {
-            kind: Kind::Create,
-            records: ids.len(),
-            collection_id: &self.attachment.collection_id,
-            server: &server.name,
-            atomic_batches: server.options().atomic_batches,
-            token: "",
-        };
+        let facts = facts(Kind::Create, ids.len(), &self.attachment.collection_id, self.server()?);
         let query = self.table.write_back();
         let write = || connection.count_with_texts(&query, ids);
         let write_all = || {
