@@ -116,7 +116,7 @@ fn summary(facts: &Facts<'_>) -> String {
 }
 
 /// The exchange in the words of the contract.
-fn observe<'a>(exchange: &'a Exchange, server: &Server) -> Observation<'a> {
+pub fn observe<'a>(exchange: &'a Exchange, server: &Server) -> Observation<'a> {
     match exchange {
         Exchange::NotSent(cause) => Observation::NotSent { cause },
         Exchange::Cut(cause) => Observation::Cut { cause },

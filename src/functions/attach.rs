@@ -63,5 +63,5 @@ fn null(argument: &'static str) -> ErrorReport {
 }
 
 fn mistaken(mistake: Mistaken) -> ErrorReport {
-    report::mistake(mistake == Mistaken::Outbox, &mistake.to_string(), mistake.hint())
+    report::mistake(&mistake.to_string(), mistake.hint())
 }

@@ -5,6 +5,7 @@ mod call;
 mod capture;
 mod mutate;
 mod one_record;
+mod outbox;
 mod support;
 mod validate;
 

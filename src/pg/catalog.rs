@@ -93,6 +93,21 @@ unsafe fn options_of(list: *mut pg_sys::List) -> Options {
     }
 }
 
+/// The name of a role; None if it was dropped.
+pub fn role_name(role: u32) -> Option<String> {
+    // SAFETY: a look-up by oid; the name is palloc'd, or null.
+    unsafe {
+        let name = pg_sys::GetUserNameFromId(Oid::from(role), true);
+        (!name.is_null()).then(|| text::from_server(CStr::from_ptr(name).to_bytes()).into_owned())
+    }
+}
+
+/// Whether `role` has the rights of `other`: it is that role, a member of it, or a superuser.
+pub fn has_rights_of(role: Oid, other: u32) -> bool {
+    // SAFETY: look-ups in the catalogs, within a transaction.
+    unsafe { pg_sys::has_privs_of_role(role, Oid::from(other)) }
+}
+
 static GENERATION: AtomicU64 = AtomicU64::new(0);
 
 /// A number that grows whenever this session learns that a server, a mapping or a wrapper was created, altered or

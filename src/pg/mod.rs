@@ -4,7 +4,9 @@
 //! raises inside arrives as a panic that pgrx turns back into that error at the SQL function's boundary, and the
 //! waits, which run below a foreign library, hand interrupts back as a value instead (see [`interrupt`]).
 
+pub mod board;
 pub mod catalog;
+pub mod commit;
 pub mod context;
 pub mod interrupt;
 pub mod jsonb;
@@ -16,10 +18,12 @@ pub mod session;
 pub mod settings;
 pub mod socket;
 pub mod spi;
+pub mod statement;
 pub mod text;
 pub mod thread;
 pub mod trigger;
 pub mod wait;
+pub mod worker;
 
 /// Makes a type that reads a datum an argument of SQL functions.
 macro_rules! argument_from_datum {

@@ -44,6 +44,24 @@ impl Table {
         }
     }
 
+    /// The table `oid`, locked for writing; None if it is not there any more. An error says that somebody else has locked
+    /// it: then it is not waited for.
+    pub fn open_to_write(oid: Oid) -> Result<Option<Table>, String> {
+        // SAFETY: within a transaction, which keeps the lock. With it the table can be opened without another.
+        unsafe {
+            if !pg_sys::ConditionalLockRelationOid(oid, pg_sys::RowExclusiveLock as c_int) {
+                return Err("the table is locked".to_owned());
+            }
+            let relation = pg_sys::try_relation_open(oid, pg_sys::NoLock as c_int);
+            if relation.is_null() {
+                return Ok(None);
+            }
+            let table = Table::describe(relation);
+            pg_sys::relation_close(relation, pg_sys::NoLock as c_int);
+            Ok(Some(table))
+        }
+    }
+
     /// # Safety
     /// An open relation with columns.
     pub(super) unsafe fn describe(relation: pg_sys::Relation) -> Table {
@@ -134,6 +152,24 @@ pub fn may_update(relation: Oid) -> bool {
         pg_sys::pg_class_aclcheck(relation, role, right as pg_sys::AclMode) == pg_sys::AclResult::ACLCHECK_OK
     };
     may(pg_sys::ACL_UPDATE) && may(pg_sys::ACL_SELECT)
+}
+
+/// The role that owns the outbox: the extension's.
+pub fn owner_of_queue() -> Oid {
+    // SAFETY: look-ups by name in the system's caches. The tuple is released after its attribute, a number, was read.
+    unsafe {
+        let schema = pg_sys::get_namespace_oid(c"sequin".as_ptr(), false);
+        let queue = pg_sys::get_relname_relid(c"queue".as_ptr(), schema);
+        let cache = pg_sys::SysCacheIdentifier::RELOID as c_int;
+        let tuple = pg_sys::SearchSysCache1(cache, Datum::from(queue));
+        if tuple.is_null() {
+            pgrx::error!("the table sequin.queue does not exist");
+        }
+        let mut is_null = false;
+        let owner = pg_sys::SysCacheGetAttr(cache, tuple, pg_sys::Anum_pg_class_relowner as i16, &mut is_null);
+        pg_sys::ReleaseSysCache(tuple);
+        Oid::from(owner.value() as u32)
+    }
 }
 
 /// Whether the current role owns the relation, or may act as its owner.

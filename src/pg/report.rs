@@ -14,10 +14,9 @@ pub fn error(outcome: &Outcome) -> ErrorReport {
         .set_hint(for_message(outcome.hint.clone()))
 }
 
-/// An argument of `sequin_attach` that is wrong, or asks for what this version does not have.
-pub fn mistake(is_missing_feature: bool, message: &str, hint: &str) -> ErrorReport {
-    let code =
-        if is_missing_feature { Code::ERRCODE_FEATURE_NOT_SUPPORTED } else { Code::ERRCODE_INVALID_PARAMETER_VALUE };
+/// An argument of `sequin_attach` that is wrong.
+pub fn mistake(message: &str, hint: &str) -> ErrorReport {
+    let code = Code::ERRCODE_INVALID_PARAMETER_VALUE;
     ErrorReport::new(code, for_message(message.to_owned()), "sequin_mutations").set_hint(hint)
 }
 

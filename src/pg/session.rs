@@ -34,16 +34,49 @@ pub fn unix_now() -> i64 {
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
+/// Keeps the outbox's other workers, and the verbs that change its records, away until the end of the transaction. Only
+/// they take this lock: that of an object which is nobody's, so that no statement on a table waits for it.
+pub fn lock_out_other_workers() {
+    // SAFETY: within a transaction. Raises if a deadlock is found, or the wait is cancelled.
+    unsafe {
+        let schema = pg_sys::get_namespace_oid(c"sequin".as_ptr(), false);
+        let claims = pg_sys::get_relname_relid(c"claims".as_ptr(), schema);
+        let mode = pg_sys::ExclusiveLock as pg_sys::LOCKMODE;
+        pg_sys::LockDatabaseObject(pg_sys::RelationRelationId, claims, 0, mode);
+    }
+}
+
+/// Whether the current role is a superuser.
+pub fn is_superuser() -> bool {
+    // SAFETY: looks into the catalogs, within a transaction.
+    unsafe { pg_sys::superuser() }
+}
+
+/// Whether the transaction goes on seeing what it saw first.
+pub fn has_fixed_snapshot() -> bool {
+    // SAFETY: a variable of the backend.
+    unsafe { pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as i32 }
+}
+
+/// Runs `f` with the rights of `role` in the manner in which Postgres runs the functions of an index: it can neither
+/// change its role nor leave anything behind that runs later.
+pub fn restricted_to<T>(role: pg_sys::Oid, f: impl FnOnce() -> T) -> T {
+    acting(role, pg_sys::SECURITY_RESTRICTED_OPERATION | pg_sys::SECURITY_LOCAL_USERID_CHANGE, f)
+}
+
 /// Runs `f` with the rights of `role`, and with a search_path in which no other role can have put anything: what the
 /// role's own triggers call by a bare name must not be somebody else's. An error inside ends the (sub)transaction, and
 /// with it the change of both.
 pub fn acting_as<T>(role: pg_sys::Oid, f: impl FnOnce() -> T) -> T {
+    acting(role, pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_NOFORCE_RLS, f)
+}
+
+fn acting<T>(role: pg_sys::Oid, flags: u32, f: impl FnOnce() -> T) -> T {
     // SAFETY: reads and sets variables of the backend; the old values are put back.
     unsafe {
         let (mut before, mut context) = (pg_sys::Oid::INVALID, 0);
         pg_sys::GetUserIdAndSecContext(&mut before, &mut context);
-        let local = (pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_NOFORCE_RLS) as std::ffi::c_int;
-        pg_sys::SetUserIdAndSecContext(role, context | local);
+        pg_sys::SetUserIdAndSecContext(role, context | flags as std::ffi::c_int);
         let level = pg_sys::NewGUCNestLevel();
         pg_sys::set_config_option(
             c"search_path".as_ptr(),

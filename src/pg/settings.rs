@@ -2,6 +2,7 @@
 
 use std::ffi::CString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
 use pgrx::pg_sys;
@@ -14,6 +15,13 @@ static SECRETS_DIRECTORY: GucSetting<Option<CString>> = GucSetting::<Option<CStr
 
 /// On: what an application writes is sent. The role of a sync switches it off, so that its changes do not echo back.
 static CAPTURE: GucSetting<bool> = GucSetting::<bool>::new(true);
+
+/// One can keep an API busy that answers fast; a second one helps with those that take their time, and one that hangs
+/// does not stop the other servers' queues. They are taken from max_worker_processes, which is 8 by default.
+static WORKERS: GucSetting<i32> = GucSetting::<i32>::new(2);
+
+/// Seconds. A day: long enough to see tomorrow what happened today, short enough for a disk.
+static RETENTION: GucSetting<i32> = GucSetting::<i32>::new(86_400);
 
 /// Called once, when the library is loaded.
 pub fn register() {
@@ -42,6 +50,26 @@ pub fn register() {
         GucContext::Userset,
         GucFlags::default(),
     );
+    GucRegistry::define_int_guc(
+        c"sequin.workers",
+        c"The most background workers that deliver one database's outbox.",
+        c"A second one is started only while there is more to do than one can.",
+        &WORKERS,
+        1,
+        32,
+        GucContext::Sighup,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"sequin.retention",
+        c"How long sequin.delivered keeps a record.",
+        c"0 keeps it only until the next look, seconds later.",
+        &RETENTION,
+        0,
+        i32::MAX,
+        GucContext::Sighup,
+        GucFlags::UNIT_S,
+    );
     // SAFETY: a NUL-terminated name; from now on a misspelt setting of ours is an error and not a silent placeholder.
     unsafe { pg_sys::MarkGUCPrefixReserved(c"sequin".as_ptr()) };
 }
@@ -50,6 +78,16 @@ pub fn register() {
 pub fn default_server() -> String {
     let value = SERVER.get().unwrap_or_default();
     super::text::from_server(value.to_bytes()).into_owned()
+}
+
+/// The setting `sequin.workers`.
+pub fn workers() -> usize {
+    WORKERS.get() as usize
+}
+
+/// The setting `sequin.retention`.
+pub fn retention() -> Duration {
+    Duration::from_secs(RETENTION.get() as u64)
 }
 
 /// The setting `sequin.capture`.

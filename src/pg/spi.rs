@@ -10,6 +10,7 @@ use pgrx::datum::FromDatum;
 use pgrx::pg_sys::{self, Datum, Oid};
 
 use super::jsonb::Json;
+use super::statement::Value;
 use super::text::{self, Text};
 
 /// An open SPI connection.
@@ -110,6 +111,31 @@ impl Connection {
         }
     }
 
+    /// Runs `query` with `values`, and gives the bigints of its first column.
+    pub fn ids(&self, query: &str, values: &[Value<'_>]) -> Vec<i64> {
+        let query = server_query(query);
+        let datums: Vec<Option<Datum>> = values.iter().map(Value::datum).collect();
+        let mut arguments: Vec<Datum> = datums.iter().map(|datum| datum.unwrap_or(Datum::null())).collect();
+        let mut types: Vec<Oid> = values.iter().map(Value::type_oid).collect();
+        // SAFETY: a type and a value for each parameter, none of them NULL.
+        let rows = unsafe {
+            check(
+                pg_sys::SPI_execute_with_args(
+                    query.as_ptr(),
+                    types.len() as i32,
+                    types.as_mut_ptr(),
+                    arguments.as_mut_ptr(),
+                    ptr::null(),
+                    false,
+                    0,
+                ),
+                "run a query",
+            );
+            Batch::of_last()
+        };
+        (0..rows.len()).filter_map(|row| rows.int8(row, 1)).collect()
+    }
+
     /// Runs `command`, which returns nothing.
     pub fn execute(&self, command: &str) {
         let command = server_query(command);
@@ -136,6 +162,56 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// The rows of the statement that SPI ran last; none if it returns no rows.
+    ///
+    /// # Safety
+    /// Right after that statement, on the connection that is open.
+    pub(super) unsafe fn of_last() -> Batch {
+        // SAFETY: as the caller promises.
+        unsafe {
+            let table = pg_sys::SPI_tuptable;
+            Batch { table, rows: if table.is_null() { 0 } else { pg_sys::SPI_processed as usize } }
+        }
+    }
+
+    /// Frees the rows, for those who run many statements on one connection.
+    pub fn free(self) {
+        if !self.table.is_null() {
+            // SAFETY: not freed yet, because this takes the only value that has it.
+            unsafe { pg_sys::SPI_freetuptable(self.table) };
+        }
+    }
+
+    /// The bigint in a column.
+    pub fn int8(&self, row: usize, column: i32) -> Option<i64> {
+        self.value::<i64>(row, column)
+    }
+
+    /// The integer in a column.
+    pub fn int4(&self, row: usize, column: i32) -> Option<i32> {
+        self.value::<i32>(row, column)
+    }
+
+    /// The oid in a column.
+    pub fn oid(&self, row: usize, column: i32) -> Option<u32> {
+        self.value::<Oid>(row, column).map(Oid::to_u32)
+    }
+
+    /// The text[] in a column.
+    pub fn texts(&self, row: usize, column: i32) -> Option<Vec<Option<String>>> {
+        self.value::<text::TextArray>(row, column).map(|array| array.0)
+    }
+
+    /// The bigint[] in a column.
+    pub fn int8s(&self, row: usize, column: i32) -> Vec<i64> {
+        self.value::<Vec<i64>>(row, column).unwrap_or_default()
+    }
+
+    /// The jsonb in a column, as it is.
+    pub fn jsonb(&self, row: usize, column: i32) -> Option<Datum> {
+        self.datum(row, column)
+    }
+
     pub fn len(&self) -> usize {
         self.rows
     }
@@ -156,13 +232,19 @@ impl Batch {
     }
 
     fn value<T: FromDatum>(&self, row: usize, column: i32) -> Option<T> {
+        let datum = self.datum(row, column);
+        // SAFETY: the query's types are ours.
+        unsafe { T::from_polymorphic_datum(datum.unwrap_or(Datum::null()), datum.is_none(), Oid::INVALID) }
+    }
+
+    fn datum(&self, row: usize, column: i32) -> Option<Datum> {
         assert!(row < self.rows, "a batch of {} rows has no row {row}", self.rows);
-        // SAFETY: a row of a table that is not freed yet; Postgres checks the column. The query's types are ours.
+        // SAFETY: a row of a table that is not freed yet; Postgres checks the column.
         unsafe {
             let table = &*self.table;
             let mut is_null = false;
             let datum = pg_sys::SPI_getbinval(*table.vals.add(row), table.tupdesc, column, &mut is_null);
-            T::from_polymorphic_datum(datum, is_null, Oid::INVALID)
+            (!is_null).then_some(datum)
         }
     }
 }

@@ -102,6 +102,20 @@ pub fn find(name: Option<&str>) -> Result<Server, Unusable> {
     }
 }
 
+/// The options of the server `name`, whoever asks.
+pub fn options(name: &str) -> Result<ServerOptions, Unusable> {
+    let oid = catalog::server_oid(name).ok_or_else(|| Unusable::NoServer(name.to_owned()))?;
+    options_of(name, oid)
+}
+
+fn options_of(name: &str, oid: Oid) -> Result<ServerOptions, Unusable> {
+    let object = catalog::server_object(oid);
+    if object.wrapper != catalog::WRAPPER {
+        return Err(Unusable::OtherWrapper { name: name.to_owned(), wrapper: object.wrapper });
+    }
+    options::server(&object.options).map_err(|problem| Unusable::Options { name: name.to_owned(), problem })
+}
+
 /// What is kept under `key`, or else what `read` gives, which is then kept.
 fn recall<K: PartialEq, V>(
     kept: &mut Vec<(K, Arc<V>)>,
@@ -120,12 +134,7 @@ fn recall<K: PartialEq, V>(
 }
 
 fn read_reach(name: &str, oid: Oid) -> Result<Reach, Unusable> {
-    let object = catalog::server_object(oid);
-    if object.wrapper != catalog::WRAPPER {
-        return Err(Unusable::OtherWrapper { name: name.to_owned(), wrapper: object.wrapper });
-    }
-    let options =
-        options::server(&object.options).map_err(|problem| Unusable::Options { name: name.to_owned(), problem })?;
+    let options = options_of(name, oid)?;
     let endpoint = Endpoint {
         uri: options.uri.clone(),
         connect_timeout: options.connect_timeout,

@@ -38,6 +38,8 @@ pub struct Attachment {
 pub enum Delivery {
     /// Within the statement.
     Inline,
+    /// After the commit.
+    Outbox,
 }
 
 /// What a statement does to the rows of a table.
@@ -79,8 +81,6 @@ pub enum Mistaken {
     NoOperation,
     #[error("unknown delivery \"{0}\": it must be inline or outbox")]
     Delivery(String),
-    #[error("delivery \"outbox\" is not there yet: this version delivers inline")]
-    Outbox,
     #[error("fields must be a JSON object from column to field, as in {{\"first_name\": \"FirstName\"}}")]
     Fields,
     #[error("fields maps no column")]
@@ -98,7 +98,9 @@ impl Mistaken {
             Mistaken::Operation(_) | Mistaken::NoOperation => {
                 "Write operations => '{insert,update,delete}', or some of them."
             }
-            Mistaken::Delivery(_) | Mistaken::Outbox => "Pass delivery => 'inline'.",
+            Mistaken::Delivery(_) => {
+                "With 'inline' a statement waits for the API and fails if it refuses; with 'outbox' it is sent after commit."
+            }
             Mistaken::Fields | Mistaken::NoField | Mistaken::SameField(_) | Mistaken::EmptyField(_) => {
                 "Map each column to a field of its own, or leave fields out to send every column under its own name."
             }
@@ -111,7 +113,7 @@ impl Delivery {
     pub fn from_word(word: &str) -> Result<Delivery, Mistaken> {
         match word {
             "inline" => Ok(Delivery::Inline),
-            "outbox" => Err(Mistaken::Outbox),
+            "outbox" => Ok(Delivery::Outbox),
             other => Err(Mistaken::Delivery(other.to_owned())),
         }
     }
@@ -205,7 +207,7 @@ mod tests {
     #[test]
     fn deliveries() {
         assert_eq!(Delivery::from_word("inline"), Ok(Delivery::Inline));
-        assert_eq!(Delivery::from_word("outbox"), Err(Mistaken::Outbox));
+        assert_eq!(Delivery::from_word("outbox"), Ok(Delivery::Outbox));
         assert_eq!(Delivery::from_word("INLINE"), Err(Mistaken::Delivery("INLINE".into())));
     }
 

@@ -23,8 +23,9 @@ use crate::pg::trigger::{Event, Fired};
 use crate::pg::{context, relation, report, session};
 use crate::server::{self, Server};
 
-use super::attachment::{Attachment, Operation};
+use super::attachment::{Attachment, Delivery, Operation};
 use super::queries::{Column, Mapped, Table};
+use super::queued;
 
 /// Sends what the statement changed that `fired` fires for.
 pub fn capture(fired: &Fired, attachment: &Attachment) -> Result<(), ErrorReport> {
@@ -39,6 +40,14 @@ pub fn capture(fired: &Fired, attachment: &Attachment) -> Result<(), ErrorReport
         return Ok(());
     }
     let table = resolve(&described, attachment)?;
+    if attachment.delivery == Delivery::Outbox {
+        return spi::connected(|connection| {
+            fired.show_transition_tables();
+            context::during(&described_as(operation, &table), |_| {
+                queued::queue(connection, attachment, &described, &table, operation)
+            })
+        });
+    }
     let statement = Statement { attachment, table, server: OnceCell::new(), operation };
     spi::connected(|connection| {
         fired.show_transition_tables();
@@ -121,14 +130,14 @@ fn mistake(message: &str, hint: &str) -> ErrorReport {
 
 /// While it lives, the UPDATE that writes upstream ids back is not captured, whatever the table's own triggers make of
 /// it. Triggers that write other tables in the meantime are.
-struct WritingBack {
+pub struct WritingBack {
     before: u32,
 }
 
 static WRITING_BACK: AtomicU32 = AtomicU32::new(0);
 
 impl WritingBack {
-    fn begin(table: pg_sys::Oid) -> Self {
+    pub fn begin(table: pg_sys::Oid) -> Self {
         WritingBack { before: WRITING_BACK.swap(table.to_u32(), Ordering::Relaxed) }
     }
 
@@ -205,10 +214,7 @@ impl Statement<'_> {
     fn change(&self, batch: &Batch, row: usize) -> Result<(String, String), ErrorReport> {
         let (key, table) = (batch.json(row, 2), &self.table.quoted);
         if batch.boolean(row, 3) {
-            return Err(mistake(
-                &format!("the UPDATE changes the primary key of a row of {table} to {key}"),
-                "Which row it was before cannot be told. DELETE and INSERT it, or detach the table for such a change.",
-            ));
+            return Err(changed_key(&self.table, &key));
         }
         let Some(id) = batch.text(row, 1) else {
             return Err(mistake(
@@ -249,7 +255,7 @@ impl Statement<'_> {
 
     /// The statement, for the CONTEXT.
     fn described(&self) -> String {
-        format!("{} on {}", self.operation.keyword(), self.table.quoted)
+        described_as(self.operation, &self.table)
     }
 
     fn server(&self) -> Result<&Server, ErrorReport> {
@@ -274,12 +280,7 @@ impl Statement<'_> {
     ) -> Result<T, ErrorReport> {
         self.attachment.with_arguments(|arguments| {
             let request = Request::draft(Some(kind.as_str()), arguments).and_then(|mut draft| {
-                let body = draft.records_mut();
-                for (i, record) in records.enumerate() {
-                    body.push(if i == 0 { b'[' } else { b',' });
-                    body.extend_from_slice(record.as_bytes());
-                }
-                body.push(b']');
+                draft.write_records(records);
                 draft.finish()
             });
             match request {
@@ -292,6 +293,18 @@ impl Statement<'_> {
             }
         })
     }
+}
+
+fn described_as(operation: Operation, table: &Table) -> String {
+    format!("{} on {}", operation.keyword(), table.quoted)
+}
+
+/// The refusal of an UPDATE that makes `key` of what was the key of a row.
+pub fn changed_key(table: &Table, key: &str) -> ErrorReport {
+    mistake(
+        &format!("the UPDATE changes the primary key of a row of {} to {key}", table.quoted),
+        "Which row it was before cannot be told. DELETE and INSERT it, or detach the table for such a change.",
+    )
 }
 
 /// The upstream ids of the records of a reply, in the order of the data that was sent.

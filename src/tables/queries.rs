@@ -42,9 +42,24 @@ pub struct Table {
 impl Table {
     /// Of each inserted row without an upstream id: the data to create. In the order of [`write_back`](Self::write_back).
     pub fn inserted(&self) -> String {
+        format!("SELECT {} FROM {NEW} n WHERE n.{} IS NULL", self.data(), self.upstream_id)
+    }
+
+    /// The same rows in the columns of [`updated`](Self::updated).
+    pub fn inserted_with_key(&self) -> String {
+        let (key, id) = (self.key_of("n"), &self.upstream_id);
+        format!("SELECT NULL::pg_catalog.text, {key}, false, {} FROM {NEW} n WHERE n.{id} IS NULL", self.data())
+    }
+
+    fn data(&self) -> String {
         let calls: Vec<String> = self.mapped.chunks(FIELDS_A_CALL).map(build_object).collect();
-        let data = calls.join(" OPERATOR(pg_catalog.||) ");
-        format!("SELECT {data} FROM {NEW} n WHERE n.{} IS NULL", self.upstream_id)
+        calls.join(" OPERATOR(pg_catalog.||) ")
+    }
+
+    /// The primary key as a JSON array.
+    fn key_of(&self, row: &str) -> String {
+        let columns: Vec<String> = self.key.iter().map(|column| format!("{row}.{}", column.quoted)).collect();
+        format!("pg_catalog.jsonb_build_array({})", columns.join(", "))
     }
 
     /// Of each row that was changed in a mapped column, or in its key: the upstream id, the key as a JSON array, whether
@@ -100,6 +115,12 @@ impl Table {
     pub fn deleted(&self) -> String {
         let id = &self.upstream_id;
         format!("SELECT o.{id}::pg_catalog.text FROM {OLD} o WHERE o.{id} IS NOT NULL")
+    }
+
+    /// Of each deleted row, in the columns of [`updated`](Self::updated), with or without an upstream id.
+    pub fn deleted_with_key(&self) -> String {
+        let (key, id) = (self.key_of("o"), &self.upstream_id);
+        format!("SELECT o.{id}::pg_catalog.text, {key}, false, NULL::pg_catalog.jsonb FROM {OLD} o")
     }
 
     /// Writes the upstream ids `$1`, a text[] in the order of [`inserted`](Self::inserted), into their rows, and gives a

@@ -10,6 +10,7 @@
 mod record;
 mod timestamp;
 
+use std::borrow::Cow;
 use std::str;
 
 use serde_json::error::Category;
@@ -72,6 +73,30 @@ impl<'a> Records<'a> {
         let mut cursor = Cursor::new(array);
         cursor.enter();
         Records { cursor, next: 0, is_done: false }
+    }
+}
+
+/// A record as its text, for those who keep it whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Whole<'a> {
+    /// JSON text of an object, as the reply has it.
+    pub text: &'a str,
+    pub upstream_id: Option<Cow<'a, str>>,
+    /// JSON text.
+    pub data: Option<&'a str>,
+}
+
+impl<'a> Records<'a> {
+    /// The records as they are. One that is no object, and what follows it, is left out.
+    pub fn whole(self) -> Vec<Whole<'a>> {
+        let mut cursor = self.cursor;
+        let mut all = Vec::new();
+        while cursor.next_element() {
+            let text = cursor.value();
+            let Ok([id, data]) = json::fields(text, ["upstream_id", "data"]) else { break };
+            all.push(Whole { text, upstream_id: id.and_then(json::unquote), data });
+        }
+        all
     }
 }
 

@@ -6,6 +6,7 @@
 //! The records are written straight behind the body's head ([`Draft::records_mut`]) and checked where they stand, so
 //! that a request of any size exists once in memory.
 
+mod elements;
 mod invalid;
 mod shape;
 
@@ -14,6 +15,7 @@ use std::time::Duration;
 use super::json;
 use super::kind::Kind;
 
+pub use elements::{Element, elements};
 pub use invalid::{Invalid, Problem};
 
 /// How long the API waits for consumers when it is not told.
@@ -192,6 +194,15 @@ impl<'a> Draft<'a> {
         let awaits = consumers.map(|_| told.unwrap_or(DEFAULT_AWAIT));
         let head = body.len();
         Ok(Draft { kind, sync_id, collection_id, awaits, body, head })
+    }
+
+    /// Writes `records`, each a JSON text, as the array of the request.
+    pub fn write_records(&mut self, records: impl IntoIterator<Item = String>) {
+        for (i, record) in records.into_iter().enumerate() {
+            self.body.push(if i == 0 { b'[' } else { b',' });
+            self.body.extend_from_slice(record.as_bytes());
+        }
+        self.body.push(b']');
     }
 
     /// The body so far. Append the records, a jsonb as text, and change nothing before them; a spare capacity of two

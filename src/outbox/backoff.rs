@@ -1,0 +1,174 @@
+//! How long to wait before trying again: a record that failed, and a server that keeps failing.
+//!
+//! Values only: the clock and the dice are outside.
+
+use std::time::Duration;
+
+/// No wait is shorter. Postgres' latches wait in whole milliseconds, so less than one would be none at all and a worker
+/// would spin.
+const LEAST: Duration = Duration::from_millis(1);
+
+/// Failures that a server is allowed before it is given rest: a record that makes the API fail is sent again by itself,
+/// and the other records must not wait for that.
+const ALLOWED_FAILURES: u32 = 2;
+
+/// The limits for a record's first retry, since a provider's hiccup lasts seconds; and for all later ones, since nobody
+/// wants to wait much longer once what was broken is repaired.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
+
+/// The same for a server: short at first, since most troubles are; and never so long that a person has to help.
+const REST: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
+
+/// How long a record waits after its attempt number `attempts` failed. `random` is in [0, 1).
+pub fn retry_delay(attempts: u32, random: f64) -> Duration {
+    let (first, most) = RETRY;
+    delay(attempts, first, most, random)
+}
+
+/// How long to wait after failure number `attempts`: somewhere below a limit that begins at `first` and doubles up to
+/// `most`, where `random`, in [0, 1), says.
+///
+/// The jitter is full, since many records fail at the same moment, when a server goes down, and must not all come back
+/// at the same one. Numbers outside their ranges wait too long rather than too short.
+pub fn delay(attempts: u32, first: Duration, most: Duration, random: f64) -> Duration {
+    let doublings = attempts.saturating_sub(1);
+    let limit = first.saturating_mul(2_u32.saturating_pow(doublings)).min(most);
+    let jittered = Duration::try_from_secs_f64(limit.as_secs_f64() * random).unwrap_or(limit);
+    jittered.clamp(LEAST, limit.max(LEAST))
+}
+
+/// What a request says about its server, whatever it says about its records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sign {
+    /// It answered as one that works, though perhaps with a refusal.
+    Works,
+    /// It could be reached, but failed: a 5xx, or a connection that was cut. One record may be the cause.
+    Fails,
+    /// No connection could be made, which is no record's fault.
+    Unreachable,
+}
+
+/// A server's health: what it showed since it last worked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Health {
+    failures: u32,
+    /// How often it was to be given rest.
+    rests: u32,
+}
+
+impl Health {
+    /// The health after one more sign. Only a server that works is well again: to be reached and fail is no recovery, or
+    /// one that does so by turns would never be left alone.
+    #[must_use]
+    pub fn after(self, sign: Sign) -> Health {
+        let Health { failures, rests } = self;
+        match sign {
+            Sign::Works => Health::default(),
+            Sign::Fails if failures < ALLOWED_FAILURES => Health { failures: failures + 1, rests },
+            Sign::Fails | Sign::Unreachable => Health { failures, rests: rests.saturating_add(1) },
+        }
+    }
+
+    /// How long this server is left alone now.
+    pub fn rest(self, random: f64) -> Option<Duration> {
+        let (first, most) = REST;
+        self.delay(first, most, random)
+    }
+
+    /// How long to wait before the next request to this server, counted from the last sign; `None` if there is no need.
+    pub fn delay(self, first: Duration, most: Duration, random: f64) -> Option<Duration> {
+        (self.rests > 0).then(|| delay(self.rests, first, most, random))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The largest number below 1.
+    const ALMOST_ONE: f64 = 1.0 - f64::EPSILON / 2.0;
+
+    const fn ms(milliseconds: u64) -> Duration {
+        Duration::from_millis(milliseconds)
+    }
+
+    #[test]
+    fn the_limit_doubles_up_to_the_most() {
+        let table = [
+            (0, 100),
+            (1, 100),
+            (2, 200),
+            (3, 400),
+            (7, 6_400),
+            (8, 10_000),
+            (9, 10_000),
+            (33, 10_000),
+            (1_000, 10_000),
+            (u32::MAX, 10_000),
+        ];
+        for (attempts, limit) in table {
+            for random in [0.0, 0.25, 0.5, 0.75, ALMOST_ONE] {
+                let expected = ms(limit).mul_f64(random).max(ms(1));
+                assert_eq!(delay(attempts, ms(100), ms(10_000), random), expected, "attempt {attempts}, {random}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_record_waits_seconds_then_minutes() {
+        let limits = [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300];
+        for (attempts, limit) in (1..).zip(limits) {
+            assert_eq!(retry_delay(attempts, 0.5), Duration::from_secs(limit) / 2, "attempt {attempts}");
+        }
+    }
+
+    #[test]
+    fn odd_numbers_neither_panic_nor_spin() {
+        let table = [
+            // first, most, random, expected
+            (ms(100), ms(1_000), 1.0, ms(100)),
+            (ms(100), ms(1_000), 2.0, ms(100)),
+            (ms(100), ms(1_000), -1.0, ms(100)),
+            (ms(100), ms(1_000), f64::NAN, ms(100)),
+            (ms(100), ms(1_000), f64::INFINITY, ms(100)),
+            (ms(100), ms(50), ALMOST_ONE, ms(50).mul_f64(ALMOST_ONE)),
+            (ms(100), Duration::ZERO, 0.5, ms(1)),
+            (Duration::ZERO, ms(100), 0.5, ms(1)),
+            (Duration::MAX, Duration::MAX, 1.0, Duration::MAX),
+        ];
+        for (first, most, random, expected) in table {
+            assert_eq!(delay(1, first, most, random), expected, "{first:?} {most:?} {random}");
+        }
+        assert_eq!(delay(u32::MAX, ms(1), Duration::MAX, 1.0), ms(1).saturating_mul(u32::MAX));
+    }
+
+    #[test]
+    fn a_server_is_given_rest_when_it_keeps_failing() {
+        use Sign::{Fails as F, Unreachable as U, Works as W};
+        // The signs, and the longest wait after each of them.
+        let table: &[(&[Sign], &[u64])] = &[
+            (&[W, W], &[0, 0]),
+            (&[F, F, F, F, F, F, F, F], &[0, 0, 100, 200, 400, 800, 1_000, 1_000]),
+            (&[U, U, U, U, U, U], &[100, 200, 400, 800, 1_000, 1_000]),
+            (&[F, F, W, F, F, F, W, F], &[0, 0, 0, 0, 0, 100, 0, 0]),
+            (&[U, W, U], &[100, 0, 100]),
+            (&[U, F, U, F, U, F], &[100, 100, 200, 200, 400, 800]),
+            (&[F, F, U, F], &[0, 0, 100, 200]),
+        ];
+        for (signs, waits) in table {
+            let mut health = Health::default();
+            for (turn, (&sign, &wait)) in signs.iter().zip(*waits).enumerate() {
+                health = health.after(sign);
+                let expected = (wait > 0).then(|| ms(wait));
+                assert_eq!(health.delay(ms(100), ms(1_000), 1.0), expected, "{signs:?}, sign {turn}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_wait_for_a_server_is_jittered_too() {
+        let health = Health::default().after(Sign::Unreachable).after(Sign::Unreachable);
+        assert_eq!(health.delay(ms(100), ms(1_000), 0.25), Some(ms(50)));
+        assert_eq!(health.delay(ms(100), ms(1_000), 0.0), Some(ms(1)));
+    }
+}

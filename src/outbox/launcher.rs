@@ -1,0 +1,37 @@
+//! The process that starts workers with the server: one for each database, which leaves if the extension is not there.
+
+use std::time::Duration;
+
+use pgrx::pg_guard;
+use pgrx::pg_sys::Datum;
+
+use crate::pg::spi;
+use crate::pg::statement::Statement;
+use crate::pg::worker::{self as process, Activity, Life};
+
+/// Called by Postgres as the whole life of the launcher.
+#[unsafe(no_mangle)]
+#[pg_guard]
+pub extern "C-unwind" fn sequin_launcher_main(_argument: Datum) {
+    process::begin_without_database();
+    for database in process::transaction(databases) {
+        process::start_in(database.into(), Life::Once);
+    }
+    process::report(Activity::Idle, "every database has been looked at");
+    // It stays for the next crash, after which Postgres starts it again, and not the workers that it has started.
+    while !process::is_leaving() {
+        process::wait(Duration::from_secs(3600));
+    }
+    process::leave(1);
+}
+
+fn databases() -> Vec<u32> {
+    static READ: Statement =
+        Statement::new("SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datallowconn AND NOT d.datistemplate");
+    let connected = spi::connected(|connection| -> Result<Vec<u32>, std::convert::Infallible> {
+        let rows = READ.run(connection, &[]);
+        Ok((0..rows.len()).filter_map(|row| rows.oid(row, 1)).collect())
+    });
+    let Ok(databases) = connected;
+    databases
+}

@@ -1,0 +1,206 @@
+//! Making a request, with no transaction open, and saying what became of each of its records.
+//!
+//! A refusal that does not say which record is at fault is followed by requests with half of the records each, down to
+//! the one that is refused alone. Everything else that a reply can mean is the table's in `mutation::outcome`.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use ureq::http::header::{HeaderName, HeaderValue};
+
+use crate::exchange::{facts, observe};
+use crate::mutation::kind::Kind;
+use crate::mutation::outcome::{self, APPLIED, Action, Name, Outcome};
+use crate::mutation::pairing;
+use crate::mutation::reply::{Records, Whole};
+use crate::mutation::request::{Arguments, Request};
+use crate::pg::worker;
+use crate::server::{self, Server};
+
+use super::plan::{Lane, Operation, Planned};
+use super::settle::Fate;
+
+/// What a request says about its server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum News {
+    /// It did what it was asked, or said why not.
+    Answers,
+    /// No connection could be made.
+    Unreachable(String),
+    /// No answer that says anything. One of the records may be the cause.
+    Fails(String),
+    /// Not now, but after this time, if it said which.
+    NotNow(String, Option<Duration>),
+    /// Not without a person.
+    Refuses(String),
+}
+
+/// Sends a claimed request, in parts if need be. Gives the fate of each operation, and what is known of the server now.
+pub fn send<'a>(server: &Server, planned: &'a Planned) -> (Vec<(&'a Operation, Fate)>, News) {
+    let mut fates = Vec::with_capacity(planned.operations.len());
+    let mut news = News::Answers;
+    let mut parts: Vec<&[Operation]> = vec![&planned.operations];
+    while let Some(part) = parts.pop() {
+        if worker::is_leaving() || !matches!(news, News::Answers) {
+            fates.extend(part.iter().map(|operation| (operation, Fate::Free)));
+            continue;
+        }
+        match attempt(server, &planned.lane, planned.kind, part, &mut news) {
+            Attempt::Settled(settled) => fates.extend(part.iter().zip(settled)),
+            Attempt::Split => {
+                let (first, second) = part.split_at(part.len() / 2);
+                parts.push(second);
+                parts.push(first);
+            }
+        }
+    }
+    (fates, news)
+}
+
+enum Attempt {
+    /// A fate for each operation.
+    Settled(Vec<Fate>),
+    /// One of them is at fault.
+    Split,
+}
+
+fn attempt(server: &Server, lane: &Lane, kind: Kind, part: &[Operation], news: &mut News) -> Attempt {
+    let all = |fate: Fate| Attempt::Settled(vec![fate; part.len()]);
+    let consumers: Option<Vec<Option<&str>>> =
+        lane.await_consumers.as_ref().map(|ids| ids.iter().map(|id| Some(id.as_str())).collect());
+    let arguments = Arguments {
+        sync_id: Some(&lane.sync_id),
+        collection_id: Some(&lane.collection_id),
+        await_consumers: consumers.as_deref(),
+        timeout_ms: lane.timeout_ms,
+    };
+    let request = match request(&arguments, kind, part) {
+        Ok(request) => request,
+        // The queue holds what this version would not have let in.
+        Err(reason) if part.len() == 1 => {
+            return all(Fate::Rejected { outcome: Name::NotSent.as_str(), error: reason });
+        }
+        Err(_) => return Attempt::Split,
+    };
+    let token = match server.token() {
+        Ok(token) => token,
+        Err(unusable) => {
+            *news = News::Refuses(unusable.to_string());
+            return all(Fate::Free);
+        }
+    };
+    let mut facts = facts(kind, part.len(), &lane.collection_id, server);
+    facts.token = token.expose();
+    let mut headers = vec![server::authorization(&token)];
+    headers.extend(idempotency_header(server, part));
+    let exchange = server.client().post(&headers, request.body(), request.awaits().unwrap_or_default());
+    match outcome::outcome(&facts, &observe(&exchange, server)) {
+        Ok(records) => Attempt::Settled(delivered(kind, part, records)),
+        Err(outcome) => failed(kind, part, &outcome, news),
+    }
+}
+
+/// The request, as the synchronous call would make it.
+fn request<'a>(arguments: &Arguments<'a>, kind: Kind, part: &[Operation]) -> Result<Request<'a>, String> {
+    let mut draft = Request::draft(Some(kind.as_str()), arguments).map_err(|invalid| invalid.to_string())?;
+    draft.write_records(part.iter().map(|operation| element(kind, operation)));
+    draft.finish().map_err(|invalid| invalid.to_string())
+}
+
+fn element(kind: Kind, operation: &Operation) -> String {
+    let id = || serde_json::to_string(&operation.upstream_id).expect("a string can be written");
+    let data = operation.data.as_deref().unwrap_or("{}");
+    match kind {
+        Kind::Create => format!("{{\"data\":{data}}}"),
+        Kind::Update => format!("{{\"upstream_id\":{},\"data\":{data}}}", id()),
+        Kind::Delete => id(),
+    }
+}
+
+/// The header that lets an API tell a repeated request from a new one. Requests have one record then.
+fn idempotency_header(server: &Server, part: &[Operation]) -> Option<(HeaderName, HeaderValue)> {
+    let name = server.options().idempotency_header.clone()?;
+    let [operation] = part else { return None };
+    Some((name, HeaderValue::from_str(&operation.idempotency_key).ok()?))
+}
+
+/// Each operation with its record of the reply, as far as they can be told.
+fn delivered(kind: Kind, part: &[Operation], records: Records<'_>) -> Vec<Fate> {
+    let records = records.whole();
+    let places = match kind {
+        Kind::Create => places_of_creates(part, &records),
+        Kind::Update | Kind::Delete => places_by_id(part, &records),
+    };
+    let fate = |place: &Option<usize>| match place.map(|place| &records[place]) {
+        Some(record) if kind != Kind::Create || record.upstream_id.is_some() => Fate::Done {
+            outcome: APPLIED,
+            upstream_id: record.upstream_id.as_deref().map(str::to_owned),
+            record: Some(record.text.to_owned()),
+        },
+        _ if kind == Kind::Create => Fate::ended(Name::AppliedReplyLost.as_str()),
+        _ => Fate::ended(APPLIED),
+    };
+    places.iter().map(fate).collect()
+}
+
+fn places_of_creates(part: &[Operation], records: &[Whole<'_>]) -> Vec<Option<usize>> {
+    let sent: Vec<&str> = part.iter().map(|operation| operation.data.as_deref().unwrap_or("{}")).collect();
+    let replied: Vec<Option<&str>> = records.iter().map(|record| record.data).collect();
+    if sent.len() != replied.len() {
+        return vec![None; part.len()];
+    }
+    match pairing::pair(&sent, &replied) {
+        Ok(places) => places.into_iter().map(Some).collect(),
+        Err(_) => vec![None; part.len()],
+    }
+}
+
+fn places_by_id(part: &[Operation], records: &[Whole<'_>]) -> Vec<Option<usize>> {
+    let by_id: HashMap<&str, usize> = records
+        .iter()
+        .enumerate()
+        .filter_map(|(place, record)| record.upstream_id.as_deref().map(|id| (id, place)))
+        .collect();
+    part.iter().map(|operation| by_id.get(operation.upstream_id.as_deref()?).copied()).collect()
+}
+
+/// What a request that gave no records means for each of its operations, and for the server.
+fn failed(kind: Kind, part: &[Operation], outcome: &Outcome, news: &mut News) -> Attempt {
+    let all = |fate: Fate| Attempt::Settled(vec![fate; part.len()]);
+    let (name, error) = (outcome.name.as_str(), outcome.message.clone());
+    match outcome.action {
+        Action::DeliverReplyLost | Action::DeliverNotConfirmed => all(Fate::ended(name)),
+        Action::Bisect if part.len() > 1 => Attempt::Split,
+        // The first attempt may have deleted it, and its reply was lost.
+        Action::Reject | Action::Bisect if kind == Kind::Delete && is_gone(part, &error) => all(Fate::ended(APPLIED)),
+        Action::Reject | Action::Bisect => all(Fate::Rejected { outcome: name, error }),
+        Action::ParkUnknown => {
+            if outcome.name == Name::Unknown {
+                *news = News::Fails(error.clone());
+            }
+            all(Fate::Unknown { outcome: name, error })
+        }
+        Action::Retry if outcome.name == Name::NotSent => {
+            *news = News::Unreachable(error);
+            all(Fate::Free)
+        }
+        Action::Retry => {
+            *news = News::Fails(error.clone());
+            all(Fate::Again { outcome: name, error })
+        }
+        Action::Defer => {
+            *news = News::NotNow(error, outcome.retry_after);
+            all(Fate::Free)
+        }
+        Action::PauseServer => {
+            *news = News::Refuses(error);
+            all(Fate::Free)
+        }
+    }
+}
+
+/// Whether a delete that was attempted before is refused because there is nothing to delete.
+fn is_gone(part: &[Operation], error: &str) -> bool {
+    let is_repeated = part.iter().all(|operation| operation.attempts > 0);
+    is_repeated && error.to_ascii_lowercase().contains("not found")
+}

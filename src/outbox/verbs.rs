@@ -1,0 +1,214 @@
+//! What a person may do to a record, or to a server's queue.
+//!
+//! Everybody may do it to records of their own, and of roles that they are members of; to a server's queue, who owns the
+//! server. The tables are written as their owner, which the caller's rights were checked before.
+
+use std::time::{Duration, Instant};
+
+use pgrx::PgSqlErrorCode as Code;
+use pgrx::pg_sys::panic::ErrorReport;
+
+use crate::exchange::read_only;
+use crate::pg::spi::{self, Connection};
+use crate::pg::statement::{Statement, Value};
+use crate::pg::text::for_message;
+use crate::pg::worker as process;
+use crate::pg::{catalog, commit, relation, report, session};
+
+use super::settle::{self, Fate};
+
+/// Sends a record again, at once.
+pub fn retry(id: i64) -> Result<(), ErrorReport> {
+    static RETRY: Statement = Statement::new(
+        "UPDATE sequin.parked p SET is_pinned = p.is_pinned OR p.state OPERATOR(pg_catalog.=) 'unknown', \
+         state = 'pending', next_attempt_at = pg_catalog.clock_timestamp() WHERE p.id OPERATOR(pg_catalog.=) $1",
+    );
+    with_record("sequin_retry", id, |connection, record| {
+        // A record that was not tried yet needs no help.
+        if record.is_parked {
+            RETRY.run(connection, &[Value::Int8(id)]).free();
+        }
+        Ok(())
+    })
+}
+
+/// Takes a record out without sending it.
+pub fn discard(id: i64) -> Result<(), ErrorReport> {
+    with_record("sequin_discard", id, |connection, record| {
+        settle::one(connection, &record.server, id, &Fate::ended("discarded"));
+        record.release(connection);
+        Ok(())
+    })
+}
+
+/// Says that an unknown create was applied.
+pub fn resolve(id: i64, upstream_id: &str) -> Result<(), ErrorReport> {
+    with_record("sequin_resolve", id, |connection, record| {
+        if record.state != "unknown" {
+            let message = format!("record {id} is {}, not unknown", record.state);
+            return Err(error(
+                Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+                message,
+                "Only an unknown create is resolved.",
+            ));
+        }
+        settle::resolve(connection, &record.server, id, upstream_id);
+        record.release(connection);
+        Ok(())
+    })
+}
+
+/// A record of the outbox, as its row says.
+struct Record {
+    server: String,
+    ordering_key: Option<String>,
+    state: String,
+    is_parked: bool,
+}
+
+impl Record {
+    /// Lets what waits behind it go on.
+    fn release(&self, connection: &Connection) {
+        settle::release(connection, &self.server, &[self.ordering_key.as_deref()]);
+    }
+}
+
+fn with_record(
+    verb: &str,
+    id: i64,
+    f: impl FnOnce(&Connection, &Record) -> Result<(), ErrorReport>,
+) -> Result<(), ErrorReport> {
+    static FIND: Statement = Statement::new(
+        "SELECT o.server, o.ordering_key, o.state, o.is_parked, o.role, o.is_claimed FROM ( \
+           SELECT q.id, q.server, q.ordering_key, 'pending'::pg_catalog.text AS state, false AS is_parked, \
+             q.role::pg_catalog.oid AS role, EXISTS (SELECT FROM sequin.claims c WHERE q.id OPERATOR(pg_catalog.=) ANY \
+             (c.ids)) AS is_claimed FROM sequin.queue q WHERE q.id OPERATOR(pg_catalog.=) $1 UNION ALL \
+           SELECT p.id, p.server, p.ordering_key, p.state, true, p.role::pg_catalog.oid, \
+             EXISTS (SELECT FROM sequin.claims c WHERE p.id OPERATOR(pg_catalog.=) ANY (c.ids)) \
+             FROM sequin.parked p WHERE p.id OPERATOR(pg_catalog.=) $1) o",
+    );
+    writable(verb)?;
+    let role = session::current_role();
+    session::acting_as(relation::owner_of_queue(), || {
+        spi::connected(|connection| {
+            // No worker may claim it in the meantime.
+            session::lock_out_other_workers();
+            let rows = FIND.run(connection, &[Value::Int8(id)]);
+            let is_own = rows.len() == 1 && catalog::has_rights_of(role, rows.oid(0, 5).unwrap_or_default());
+            if !is_own {
+                let message = format!("the outbox has no record {id}");
+                return Err(error(
+                    Code::ERRCODE_UNDEFINED_OBJECT,
+                    message,
+                    "The view sequin.outbox shows those of this role.",
+                ));
+            }
+            if rows.boolean(0, 6) {
+                let message = format!("record {id} is being sent");
+                return Err(error(Code::ERRCODE_OBJECT_IN_USE, message, "Wait until it is settled."));
+            }
+            let record = Record {
+                server: rows.text(0, 1).unwrap_or_default(),
+                ordering_key: rows.text(0, 2),
+                state: rows.text(0, 3).unwrap_or_default(),
+                is_parked: rows.boolean(0, 4),
+            };
+            f(connection, &record)?;
+            commit::note_queued(id);
+            Ok(())
+        })
+    })
+}
+
+/// Stops the delivery of a server's queue.
+pub fn pause(server: &str) -> Result<(), ErrorReport> {
+    with_server("sequin_pause", server, |connection| {
+        let who = catalog::role_name(session::current_role().to_u32()).unwrap_or_default();
+        settle::pause(connection, server, 0, &format!("paused by {who}"), false);
+    })
+}
+
+/// Ends all pauses of a server's queue.
+pub fn resume(server: &str) -> Result<(), ErrorReport> {
+    with_server("sequin_resume", server, |connection| settle::resume(connection, server, None))
+}
+
+fn with_server(verb: &str, server: &str, f: impl FnOnce(&Connection)) -> Result<(), ErrorReport> {
+    writable(verb)?;
+    let role = session::current_role();
+    match catalog::server_oid(server) {
+        Some(oid) if !catalog::may_use(oid, role) => {
+            let message = format!("permission denied for foreign server {server}");
+            return Err(error(
+                Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
+                message,
+                "GRANT USAGE ON FOREIGN SERVER gives it.",
+            ));
+        }
+        Some(_) => {}
+        // One that is gone may have left records.
+        None if session::is_superuser() => {}
+        None => {
+            let message = format!("server \"{server}\" does not exist");
+            return Err(error(Code::ERRCODE_UNDEFINED_OBJECT, message, "The view sequin.status shows the servers."));
+        }
+    }
+    session::acting_as(relation::owner_of_queue(), || {
+        spi::connected(|connection| {
+            f(connection);
+            Ok(())
+        })
+    })?;
+    // From here on everything is looked at.
+    commit::note_queued(i64::MIN);
+    Ok(())
+}
+
+fn writable(verb: &str) -> Result<(), ErrorReport> {
+    if session::is_read_only() { Err(report::error(&read_only(&format!("{verb}()")))) } else { Ok(()) }
+}
+
+/// Waits until none of the records is open, at most `timeout_ms`. True if all of them are delivered.
+pub fn await_delivery(ids: &[i64], timeout_ms: Option<i32>) -> Result<bool, ErrorReport> {
+    static OPEN: Statement = Statement::new(
+        "SELECT COALESCE(pg_catalog.bool_or(o.state OPERATOR(pg_catalog.=) ANY (ARRAY['rejected', 'unknown'])), false) \
+         FROM sequin.outbox o WHERE o.id OPERATOR(pg_catalog.=) ANY ($1) HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>) 0",
+    );
+    /// Often enough that nobody waits for the look, seldom enough that it costs nothing.
+    const LONGEST: Duration = Duration::from_millis(50);
+    if ids.iter().any(|id| commit::has_queued(*id)) {
+        let message = "these records were enqueued in this transaction, and are sent after its commit".to_owned();
+        return Err(error(Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, message, "COMMIT first."));
+    }
+    if session::has_fixed_snapshot() {
+        let message = "this transaction cannot see what is delivered while it runs".to_owned();
+        return Err(error(
+            Code::ERRCODE_ACTIVE_SQL_TRANSACTION,
+            message,
+            "Wait in a transaction that is READ COMMITTED.",
+        ));
+    }
+    let until = timeout_ms.map(|ms| Instant::now() + Duration::from_millis(ms.max(0) as u64));
+    let mut pause = Duration::from_millis(1);
+    loop {
+        let open = spi::connected(|connection| -> Result<Option<bool>, ErrorReport> {
+            let rows = OPEN.run(connection, &[Value::Int8s(ids)]);
+            Ok((rows.len() > 0).then(|| rows.boolean(0, 1)))
+        })?;
+        match open {
+            None => return Ok(true),
+            Some(true) => return Ok(false),
+            Some(false) => {}
+        }
+        let left = until.map_or(LONGEST, |until| until.saturating_duration_since(Instant::now()));
+        if left.is_zero() {
+            return Ok(false);
+        }
+        process::wait(pause.min(left));
+        pause = (pause * 2).min(LONGEST);
+    }
+}
+
+fn error(code: Code, message: String, hint: &str) -> ErrorReport {
+    ErrorReport::new(code, for_message(message), "sequin_mutations").set_hint(hint)
+}

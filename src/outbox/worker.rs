@@ -1,0 +1,263 @@
+//! The process that delivers one database's outbox.
+//!
+//! Each round claims requests in a short transaction, sends them with none open, and writes down what became of them in
+//! another. While it waits, for the network or for work, it holds no transaction, snapshot or lock.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use pgrx::pg_guard;
+use pgrx::pg_sys::Datum;
+
+use crate::pg::board::{self, Place};
+use crate::pg::settings;
+use crate::pg::spi::{self, Connection};
+use crate::pg::statement::Statement;
+use crate::pg::worker::{self as process, Activity, Life};
+
+use super::backoff::{Health, Sign};
+use super::claim::{self, Claimed, Found, Places, Work};
+use super::plan::Operation;
+use super::send::{self, News};
+use super::settle::{self, Fate};
+use super::write_back;
+
+/// The look at everything that finds what no commit has told of: COMMIT PREPARED, a wake-up that got lost.
+const SAFETY: Duration = Duration::from_secs(30);
+
+/// How often a worker sees whether somebody wants to drop its database: that waits five seconds for it to leave.
+const WANTED: Duration = Duration::from_secs(2);
+
+/// While a transaction with queued records is prepared, nobody tells when it commits.
+const PREPARED: Duration = Duration::from_secs(1);
+
+/// A worker beside the first one leaves when there was nothing to do for so long.
+const IDLE: Duration = Duration::from_secs(10);
+
+/// Results are written down at least this often: a crash in between repeats what it has not.
+const UNSETTLED: Duration = Duration::from_millis(20);
+
+/// Called by Postgres as the whole life of a worker.
+#[unsafe(no_mangle)]
+#[pg_guard]
+pub extern "C-unwind" fn sequin_worker_main(argument: Datum) {
+    let life = process::begin(argument);
+    board::prepare();
+    if !process::transaction(process::has_extension) {
+        process::leave(0);
+    }
+    if life == Life::Once {
+        process::start(Life::Lasting);
+        process::leave(0);
+    }
+    let owner = process::unique_number();
+    let Some(place) = Place::take(owner) else {
+        process::log("there are too many workers already");
+        process::leave(0);
+    };
+    Worker {
+        owner,
+        place,
+        places: Places::default(),
+        health: HashMap::new(),
+        looked_at_all: None,
+        cleaned: Instant::now(),
+        write_backs: write_back::Pending::default(),
+    }
+    .run();
+}
+
+struct Worker {
+    owner: i64,
+    place: Place,
+    places: Places,
+    /// How each server has answered of late.
+    health: HashMap<String, Health>,
+    looked_at_all: Option<Instant>,
+    cleaned: Instant,
+    write_backs: write_back::Pending,
+}
+
+impl Worker {
+    fn run(mut self) -> ! {
+        let mut idle_since: Option<Instant> = None;
+        loop {
+            if process::is_leaving() {
+                // Somebody may have asked for this process alone; and if the server shuts down, no heir is started.
+                process::leave_to_heir();
+            }
+            match self.look() {
+                Found::Work(work) => {
+                    idle_since = None;
+                    self.deliver(work);
+                }
+                Found::Nothing(next) => {
+                    self.write_backs.write();
+                    let next = next.into_iter().chain(self.write_backs.due_in()).min();
+                    let since = *idle_since.get_or_insert_with(Instant::now);
+                    if since.elapsed() > IDLE && !self.place.is_first() {
+                        process::leave(0);
+                    }
+                    self.wait(next);
+                }
+            }
+        }
+    }
+
+    /// Waits until there may be something to do, at most `next`.
+    fn wait(&self, next: Option<Duration>) {
+        process::report(Activity::Idle, "waiting for records to deliver");
+        let most = if self.place.is_prepared() { PREPARED } else { SAFETY };
+        let others = if self.place.is_first() { most } else { most.min(IDLE) };
+        let until = Instant::now() + next.unwrap_or(others).min(others);
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() || self.place.has_word() || process::is_leaving() {
+                return;
+            }
+            if process::database_is_wanted() {
+                process::leave_to_heir();
+            }
+            if process::wait(left.min(WANTED)) {
+                return;
+            }
+        }
+    }
+
+    fn look(&mut self) -> Found {
+        if let Some(lowest) = self.place.collect() {
+            if lowest == i64::MIN { self.looked_at_all = None } else { self.places.go_back(lowest) }
+        }
+        let is_prepared = self.place.is_prepared();
+        let is_time = self.looked_at_all.is_none_or(|at| at.elapsed() >= SAFETY);
+        if is_time || is_prepared {
+            self.places.forget();
+            self.looked_at_all = Some(Instant::now());
+        }
+        process::transaction(|| {
+            // DROP EXTENSION waits for nobody.
+            if !process::has_extension() {
+                process::leave(0);
+            }
+            let connected = spi::connected(|connection| -> Result<Found, std::convert::Infallible> {
+                if is_time {
+                    claim::check_home(connection);
+                    self.write_backs.find_all(connection);
+                }
+                if is_prepared {
+                    self.place.set_prepared(has_prepared(connection));
+                }
+                self.clean(connection);
+                Ok(claim::claim(connection, &mut self.places, self.owner))
+            });
+            let Ok(found) = connected;
+            found
+        })
+    }
+
+    fn deliver(&mut self, work: Work) {
+        if work.has_more && board::pids().len() < settings::workers() {
+            process::start(Life::Lasting);
+        }
+        let Work { server, requests, .. } = work;
+        let mut unsettled: Vec<Sent<'_>> = Vec::new();
+        let mut since = Instant::now();
+        let mut news = News::Answers;
+        for claimed in &requests {
+            let count = claimed.planned.operations.len();
+            process::report(
+                Activity::Running,
+                &format!(
+                    "{} of {count} in {} through server \"{server}\"",
+                    claimed.planned.kind, claimed.planned.lane.collection_id
+                ),
+            );
+            let fates = if matches!(news, News::Answers) {
+                let (fates, heard) = send::send(&claimed.server, &claimed.planned);
+                news = heard;
+                fates
+            } else {
+                claimed.planned.operations.iter().map(|operation| (operation, Fate::Free)).collect()
+            };
+            unsettled.push(Sent { claimed, fates });
+            if since.elapsed() > UNSETTLED {
+                self.settle(&server, &unsettled, &news);
+                unsettled.clear();
+                since = Instant::now();
+            }
+        }
+        self.settle(&server, &unsettled, &news);
+        self.write_backs.write();
+    }
+
+    fn settle(&mut self, server: &str, sent: &[Sent<'_>], news: &News) {
+        let health = self.health.entry(server.to_owned()).or_default();
+        let was_well = *health == Health::default();
+        *health = health.after(match news {
+            News::Answers | News::Refuses(_) => Sign::Works,
+            News::Fails(_) => Sign::Fails,
+            News::Unreachable(_) | News::NotNow(..) => Sign::Unreachable,
+        });
+        let health = *health;
+        let mut freed: Option<i64> = None;
+        let write_backs = &mut self.write_backs;
+        process::transaction(|| {
+            if !process::has_extension() {
+                process::leave(0);
+            }
+            let connected = spi::connected(|connection| -> Result<(), std::convert::Infallible> {
+                for Sent { claimed, fates } in sent {
+                    if !settle::end_claim(connection, claimed.claim, self.owner) {
+                        process::log("a request was given up by somebody else; its result is not written down");
+                        continue;
+                    }
+                    settle::write(connection, server, fates);
+                    write_backs.note(connection, claimed.planned.kind, fates);
+                    let free = fates.iter().filter(|(_, fate)| *fate == Fate::Free);
+                    let lowest = free.flat_map(|(operation, _)| operation.ids()).min();
+                    freed = freed.into_iter().chain(lowest).min();
+                }
+                let role = sent.last().map_or(0, |sent| sent.claimed.planned.lane.role);
+                write_news(connection, server, role, news, health, was_well);
+                Ok(())
+            });
+            let Ok(()) = connected;
+        });
+        // After the commit, so that whoever looks finds it: this worker too.
+        board::announce(freed.unwrap_or(i64::MAX));
+    }
+
+    /// Deletes what the history has kept long enough, now and then.
+    fn clean(&mut self, connection: &Connection) {
+        if self.cleaned.elapsed() > SAFETY / 2 {
+            self.cleaned = Instant::now();
+            settle::clean(connection, settings::retention());
+        }
+    }
+}
+
+/// A request that was made, and what became of its records.
+struct Sent<'a> {
+    claimed: &'a Claimed,
+    fates: Vec<(&'a Operation, Fate)>,
+}
+
+fn write_news(connection: &Connection, server: &str, role: u32, news: &News, health: Health, was_well: bool) {
+    let rest = || health.rest(process::random()).unwrap_or_default();
+    match news {
+        News::Answers if was_well => {}
+        News::Answers => settle::recovered(connection, server),
+        News::Fails(error) | News::Unreachable(error) => settle::trouble(connection, server, error, rest()),
+        News::NotNow(error, after) => settle::trouble(connection, server, error, after.unwrap_or_else(rest)),
+        News::Refuses(error) => settle::pause(connection, server, role, error, true),
+    }
+}
+
+/// Whether a transaction of this database is prepared.
+fn has_prepared(connection: &Connection) -> bool {
+    static PREPARED: Statement = Statement::new(
+        "SELECT FROM pg_catalog.pg_prepared_xacts p WHERE p.database OPERATOR(pg_catalog.=) pg_catalog.current_database() \
+         LIMIT 1",
+    );
+    PREPARED.run(connection, &[]).len() > 0
+}

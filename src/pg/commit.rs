@@ -1,0 +1,81 @@
+//! What happens when a transaction that has queued records ends: the worker is told, and started if there is none.
+//!
+//! A worker is asked for before the commit, where a warning can still be given, and told after it, where nothing may
+//! fail: an error in that callback would take the whole server down.
+
+use std::ffi::{c_int, c_void};
+use std::ptr;
+use std::sync::Once;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use pgrx::pg_sys;
+
+use super::{board, worker};
+
+/// The lowest id that this transaction has queued. What a savepoint's rollback took back is told as well: the worker
+/// looks once more than it must.
+static LOWEST: AtomicI64 = AtomicI64::new(i64::MAX);
+
+/// Notes that the current transaction has queued records from `id` on.
+pub fn note_queued(id: i64) {
+    static REGISTERED: Once = Once::new();
+    REGISTERED.call_once(|| {
+        board::prepare();
+        // SAFETY: a function that lives as long as the library, which Postgres never unloads.
+        unsafe { pg_sys::RegisterXactCallback(Some(at_end), ptr::null_mut()) };
+    });
+    LOWEST.fetch_min(id, Ordering::Relaxed);
+}
+
+/// Whether the current transaction has queued `id`, so that nobody else can see it yet.
+pub fn has_queued(id: i64) -> bool {
+    LOWEST.load(Ordering::Relaxed) <= id
+}
+
+/// Called by Postgres at each step of each transaction's end. It must be quick, and after the commit it must not fail.
+unsafe extern "C-unwind" fn at_end(event: pg_sys::XactEvent::Type, _arg: *mut c_void) {
+    let lowest = LOWEST.load(Ordering::Relaxed);
+    if lowest == i64::MAX {
+        return;
+    }
+    match event {
+        pg_sys::XactEvent::XACT_EVENT_PRE_COMMIT | pg_sys::XactEvent::XACT_EVENT_PRE_PREPARE => start_worker(),
+        pg_sys::XactEvent::XACT_EVENT_COMMIT => {
+            LOWEST.store(i64::MAX, Ordering::Relaxed);
+            board::announce(lowest);
+        }
+        pg_sys::XactEvent::XACT_EVENT_PREPARE => {
+            LOWEST.store(i64::MAX, Ordering::Relaxed);
+            board::announce_prepared();
+        }
+        pg_sys::XactEvent::XACT_EVENT_ABORT => LOWEST.store(i64::MAX, Ordering::Relaxed),
+        _ => {}
+    }
+}
+
+fn start_worker() {
+    // SAFETY: reads the clock.
+    let now = unsafe { pg_sys::GetCurrentTimestamp() };
+    if board::claim_start(now as u64) && !worker::start(worker::Life::Lasting) {
+        warn_of_no_worker();
+    }
+}
+
+// Not in pgrx's bindings. Called as C does, because a Rust frame must not be left by a longjmp, and a warning does not jump.
+unsafe extern "C-unwind" {
+    fn errstart(level: c_int, domain: *const std::ffi::c_char) -> bool;
+    fn errmsg(format: *const std::ffi::c_char, ...) -> c_int;
+    fn errhint(format: *const std::ffi::c_char, ...) -> c_int;
+    fn errfinish(file: *const std::ffi::c_char, line: c_int, function: *const std::ffi::c_char);
+}
+
+fn warn_of_no_worker() {
+    // SAFETY: as ereport(WARNING) expands; all texts are NUL-terminated and hold no directive.
+    unsafe {
+        if errstart(pg_sys::WARNING as c_int, ptr::null()) {
+            errmsg(c"no background worker could be started for the outbox".as_ptr());
+            errhint(c"What was queued is safe and waits. Raise max_worker_processes.".as_ptr());
+            errfinish(c"".as_ptr(), 0, c"".as_ptr());
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Statements of ours that are prepared once in a session, with their parameters and rows as Rust values.
+
+use std::ffi::{CString, c_char, c_int};
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+use pgrx::pg_sys::{self, Datum, Oid};
+
+use super::jsonb;
+use super::spi::{Batch, Connection};
+use super::text::to_text_datum;
+
+/// A parameter.
+#[derive(Clone, Copy)]
+pub enum Value<'a> {
+    Int4(Option<i32>),
+    Int8(i64),
+    Oid(u32),
+    NoOid,
+    Bool(bool),
+    Text(Option<&'a str>),
+    Texts(&'a [Option<&'a str>]),
+    NoTexts,
+    Int8s(&'a [i64]),
+    OptionalInt8s(&'a [Option<i64>]),
+    Bools(&'a [bool]),
+    /// JSON texts, as a jsonb[].
+    Jsonbs(&'a [Option<&'a str>]),
+    /// Jsonb datums of Postgres' own.
+    JsonbDatums(&'a [Option<Datum>]),
+    /// Milliseconds from now; None is infinity.
+    In(Option<i64>),
+}
+
+impl Value<'_> {
+    pub(super) fn type_oid(&self) -> Oid {
+        match self {
+            Value::Int4(_) => pg_sys::INT4OID,
+            Value::Int8(_) => pg_sys::INT8OID,
+            Value::Oid(_) | Value::NoOid => pg_sys::OIDOID,
+            Value::Bool(_) => pg_sys::BOOLOID,
+            Value::Text(_) => pg_sys::TEXTOID,
+            Value::Texts(_) | Value::NoTexts => pg_sys::TEXTARRAYOID,
+            Value::Int8s(_) | Value::OptionalInt8s(_) => pg_sys::INT8ARRAYOID,
+            Value::Bools(_) => pg_sys::BOOLARRAYOID,
+            Value::Jsonbs(_) | Value::JsonbDatums(_) => pg_sys::JSONBARRAYOID,
+            Value::In(_) => pg_sys::TIMESTAMPTZOID,
+        }
+    }
+
+    /// None is NULL.
+    pub(super) fn datum(&self) -> Option<Datum> {
+        let array = |elements: Vec<Option<Datum>>, of, length, by_value, alignment: u8| {
+            Some(array(&elements, of, length, by_value, alignment))
+        };
+        let (int, double, char) = (pg_sys::TYPALIGN_INT, pg_sys::TYPALIGN_DOUBLE, pg_sys::TYPALIGN_CHAR);
+        match *self {
+            Value::Int4(value) => value.map(Datum::from),
+            Value::Int8(value) => Some(Datum::from(value)),
+            Value::Oid(value) => Some(Datum::from(value)),
+            Value::NoOid | Value::NoTexts => None,
+            Value::Bool(value) => Some(Datum::from(value)),
+            Value::Text(value) => value.map(to_text_datum),
+            Value::Texts(values) => {
+                array(values.iter().map(|text| text.map(to_text_datum)).collect(), pg_sys::TEXTOID, -1, false, int)
+            }
+            Value::Int8s(values) => {
+                array(values.iter().map(|n| Some(Datum::from(*n))).collect(), pg_sys::INT8OID, 8, true, double)
+            }
+            Value::OptionalInt8s(values) => {
+                array(values.iter().map(|n| n.map(Datum::from)).collect(), pg_sys::INT8OID, 8, true, double)
+            }
+            Value::Bools(values) => {
+                array(values.iter().map(|b| Some(Datum::from(*b))).collect(), pg_sys::BOOLOID, 1, true, char)
+            }
+            Value::Jsonbs(values) => {
+                array(values.iter().map(|t| t.map(jsonb::to_datum)).collect(), pg_sys::JSONBOID, -1, false, int)
+            }
+            Value::JsonbDatums(values) => array(values.to_vec(), pg_sys::JSONBOID, -1, false, int),
+            Value::In(None) => Some(Datum::from(i64::MAX)),
+            Value::In(Some(millis)) => {
+                // SAFETY: reads the clock.
+                let now = unsafe { pg_sys::GetCurrentTimestamp() };
+                Some(Datum::from(now.saturating_add(millis.saturating_mul(1_000))))
+            }
+        }
+    }
+}
+
+fn array(elements: &[Option<Datum>], of: Oid, length: c_int, by_value: bool, alignment: u8) -> Datum {
+    let mut values: Vec<Datum> = elements.iter().map(|element| element.unwrap_or(Datum::null())).collect();
+    let mut nulls: Vec<bool> = elements.iter().map(Option::is_none).collect();
+    let (mut dimension, mut lower) = ([elements.len() as c_int], [1 as c_int]);
+    let dimensions = c_int::from(!elements.is_empty());
+    // SAFETY: as many elements of that type as said.
+    unsafe {
+        Datum::from(pg_sys::construct_md_array(
+            values.as_mut_ptr(),
+            nulls.as_mut_ptr(),
+            dimensions,
+            dimension.as_mut_ptr(),
+            lower.as_mut_ptr(),
+            of,
+            length,
+            by_value,
+            alignment as c_char,
+        ))
+    }
+}
+
+/// A statement in ASCII. It is planned when it first runs in a session, and planned anew by Postgres when what it names
+/// changes.
+pub struct Statement {
+    sql: &'static str,
+    plan: AtomicPtr<pg_sys::_SPI_plan>,
+}
+
+impl Statement {
+    pub const fn new(sql: &'static str) -> Statement {
+        Statement { sql, plan: AtomicPtr::new(ptr::null_mut()) }
+    }
+
+    /// Runs it and gives its rows, which live as long as the connection.
+    pub fn run(&self, _: &Connection, values: &[Value<'_>]) -> Batch {
+        let datums: Vec<Option<Datum>> = values.iter().map(Value::datum).collect();
+        let mut arguments: Vec<Datum> = datums.iter().map(|datum| datum.unwrap_or(Datum::null())).collect();
+        let nulls: Vec<c_char> = datums.iter().map(|d| if d.is_none() { b'n' } else { b' ' } as c_char).collect();
+        // SAFETY: one argument for each type that the plan was prepared with.
+        unsafe {
+            let plan = self.plan(values);
+            let result = pg_sys::SPI_execute_plan(plan, arguments.as_mut_ptr(), nulls.as_ptr(), false, 0);
+            if result < 0 {
+                pgrx::error!("SPI could not execute a statement (error {result})");
+            }
+            Batch::of_last()
+        }
+    }
+
+    fn plan(&self, values: &[Value<'_>]) -> pg_sys::SPIPlanPtr {
+        let kept = self.plan.load(Ordering::Relaxed);
+        if !kept.is_null() {
+            return kept;
+        }
+        let mut types: Vec<Oid> = values.iter().map(Value::type_oid).collect();
+        let sql = CString::new(self.sql).expect("our statements hold no NUL");
+        // SAFETY: raises if the statement cannot be parsed; a kept plan lives as long as the session.
+        unsafe {
+            let plan = pg_sys::SPI_prepare(sql.as_ptr(), types.len() as c_int, types.as_mut_ptr());
+            if plan.is_null() {
+                pgrx::error!("SPI could not prepare a statement");
+            }
+            pg_sys::SPI_keepplan(plan);
+            self.plan.store(plan, Ordering::Relaxed);
+            plan
+        }
+    }
+}

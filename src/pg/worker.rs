@@ -1,0 +1,300 @@
+//! A background worker: how it is started, waits, runs transactions and ends.
+
+use std::ffi::{CStr, CString, c_char, c_int, c_long};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::ptr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use pgrx::pg_sys::panic::{CaughtError, ErrorReportWithLevel};
+use pgrx::pg_sys::{self, Datum, Oid};
+
+use super::text;
+
+/// Its `backend_type` in pg_stat_activity.
+const TYPE: &CStr = c"sequin worker";
+
+/// What becomes of a worker that ends by an error.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Life {
+    /// Postgres starts it again, a second later at most.
+    Lasting,
+    /// It is not started again. An heir: it starts a lasting one as soon as it is connected, which it cannot be while
+    /// its database is being dropped. A lasting one would try that every second for ever.
+    Once,
+}
+
+/// Asks Postgres for a worker in this database. False if there is no room for one.
+pub fn start(life: Life) -> bool {
+    // SAFETY: a variable of the backend.
+    start_in(unsafe { pg_sys::MyDatabaseId }, life)
+}
+
+/// The same in any database.
+pub fn start_in(database: Oid, life: Life) -> bool {
+    let mut worker = describe(c"sequin worker", TYPE, c"sequin_worker_main", life);
+    worker.bgw_main_arg = Datum::from(u64::from(database.to_u32()) << 1 | u64::from(life == Life::Once));
+    // SAFETY: a whole description, which Postgres copies.
+    unsafe { pg_sys::RegisterDynamicBackgroundWorker(&mut worker, ptr::null_mut()) }
+}
+
+/// Registers the launcher, while the library is being preloaded.
+pub fn register_launcher() {
+    let mut worker = describe(c"sequin launcher", c"sequin launcher", c"sequin_launcher_main", Life::Lasting);
+    // SAFETY: as above; called from _PG_init in the postmaster.
+    unsafe { pg_sys::RegisterBackgroundWorker(&mut worker) };
+}
+
+/// Whether the postmaster is loading the library.
+pub fn is_preloading() -> bool {
+    // SAFETY: a variable of the process.
+    unsafe { pg_sys::process_shared_preload_libraries_in_progress }
+}
+
+fn describe(name: &CStr, kind: &CStr, function: &CStr, life: Life) -> pg_sys::BackgroundWorker {
+    let mut worker = pg_sys::BackgroundWorker {
+        bgw_flags: (pg_sys::BGWORKER_SHMEM_ACCESS | pg_sys::BGWORKER_BACKEND_DATABASE_CONNECTION) as c_int,
+        // On a standby it waits for the promotion.
+        bgw_start_time: pg_sys::BgWorkerStartTime::BgWorkerStart_RecoveryFinished,
+        bgw_restart_time: match life {
+            Life::Lasting => 1,
+            Life::Once => pg_sys::BGW_NEVER_RESTART,
+        },
+        ..Default::default()
+    };
+    copy(&mut worker.bgw_name, name);
+    copy(&mut worker.bgw_type, kind);
+    copy(&mut worker.bgw_library_name, c"sequin_mutations");
+    copy(&mut worker.bgw_function_name, function);
+    worker
+}
+
+fn copy(to: &mut [c_char], from: &CStr) {
+    for (to, from) in to.iter_mut().zip(from.to_bytes()) {
+        *to = *from as c_char;
+    }
+}
+
+/// Begins the life of a worker of one database. The argument is [`start_in`]'s.
+pub fn begin(argument: Datum) -> Life {
+    let argument = argument.value() as u64;
+    catch_signals();
+    // SAFETY: the process has just been made and is connected to nothing. Raises if the database is gone.
+    unsafe { pg_sys::BackgroundWorkerInitializeConnectionByOid(Oid::from((argument >> 1) as u32), Oid::INVALID, 0) };
+    if argument & 1 == 1 { Life::Once } else { Life::Lasting }
+}
+
+/// Begins the life of a worker that sees only what all databases share.
+pub fn begin_without_database() {
+    catch_signals();
+    // SAFETY: as above.
+    unsafe { pg_sys::BackgroundWorkerInitializeConnectionByOid(Oid::INVALID, Oid::INVALID, 0) };
+}
+
+// pgrx's own bindings are Rust functions, which Postgres cannot be given to call.
+unsafe extern "C-unwind" {
+    fn SignalHandlerForConfigReload(signal: c_int);
+    fn SignalHandlerForShutdownRequest(signal: c_int);
+}
+
+fn catch_signals() {
+    // SAFETY: handlers of Postgres' own, which set a flag and the latch. Cancelling (SIGINT) is Postgres' default.
+    unsafe {
+        pg_sys::pqsignal(libc::SIGHUP, Some(SignalHandlerForConfigReload));
+        pg_sys::pqsignal(libc::SIGTERM, Some(SignalHandlerForShutdownRequest));
+        pg_sys::BackgroundWorkerUnblockSignals();
+    }
+}
+
+/// Whether the process was asked to end. It then ends in order, with what it knows settled.
+pub fn is_leaving() -> bool {
+    // SAFETY: a flag that a signal handler sets; read volatile, because the compiler cannot see that handler.
+    unsafe { (&raw const pg_sys::ShutdownRequestPending).read_volatile() != 0 }
+}
+
+/// Ends the process. With a code of 0 Postgres forgets the worker, with 1 it starts a lasting one again.
+pub fn leave(code: c_int) -> ! {
+    // SAFETY: runs Postgres' own callbacks and does not return.
+    unsafe { pg_sys::proc_exit(code) }
+}
+
+/// Waits for the latch, at most `most`, and does what Postgres asks of every process in the meantime. True if it was
+/// the latch.
+pub fn wait(most: Duration) -> bool {
+    let millis = most.as_millis().min(i32::MAX as u128) as c_long;
+    // SAFETY: the process' own latch. Both functions may end the process or raise, and hold nothing of ours.
+    unsafe {
+        let events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
+        let fired = pg_sys::WaitLatch(pg_sys::MyLatch, events as c_int, millis, pg_sys::PG_WAIT_EXTENSION);
+        pg_sys::ResetLatch(pg_sys::MyLatch);
+        pgrx::check_for_interrupts!();
+        if (&raw const pg_sys::ConfigReloadPending).read_volatile() != 0 {
+            (&raw mut pg_sys::ConfigReloadPending).write_volatile(0);
+            pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP);
+        }
+        fired as u32 & pg_sys::WL_LATCH_SET != 0
+    }
+}
+
+/// What the process is doing, for pg_stat_activity.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Activity {
+    Idle,
+    Running,
+}
+
+pub fn report(activity: Activity, what: &str) {
+    let state = match activity {
+        Activity::Idle => pg_sys::BackendState::STATE_IDLE,
+        Activity::Running => pg_sys::BackendState::STATE_RUNNING,
+    };
+    let what = CString::new(what.replace('\0', "")).expect("no NUL is left");
+    // SAFETY: Postgres copies the text, up to track_activity_query_size.
+    unsafe { pg_sys::pgstat_report_activity(state, what.as_ptr()) };
+}
+
+/// Runs `f` in a transaction of its own, and commits it. A panic of `f`, that is an error of Postgres, goes on.
+pub fn transaction<T>(f: impl FnOnce() -> T) -> T {
+    // SAFETY: outside of any transaction. An error leaves the transaction to the end of the process, which aborts it.
+    unsafe {
+        pg_sys::SetCurrentStatementStartTimestamp();
+        pg_sys::StartTransactionCommand();
+        pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
+        let result = f();
+        pg_sys::PopActiveSnapshot();
+        pg_sys::CommitTransactionCommand();
+        pg_sys::pgstat_report_stat(true);
+        // Back to where it was before: the memory of the transaction is gone.
+        pg_sys::CurrentMemoryContext = pg_sys::TopMemoryContext;
+        result
+    }
+}
+
+/// Runs `f` in a subtransaction. If it raises, all that it did is undone, and the error is given as its message. A
+/// request to end the process goes on.
+pub fn attempt<T>(f: impl FnOnce() -> T) -> Result<T, String> {
+    // SAFETY: within a transaction; context and resource owner are put back, as PL/pgSQL's EXCEPTION does it.
+    unsafe {
+        let (context, owner) = (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner);
+        pg_sys::BeginInternalSubTransaction(ptr::null());
+        pg_sys::CurrentMemoryContext = context;
+        let result = catch_unwind(AssertUnwindSafe(f));
+        match result {
+            Ok(value) => {
+                pg_sys::ReleaseCurrentSubTransaction();
+                pg_sys::CurrentMemoryContext = context;
+                pg_sys::CurrentResourceOwner = owner;
+                Ok(value)
+            }
+            Err(payload) => {
+                let message = message_of(&*payload);
+                let Some(message) = message else { resume_unwind(payload) };
+                pg_sys::RollbackAndReleaseCurrentSubTransaction();
+                pg_sys::CurrentMemoryContext = context;
+                pg_sys::CurrentResourceOwner = owner;
+                Err(message)
+            }
+        }
+    }
+}
+
+/// The message of an error that Postgres raised; None for a panic of another kind.
+fn message_of(payload: &(dyn std::any::Any + Send)) -> Option<String> {
+    if let Some(report) = payload.downcast_ref::<ErrorReportWithLevel>() {
+        return Some(report.message().to_owned());
+    }
+    payload.downcast_ref::<CaughtError>().map(|caught| match caught {
+        CaughtError::PostgresError(report)
+        | CaughtError::ErrorReport(report)
+        | CaughtError::RustPanic { ereport: report, .. } => report.message().to_owned(),
+    })
+}
+
+/// Cancels what the process does in the transaction that runs now, by an error, after `most`.
+pub struct Deadline(());
+
+// Not in pgrx's bindings.
+unsafe extern "C-unwind" {
+    fn enable_timeout_after(id: c_int, millis: c_int);
+    fn disable_timeout(id: c_int, keep_indicator: bool);
+}
+
+/// The number of statement_timeout in timeout.h.
+const STATEMENT_TIMEOUT: c_int = 3;
+
+impl Deadline {
+    pub fn after(most: Duration) -> Deadline {
+        // SAFETY: a worker that is connected has these timeouts.
+        unsafe { enable_timeout_after(STATEMENT_TIMEOUT, most.as_millis() as c_int) };
+        Deadline(())
+    }
+
+    pub fn lift(self) {
+        // SAFETY: as above; it may have fired already.
+        unsafe { disable_timeout(STATEMENT_TIMEOUT, false) };
+    }
+}
+
+/// Whether somebody is dropping this database, renaming it, or copying it, and waits for its sessions to leave.
+pub fn database_is_wanted() -> bool {
+    // SAFETY: a lock of the session, given back at once. It is only tried.
+    unsafe {
+        let tag = pg_sys::LOCKTAG {
+            locktag_field1: 0,
+            locktag_field2: pg_sys::DatabaseRelationId.to_u32(),
+            locktag_field3: pg_sys::MyDatabaseId.to_u32(),
+            locktag_field4: 0,
+            locktag_type: pg_sys::LockTagType::LOCKTAG_OBJECT as u8,
+            locktag_lockmethodid: pg_sys::DEFAULT_LOCKMETHOD as u8,
+        };
+        let mode = pg_sys::RowExclusiveLock as c_int;
+        let taken = pg_sys::LockAcquire(&tag, mode, true, true);
+        if taken == pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL {
+            return true;
+        }
+        pg_sys::LockRelease(&tag, mode, true);
+        false
+    }
+}
+
+/// Whether the extension is in this database. Within a transaction.
+pub fn has_extension() -> bool {
+    // SAFETY: a look-up by name.
+    unsafe { pg_sys::get_extension_oid(c"sequin_mutations".as_ptr(), true) != Oid::INVALID }
+}
+
+static HAS_HEIR: AtomicBool = AtomicBool::new(false);
+
+/// Leaves this database to whoever wants it. An heir waits until that is done, and goes on if the database is still there.
+pub fn leave_to_heir() -> ! {
+    if !HAS_HEIR.swap(true, Ordering::Relaxed) {
+        start(Life::Once);
+    }
+    leave(0)
+}
+
+/// This cluster's own number, and the database's.
+pub fn home() -> (i64, u32) {
+    // SAFETY: a constant of the cluster and a variable of the process.
+    unsafe { (pg_sys::GetSystemIdentifier() as i64, pg_sys::MyDatabaseId.to_u32()) }
+}
+
+/// A number that nobody else has.
+pub fn unique_number() -> i64 {
+    let mut bytes = [0_u8; 8];
+    // SAFETY: as many bytes as said.
+    unsafe { pg_sys::pg_strong_random(bytes.as_mut_ptr().cast(), bytes.len()) };
+    i64::from_ne_bytes(bytes) & i64::MAX
+}
+
+/// A number in [0, 1), for waits that shall not all end at once.
+pub fn random() -> f64 {
+    /// As many bits as a double has for a fraction.
+    const BITS: u32 = 53;
+    (unique_number() >> (63 - BITS)) as f64 / (1_u64 << BITS) as f64
+}
+
+/// Writes a line into the server's log.
+pub fn log(message: &str) {
+    pgrx::log!("{}", text::for_message(message.to_owned()));
+}

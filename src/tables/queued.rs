@@ -1,0 +1,88 @@
+//! What the triggers do with `delivery => 'outbox'`: they write what the statement changed into the queue.
+//!
+//! A change is in order with the others of its row, by the primary key. So a row without an upstream id is no mistake
+//! here: its create may be in the queue before it, and brings the id when it is delivered.
+
+use std::cell::OnceCell;
+
+use pgrx::pg_sys::panic::ErrorReport;
+
+use crate::exchange::read_only;
+use crate::mutation::kind::Kind;
+use crate::outbox::enqueue::{self, Columns, Route};
+use crate::pg::spi::{Batch, Connection};
+use crate::pg::{relation, report, session};
+use crate::server::{self, Server};
+
+use super::attachment::{Attachment, Operation};
+use super::capture::changed_key;
+use super::queries::Table;
+
+/// Rows that are read and written at once.
+const ROWS: u32 = 1_000;
+
+/// Queues what the statement changed.
+pub fn queue(
+    connection: &Connection,
+    attachment: &Attachment,
+    described: &relation::Table,
+    table: &Table,
+    operation: Operation,
+) -> Result<(), ErrorReport> {
+    let (kind, query) = match operation {
+        Operation::Insert => (Kind::Create, table.inserted_with_key()),
+        Operation::Update => (Kind::Update, table.updated()),
+        Operation::Delete => (Kind::Delete, table.deleted_with_key()),
+    };
+    // Looked for when there is a row: a statement that changes nothing upstream needs no right to.
+    let server: OnceCell<Server> = OnceCell::new();
+    let begin = || -> Result<u32, ErrorReport> {
+        if session::is_read_only() {
+            return Err(report::error(&read_only(operation.keyword())));
+        }
+        let found = server::find(attachment.server.as_deref());
+        let found = found.map_err(|unusable| report::error(&unusable.into()))?;
+        server.get_or_init(|| found);
+        Ok(ROWS)
+    };
+    connection.in_batches(&query, begin, |batch| {
+        let Some(server) = server.get() else { return Ok(()) };
+        attachment.with_arguments(|arguments| {
+            let route = Route {
+                server: &server.name,
+                kind,
+                sync_id: &attachment.sync_id,
+                collection_id: &attachment.collection_id,
+                await_consumers: arguments.await_consumers.filter(|consumers| !consumers.is_empty()),
+                timeout_ms: attachment.timeout_ms,
+                relation: Some(described.oid.to_u32()),
+            };
+            write(connection, &route, batch, table, operation)
+        })
+    })
+}
+
+/// Writes a batch, whose columns are the upstream id, the key, whether the key was changed, and the data.
+fn write(
+    connection: &Connection,
+    route: &Route<'_>,
+    batch: &Batch,
+    table: &Table,
+    operation: Operation,
+) -> Result<(), ErrorReport> {
+    let rows = 0..batch.len();
+    let keys: Vec<String> = rows.clone().map(|row| batch.json(row, 2)).collect();
+    if operation == Operation::Update
+        && let Some(row) = rows.clone().find(|row| batch.boolean(*row, 3))
+    {
+        return Err(changed_key(table, &keys[row]));
+    }
+    let upstream_ids: Vec<Option<String>> = rows.clone().map(|row| batch.text(row, 1)).collect();
+    let columns = Columns {
+        ordering_keys: keys.iter().map(|key| Some(key.as_str())).collect(),
+        upstream_ids: upstream_ids.iter().map(|id| id.as_deref().filter(|id| !id.trim().is_empty())).collect(),
+        data: rows.map(|row| batch.jsonb(row, 4)).collect(),
+    };
+    enqueue::append(connection, route, &columns);
+    Ok(())
+}
