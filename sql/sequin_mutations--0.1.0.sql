@@ -425,21 +425,13 @@ COMMENT ON COLUMN sequin.delivered.record IS 'the record as the API replied with
 COMMENT ON COLUMN sequin.delivered.relation IS 'the attached table that it came from';
 
 CREATE VIEW sequin.status WITH (security_barrier) AS
-    SELECT
-        s.srvname AS server,
-        coalesce(backlog.records, 0) AS backlog,
-        pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) backlog.oldest AS oldest,
-        coalesce(rate.records, 0)::pg_catalog.float8 OPERATOR(pg_catalog./) 10 AS records_per_second,
-        pauses.reasons IS NOT NULL AS paused,
-        coalesce(pauses.reasons, troubles.error) AS last_error,
-        troubles.next_attempt_at,
-        coalesce(backlog.rejected, 0) AS rejected,
-        coalesce(backlog.unknown, 0) AS unknown,
-        pg_catalog.cardinality(sequin.workers()) OPERATOR(pg_catalog.>) 0 AS worker_alive
-    FROM pg_catalog.pg_foreign_server AS s
-    JOIN pg_catalog.pg_foreign_data_wrapper AS w
-        ON w.oid OPERATOR(pg_catalog.=) s.srvfdw AND w.fdwname OPERATOR(pg_catalog.=) 'sequin_mutations'
-    LEFT JOIN (
+    WITH usable AS (
+        SELECT s.srvname::pg_catalog.text AS server
+        FROM pg_catalog.pg_foreign_server AS s
+        JOIN pg_catalog.pg_foreign_data_wrapper AS w
+            ON w.oid OPERATOR(pg_catalog.=) s.srvfdw AND w.fdwname OPERATOR(pg_catalog.=) 'sequin_mutations'
+        WHERE pg_catalog.has_server_privilege(s.oid, 'USAGE')
+    ), backlog AS (
         SELECT
             o.server,
             pg_catalog.count(*) AS records,
@@ -447,26 +439,42 @@ CREATE VIEW sequin.status WITH (security_barrier) AS
             pg_catalog.count(*) FILTER (WHERE o.state OPERATOR(pg_catalog.=) 'rejected') AS rejected,
             pg_catalog.count(*) FILTER (WHERE o.state OPERATOR(pg_catalog.=) 'unknown') AS unknown
         FROM sequin.outbox AS o GROUP BY o.server
-    ) AS backlog ON backlog.server OPERATOR(pg_catalog.=) s.srvname::pg_catalog.text
-    LEFT JOIN (
+    ), named AS (
+        -- Records outlive a server that was dropped.
+        SELECT u.server FROM usable AS u UNION SELECT b.server FROM backlog AS b
+    ), rate AS (
         SELECT d.server, pg_catalog.count(*) AS records
         FROM sequin.delivered AS d
         WHERE d.delivered_at OPERATOR(pg_catalog.>) (
             pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) '10 seconds'::pg_catalog.interval
         )
         GROUP BY d.server
-    ) AS rate ON rate.server OPERATOR(pg_catalog.=) s.srvname::pg_catalog.text
-    LEFT JOIN (
+    ), pauses AS (
         SELECT p.server, pg_catalog.string_agg(p.reason, '; ' ORDER BY p.role) AS reasons
         FROM sequin.pauses AS p
         WHERE p.role OPERATOR(pg_catalog.=) 0::pg_catalog.oid
             OR pg_catalog.pg_has_role(p.role, 'USAGE')
             OR pg_catalog.pg_has_role('pg_read_all_data', 'USAGE')
         GROUP BY p.server
-    ) AS pauses ON pauses.server OPERATOR(pg_catalog.=) s.srvname::pg_catalog.text
-    LEFT JOIN sequin.troubles AS troubles ON troubles.server OPERATOR(pg_catalog.=) s.srvname::pg_catalog.text
-    WHERE pg_catalog.has_server_privilege(s.oid, 'USAGE');
-COMMENT ON VIEW sequin.status IS 'the outbox of each server that the role may use, counting the records that it may see';
+    )
+    SELECT
+        n.server,
+        COALESCE(b.records, 0) AS backlog,
+        pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) b.oldest AS oldest,
+        COALESCE(r.records, 0)::pg_catalog.float8 OPERATOR(pg_catalog./) 10 AS records_per_second,
+        p.reasons IS NOT NULL AS paused,
+        COALESCE(p.reasons, t.error) AS last_error,
+        t.next_attempt_at,
+        COALESCE(b.rejected, 0) AS rejected,
+        COALESCE(b.unknown, 0) AS unknown,
+        pg_catalog.cardinality(sequin.workers()) OPERATOR(pg_catalog.>) 0 AS worker_alive
+    FROM named AS n
+    LEFT JOIN backlog AS b ON b.server OPERATOR(pg_catalog.=) n.server
+    LEFT JOIN rate AS r ON r.server OPERATOR(pg_catalog.=) n.server
+    LEFT JOIN pauses AS p ON p.server OPERATOR(pg_catalog.=) n.server
+    LEFT JOIN sequin.troubles AS t ON t.server OPERATOR(pg_catalog.=) n.server;
+COMMENT ON VIEW sequin.status IS
+    'the outbox of each server that the role may use or has records for, counting the records that it may see';
 COMMENT ON COLUMN sequin.status.server IS 'the foreign server';
 COMMENT ON COLUMN sequin.status.backlog IS 'records that are not delivered';
 COMMENT ON COLUMN sequin.status.oldest IS 'how long the oldest of them has waited; NULL: there is none';

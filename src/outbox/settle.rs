@@ -390,6 +390,22 @@ pub fn resolve(connection: &Connection, server: &str, id: i64, upstream_id: &str
     done.finish(connection, server);
 }
 
+/// Tells those who LISTEN to sequin_outbox, at the commit, how many records of a server were settled.
+///
+/// A listener that never reads fills Postgres' queue of notifications, and a full one makes commits fail; so nobody is
+/// told long before that.
+pub fn notify(connection: &Connection, server: &str, delivered: usize, rejected: usize, unknown: usize) {
+    static NOTIFY: Statement = Statement::new(
+        "SELECT pg_catalog.pg_notify('sequin_outbox', pg_catalog.json_build_object('server', $1, 'delivered', $2, \
+         'rejected', $3, 'unknown', $4)::pg_catalog.text) \
+         WHERE pg_catalog.pg_notification_queue_usage() OPERATOR(pg_catalog.<) 0.5",
+    );
+    if delivered + rejected + unknown > 0 {
+        let count = |n: usize| Value::Int8(n as i64);
+        NOTIFY.run(connection, &[Value::Text(Some(server)), count(delivered), count(rejected), count(unknown)]).free();
+    }
+}
+
 /// Deletes what the history has kept long enough. A part at a time, so that no transaction lasts.
 pub fn clean(connection: &Connection, retention: Duration) {
     static CLEAN: Statement = Statement::new(

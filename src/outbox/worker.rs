@@ -217,6 +217,7 @@ impl Worker {
                     let lowest = free.flat_map(|(operation, _)| operation.ids()).min();
                     freed = freed.into_iter().chain(lowest).min();
                 }
+                tell_listeners(connection, server, sent);
                 let role = sent.last().map_or(0, |sent| sent.claimed.planned.lane.role);
                 write_news(connection, server, role, news, health, was_well);
                 Ok(())
@@ -240,6 +241,19 @@ impl Worker {
 struct Sent<'a> {
     claimed: &'a Claimed,
     fates: Vec<(&'a Operation, Fate)>,
+}
+
+fn tell_listeners(connection: &Connection, server: &str, sent: &[Sent<'_>]) {
+    let (mut delivered, mut rejected, mut unknown) = (0, 0, 0);
+    for (operation, fate) in sent.iter().flat_map(|sent| &sent.fates) {
+        match fate {
+            Fate::Done { .. } => delivered += operation.ids().count(),
+            Fate::Rejected { .. } => rejected += operation.ids().count(),
+            Fate::Unknown { .. } => unknown += operation.ids().count(),
+            Fate::Again { .. } | Fate::Free => {}
+        }
+    }
+    settle::notify(connection, server, delivered, rejected, unknown);
 }
 
 fn write_news(connection: &Connection, server: &str, role: u32, news: &News, health: Health, was_well: bool) {
