@@ -11,7 +11,7 @@ use crate::outbox::enqueue::{self, Columns, Route};
 use crate::outbox::verbs;
 use crate::pg::jsonb::{self, Json};
 use crate::pg::text::{Name, Text, TextArray};
-use crate::pg::{board, report, session, spi};
+use crate::pg::{board, report, session};
 use crate::server;
 
 #[allow(clippy::too_many_arguments, reason = "they are the SQL function's")]
@@ -60,11 +60,8 @@ fn sequin_enqueue(
         timeout_ms,
         relation: None,
     };
-    let ids = spi::connected(|connection| {
-        let data = elements.iter().map(|element| element.data.map(jsonb::to_datum)).collect();
-        Ok(enqueue::append(connection, &route, &Columns { ordering_keys, upstream_ids, data }))
-    })?;
-    Ok(SetOfIterator::new(ids))
+    let data = elements.iter().map(|element| element.data.map(jsonb::to_datum)).collect();
+    Ok(SetOfIterator::new(enqueue::append(&route, &Columns { ordering_keys, upstream_ids, data })))
 }
 
 fn invalid(invalid: Invalid) -> ErrorReport {

@@ -1,13 +1,15 @@
 //! Writing records into the queue, as part of the caller's transaction.
 //!
 //! The records are read and converted with the caller's rights; only the writing is done as the owner of the queue,
-//! which the caller may not touch. The statement that does it calls nothing but functions of pg_catalog.
+//! which the caller may not touch, and it runs nobody's code.
 
 use pgrx::pg_sys::Datum;
 
 use crate::mutation::kind::Kind;
-use crate::pg::spi::Connection;
-use crate::pg::statement::{Statement, Value};
+use crate::pg::append::{Appender, next_value, random_uuids};
+use crate::pg::scratch::Scratch;
+use crate::pg::statement::Value;
+use crate::pg::text::to_text_datum;
 use crate::pg::{commit, relation, session};
 
 /// What records that are enqueued together have in common.
@@ -30,34 +32,46 @@ pub struct Columns<'a> {
     pub data: Vec<Option<Datum>>,
 }
 
-static INSERT: Statement = Statement::new(
-    "INSERT INTO sequin.queue (server, id, key, role, kind, sync_id, collection_id, await_consumers, timeout_ms, \
-     relation, ordering_key, upstream_id, data, enqueued_at) \
-     SELECT $1, pg_catalog.nextval('sequin.outbox_id'), pg_catalog.gen_random_uuid(), $2, $3, $4, $5, $6, $7, \
-     $8, r.ordering_key, r.upstream_id, r.data, pg_catalog.now() \
-     FROM ROWS FROM (pg_catalog.unnest($9), pg_catalog.unnest($10), pg_catalog.unnest($11)) \
-     AS r(ordering_key, upstream_id, data) RETURNING id",
-);
-
 /// Writes the records, in their order, and gives their ids.
-pub fn append(connection: &Connection, route: &Route<'_>, columns: &Columns<'_>) -> Vec<i64> {
-    let role = session::current_role().to_u32();
-    let values = [
-        Value::Text(Some(route.server)),
-        Value::Oid(role),
-        Value::Text(Some(route.kind.as_str())),
-        Value::Text(Some(route.sync_id)),
-        Value::Text(Some(route.collection_id)),
-        route.await_consumers.map_or(Value::NoTexts, Value::Texts),
-        Value::Int4(route.timeout_ms),
-        route.relation.map_or(Value::NoOid, Value::Oid),
-        Value::Texts(&columns.ordering_keys),
-        Value::Texts(&columns.upstream_ids),
-        Value::JsonbDatums(&columns.data),
-    ];
-    let written = session::acting_as(relation::owner_of_queue(), || INSERT.run(connection, &values));
-    let ids: Vec<i64> = (0..written.len()).filter_map(|row| written.int8(row, 1)).collect();
-    written.free();
+pub fn append(route: &Route<'_>, columns: &Columns<'_>) -> Vec<i64> {
+    let count = columns.data.len();
+    let scratch = Scratch::enter();
+    let role = session::current_role();
+    let text = |text: &str| Some(to_text_datum(text));
+    let (server, kind) = (text(route.server), text(route.kind.as_str()));
+    let (sync_id, collection_id) = (text(route.sync_id), text(route.collection_id));
+    let await_consumers = route.await_consumers.and_then(|consumers| Value::Texts(consumers).datum());
+    let timeout_ms = route.timeout_ms.map(Datum::from);
+    let relation = route.relation.map(Datum::from);
+    let ids = session::acting_as(relation::owner_of_queue(), || {
+        let sequence = relation::of_outbox(c"outbox_id");
+        let now = session::transaction_start();
+        let mut queue = Appender::open(relation::of_outbox(c"queue"));
+        let mut ids = Vec::with_capacity(count);
+        for (row, key) in random_uuids(count).into_iter().enumerate() {
+            let id = next_value(sequence);
+            queue.append([
+                server,
+                Some(Datum::from(id)),
+                Some(key),
+                Some(Datum::from(role)),
+                kind,
+                sync_id,
+                collection_id,
+                await_consumers,
+                timeout_ms,
+                relation,
+                columns.ordering_keys[row].map(to_text_datum),
+                columns.upstream_ids[row].map(to_text_datum),
+                columns.data[row],
+                Some(Datum::from(now)),
+            ]);
+            ids.push(id);
+        }
+        queue.finish();
+        ids
+    });
+    scratch.leave();
     if let Some(lowest) = ids.first() {
         commit::note_queued(*lowest);
     }

@@ -4,6 +4,7 @@
 //! raises inside arrives as a panic that pgrx turns back into that error at the SQL function's boundary, and the
 //! waits, which run below a foreign library, hand interrupts back as a value instead (see [`interrupt`]).
 
+pub mod append;
 pub mod board;
 pub mod catalog;
 pub mod commit;
@@ -14,6 +15,7 @@ pub mod planner;
 pub mod relation;
 pub mod report;
 pub mod rows;
+pub mod scratch;
 pub mod session;
 pub mod settings;
 pub mod socket;

@@ -154,12 +154,24 @@ pub fn may_update(relation: Oid) -> bool {
     may(pg_sys::ACL_UPDATE) && may(pg_sys::ACL_SELECT)
 }
 
+/// A relation of the schema `sequin`.
+pub fn of_outbox(name: &CStr) -> Oid {
+    // SAFETY: look-ups by name in the system's caches.
+    let relation = unsafe {
+        let schema = pg_sys::get_namespace_oid(c"sequin".as_ptr(), false);
+        pg_sys::get_relname_relid(name.as_ptr(), schema)
+    };
+    if relation == Oid::INVALID {
+        pgrx::error!("the relation sequin.{} does not exist", name.to_string_lossy());
+    }
+    relation
+}
+
 /// The role that owns the outbox: the extension's.
 pub fn owner_of_queue() -> Oid {
-    // SAFETY: look-ups by name in the system's caches. The tuple is released after its attribute, a number, was read.
+    let queue = of_outbox(c"queue");
+    // SAFETY: a look-up in the system's cache. The tuple is released after its attribute, a number, was read.
     unsafe {
-        let schema = pg_sys::get_namespace_oid(c"sequin".as_ptr(), false);
-        let queue = pg_sys::get_relname_relid(c"queue".as_ptr(), schema);
         let cache = pg_sys::SysCacheIdentifier::RELOID as c_int;
         let tuple = pg_sys::SearchSysCache1(cache, Datum::from(queue));
         if tuple.is_null() {

@@ -11,11 +11,12 @@ use pgrx::PgTryBuilder;
 use pgrx::callconv::{BoxRet, FcInfo};
 use pgrx::datum::Datum as LiveDatum;
 use pgrx::pg_sys::panic::CaughtError;
-use pgrx::pg_sys::{self, Datum, FunctionCallInfo, MemoryContext, Oid, TupleDesc};
+use pgrx::pg_sys::{self, Datum, FunctionCallInfo, Oid, TupleDesc};
 
 use crate::mutation::reply::{Record, Timestamp};
 
 use super::jsonb;
+use super::scratch::Scratch;
 use super::text::to_text_datum;
 
 /// The columns of `sequin_record` by type, in their order.
@@ -157,44 +158,6 @@ impl SetTarget {
         }
         scratch.leave();
         written
-    }
-}
-
-/// A memory context of its own, made current. It has no drop, which would call Postgres while an error unwinds; then
-/// its parent, the function's context, takes it along.
-struct Scratch {
-    own: MemoryContext,
-    previous: MemoryContext,
-}
-
-impl Scratch {
-    fn enter() -> Self {
-        // SAFETY: a child of the current context, and the current context itself to go back to.
-        unsafe {
-            let previous = pg_sys::CurrentMemoryContext;
-            let own = pg_sys::AllocSetContextCreateExtended(
-                previous,
-                c"sequin row".as_ptr(),
-                pg_sys::ALLOCSET_DEFAULT_MINSIZE as usize,
-                pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
-                pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
-            );
-            pg_sys::CurrentMemoryContext = own;
-            Scratch { own, previous }
-        }
-    }
-
-    fn reset(&self) {
-        // SAFETY: nothing of the last row is used any more.
-        unsafe { pg_sys::MemoryContextReset(self.own) };
-    }
-
-    fn leave(self) {
-        // SAFETY: the context that was current before, and ours, which nothing uses any more.
-        unsafe {
-            pg_sys::CurrentMemoryContext = self.previous;
-            pg_sys::MemoryContextDelete(self.own);
-        }
     }
 }
 

@@ -4,6 +4,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use pgrx::pg_sys;
 
+use super::relation;
+
 /// Whether the transaction may not write; on a standby none may.
 pub fn is_read_only() -> bool {
     // SAFETY: a plain variable of the backend.
@@ -39,11 +41,15 @@ pub fn unix_now() -> i64 {
 pub fn lock_out_other_workers() {
     // SAFETY: within a transaction. Raises if a deadlock is found, or the wait is cancelled.
     unsafe {
-        let schema = pg_sys::get_namespace_oid(c"sequin".as_ptr(), false);
-        let claims = pg_sys::get_relname_relid(c"claims".as_ptr(), schema);
         let mode = pg_sys::ExclusiveLock as pg_sys::LOCKMODE;
-        pg_sys::LockDatabaseObject(pg_sys::RelationRelationId, claims, 0, mode);
+        pg_sys::LockDatabaseObject(pg_sys::RelationRelationId, relation::of_outbox(c"claims"), 0, mode);
     }
+}
+
+/// When the transaction began, in Postgres' microseconds since 2000.
+pub fn transaction_start() -> i64 {
+    // SAFETY: reads a variable of the backend.
+    unsafe { pg_sys::GetCurrentTransactionStartTimestamp() }
 }
 
 /// Whether the current role is a superuser.

@@ -49,7 +49,7 @@ impl Value<'_> {
     }
 
     /// None is NULL.
-    pub(super) fn datum(&self) -> Option<Datum> {
+    pub fn datum(&self) -> Option<Datum> {
         let array = |elements: Vec<Option<Datum>>, of, length, by_value, alignment: u8| {
             Some(array(&elements, of, length, by_value, alignment))
         };

@@ -57,19 +57,13 @@ pub fn queue(
                 timeout_ms: attachment.timeout_ms,
                 relation: Some(described.oid.to_u32()),
             };
-            write(connection, &route, batch, table, operation)
+            write(&route, batch, table, operation)
         })
     })
 }
 
 /// Writes a batch, whose columns are the upstream id, the key, whether the key was changed, and the data.
-fn write(
-    connection: &Connection,
-    route: &Route<'_>,
-    batch: &Batch,
-    table: &Table,
-    operation: Operation,
-) -> Result<(), ErrorReport> {
+fn write(route: &Route<'_>, batch: &Batch, table: &Table, operation: Operation) -> Result<(), ErrorReport> {
     let rows = 0..batch.len();
     let keys: Vec<String> = rows.clone().map(|row| batch.json(row, 2)).collect();
     if operation == Operation::Update
@@ -83,6 +77,6 @@ fn write(
         upstream_ids: upstream_ids.iter().map(|id| id.as_deref().filter(|id| !id.trim().is_empty())).collect(),
         data: rows.map(|row| batch.jsonb(row, 4)).collect(),
     };
-    enqueue::append(connection, route, &columns);
+    enqueue::append(route, &columns);
     Ok(())
 }
