@@ -14,8 +14,11 @@ use crate::pg::worker::{self as process, Activity, Life};
 #[pg_guard]
 pub extern "C-unwind" fn sequin_launcher_main(_argument: Datum) {
     process::begin_without_database();
-    for database in process::transaction(databases) {
-        process::start_in(database.into(), Life::Once);
+    let mut left = process::transaction(databases);
+    while !left.is_empty() && !process::is_leaving() {
+        // Each leaves its place when it has looked, so what finds none now finds one soon.
+        left.retain(|database| !process::start_in((*database).into(), Life::Once));
+        process::wait(Duration::from_millis(if left.is_empty() { 0 } else { 500 }));
     }
     process::report(Activity::Idle, "every database has been looked at");
     // It stays for the next crash, after which Postgres starts it again, and not the workers that it has started.

@@ -43,11 +43,12 @@ const UNSETTLED: Duration = Duration::from_millis(20);
 pub extern "C-unwind" fn sequin_worker_main(argument: Datum) {
     let life = process::begin(argument);
     board::prepare();
-    if !process::transaction(process::has_extension) {
+    if !has_extension_soon(life) {
+        board::start_ended();
         process::leave(0);
     }
-    if life == Life::Once {
-        process::start(Life::Lasting);
+    // Without room for a lasting one it does the work itself.
+    if life == Life::Once && (!board::pids().is_empty() || process::start(Life::Lasting)) {
         process::leave(0);
     }
     let owner = process::unique_number();
@@ -55,6 +56,9 @@ pub extern "C-unwind" fn sequin_worker_main(argument: Datum) {
         process::log("there are too many workers already");
         process::leave(0);
     };
+    if board::pids().len() > settings::workers() && !place.is_first() {
+        process::leave(0);
+    }
     Worker {
         owner,
         place,
@@ -62,9 +66,26 @@ pub extern "C-unwind" fn sequin_worker_main(argument: Datum) {
         health: HashMap::new(),
         looked_at_all: None,
         cleaned: Instant::now(),
+        called: None,
         write_backs: write_back::Pending::default(),
     }
     .run();
+}
+
+/// Whether the extension is there. A transaction that creates it, and enqueues at once, asks for a worker just before it
+/// commits.
+fn has_extension_soon(life: Life) -> bool {
+    const PATIENCE: Duration = Duration::from_secs(5);
+    let begun = Instant::now();
+    loop {
+        if process::transaction(process::has_extension) {
+            return true;
+        }
+        if life == Life::Once || begun.elapsed() > PATIENCE || process::is_leaving() {
+            return false;
+        }
+        process::wait(Duration::from_millis(100));
+    }
 }
 
 struct Worker {
@@ -75,6 +96,8 @@ struct Worker {
     health: HashMap<String, Health>,
     looked_at_all: Option<Instant>,
     cleaned: Instant,
+    /// When another worker was asked for.
+    called: Option<Instant>,
     write_backs: write_back::Pending,
 }
 
@@ -156,8 +179,8 @@ impl Worker {
     }
 
     fn deliver(&mut self, work: Work) {
-        if work.has_more && board::pids().len() < settings::workers() {
-            process::start(Life::Lasting);
+        if work.has_more {
+            self.call_for_help();
         }
         let Work { server, requests, .. } = work;
         let mut unsettled: Vec<Sent<'_>> = Vec::new();
@@ -188,6 +211,16 @@ impl Worker {
         }
         self.settle(&server, &unsettled, &news);
         self.write_backs.write();
+    }
+
+    /// Starts another worker, if there may be one more. It takes some milliseconds to appear.
+    fn call_for_help(&mut self) {
+        const PATIENCE: Duration = Duration::from_secs(1);
+        let is_called = self.called.is_some_and(|at| at.elapsed() < PATIENCE);
+        if !is_called && board::pids().len() < settings::workers() {
+            self.called = Some(Instant::now());
+            process::start(Life::Lasting);
+        }
     }
 
     fn settle(&mut self, server: &str, sent: &[Sent<'_>], news: &News) {

@@ -94,14 +94,6 @@ pub fn owners() -> Vec<i64> {
     slots_here().map(|slot| slot.owner.load(Ordering::Relaxed)).collect()
 }
 
-/// Tells the workers of this database of records from `lowest` on. `f` says which of them to wake.
-fn tell(lowest: i64) {
-    for slot in slots_here() {
-        slot.lowest.fetch_min(lowest, Ordering::AcqRel);
-        wake(slot);
-    }
-}
-
 fn wake(slot: &Slot) {
     let process = slot.process.load(Ordering::Relaxed) as usize;
     // SAFETY: the slot was published after its process number, which is below the array's length. SetLatch of a process
@@ -114,12 +106,15 @@ fn wake(slot: &Slot) {
 
 /// Tells this database's workers that records from `lowest` on were committed, or are free again. Nothing in it can fail.
 pub fn announce(lowest: i64) {
-    tell(lowest);
+    for slot in slots_here() {
+        slot.lowest.fetch_min(lowest, Ordering::AcqRel);
+        wake(slot);
+    }
 }
 
 /// Wakes this database's workers, to look at everything.
 pub fn call_all() {
-    tell(i64::MIN);
+    announce(i64::MIN);
 }
 
 /// Tells them that a transaction with queued records was prepared.
@@ -149,6 +144,15 @@ pub fn claim_start(now_us: u64) -> bool {
         && place.since.compare_exchange(since, now_us, Ordering::AcqRel, Ordering::Relaxed).is_ok()
 }
 
+/// Says that the worker that was asked for has come, or will not.
+pub fn start_ended() {
+    let here = database();
+    for starting in board().starting.iter().filter(|s| s.database.load(Ordering::Acquire) == here) {
+        starting.since.store(0, Ordering::Relaxed);
+        starting.database.store(0, Ordering::Release);
+    }
+}
+
 /// The slot of this process.
 pub struct Place(&'static Slot);
 
@@ -168,11 +172,7 @@ impl Place {
         slot.database.store(database(), Ordering::Release);
         // SAFETY: a function of this library, which stays loaded.
         unsafe { pg_sys::before_shmem_exit(Some(give_back), Datum::null()) };
-        let here = database();
-        for starting in board().starting.iter().filter(|s| s.database.load(Ordering::Acquire) == here) {
-            starting.since.store(0, Ordering::Relaxed);
-            starting.database.store(0, Ordering::Release);
-        }
+        start_ended();
         Some(Place(slot))
     }
 

@@ -41,7 +41,7 @@ fn lock() -> MutexGuard<'static, Option<Box<dyn Any + Send>>> {
 
 /// Acts on a pending interrupt, if there is one. Costs some nanoseconds when there is none.
 pub fn check() -> Result<(), Interrupted> {
-    if lock().is_some() || super::worker::is_leaving() {
+    if lock().is_some() || super::worker::grace().is_some_and(|left| left.is_zero()) {
         return Err(Interrupted);
     }
     // SAFETY: a plain flag of the backend, set by its signal handlers; read volatile, as C does, because the compiler

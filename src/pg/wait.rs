@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use pgrx::pg_sys;
 
 use super::interrupt::{Interrupted, caught, check};
+use super::worker;
 
 /// What the socket is wanted for. A connect under way counts as writable when it has ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -93,7 +94,7 @@ impl SocketWait {
             if left.is_zero() {
                 return Err(Unready::TimedOut);
             }
-            match self.wait_once(left)? {
+            match self.wait_once(worker::grace().map_or(left, |grace| left.min(grace)))? {
                 Some(events) if events & pg_sys::WL_LATCH_SET != 0 => {
                     // SAFETY: the backend's own latch, on its main thread.
                     unsafe { pg_sys::ResetLatch(pg_sys::MyLatch) };

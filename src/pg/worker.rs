@@ -3,8 +3,9 @@
 use std::ffi::{CStr, CString, c_char, c_int, c_long};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pgrx::pg_sys::panic::{CaughtError, ErrorReportWithLevel};
 use pgrx::pg_sys::{self, Datum, Oid};
@@ -81,6 +82,7 @@ pub fn begin(argument: Datum) -> Life {
     catch_signals();
     // SAFETY: the process has just been made and is connected to nothing. Raises if the database is gone.
     unsafe { pg_sys::BackgroundWorkerInitializeConnectionByOid(Oid::from((argument >> 1) as u32), Oid::INVALID, 0) };
+    set_own_settings();
     if argument & 1 == 1 { Life::Once } else { Life::Lasting }
 }
 
@@ -97,6 +99,34 @@ unsafe extern "C-unwind" {
     fn SignalHandlerForShutdownRequest(signal: c_int);
 }
 
+/// What an administrator sets for a database's sessions is not meant for its worker, which must be able to write, and
+/// whose claims must be on the disk before it sends.
+fn set_own_settings() {
+    const OWN: [(&CStr, &CStr); 7] = [
+        (c"search_path", c"pg_catalog, pg_temp"),
+        (c"default_transaction_read_only", c"off"),
+        (c"default_transaction_isolation", c"read committed"),
+        (c"statement_timeout", c"0"),
+        (c"lock_timeout", c"0"),
+        (c"row_security", c"on"),
+        (c"application_name", c"sequin worker"),
+    ];
+    // SAFETY: names of settings that every version has, and values that they take.
+    unsafe {
+        let set = |name: &CStr, value: &CStr| {
+            let (context, source) = (pg_sys::GucContext::PGC_SUSET, pg_sys::GucSource::PGC_S_OVERRIDE);
+            pg_sys::SetConfigOption(name.as_ptr(), value.as_ptr(), context, source);
+        };
+        for (name, value) in OWN {
+            set(name, value);
+        }
+        let durability = pg_sys::GetConfigOption(c"synchronous_commit".as_ptr(), false, false);
+        if CStr::from_ptr(durability) == c"off" {
+            set(c"synchronous_commit", c"local");
+        }
+    }
+}
+
 fn catch_signals() {
     // SAFETY: handlers of Postgres' own, which set a flag and the latch. Cancelling (SIGINT) is Postgres' default.
     unsafe {
@@ -110,6 +140,16 @@ fn catch_signals() {
 pub fn is_leaving() -> bool {
     // SAFETY: a flag that a signal handler sets; read volatile, because the compiler cannot see that handler.
     unsafe { (&raw const pg_sys::ShutdownRequestPending).read_volatile() != 0 }
+}
+
+/// How long a request that is under way may still take when the process is asked to end: most are answered by then, and
+/// an unanswered create is work for a person. Postgres waits five seconds for the sessions of a database that is dropped.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// How long a request may still take; None if nobody asked the process to end.
+pub fn grace() -> Option<Duration> {
+    static ASKED: OnceLock<Instant> = OnceLock::new();
+    is_leaving().then(|| GRACE.saturating_sub(ASKED.get_or_init(Instant::now).elapsed()))
 }
 
 /// Ends the process. With a code of 0 Postgres forgets the worker, with 1 it starts a lasting one again.

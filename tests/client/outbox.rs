@@ -1,13 +1,21 @@
 //! The outbox: what is enqueued is sent after commit, and every record ends somewhere.
 
+mod order;
+mod transactions;
+
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::support::World;
 
+/// An address book, attached with delivery by the outbox, which is the default.
+pub const BOOK: &str = "
+    CREATE TABLE people (id bigint PRIMARY KEY, name text, email text, note text, sf_id text);
+    SELECT sequin_attach('people', 'sync', 'salesforce:contact', 'sf_id', '{\"name\": \"Name\", \"email\": \"Email\"}')";
+
 impl World {
-    /// Enqueues and waits until it is settled.
+    /// Enqueues in a statement of its own, and gives the ids.
     pub fn enqueue(&mut self, kind: &str, records: &Value) -> Vec<i64> {
         self.rows(
             "SELECT * FROM sequin_enqueue($1, 'sync', 'salesforce:contact', $2::text::jsonb)",
@@ -16,6 +24,20 @@ impl World {
         .iter()
         .map(|row| row.get(0))
         .collect()
+    }
+
+    /// Enqueues an update of one record.
+    pub fn enqueue_update(&mut self, upstream_id: &str, data: &Value) -> i64 {
+        self.enqueue("update", &json!({"upstream_id": upstream_id, "data": data}))[0]
+    }
+
+    /// Makes contacts by calls that wait, and gives their upstream ids. The log is empty afterwards.
+    pub fn contacts_made(&mut self, count: i32) -> Vec<String> {
+        let sql = "SELECT upstream_id FROM sequin_mutate('create', 'sync', 'salesforce:contact',
+            (SELECT jsonb_agg(jsonb_build_object('data', jsonb_build_object('n', n))) FROM generate_series(1, $1) n))";
+        let ids = self.rows(sql, &[&count]).iter().map(|row| row.get(0)).collect();
+        self.sandbox.clear_log();
+        ids
     }
 
     /// Waits until `sql`, a query of one boolean, is true.
@@ -32,10 +54,70 @@ impl World {
         self.until("SELECT NOT EXISTS (SELECT FROM sequin.outbox WHERE state IN ('pending', 'sending'))");
     }
 
+    /// Waits until this many mutations have arrived since the log was emptied, answered or not.
+    pub fn arrived(&self, mutations: usize) {
+        let begun = Instant::now();
+        loop {
+            let log = self.sandbox.log();
+            if log.mutations().iter().filter(|request| request.complete).count() >= mutations {
+                return;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(20), "no {mutations} mutations within 20 s: {log:?}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// The next mutation is carried out at once, and answered so late that there is time for what a test does in between.
+    pub fn hold_next(&self) {
+        self.sandbox.fault(json!({"delay_ms": 1500}));
+    }
+
+    /// Says that a held mutation is still under way: else what the test did in between was not in between.
+    pub fn still_held(&mut self) {
+        assert!(
+            self.one::<bool>("SELECT EXISTS (SELECT FROM sequin.outbox WHERE state = 'sending')"),
+            "too slow a test"
+        );
+    }
+
     /// What is open, for a message.
     pub fn open_work(&mut self) -> Vec<String> {
         self.rows("SELECT o::text FROM sequin.outbox o ORDER BY id LIMIT 20", &[]).iter().map(|r| r.get(0)).collect()
     }
+
+    /// Kind and records of the mutations that have arrived since the last look.
+    pub fn requests(&self) -> Vec<(String, Value)> {
+        let parse = |body: String| -> (String, Value) {
+            let body: Value = serde_json::from_str(&body).unwrap_or_else(|e| panic!("{e}: {body}"));
+            let records = if body["kind"] == "delete" { &body["upstream_ids"] } else { &body["records"] };
+            (body["kind"].as_str().unwrap_or_default().to_owned(), records.clone())
+        };
+        self.bodies().into_iter().map(parse).collect()
+    }
+
+    /// What became of the records, by id: the outcome of those that are done, the state of the others.
+    pub fn fates(&mut self) -> Vec<(i64, String)> {
+        let sql = "SELECT id, outcome FROM sequin.delivered UNION ALL SELECT id, state FROM sequin.outbox ORDER BY 1";
+        self.rows(sql, &[]).iter().map(|row| (row.get(0), row.get(1))).collect()
+    }
+
+    /// The same without the ids.
+    pub fn endings(&mut self) -> Vec<String> {
+        self.fates().into_iter().map(|(_, fate)| fate).collect()
+    }
+
+    /// The data of the only contact that the provider has.
+    pub fn contact(&self) -> Value {
+        let records = self.sandbox.records("salesforce:contact");
+        let mut present = records.iter().filter(|record| record["deleted"] == false);
+        let (Some(contact), None) = (present.next(), present.next()) else { panic!("not one contact: {records:?}") };
+        contact["data"].clone()
+    }
+}
+
+/// A request as [`World::requests`] has it.
+pub fn request(kind: &str, records: Value) -> (String, Value) {
+    (kind.to_owned(), records)
 }
 
 #[test]

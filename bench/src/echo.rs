@@ -1,0 +1,197 @@
+//! An API that replies as the real one does, with each record that it was sent, and does nothing else.
+//!
+//! The outbox pairs a reply's records with what it sent, so one reply for all, as [`crate::api`] gives, will not do here;
+//! and the sandbox, which parses and keeps everything, would take more of the machine's two cores than what is measured.
+
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use sequin_harness::RawServer;
+
+use crate::wire;
+
+/// See the module. Each connection has a thread.
+pub struct EchoApi {
+    server: RawServer,
+    seen: Arc<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    requests: AtomicUsize,
+    records: AtomicUsize,
+    first: Mutex<Option<Vec<u8>>>,
+}
+
+impl EchoApi {
+    pub fn start() -> EchoApi {
+        EchoApi::telling(|_| ())
+    }
+
+    /// Tells when the first byte of each request was read.
+    pub fn telling(arrived: impl Fn(Instant) + Send + Sync + 'static) -> EchoApi {
+        let seen = Arc::new(Seen::default());
+        let shared = seen.clone();
+        let server = RawServer::start(move |stream| {
+            // The other side has gone: nothing more to do for it.
+            let _ = serve(stream, &shared, &arrived);
+        });
+        EchoApi { server, seen }
+    }
+
+    pub fn url(&self) -> String {
+        self.server.url()
+    }
+
+    pub fn address(&self) -> std::net::SocketAddr {
+        self.server.address()
+    }
+
+    pub fn requests(&self) -> usize {
+        self.seen.requests.load(Ordering::Relaxed)
+    }
+
+    pub fn records(&self) -> usize {
+        self.seen.records.load(Ordering::Relaxed)
+    }
+
+    /// The bytes of the first request that came: what a control sends again.
+    pub fn first_request(&self) -> Vec<u8> {
+        let first = self.seen.first.lock().unwrap_or_else(PoisonError::into_inner);
+        first.clone().unwrap_or_else(|| panic!("no request has come yet"))
+    }
+}
+
+fn serve(stream: &mut TcpStream, seen: &Seen, arrived: &impl Fn(Instant)) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut buffer = vec![0; 256 * 1024];
+    let mut reply = Vec::new();
+    loop {
+        let mut filled = 0;
+        let (head, whole) = loop {
+            match stream.read(&mut buffer[filled..])? {
+                0 => return Ok(()),
+                read => {
+                    if filled == 0 {
+                        arrived(Instant::now());
+                    }
+                    filled += read;
+                }
+            }
+            if let Some(head) = wire::head(&buffer[..filled]) {
+                break (head.bytes, head.bytes + head.content_length);
+            }
+        };
+        buffer.resize(buffer.len().max(whole), 0);
+        stream.read_exact(&mut buffer[filled..whole])?;
+        seen.first.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| buffer[..whole].to_vec());
+        let before = seen.records.load(Ordering::Relaxed);
+        let records = write_reply(&buffer[head..whole], before, &mut reply);
+        seen.requests.fetch_add(1, Ordering::Relaxed);
+        seen.records.fetch_add(records, Ordering::Relaxed);
+        stream.write_all(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", reply.len()).as_bytes())?;
+        stream.write_all(&reply)?;
+    }
+}
+
+/// The reply to `body`, some 300 bytes a record besides its data. Gives the number of records, of which `before` came
+/// earlier: a create's upstream id is its number.
+fn write_reply(body: &[u8], before: usize, reply: &mut Vec<u8>) -> usize {
+    const RECORDS: &[u8] = b"\"records\":[";
+    reply.clear();
+    reply.extend_from_slice(b"{\"records\":[");
+    let mut at = body.windows(RECORDS.len()).position(|part| part == RECORDS).map_or(body.len(), |at| at + RECORDS.len());
+    let mut records = 0;
+    while let Some(b'{' | b'"') = body.get(at) {
+        let element = &body[at..end(body, at)];
+        at += element.len() + 1;
+        let id = match element[0] {
+            b'"' => Some(element),
+            _ => value(element, b"\"upstream_id\""),
+        };
+        let number = before + records;
+        if records > 0 {
+            reply.push(b',');
+        }
+        reply.extend_from_slice(
+            format!("{{\"id\":\"70a313f8-7c94-43d4-8d0c-{number:012}\",\"updated_idx\":{number},\"upstream_id\":").as_bytes(),
+        );
+        match id {
+            Some(id) => reply.extend_from_slice(id),
+            None => reply.extend_from_slice(format!("\"003{number:015}\"").as_bytes()),
+        }
+        reply.extend_from_slice(
+            b",\"sync_id\":\"bench\",\"collection_id\":\"salesforce:contact\",\
+              \"upstream_created_at\":\"2024-11-10T18:39:00.070453Z\",\"upstream_updated_at\":\"2024-11-10T18:39:00.070453Z\",\
+              \"inserted_at\":\"2024-11-10T18:39:01.123456Z\",\"deleted\":false,\"data\":",
+        );
+        reply.extend_from_slice(value(element, b"\"data\"").unwrap_or(b"{}"));
+        reply.push(b'}');
+        records += 1;
+    }
+    reply.extend_from_slice(b"]}");
+    records
+}
+
+/// What an object of strings and objects has under `name`, which stands in quotes.
+fn value<'a>(object: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    let mut at = 1;
+    while object.get(at) == Some(&b'"') {
+        let colon = end(object, at);
+        let rest = colon + 1;
+        let comma = end(object, rest);
+        if &object[at..colon] == name {
+            return Some(&object[rest..comma]);
+        }
+        at = comma + 1;
+    }
+    None
+}
+
+/// Where the string or object that begins at `at` ends.
+fn end(json: &[u8], at: usize) -> usize {
+    let (mut depth, mut i) = (0, at);
+    while i < json.len() {
+        match json[i] {
+            b'"' => {
+                i += 1;
+                while i < json.len() && json[i] != b'"' {
+                    i += if json[i] == b'\\' { 2 } else { 1 };
+                }
+            }
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth -= 1,
+            _ => {}
+        }
+        i += 1;
+        if depth == 0 {
+            return i;
+        }
+    }
+    json.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reply_to(body: &str, before: usize) -> (usize, String) {
+        let mut reply = Vec::new();
+        let records = write_reply(body.as_bytes(), before, &mut reply);
+        (records, String::from_utf8(reply).expect("UTF-8"))
+    }
+
+    #[test]
+    fn records_come_back() {
+        let (records, reply) =
+            reply_to(r#"{"kind":"update","records":[{"upstream_id":"a\"}","data":{"b": [{"c": "}"}]}},{"data":{}}]}"#, 7);
+        assert_eq!(records, 2);
+        assert!(reply.contains(r#""upstream_id":"a\"}","#) && reply.contains(r#""data":{"b": [{"c": "}"}]}}"#), "{reply}");
+        assert!(reply.contains(r#""upstream_id":"003000000000000008","#), "{reply}");
+        assert_eq!(reply_to(r#"{"kind":"delete","records":["a","b"]}"#, 0).0, 2);
+        assert_eq!(reply_to("{}", 0), (0, r#"{"records":[]}"#.into()));
+    }
+}
