@@ -45,6 +45,8 @@ pub const SUPERUSER: &str = "postgres";
 /// How to stop a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
+    /// Whoever is connected may stay, and the server with them.
+    Smart,
     /// Sessions are ended and the state is written out.
     Fast,
     /// Everything ends at once; the next start recovers.
@@ -79,6 +81,8 @@ pub struct Builder {
     conf: String,
     env: Vec<(String, String)>,
     base: Option<PathBuf>,
+    data: Option<PathBuf>,
+    is_standby: bool,
 }
 
 impl Builder {
@@ -101,6 +105,18 @@ impl Builder {
         self
     }
 
+    /// Begins with a copy of the data directory `data`, which no server may be running in, or with a base backup.
+    pub fn copy_of(mut self, data: impl Into<PathBuf>) -> Builder {
+        self.data = Some(data.into());
+        self
+    }
+
+    /// Follows the server that `primary_conninfo` names until it is promoted.
+    pub fn standby(mut self) -> Builder {
+        self.is_standby = true;
+        self
+    }
+
     /// Starts it, and returns when it takes connections.
     pub fn start(self) -> io::Result<Server> {
         let account = Account::for_server()?;
@@ -120,7 +136,10 @@ impl Builder {
         let running = Mutex::new(Running { guard, postmaster: None });
         let server = Server { running, log, dir, image, config, account, home };
         server.account.give(&server.dir)?;
-        template::copy(&template, &server.data())?;
+        template::copy(self.data.as_ref().unwrap_or(&template), &server.data())?;
+        if self.is_standby {
+            File::create(server.data().join("standby.signal"))?;
+        }
         let socket = format!("unix_socket_directories = '{}'\n", server.dir.display().to_string().replace('\'', "''"));
         let mut conf = File::options().append(true).open(server.data().join("postgresql.conf"))?;
         conf.write_all([DEFAULTS, &socket, &self.conf].concat().as_bytes())?;
@@ -215,6 +234,7 @@ impl Server {
         };
         let orphans = if how == Stop::Kill { process::children(postmaster) } else { Vec::new() };
         let signal = match how {
+            Stop::Smart => "TERM",
             Stop::Fast => "INT",
             Stop::Immediate => "QUIT",
             Stop::Kill => "KILL",
@@ -262,6 +282,13 @@ impl Server {
         &self.account
     }
 
+    /// A program of the installation, as the server's account runs it.
+    pub fn program(&self, name: &str) -> Command {
+        let mut command = self.account.command(self.image.program(name));
+        without_pg_variables(&mut command).envs(self.image.environment());
+        command
+    }
+
     /// The installation that it is an image of.
     pub fn config(&self) -> &PgConfig {
         &self.config
@@ -302,6 +329,7 @@ impl Server {
             return false;
         };
         let mut lines = file.lines();
-        lines.next() == Some(postmaster.to_string().as_str()) && lines.nth(6).map(str::trim) == Some("ready")
+        lines.next() == Some(postmaster.to_string().as_str())
+            && matches!(lines.nth(6).map(str::trim), Some("ready" | "standby"))
     }
 }

@@ -85,14 +85,10 @@ static SERVERS: Statement = Statement::new(
      ON w.oid OPERATOR(pg_catalog.=) s.srvfdw WHERE w.fdwname OPERATOR(pg_catalog.=) 'sequin_mutations'",
 );
 
-/// The servers that records name, by steps from one to the next.
-static NAMED_SERVERS: Statement = Statement::new(
-    "WITH RECURSIVE named(server) AS ( \
-       (SELECT q.server FROM sequin.queue q ORDER BY q.server, q.id LIMIT 1) UNION ALL \
-       (SELECT (SELECT q.server FROM sequin.queue q WHERE q.server OPERATOR(pg_catalog.>) n.server \
-                ORDER BY q.server, q.id LIMIT 1) FROM named n WHERE n.server IS NOT NULL)) \
-     SELECT n.server FROM named n WHERE n.server IS NOT NULL UNION SELECT p.server FROM sequin.parked p",
-);
+static NAMED_SERVERS: Statement = Statement::new(concat!(
+    named_servers!(),
+    "SELECT n.server FROM named n WHERE n.server IS NOT NULL UNION SELECT p.server FROM sequin.parked p"
+));
 
 static CLAIMS: Statement = Statement::new(
     "SELECT c.id, c.owner, c.server, c.kind, c.ids, c.heads, c.keys FROM sequin.claims c \

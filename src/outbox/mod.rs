@@ -11,6 +11,18 @@
 pub mod backoff;
 pub mod plan;
 
+/// The servers that the queue's records name, by steps from one to the next: its only index begins with the server. A
+/// query that has this in front can find a record by its id.
+#[cfg(feature = "postgres")]
+macro_rules! named_servers {
+    () => {
+        "WITH RECURSIVE named(server) AS ( \
+           (SELECT q.server FROM sequin.queue q ORDER BY q.server, q.id LIMIT 1) UNION ALL \
+           (SELECT (SELECT q.server FROM sequin.queue q WHERE q.server OPERATOR(pg_catalog.>) n.server \
+                    ORDER BY q.server, q.id LIMIT 1) FROM named n WHERE n.server IS NOT NULL)) "
+    };
+}
+
 #[cfg(feature = "postgres")]
 mod claim;
 #[cfg(feature = "postgres")]

@@ -16,6 +16,7 @@ use crate::pg::worker as process;
 use crate::pg::{catalog, commit, relation, report, session};
 
 use super::settle::{self, Fate};
+use super::write_back;
 
 /// Sends a record again, at once.
 pub fn retry(id: i64) -> Result<(), ErrorReport> {
@@ -53,7 +54,10 @@ pub fn resolve(id: i64, upstream_id: &str) -> Result<(), ErrorReport> {
             ));
         }
         settle::resolve(connection, &record.server, id, upstream_id);
+        write_back::note_ids(connection, &[id]);
         record.release(connection);
+        // Everything is looked at, also the ids that are to be written into rows.
+        commit::note_queued(i64::MIN);
         Ok(())
     })
 }
@@ -78,15 +82,17 @@ fn with_record(
     id: i64,
     f: impl FnOnce(&Connection, &Record) -> Result<(), ErrorReport>,
 ) -> Result<(), ErrorReport> {
-    static FIND: Statement = Statement::new(
+    static FIND: Statement = Statement::new(concat!(
+        named_servers!(),
         "SELECT o.server, o.ordering_key, o.state, o.is_parked, o.role, o.is_claimed FROM ( \
            SELECT q.id, q.server, q.ordering_key, 'pending'::pg_catalog.text AS state, false AS is_parked, \
              q.role::pg_catalog.oid AS role, EXISTS (SELECT FROM sequin.claims c WHERE q.id OPERATOR(pg_catalog.=) ANY \
-             (c.ids)) AS is_claimed FROM sequin.queue q WHERE q.id OPERATOR(pg_catalog.=) $1 UNION ALL \
+             (c.ids)) AS is_claimed FROM named n JOIN sequin.queue q ON q.server OPERATOR(pg_catalog.=) n.server \
+             WHERE q.id OPERATOR(pg_catalog.=) $1 UNION ALL \
            SELECT p.id, p.server, p.ordering_key, p.state, true, p.role::pg_catalog.oid, \
              EXISTS (SELECT FROM sequin.claims c WHERE p.id OPERATOR(pg_catalog.=) ANY (c.ids)) \
-             FROM sequin.parked p WHERE p.id OPERATOR(pg_catalog.=) $1) o",
-    );
+             FROM sequin.parked p WHERE p.id OPERATOR(pg_catalog.=) $1) o"
+    ));
     writable(verb)?;
     let role = session::current_role();
     session::acting_as(relation::owner_of_queue(), || {
@@ -170,10 +176,14 @@ fn writable(verb: &str) -> Result<(), ErrorReport> {
 
 /// Waits until none of the records is open, at most `timeout_ms`. True if all of them are delivered.
 pub fn await_delivery(ids: &[i64], timeout_ms: Option<i32>) -> Result<bool, ErrorReport> {
-    static OPEN: Statement = Statement::new(
-        "SELECT COALESCE(pg_catalog.bool_or(o.state OPERATOR(pg_catalog.=) ANY (ARRAY['rejected', 'unknown'])), false) \
-         FROM sequin.outbox o WHERE o.id OPERATOR(pg_catalog.=) ANY ($1) HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>) 0",
-    );
+    static OPEN: Statement = Statement::new(concat!(
+        named_servers!(),
+        "SELECT pg_catalog.bool_or(o.is_dead) FROM ( \
+           SELECT false AS is_dead FROM named n JOIN sequin.queue q ON q.server OPERATOR(pg_catalog.=) n.server \
+             WHERE q.id OPERATOR(pg_catalog.=) ANY ($1) UNION ALL \
+           SELECT p.state OPERATOR(pg_catalog.<>) 'pending' FROM sequin.parked p \
+             WHERE p.id OPERATOR(pg_catalog.=) ANY ($1)) o HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>) 0"
+    ));
     /// Often enough that nobody waits for the look, seldom enough that it costs nothing.
     const LONGEST: Duration = Duration::from_millis(50);
     if ids.iter().any(|id| commit::has_queued(*id)) {
@@ -191,9 +201,11 @@ pub fn await_delivery(ids: &[i64], timeout_ms: Option<i32>) -> Result<bool, Erro
     let until = timeout_ms.map(|ms| Instant::now() + Duration::from_millis(ms.max(0) as u64));
     let mut pause = Duration::from_millis(1);
     loop {
-        let open = spi::connected(|connection| -> Result<Option<bool>, ErrorReport> {
-            let rows = OPEN.run(connection, &[Value::Int8s(ids)]);
-            Ok((rows.len() > 0).then(|| rows.boolean(0, 1)))
+        let open = session::acting_as(relation::owner_of_queue(), || {
+            spi::connected(|connection| -> Result<Option<bool>, ErrorReport> {
+                let rows = OPEN.run(connection, &[Value::Int8s(ids)]);
+                Ok((rows.len() > 0).then(|| rows.boolean(0, 1)))
+            })
         })?;
         match open {
             None => return Ok(true),

@@ -1,7 +1,14 @@
 //! The outbox: what is enqueued is sent after commit, and every record ends somewhere.
 
+mod attached;
+mod cluster;
+mod copies;
+mod databases;
+mod kills;
+mod lifecycle;
 mod order;
 mod transactions;
+mod under_way;
 
 use std::time::{Duration, Instant};
 

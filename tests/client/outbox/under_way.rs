@@ -1,0 +1,63 @@
+//! While a request is under way the worker holds nothing: no snapshot that would keep dead rows, no lock.
+
+use serde_json::json;
+
+use super::cluster::Cluster;
+
+#[test]
+fn while_a_request_is_in_the_air_the_worker_has_no_snapshot_and_no_lock() {
+    let mut cluster = Cluster::start("");
+    cluster.sandbox.fault(json!({"stall": "reply"}));
+    cluster.enqueue_create("Paul");
+    cluster.in_the_air();
+    let pid = cluster.worker();
+    for sample in 0..200 {
+        let activity = cluster.rows(
+            "SELECT backend_xmin::text, backend_xid::text, xact_start::text, state, query, wait_event_type, wait_event, \
+             backend_type, datname::text, (SELECT count(*) FROM pg_locks l WHERE l.pid = a.pid) AS locks \
+             FROM pg_stat_activity a WHERE pid = $1",
+            &[&pid],
+        );
+        assert_eq!(activity.len(), 1, "sample {sample}");
+        let column = |name: &str| activity[0].get::<_, Option<String>>(name);
+        assert_eq!((column("backend_xmin"), column("backend_xid"), column("xact_start")), (None, None, None));
+        assert_eq!(activity[0].get::<_, i64>("locks"), 0, "sample {sample}");
+        let expected = "create of 1 record in salesforce:contact through server \"sequin\"";
+        assert_eq!(column("state").as_deref(), Some("active"));
+        assert_eq!(column("query").as_deref(), Some(expected));
+        assert_eq!(column("wait_event_type").as_deref(), Some("Extension"));
+        assert!(column("wait_event").is_some());
+        assert_eq!(column("backend_type").as_deref(), Some("sequin worker"));
+        assert_eq!(column("datname").as_deref(), Some("app"));
+    }
+    assert_eq!(cluster.sandbox.log().mutations().len(), 1, "all the while it was the same request");
+}
+
+#[test]
+fn a_request_in_the_air_does_not_keep_vacuum_from_its_work() {
+    let mut cluster = Cluster::start("autovacuum = off");
+    cluster.sandbox.fault(json!({"stall": "reply"}));
+    cluster.enqueue_create("Paul");
+    cluster.in_the_air();
+    cluster.run("CREATE TABLE t AS SELECT generate_series(1, 1000) AS n; DELETE FROM t; VACUUM t");
+    assert_eq!(cluster.one::<i64>("SELECT pg_relation_size('t')"), 0);
+}
+
+#[test]
+fn an_idle_worker_has_no_snapshot_no_lock_and_does_nothing() {
+    let mut cluster = Cluster::start("");
+    cluster.enqueue_create("Paul");
+    cluster.settled();
+    cluster.until("SELECT state = 'idle' FROM pg_stat_activity WHERE pid = ANY (sequin.workers())");
+    // Its safety look comes every 30 seconds; a loop that asks all the time would be caught with a snapshot.
+    for sample in 0..200 {
+        let rows = cluster.rows(
+            "SELECT a.backend_xmin IS NULL AND a.backend_xid IS NULL AND state = 'idle' \
+             AND NOT EXISTS (SELECT FROM pg_locks l WHERE l.pid = a.pid), a::text \
+             FROM pg_stat_activity a WHERE backend_type = 'sequin worker'",
+            &[],
+        );
+        assert_eq!(rows.len(), 1, "sample {sample}");
+        assert!(rows[0].get::<_, bool>(0), "sample {sample}: {}", rows[0].get::<_, String>(1));
+    }
+}
