@@ -117,15 +117,13 @@ impl Connection {
         check(unsafe { pg_sys::SPI_execute(command.as_ptr(), false, 0) }, "execute");
     }
 
-    /// The first column of the rows of `query`, as text.
-    pub fn texts(&self, query: &str) -> Vec<Option<String>> {
-        let mut all = Vec::new();
+    /// Runs `query` and hands its rows to `row`, each as a place in a batch. For the few rows of a catalog.
+    pub fn each(&self, query: &str, mut row: impl FnMut(&Batch, usize)) {
         let each = |batch: &Batch| -> Result<(), std::convert::Infallible> {
-            all.extend((0..batch.len()).map(|row| batch.text(row, 1)));
+            (0..batch.rows).for_each(|i| row(batch, i));
             Ok(())
         };
         let Ok(()) = self.in_batches(query, || Ok(1_000), each);
-        all
     }
 }
 
@@ -153,6 +151,11 @@ impl Batch {
     /// The boolean in a column; NULL is false.
     pub fn boolean(&self, row: usize, column: i32) -> bool {
         self.value::<bool>(row, column).unwrap_or_default()
+    }
+
+    /// The oid in a column.
+    pub fn oid(&self, row: usize, column: i32) -> Option<Oid> {
+        self.value::<Oid>(row, column)
     }
 
     fn value<T: FromDatum>(&self, row: usize, column: i32) -> Option<T> {

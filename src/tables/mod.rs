@@ -2,7 +2,7 @@
 //! or fails as a whole.
 //!
 //! [`attachment`] is what a trigger's argument says, [`queries`] the SQL that reads what a statement changed, `attach`
-//! makes and drops the triggers, and `capture` is what they do when they fire.
+//! decides which tables get and lose `triggers`, and `capture` is what they do when they fire.
 
 pub mod attachment;
 pub mod queries;
@@ -11,3 +11,5 @@ pub mod queries;
 pub mod attach;
 #[cfg(feature = "postgres")]
 pub mod capture;
+#[cfg(feature = "postgres")]
+mod triggers;

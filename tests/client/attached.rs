@@ -4,6 +4,7 @@ mod attaching;
 mod columns;
 mod failures;
 mod lifecycle;
+mod partitions;
 mod relations;
 mod statements;
 mod types;
