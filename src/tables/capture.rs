@@ -18,7 +18,7 @@ use crate::mutation::reply::Records;
 use crate::mutation::request::Request;
 use crate::mutation::{merge, pairing};
 use crate::pg::spi::{self, Batch, Connection};
-use crate::pg::text::for_message;
+use crate::pg::text::{database_is_utf8, for_message};
 use crate::pg::trigger::{Event, Fired};
 use crate::pg::{context, relation, report, session};
 use crate::server::{self, Server};
@@ -87,8 +87,14 @@ pub fn resolve(described: &relation::Table, attachment: &Attachment) -> Result<T
     if mapped.is_empty() {
         return Err(mistake(&format!("{} has no column to send", described.quoted), "Name columns in fields."));
     }
-    let is_partitioned = described.is_partitioned;
-    Ok(Table { quoted: described.quoted.clone(), is_partitioned, key, upstream_id: upstream_id.quoted.clone(), mapped })
+    Ok(Table {
+        quoted: described.quoted.clone(),
+        is_partitioned: described.is_partitioned,
+        key,
+        upstream_id: upstream_id.quoted.clone(),
+        mapped,
+        is_utf8: database_is_utf8(),
+    })
 }
 
 /// Whether upstream ids can be kept in `column`. It could when the table was attached, but columns change.
@@ -213,8 +219,8 @@ impl Statement<'_> {
         let Some(id) = batch.text(row, 1) else {
             return Err(mistake(
                 &format!("the row {key} of {table} has no upstream id"),
-                "It was never created upstream, so its change cannot be sent there. Write the id of its record into the \
-                 column, or DELETE and INSERT the row.",
+                "It is NULL or blank: the row was never created upstream, so its change cannot be sent there. Write the id \
+                 of its record into the column, or DELETE and INSERT the row.",
             ));
         };
         Ok((id, batch.json(row, 4)))
@@ -304,7 +310,7 @@ fn upstream_ids(sent: &[String], records: Records<'_>) -> Result<Vec<String>, St
     let sent: Vec<&str> = sent.iter().map(String::as_str).collect();
     let pairs = pairing::pair(&sent, &replied).map_err(|ambiguous| ambiguous.to_string())?;
     let ids: HashSet<&str> = records.iter().filter_map(|record| record.upstream_id.as_deref()).collect();
-    if ids.contains("") {
+    if ids.iter().any(|id| id.trim().is_empty()) {
         return Err("it has an empty upstream_id".to_owned());
     }
     if ids.len() < records.len() && records.iter().all(|record| record.upstream_id.is_some()) {

@@ -10,6 +10,12 @@ pub const OLD: &str = "sequin_old";
 /// jsonb_build_object takes at most 100 arguments, two for each field.
 const FIELDS_A_CALL: usize = 50;
 
+/// What blank text is made of, in every encoding.
+const BLANKS: &str = " \t\n\r\u{b}\u{c}";
+/// The other characters that Unicode calls white space. Most encodings do not have all of them.
+const UNICODE_BLANKS: &str = "\u{85}\u{a0}\u{1680}\u{2000}\u{2001}\u{2002}\u{2003}\u{2004}\u{2005}\u{2006}\u{2007}\u{2008}\
+    \u{2009}\u{200a}\u{2028}\u{2029}\u{202f}\u{205f}\u{3000}";
+
 /// A column, its name quoted for SQL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Column {
@@ -37,6 +43,8 @@ pub struct Table {
     /// The column of the upstream id, quoted.
     pub upstream_id: String,
     pub mapped: Vec<Mapped>,
+    /// Whether the database's encoding is UTF-8.
+    pub is_utf8: bool,
 }
 
 impl Table {
@@ -44,7 +52,16 @@ impl Table {
     pub fn inserted(&self) -> String {
         let calls: Vec<String> = self.mapped.chunks(FIELDS_A_CALL).map(build_object).collect();
         let data = calls.join(" OPERATOR(pg_catalog.||) ");
-        format!("SELECT {data} FROM {NEW} n WHERE n.{} IS NULL", self.upstream_id)
+        format!("SELECT {data} FROM {NEW} n WHERE {} IS NULL", self.id_of("n"))
+    }
+
+    /// The upstream id of a row as text. Blank text is no id, as NULL is none: no record has it. White space that only
+    /// Unicode knows is not looked for in other encodings; there the check of the request refuses such an id.
+    fn id_of(&self, row: &str) -> String {
+        let id = format!("{row}.{}::pg_catalog.text", self.upstream_id);
+        let blanks = literal(&[BLANKS, if self.is_utf8 { UNICODE_BLANKS } else { "" }].concat());
+        let rest = format!("pg_catalog.octet_length(pg_catalog.btrim({id}, {blanks}::pg_catalog.text))");
+        format!("CASE WHEN {rest} OPERATOR(pg_catalog.>) 0 THEN {id} END")
     }
 
     /// Of each row that was changed in a mapped column, or in its key: the upstream id, the key as a JSON array, whether
@@ -89,17 +106,16 @@ impl Table {
         let mapped = self.mapped.iter().enumerate().map(|(i, mapped)| format!("t.{} AS m{i}", mapped.column.quoted));
         let columns: Vec<String> = key.chain(mapped).collect();
         format!(
-            "(SELECT {}, t.{}::pg_catalog.text AS id, pg_catalog.row_number() OVER () AS position \
-             FROM {transition_table} t)",
+            "(SELECT {}, {} AS id, pg_catalog.row_number() OVER () AS position FROM {transition_table} t)",
             columns.join(", "),
-            self.upstream_id
+            self.id_of("t")
         )
     }
 
     /// Of each deleted row that has one: the upstream id.
     pub fn deleted(&self) -> String {
-        let id = &self.upstream_id;
-        format!("SELECT o.{id}::pg_catalog.text FROM {OLD} o WHERE o.{id} IS NOT NULL")
+        let id = self.id_of("o");
+        format!("SELECT {id} FROM {OLD} o WHERE {id} IS NOT NULL")
     }
 
     /// Writes the upstream ids `$1`, a text[] in the order of [`inserted`](Self::inserted), into their rows, and gives a
@@ -121,12 +137,13 @@ impl Table {
         let only = if self.is_partitioned { "" } else { "ONLY " };
         format!(
             "WITH written AS (UPDATE {only}{} AS t SET {id} = w.id FROM (SELECT {}, pg_catalog.row_number() OVER () AS \
-             position FROM {NEW} n WHERE n.{id} IS NULL) AS n JOIN ROWS FROM (pg_catalog.unnest($1)) WITH ORDINALITY \
+             position FROM {NEW} n WHERE {} IS NULL) AS n JOIN ROWS FROM (pg_catalog.unnest($1)) WITH ORDINALITY \
              AS w(id, position) ON w.position OPERATOR(pg_catalog.=) n.position WHERE {} \
              RETURNING t.{id}::pg_catalog.text OPERATOR(pg_catalog.=) w.id AS is_kept) \
              SELECT FROM written WHERE is_kept",
             self.quoted,
             key.join(", "),
+            self.id_of("n"),
             same_key.join(" AND ")
         )
     }

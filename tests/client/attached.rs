@@ -1,6 +1,7 @@
 //! Tables that write through: what is sent for each statement, and what comes back into the rows.
 
 mod attaching;
+mod blank_ids;
 mod columns;
 mod failures;
 mod lifecycle;
