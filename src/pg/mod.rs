@@ -16,6 +16,7 @@ pub mod session;
 pub mod settings;
 pub mod socket;
 pub mod spi;
+mod tally;
 pub mod text;
 pub mod thread;
 pub mod trigger;

@@ -1,7 +1,7 @@
 //! What the triggers do: they read what the statement changed and send it, in requests of at most `max_batch` records.
 //!
 //! The statement waits, and fails if the API refuses: then its rows are as before. What earlier requests of the same
-//! statement have applied stays applied; the error says how many records that were.
+//! statement have applied, also those of other triggers, stays applied; the error says how many records that were.
 
 use std::cell::OnceCell;
 use std::collections::HashSet;
@@ -17,6 +17,7 @@ use crate::mutation::outcome::Outcome;
 use crate::mutation::reply::Records;
 use crate::mutation::request::Request;
 use crate::mutation::{merge, pairing};
+use crate::pg::context::Tally;
 use crate::pg::spi::{self, Batch, Connection};
 use crate::pg::text::{database_is_utf8, for_message};
 use crate::pg::trigger::{Event, Fired};
@@ -161,10 +162,10 @@ struct Statement<'a> {
 impl Statement<'_> {
     fn create(&self, connection: &Connection, described: &relation::Table) -> Result<(), ErrorReport> {
         let mut ids = Vec::new();
-        self.in_batches(connection, &self.table.inserted(), |batch, applied_before| {
+        self.in_batches(connection, &self.table.inserted(), |batch, tally| {
             let data: Vec<String> = (0..batch.len()).map(|row| batch.json(row, 1)).collect();
             let records = data.iter().map(|data| format!("{{\"data\":{data}}}"));
-            let created = self.send(Kind::Create, records, applied_before, |records| upstream_ids(&data, records))?;
+            let created = self.send(Kind::Create, records, tally, |records| upstream_ids(&data, records))?;
             ids.extend(created);
             Ok(())
         })?;
@@ -192,18 +193,21 @@ impl Statement<'_> {
                 lost => Err(format!("{lost} of {} upstream ids were not kept in their rows", ids.len())),
             }
         };
-        context::during(&self.described(), |_| after_applied(&facts, write_all))
+        context::during(&self.described(), |tally| {
+            tally.speak_of(ids.len());
+            after_applied(&facts, tally, write_all)
+        })
     }
 
     fn update(&self, connection: &Connection) -> Result<(), ErrorReport> {
-        self.in_batches(connection, &self.table.updated(), |batch, applied_before| {
+        self.in_batches(connection, &self.table.updated(), |batch, tally| {
             let changes: Vec<(String, String)> =
                 (0..batch.len()).map(|row| self.change(batch, row)).collect::<Result<_, _>>()?;
             let records = merge::by_id(changes).into_iter().map(|(id, data)| {
                 let id = serde_json::to_string(&id).expect("a string can be written");
                 format!("{{\"upstream_id\":{id},\"data\":{data}}}")
             });
-            self.send(Kind::Update, records, applied_before, |_| Ok(()))
+            self.send(Kind::Update, records, tally, |_| Ok(()))
         })
     }
 
@@ -227,27 +231,26 @@ impl Statement<'_> {
     }
 
     fn delete(&self, connection: &Connection) -> Result<(), ErrorReport> {
-        self.in_batches(connection, &self.table.deleted(), |batch, applied_before| {
+        self.in_batches(connection, &self.table.deleted(), |batch, tally| {
             let ids = (0..batch.len()).filter_map(|row| batch.text(row, 1));
             let records = ids.map(|id| serde_json::to_string(&id).expect("a string can be written"));
-            self.send(Kind::Delete, records, applied_before, |_| Ok(()))
+            self.send(Kind::Delete, records, tally, |_| Ok(()))
         })
     }
 
-    /// Reads `query` in batches of what one request may hold. `each` is given the rows and the number of those before.
+    /// Reads `query` in batches of what one request may hold.
     fn in_batches(
         &self,
         connection: &Connection,
         query: &str,
-        mut each: impl FnMut(&Batch, usize) -> Result<(), ErrorReport>,
+        mut each: impl FnMut(&Batch, &Tally) -> Result<(), ErrorReport>,
     ) -> Result<(), ErrorReport> {
         let begin = || self.server().map(|server| server.options().max_batch);
-        context::during(&self.described(), |earlier| {
-            let mut before = 0;
+        context::during(&self.described(), |tally| {
             connection.in_batches(query, begin, |batch| {
-                each(batch, before)?;
-                before += batch.len();
-                earlier.applied(before);
+                each(batch, tally)?;
+                // It is one of the earlier ones now.
+                tally.speak_of(0);
                 Ok(())
             })
         })
@@ -275,7 +278,7 @@ impl Statement<'_> {
         &self,
         kind: Kind,
         records: impl Iterator<Item = String>,
-        applied_before: usize,
+        tally: &Tally,
         store: impl FnOnce(Records<'_>) -> Result<T, String>,
     ) -> Result<T, ErrorReport> {
         self.attachment.with_arguments(|arguments| {
@@ -289,10 +292,10 @@ impl Statement<'_> {
                 draft.finish()
             });
             match request {
-                Ok(request) => send(request, self.server()?, applied_before, store),
+                Ok(request) => send(request, self.server()?, Some(tally), store),
                 Err(invalid) => {
                     let mut outcome = Outcome::from(invalid);
-                    note_earlier(&mut outcome, applied_before);
+                    note_earlier(&mut outcome, tally.before());
                     fail(&format!("{kind} in {}", name(&self.attachment.collection_id)), &outcome)
                 }
             }
