@@ -117,13 +117,17 @@ impl Connection {
         check(unsafe { pg_sys::SPI_execute(command.as_ptr(), false, 0) }, "execute");
     }
 
-    /// Runs `query` and hands its rows to `row`, each as a place in a batch. For the few rows of a catalog.
+    /// Runs `query` and hands its rows to `row`, each as a place in a batch. For the few rows of a catalog: it sees what
+    /// the same statement has done before.
     pub fn each(&self, query: &str, mut row: impl FnMut(&Batch, usize)) {
-        let each = |batch: &Batch| -> Result<(), std::convert::Infallible> {
-            (0..batch.rows).for_each(|i| row(batch, i));
-            Ok(())
-        };
-        let Ok(()) = self.in_batches(query, || Ok(1_000), each);
+        let query = server_query(query);
+        // SAFETY: a NUL-terminated string; the rows are freed once, after their last use.
+        unsafe {
+            check(pg_sys::SPI_execute(query.as_ptr(), false, 0), "look into the catalogs");
+            let batch = Batch { table: pg_sys::SPI_tuptable, rows: pg_sys::SPI_processed as usize };
+            (0..batch.rows).for_each(|i| row(&batch, i));
+            pg_sys::SPI_freetuptable(batch.table);
+        }
     }
 }
 

@@ -69,7 +69,8 @@ impl Table {
     /// when they are found, then as they were changed.
     ///
     /// Postgres fills both transition tables in step, so old and new belong together by their position. By their key
-    /// they might not: one statement can change a row twice, and a parent and its child may have a key in common.
+    /// they might not: one statement can change a row twice, and a parent and its child may have a key in common. There
+    /// are more old ones if a row moves to another partition and a trigger there swallows it; its key is told as changed.
     pub fn updated(&self) -> String {
         let changed: Vec<String> =
             self.mapped.iter().enumerate().map(|(i, mapped)| is_distinct(&format!("m{i}"), &mapped.column)).collect();
@@ -89,7 +90,7 @@ impl Table {
             .collect();
         let key: Vec<String> = (0..self.key.len()).map(|i| format!("n.k{i}")).collect();
         format!(
-            "SELECT n.id, pg_catalog.jsonb_build_array({}), {moved}, {} FROM {} AS n JOIN {} AS o \
+            "SELECT n.id, pg_catalog.jsonb_build_array({}), {moved}, {} FROM {} AS n FULL JOIN {} AS o \
              ON n.position OPERATOR(pg_catalog.=) o.position WHERE {moved} OR {} \
              ORDER BY ({moved} OR n.id IS NULL) DESC, n.position",
             key.join(", "),

@@ -46,7 +46,8 @@ fn assert_in_step(world: &mut World) {
         .filter(|record| record["deleted"] == false)
         .map(|record| (Some(text(&record["upstream_id"])), text(&record["data"]["name"])))
         .collect();
-    (local.sort(), remote.sort());
+    local.sort();
+    remote.sort();
     assert_eq!(local, remote);
 }
 
@@ -110,6 +111,13 @@ fn a_row_does_not_move_to_another_partition() {
         assert_eq!((error.code().code(), sent(&world).len()), (code, 0), "{sql}: {error:?}");
     }
     assert_in_step(&mut world);
+    // One that moves, and is swallowed on the way: there is an old row then, and no new one.
+    world.run(
+        "CREATE FUNCTION swallow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+         CREATE TRIGGER swallow BEFORE INSERT ON orders_25_b FOR EACH ROW EXECUTE FUNCTION swallow()",
+    );
+    let error = world.error("UPDATE orders SET region = 'b' WHERE id = 2");
+    assert_eq!((error.code().code(), sent(&world).len()), ("55000", 0), "{error:?}");
 }
 
 #[test]
@@ -214,6 +222,21 @@ fn detaching_takes_along_what_is_below_and_the_same() {
     assert_eq!(summary(&world), "");
     let triggers = "SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'sequin%' AND tgrelid <> 'orders_25_b'::regclass";
     assert_eq!(world.one::<i64>(triggers), 0);
+}
+
+#[test]
+fn one_statement_that_attaches_or_detaches_several() {
+    let mut world = World::new();
+    world.run(ORDERS);
+    let several = "FROM unnest('{orders_25_a, orders_25, orders}'::regclass[]) r";
+    world.run(&format!("SELECT sequin_attach(r, 's', 'salesforce:order', 'sf_id', delivery => 'inline') {several}"));
+    assert_eq!(attached(&mut world), "orders orders_24 orders_25 orders_25_a orders_25_b");
+    world.run(&format!("SELECT sequin_detach(r) {several}"));
+    assert_eq!(attached(&mut world), "");
+    // The other way round there is nothing left to detach.
+    world.run(&attach("orders"));
+    let error = world.error("SELECT sequin_detach(r) FROM unnest('{orders, orders_24}'::regclass[]) r");
+    assert_eq!((error.code().code(), error.message()), ("42704", "public.orders_24 is not attached"));
 }
 
 #[test]
