@@ -117,7 +117,8 @@ fn check_holds_ids(table: &relation::Table, column: &relation::Column) -> Result
 }
 
 fn sql_column(column: &relation::Column) -> Column {
-    Column { quoted: column.quoted.clone(), equality: column.equality.clone() }
+    let equality = column.equality.as_ref().map(|operator| operator.qualified.clone());
+    Column { quoted: column.quoted.clone(), equality }
 }
 
 /// An error about the table, and not about what was sent.
@@ -186,8 +187,7 @@ impl Statement<'_> {
         let write_all = || {
             let _quiet = WritingBack::begin(described.oid);
             // A role that may only insert: as the owner, as the checks of foreign keys are made.
-            let may_write = relation::may_update(described.oid);
-            let kept = if may_write { write() } else { session::acting_as(described.owner, write) };
+            let kept = if described.may_be_updated() { write() } else { session::acting_as(described.owner, write) };
             match ids.len() - kept {
                 0 => Ok(()),
                 lost => Err(format!("{lost} of {} upstream ids were not kept in their rows", ids.len())),

@@ -158,11 +158,13 @@ fn build_object(mapped: &[Mapped]) -> String {
     format!("pg_catalog.jsonb_build_object({})", pairs.join(", "))
 }
 
-/// `n.c IS DISTINCT FROM o.c`, which cannot be written with an operator of a named schema. A type without equality is
-/// compared by what it prints. The test for NULL is the one that takes `ROW(NULL, NULL)` for a value.
+/// `n.c IS DISTINCT FROM o.c`, which cannot be written with an operator of a named schema. One of another schema than
+/// Postgres' own could be one that the role may not name: record_eq, which is slower, finds it by the type. A type without
+/// equality is compared by what it prints. The test for NULL is the one that takes `ROW(NULL, NULL)` for a value.
 fn is_distinct(name: &str, column: &Column) -> String {
     let equal = match &column.equality {
-        Some(operator) => format!("n.{name} OPERATOR({operator}) o.{name}"),
+        Some(operator) if operator.starts_with("pg_catalog.") => format!("n.{name} OPERATOR({operator}) o.{name}"),
+        Some(_) => format!("pg_catalog.record_eq(ROW(n.{name}), ROW(o.{name}))"),
         None => format!("n.{name}::pg_catalog.text OPERATOR(pg_catalog.=) o.{name}::pg_catalog.text"),
     };
     let is_null = |side: &str| format!("{side}.{name} IS NOT DISTINCT FROM NULL");

@@ -158,3 +158,37 @@ fn row_security_does_not_come_between_a_row_and_its_id() {
     }
     world.run(&format!("DROP OWNED BY {app}, {owner}; DROP ROLE {app}, {owner}"));
 }
+
+#[test]
+fn a_policy_that_hides_the_new_row_does_not_keep_its_id_away() {
+    let mut world = World::new();
+    let app = format!("app_{}", world.database.name());
+    world.run(&format!(
+        "CREATE ROLE {app} LOGIN; CREATE TABLE t (id int PRIMARY KEY, name text, sf_id text);
+         ALTER TABLE t ENABLE ROW LEVEL SECURITY; CREATE POLICY new ON t FOR INSERT TO {app} WITH CHECK (true);
+         GRANT ALL ON t TO {app}; GRANT USAGE ON FOREIGN SERVER sequin TO {app}"
+    ));
+    attach(&mut world, "t", "NULL");
+    // It has every right to the table, and sees none of its rows.
+    world.database.connect_as(&app).batch_execute("INSERT INTO t VALUES (1, 'x'), (2, 'y')").unwrap();
+    assert_eq!(world.one::<i64>("SELECT count(DISTINCT sf_id) FROM t"), 2);
+    world.run(&format!("DROP OWNED BY {app}; DROP ROLE {app}"));
+}
+
+#[test]
+fn a_type_of_a_schema_that_the_role_may_not_use() {
+    let mut world = World::new();
+    let app = format!("app_{}", world.database.name());
+    world.run(&format!(
+        "CREATE SCHEMA ext; CREATE EXTENSION citext SCHEMA ext; CREATE ROLE {app} LOGIN;
+         CREATE TABLE t (id ext.citext PRIMARY KEY, name ext.citext, sf_id text);
+         GRANT ALL ON t TO {app}; GRANT USAGE ON FOREIGN SERVER sequin TO {app}"
+    ));
+    attach(&mut world, "t", "NULL");
+    let mut session = world.database.connect_as(&app);
+    session.batch_execute("INSERT INTO t VALUES ('a', 'x'), ('b', 'y')").unwrap();
+    // Its equality, which folds case, decides what was changed.
+    session.batch_execute("UPDATE t SET name = 'X'; UPDATE t SET name = NULL WHERE id = 'a'; DELETE FROM t").unwrap();
+    assert_eq!(summary(&world), "create 2, update 1, update 1, delete 2");
+    world.run(&format!("DROP OWNED BY {app}; DROP ROLE {app}"));
+}
