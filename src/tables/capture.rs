@@ -39,15 +39,17 @@ pub fn capture(fired: &Fired, attachment: &Attachment) -> Result<(), ErrorReport
     if operation == Operation::Update && WritingBack::is_to(described.oid) {
         return Ok(());
     }
-    let table = resolve(&described, attachment)?;
-    let statement = Statement { attachment, table, server: OnceCell::new(), operation };
-    spi::connected(|connection| {
-        fired.show_transition_tables();
-        match operation {
-            Operation::Insert => statement.create(connection, &described),
-            Operation::Update => statement.update(connection),
-            Operation::Delete => statement.delete(connection),
-        }
+    context::during(&format!("{} on {}", operation.keyword(), described.quoted), |tally| {
+        let table = resolve(&described, attachment)?;
+        let statement = Statement { attachment, table, server: OnceCell::new(), operation, tally };
+        spi::connected(|connection| {
+            fired.show_transition_tables();
+            match operation {
+                Operation::Insert => statement.create(connection, &described),
+                Operation::Update => statement.update(connection),
+                Operation::Delete => statement.delete(connection),
+            }
+        })
     })
 }
 
@@ -158,15 +160,17 @@ struct Statement<'a> {
     /// Found when there is something to send: a statement that changes nothing upstream needs no right to.
     server: OnceCell<Server>,
     operation: Operation,
+    /// What it has had applied, and other captures of the client's statement before it.
+    tally: &'a Tally,
 }
 
 impl Statement<'_> {
     fn create(&self, connection: &Connection, described: &relation::Table) -> Result<(), ErrorReport> {
         let mut ids = Vec::new();
-        self.in_batches(connection, &self.table.inserted(), |batch, tally| {
+        self.in_batches(connection, &self.table.inserted(), |batch| {
             let data: Vec<String> = (0..batch.len()).map(|row| batch.json(row, 1)).collect();
             let records = data.iter().map(|data| format!("{{\"data\":{data}}}"));
-            let created = self.send(Kind::Create, records, tally, |records| upstream_ids(&data, records))?;
+            let created = self.send(Kind::Create, records, |records| upstream_ids(&data, records))?;
             ids.extend(created);
             Ok(())
         })?;
@@ -193,21 +197,19 @@ impl Statement<'_> {
                 lost => Err(format!("{lost} of {} upstream ids were not kept in their rows", ids.len())),
             }
         };
-        context::during(&self.described(), |tally| {
-            tally.speak_of(ids.len());
-            after_applied(&facts, tally, write_all)
-        })
+        self.tally.speak_of(ids.len());
+        after_applied(&facts, self.tally, write_all)
     }
 
     fn update(&self, connection: &Connection) -> Result<(), ErrorReport> {
-        self.in_batches(connection, &self.table.updated(), |batch, tally| {
+        self.in_batches(connection, &self.table.updated(), |batch| {
             let changes: Vec<(String, String)> =
                 (0..batch.len()).map(|row| self.change(batch, row)).collect::<Result<_, _>>()?;
             let records = merge::by_id(changes).into_iter().map(|(id, data)| {
                 let id = serde_json::to_string(&id).expect("a string can be written");
                 format!("{{\"upstream_id\":{id},\"data\":{data}}}")
             });
-            self.send(Kind::Update, records, tally, |_| Ok(()))
+            self.send(Kind::Update, records, |_| Ok(()))
         })
     }
 
@@ -231,10 +233,10 @@ impl Statement<'_> {
     }
 
     fn delete(&self, connection: &Connection) -> Result<(), ErrorReport> {
-        self.in_batches(connection, &self.table.deleted(), |batch, tally| {
+        self.in_batches(connection, &self.table.deleted(), |batch| {
             let ids = (0..batch.len()).filter_map(|row| batch.text(row, 1));
             let records = ids.map(|id| serde_json::to_string(&id).expect("a string can be written"));
-            self.send(Kind::Delete, records, tally, |_| Ok(()))
+            self.send(Kind::Delete, records, |_| Ok(()))
         })
     }
 
@@ -243,33 +245,30 @@ impl Statement<'_> {
         &self,
         connection: &Connection,
         query: &str,
-        mut each: impl FnMut(&Batch, &Tally) -> Result<(), ErrorReport>,
+        mut each: impl FnMut(&Batch) -> Result<(), ErrorReport>,
     ) -> Result<(), ErrorReport> {
         let begin = || self.server().map(|server| server.options().max_batch);
-        context::during(&self.described(), |tally| {
-            connection.in_batches(query, begin, |batch| {
-                each(batch, tally)?;
-                // It is one of the earlier ones now.
-                tally.speak_of(0);
-                Ok(())
-            })
+        connection.in_batches(query, begin, |batch| {
+            each(batch)?;
+            // It is one of the earlier ones now.
+            self.tally.speak_of(0);
+            Ok(())
         })
-    }
-
-    /// The statement, for the CONTEXT.
-    fn described(&self) -> String {
-        format!("{} on {}", self.operation.keyword(), self.table.quoted)
     }
 
     fn server(&self) -> Result<&Server, ErrorReport> {
         if let Some(server) = self.server.get() {
             return Ok(server);
         }
+        let refusal = |mut outcome: Outcome| {
+            note_earlier(&mut outcome, self.tally.before());
+            report::error(&outcome)
+        };
         if session::is_read_only() {
-            return Err(report::error(&read_only(self.operation.keyword())));
+            return Err(refusal(read_only(self.operation.keyword())));
         }
         let found = server::find(self.attachment.server.as_deref());
-        let server = found.map_err(|unusable| report::error(&unusable.into()))?;
+        let server = found.map_err(|unusable| refusal(unusable.into()))?;
         Ok(self.server.get_or_init(|| server))
     }
 
@@ -278,7 +277,6 @@ impl Statement<'_> {
         &self,
         kind: Kind,
         records: impl Iterator<Item = String>,
-        tally: &Tally,
         store: impl FnOnce(Records<'_>) -> Result<T, String>,
     ) -> Result<T, ErrorReport> {
         self.attachment.with_arguments(|arguments| {
@@ -292,10 +290,10 @@ impl Statement<'_> {
                 draft.finish()
             });
             match request {
-                Ok(request) => send(request, self.server()?, Some(tally), store),
+                Ok(request) => send(request, self.server()?, Some(self.tally), store),
                 Err(invalid) => {
                     let mut outcome = Outcome::from(invalid);
-                    note_earlier(&mut outcome, tally.before());
+                    note_earlier(&mut outcome, self.tally.before());
                     fail(&format!("{kind} in {}", name(&self.attachment.collection_id)), &outcome)
                 }
             }

@@ -137,6 +137,36 @@ fn an_id_that_was_not_kept() {
     assert!(context_of(&error).contains("INSERT on public.people, after 1 record was applied"), "{error:?}");
 }
 
+/// Also an error that is found before a request is made, and has no DETAIL or one of its own.
+#[test]
+fn errors_of_other_kinds() {
+    let mut world = three_people();
+    world.run(
+        "CREATE TABLE log (id int PRIMARY KEY, name text, sf_id text); INSERT INTO log VALUES (1, 'x');
+         CREATE SERVER other FOREIGN DATA WRAPPER sequin_mutations OPTIONS (url 'http://127.0.0.1:1');
+         CREATE USER MAPPING FOR PUBLIC SERVER other OPTIONS (token 't');
+         SELECT sequin_attach('log', 'sync', 'salesforce:log', 'sf_id', delivery => 'inline', server => 'other')",
+    );
+    let words = "on public.log, after 2 records were applied by earlier requests of the statement";
+    let both = |second: &str| {
+        format!("DO $$ BEGIN UPDATE people SET email = name || '@a.org' WHERE name < 'c'; {second}; END $$")
+    };
+    for (change, sql, code) in [
+        ("SELECT", "UPDATE log SET name = 'y'", "55000"),
+        ("DROP USER MAPPING FOR PUBLIC SERVER other", "INSERT INTO log VALUES (2)", "42704"),
+        ("ALTER TABLE log RENAME sf_id TO their_id", "DELETE FROM log", "42703"),
+    ] {
+        world.run(change);
+        let error = world.error(&both(sql));
+        assert_eq!(error.code().code(), code, "{error:?}");
+        assert!(context_of(&error).contains(words), "{error:?}");
+        if code == "42704" {
+            assert_eq!(detail_of(&error)["applied_before"], json!(2));
+        }
+        world.run("UPDATE people SET email = NULL");
+    }
+}
+
 /// The line of the mutation that was applied says so, whatever is known of the one within it, whose own line is lost:
 /// pgrx reports an error anew where it passes from Postgres through Rust.
 #[test]
