@@ -211,4 +211,6 @@ fn a_new_statement_begins_at_zero() {
     check(&error, "create", 2);
     let error = world.error(&format!("BEGIN; DELETE FROM people WHERE name = 'b'; COMMIT; {bad}"));
     check(&error, "create", 0);
+    let error = world.error(&format!("DO $$ BEGIN DELETE FROM people WHERE name = 'c'; COMMIT; {bad}; END $$"));
+    check(&error, "create", 0);
 }
