@@ -62,7 +62,8 @@ impl Tally {
         self.speak_of(records);
     }
 
-    /// The request under way is one that ended before, which so many records of the statement are of; 0 if none is.
+    /// From now on errors are about a request of which so many records are counted already: before are the others. It is 0
+    /// for a request that is yet to come.
     pub fn speak_of(&self, records: usize) {
         // SAFETY: the frame is on Postgres' stack for as long as `during` runs.
         unsafe { (*self.0).of_request = records };
