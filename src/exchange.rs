@@ -13,13 +13,16 @@ use crate::mutation::outcome::{self, Applied, Body, Facts, Observation, Outcome,
 use crate::mutation::reply::Records;
 use crate::mutation::request::Request;
 use crate::mutation::{retry_after, text};
+use crate::pg::context::Tally;
 use crate::pg::{context, report, rows, session};
 use crate::server::{self, Server, Unusable};
 
 /// Raises `outcome` with `context` as its CONTEXT.
 pub fn fail<T>(context: &str, outcome: &Outcome) -> Result<T, ErrorReport> {
-    say_applied(outcome.applied);
-    context::within(context, || Err(report::error(outcome)))
+    context::within(context, || {
+        say_applied(outcome.applied);
+        Err(report::error(outcome))
+    })
 }
 
 /// The refusal of `what` in a transaction that may not write.
@@ -47,20 +50,21 @@ pub fn facts<'a>(kind: Kind, records: usize, collection_id: &'a str, server: &'a
 
 /// Sends `request` and turns the reply's records into `T`. An error of `store` is a reply that was lost.
 ///
-/// `applied_before` is the number of records that earlier requests of the same statement have applied.
+/// What is applied is counted in `tally`, if the request is one of several that a statement may make.
 pub fn send<T>(
     request: Request<'_>,
     server: &Server,
-    applied_before: usize,
+    tally: Option<&Tally>,
     store: impl FnOnce(Records<'_>) -> Result<T, String>,
 ) -> Result<T, ErrorReport> {
     let mut facts = facts(request.kind(), request.len(), request.collection_id(), server);
     let context = summary(&facts);
+    let before = || tally.map_or(0, Tally::before);
     let token = match server.token() {
         Ok(token) => token,
         Err(unusable) => {
             let mut outcome = unusable.into();
-            note_earlier(&mut outcome, applied_before);
+            note_earlier(&mut outcome, before());
             return fail(&context, &outcome);
         }
     };
@@ -71,7 +75,12 @@ pub fn send<T>(
         let exchange = server.client().post(&headers, request.body(), patience);
         // The rows are made next; a large request need not be in memory beside them.
         drop(request);
-        let stored = match outcome::outcome(&facts, &observe(&exchange, server)) {
+        let result = outcome::outcome(&facts, &observe(&exchange, server));
+        let applied = result.as_ref().map_or_else(|outcome| outcome.applied, |_| Applied::All);
+        if let (Some(tally), Applied::All) = (tally, applied) {
+            tally.applied(facts.records);
+        }
+        let stored = match result {
             Ok(records) => {
                 say_applied(Applied::All);
                 rows::caught_storing(|| store(records))
@@ -80,7 +89,7 @@ pub fn send<T>(
             Err(outcome) => Err(outcome),
         };
         stored.map_err(|mut outcome| {
-            note_earlier(&mut outcome, applied_before);
+            note_earlier(&mut outcome, before());
             say_applied(outcome.applied);
             report::error(&outcome)
         })
@@ -101,10 +110,18 @@ pub fn note_earlier(outcome: &mut Outcome, applied_before: usize) {
 }
 
 /// Runs `f` on what replies of status 200 have said. Whatever goes wrong in it is told as a mutation that was applied.
-pub fn after_applied<T>(facts: &Facts<'_>, f: impl FnOnce() -> Result<T, String>) -> Result<T, ErrorReport> {
-    say_applied(Applied::All);
+pub fn after_applied<T>(
+    facts: &Facts<'_>,
+    tally: &Tally,
+    f: impl FnOnce() -> Result<T, String>,
+) -> Result<T, ErrorReport> {
     context::within(&summary(facts), || {
-        rows::caught_storing(f).map_err(|reason| report::error(&Outcome::reply_lost(facts, 200, &reason)))
+        say_applied(Applied::All);
+        rows::caught_storing(f).map_err(|reason| {
+            let mut outcome = Outcome::reply_lost(facts, 200, &reason);
+            note_earlier(&mut outcome, tally.before());
+            report::error(&outcome)
+        })
     })
 }
 

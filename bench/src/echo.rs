@@ -103,7 +103,8 @@ fn write_reply(body: &[u8], before: usize, reply: &mut Vec<u8>) -> usize {
     const RECORDS: &[u8] = b"\"records\":[";
     reply.clear();
     reply.extend_from_slice(b"{\"records\":[");
-    let mut at = body.windows(RECORDS.len()).position(|part| part == RECORDS).map_or(body.len(), |at| at + RECORDS.len());
+    let mut at =
+        body.windows(RECORDS.len()).position(|part| part == RECORDS).map_or(body.len(), |at| at + RECORDS.len());
     let mut records = 0;
     while let Some(b'{' | b'"') = body.get(at) {
         let element = &body[at..end(body, at)];
@@ -117,7 +118,8 @@ fn write_reply(body: &[u8], before: usize, reply: &mut Vec<u8>) -> usize {
             reply.push(b',');
         }
         reply.extend_from_slice(
-            format!("{{\"id\":\"70a313f8-7c94-43d4-8d0c-{number:012}\",\"updated_idx\":{number},\"upstream_id\":").as_bytes(),
+            format!("{{\"id\":\"70a313f8-7c94-43d4-8d0c-{number:012}\",\"updated_idx\":{number},\"upstream_id\":")
+                .as_bytes(),
         );
         match id {
             Some(id) => reply.extend_from_slice(id),
@@ -186,10 +188,15 @@ mod tests {
 
     #[test]
     fn records_come_back() {
-        let (records, reply) =
-            reply_to(r#"{"kind":"update","records":[{"upstream_id":"a\"}","data":{"b": [{"c": "}"}]}},{"data":{}}]}"#, 7);
+        let (records, reply) = reply_to(
+            r#"{"kind":"update","records":[{"upstream_id":"a\"}","data":{"b": [{"c": "}"}]}},{"data":{}}]}"#,
+            7,
+        );
         assert_eq!(records, 2);
-        assert!(reply.contains(r#""upstream_id":"a\"}","#) && reply.contains(r#""data":{"b": [{"c": "}"}]}}"#), "{reply}");
+        assert!(
+            reply.contains(r#""upstream_id":"a\"}","#) && reply.contains(r#""data":{"b": [{"c": "}"}]}}"#),
+            "{reply}"
+        );
         assert!(reply.contains(r#""upstream_id":"003000000000000008","#), "{reply}");
         assert_eq!(reply_to(r#"{"kind":"delete","records":["a","b"]}"#, 0).0, 2);
         assert_eq!(reply_to("{}", 0), (0, r#"{"records":[]}"#.into()));

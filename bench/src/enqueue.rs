@@ -125,7 +125,10 @@ fn time(client: &mut Client, sql: &str) -> Result<f64> {
 
 /// The cases of [`by_function`]: what is called, and the same by hand.
 const CALLS: [(&str, &str); 4] = [
-    ("sequin_enqueue of all", "PERFORM count(*) FROM sequin_enqueue('update', 'bench', 'salesforce:contact', argument)"),
+    (
+        "sequin_enqueue of all",
+        "PERFORM count(*) FROM sequin_enqueue('update', 'bench', 'salesforce:contact', argument)",
+    ),
     (
         "by hand",
         "INSERT INTO control SELECT 'sequin', nextval('sequin.outbox_id'), gen_random_uuid(), 'postgres'::regrole,

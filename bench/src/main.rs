@@ -8,7 +8,14 @@
 mod api;
 mod cancel;
 mod capture;
+mod drain;
+mod echo;
+mod enqueue;
+mod flow;
 mod goal;
+mod held_xmin;
+mod idle;
+mod latency;
 mod looped;
 mod machine;
 mod many_records;
@@ -16,6 +23,7 @@ mod memory;
 mod neighbours;
 mod one_record;
 mod options;
+mod outbox;
 mod payload;
 mod proc;
 mod raw;
@@ -37,12 +45,17 @@ struct Measurement {
     run: fn(&Options) -> Result<()>,
 }
 
-const MEASUREMENTS: [Measurement; 7] = [
+const MEASUREMENTS: [Measurement; 12] = [
     Measurement { name: "one-record", about: "each verb in a PL/pgSQL loop", run: one_record::run },
     Measurement { name: "many-records", about: "100 and 10,000 records in one call", run: many_records::run },
     Measurement { name: "memory", about: "the backend's peak in a call of 10,000 records", run: memory::run },
     Measurement { name: "syscalls", about: "system calls of a warm call", run: syscalls::run },
     Measurement { name: "capture", about: "an INSERT into an attached table, by row", run: capture::run },
+    Measurement { name: "enqueue", about: "queueing rows by trigger and by sequin_enqueue", run: enqueue::run },
+    Measurement { name: "drain", about: "delivery of a queue that has filled up", run: drain::run },
+    Measurement { name: "latency", about: "from a commit to its request on the wire", run: latency::run },
+    Measurement { name: "idle", about: "a worker that has nothing to do", run: idle::run },
+    Measurement { name: "held-xmin", about: "a steady flow beside an open snapshot; retention", run: held_xmin::run },
     Measurement { name: "cancel", about: "cancel, timeout and terminate in every phase", run: cancel::run },
     Measurement { name: "neighbours", about: "the same work through pgsql-http, if installed", run: neighbours::run },
 ];

@@ -61,7 +61,8 @@ pub fn wait_until_empty(client: &mut Client) -> Result<()> {
     let patience = Duration::from_secs(300);
     let last: Option<i64> = client.query_one("SELECT max(id) FROM sequin.queue WHERE server = 'sequin'", &[])?.get(0);
     if let Some(last) = last {
-        let last_is_gone = format!("SELECT NOT EXISTS (SELECT FROM sequin.queue WHERE server = 'sequin' AND id = {last})");
+        let last_is_gone =
+            format!("SELECT NOT EXISTS (SELECT FROM sequin.queue WHERE server = 'sequin' AND id = {last})");
         wait_until(client, &last_is_gone, Duration::from_millis(4), patience)?;
     }
     let all_are_gone = "SELECT NOT EXISTS (SELECT FROM sequin.queue) AND NOT EXISTS (SELECT FROM sequin.parked)";

@@ -138,7 +138,9 @@ impl Builder {
         server.account.give(&server.dir)?;
         template::copy(self.data.as_ref().unwrap_or(&template), &server.data())?;
         if self.is_standby {
-            File::create(server.data().join("standby.signal"))?;
+            let signal = server.data().join("standby.signal");
+            File::create(&signal)?;
+            server.account.give(&signal)?;
         }
         let socket = format!("unix_socket_directories = '{}'\n", server.dir.display().to_string().replace('\'', "''"));
         let mut conf = File::options().append(true).open(server.data().join("postgresql.conf"))?;

@@ -58,7 +58,7 @@ impl Call {
             Ok(server) => server,
             Err(unusable) => return self.refuse(unusable.into()),
         };
-        send(request, &server, 0, |records| store(target, records))
+        send(request, &server, None, |records| store(target, records))
     }
 
     /// An error about a request that was never made.

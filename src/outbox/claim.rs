@@ -466,7 +466,7 @@ impl Look<'_> {
         let keys: Vec<Option<&str>> = keys.iter().map(|key| Some(key.as_str())).collect();
         let rows = CREATED.run(self.connection, &[Value::Texts(&keys)]);
         let created: HashMap<(Option<u32>, Option<String>), Option<String>> =
-            (0..rows.len()).map(|row| ((rows.oid(row, 1), rows.text(row, 2)), rows.text(row, 3))).collect();
+            (0..rows.len()).map(|row| ((rows.oid_number(row, 1), rows.text(row, 2)), rows.text(row, 3))).collect();
         // What comes after a delete, or a create, of the same key is about another record.
         let mut ended: HashSet<Rc<str>> = HashSet::new();
         for change in changes {
@@ -499,13 +499,13 @@ impl Lanes {
     fn change(&mut self, rows: &Batch, row: usize) -> Change {
         let text = |column| rows.text(row, column).unwrap_or_default();
         let lane = Lane {
-            role: rows.oid(row, 3).unwrap_or_default(),
+            role: rows.oid_number(row, 3).unwrap_or_default(),
             sync_id: text(4),
             collection_id: text(5),
             await_consumers: rows.texts(row, 6).map(|ids| ids.into_iter().flatten().collect()),
             timeout_ms: rows.int4(row, 7),
         };
-        let key = rows.text(row, 9).map(|ordering| key(&lane.collection_id, rows.oid(row, 8), &ordering));
+        let key = rows.text(row, 9).map(|ordering| key(&lane.collection_id, rows.oid_number(row, 8), &ordering));
         let lane = match self.0.get(&lane) {
             Some(known) => Rc::clone(known),
             None => {

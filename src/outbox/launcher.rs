@@ -33,7 +33,7 @@ fn databases() -> Vec<u32> {
         Statement::new("SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datallowconn AND NOT d.datistemplate");
     let connected = spi::connected(|connection| -> Result<Vec<u32>, std::convert::Infallible> {
         let rows = READ.run(connection, &[]);
-        Ok((0..rows.len()).filter_map(|row| rows.oid(row, 1)).collect())
+        Ok((0..rows.len()).filter_map(|row| rows.oid_number(row, 1)).collect())
     });
     let Ok(databases) = connected;
     databases

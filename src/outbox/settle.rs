@@ -305,7 +305,7 @@ pub fn pauses(connection: &Connection) -> Pauses {
     let rows = READ.run(connection, &[]);
     let mut pauses = Pauses { paused: Vec::new(), has_own: false };
     for row in 0..rows.len() {
-        let (server, role) = (rows.text(row, 1).unwrap_or_default(), rows.oid(row, 2).unwrap_or_default());
+        let (server, role) = (rows.text(row, 1).unwrap_or_default(), rows.oid_number(row, 2).unwrap_or_default());
         if rows.boolean(row, 4) {
             resume(connection, &server, Some(role));
         } else {

@@ -100,7 +100,7 @@ fn with_record(
             // No worker may claim it in the meantime.
             session::lock_out_other_workers();
             let rows = FIND.run(connection, &[Value::Int8(id)]);
-            let is_own = rows.len() == 1 && catalog::has_rights_of(role, rows.oid(0, 5).unwrap_or_default());
+            let is_own = rows.len() == 1 && catalog::has_rights_of(role, rows.oid_number(0, 5).unwrap_or_default());
             if !is_own {
                 let message = format!("the outbox has no record {id}");
                 return Err(error(

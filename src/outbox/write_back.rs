@@ -82,6 +82,12 @@ macro_rules! tell {
 static TELL_QUEUE: Statement = Statement::new(tell!("sequin.queue"));
 static TELL_PARKED: Statement = Statement::new(tell!("sequin.parked"));
 
+/// Notes that these creates are delivered, and gives those whose upstream id has a row to be written into.
+pub fn note_ids(connection: &Connection, ids: &[i64]) -> Vec<i64> {
+    let rows = NOTE.run(connection, &[Value::Int8s(ids)]);
+    (0..rows.len()).filter_map(|row| rows.int8(row, 1)).collect()
+}
+
 impl Pending {
     /// Looks for what an earlier worker has left.
     pub fn find_all(&mut self, connection: &Connection) {
@@ -99,8 +105,7 @@ impl Pending {
         if ids.is_empty() {
             return;
         }
-        let rows = NOTE.run(connection, &[Value::Int8s(&ids)]);
-        self.ids.extend((0..rows.len()).filter_map(|row| rows.int8(row, 1)));
+        self.ids.extend(note_ids(connection, &ids));
     }
 
     /// How long the next attempt is away; None if there is nothing to write.
@@ -139,7 +144,7 @@ fn read(connection: &Connection, ids: &[i64]) -> Vec<(u32, Row)> {
         .map(|row| {
             let text = |column| rows.text(row, column).unwrap_or_default();
             let of = Row { id: rows.int8(row, 1).unwrap_or_default(), key: text(3), upstream_id: text(4) };
-            (rows.oid(row, 2).unwrap_or_default(), of)
+            (rows.oid_number(row, 2).unwrap_or_default(), of)
         })
         .collect()
 }

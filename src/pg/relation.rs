@@ -10,6 +10,7 @@ use super::text;
 pub struct Table {
     pub oid: Oid,
     pub owner: Oid,
+    schema: Oid,
     /// Qualified and quoted for SQL.
     pub quoted: String,
     pub is_partitioned: bool,
@@ -22,12 +23,19 @@ pub struct Column {
     pub quoted: String,
     /// Of a domain, the type beneath it.
     pub base_type: Oid,
-    /// The equality operator of its type, qualified as OPERATOR() takes it; None if the type has none.
-    pub equality: Option<String>,
+    /// The equality operator of its type; None if the type has none.
+    pub equality: Option<Operator>,
     pub is_in_key: bool,
     pub is_not_null: bool,
     /// Whether Postgres computes it, so that no statement may write it.
     pub is_generated: bool,
+}
+
+/// An operator.
+pub struct Operator {
+    /// As OPERATOR() takes it.
+    pub qualified: String,
+    schema: Oid,
 }
 
 impl Table {
@@ -84,6 +92,7 @@ impl Table {
             Table {
                 oid: (*relation).rd_id,
                 owner: form.relowner,
+                schema: form.relnamespace,
                 quoted: text::from_server(CStr::from_ptr(quoted).to_bytes()).into_owned(),
                 is_partitioned: form.relkind as u8 == pg_sys::RELKIND_PARTITIONED_TABLE,
                 columns,
@@ -93,6 +102,23 @@ impl Table {
 
     pub fn column(&self, name: &str) -> Option<&Column> {
         self.columns.iter().find(|column| column.name == name)
+    }
+
+    /// Whether the current role can find every row by its key, change it and read it: whether it may use the table, and
+    /// the schemas that such a statement names, and no row security is between.
+    pub fn may_be_updated(&self) -> bool {
+        let role = super::session::current_role();
+        // SAFETY: catalog look-ups inside a transaction.
+        let may = |right: u32| unsafe {
+            pg_sys::pg_class_aclcheck(self.oid, role, right as pg_sys::AclMode) == pg_sys::AclResult::ACLCHECK_OK
+        };
+        let operators =
+            self.columns.iter().filter(|column| column.is_in_key).filter_map(|column| column.equality.as_ref());
+        let mut schemas = operators.map(|operator| operator.schema).chain([self.schema]);
+        may(pg_sys::ACL_UPDATE)
+            && may(pg_sys::ACL_SELECT)
+            && schemas.all(|schema| may_name_objects_of(schema, role))
+            && !has_row_security(self.oid)
     }
 }
 
@@ -121,8 +147,9 @@ impl Column {
 }
 
 /// The equality operator that indexes on the type use.
-fn equality(base_type: Oid) -> Option<String> {
-    // SAFETY: look-ups by oid; the type cache's entry lives for the session.
+fn equality(base_type: Oid) -> Option<Operator> {
+    // SAFETY: look-ups by oid; the type cache's entry lives for the session. The operator's tuple is not used after its
+    // release. A schema's name is null if somebody else has just dropped it.
     unsafe {
         let entry = &*pg_sys::lookup_type_cache(base_type, pg_sys::TYPECACHE_EQ_OPR as c_int);
         if entry.eq_opr == Oid::INVALID {
@@ -133,25 +160,37 @@ fn equality(base_type: Oid) -> Option<String> {
         if tuple.is_null() {
             return None;
         }
-        let mut is_null = false;
-        let namespace =
-            pg_sys::SysCacheGetAttr(cache, tuple, pg_sys::Anum_pg_operator_oprnamespace as i16, &mut is_null);
-        let schema = pg_sys::get_namespace_name(Oid::from(namespace.value() as u32));
+        let attribute = |number: u32| pg_sys::SysCacheGetAttr(cache, tuple, number as i16, &mut false);
+        let name = CStr::from_ptr(attribute(pg_sys::Anum_pg_operator_oprname).cast_mut_ptr());
+        let name = text::from_server(name.to_bytes()).into_owned();
+        let schema = Oid::from(attribute(pg_sys::Anum_pg_operator_oprnamespace).value() as u32);
         pg_sys::ReleaseSysCache(tuple);
-        let schema = CStr::from_ptr(pg_sys::quote_identifier(schema));
-        let name = CStr::from_ptr(pg_sys::get_opname(entry.eq_opr));
-        Some(format!("{}.{}", text::from_server(schema.to_bytes()), text::from_server(name.to_bytes())))
+        let schema_name = pg_sys::get_namespace_name(schema);
+        if schema_name.is_null() {
+            return None;
+        }
+        let schema_name = CStr::from_ptr(pg_sys::quote_identifier(schema_name));
+        Some(Operator { qualified: format!("{}.{name}", text::from_server(schema_name.to_bytes())), schema })
     }
 }
 
-/// Whether the current role may update all columns of the relation, and read them.
-pub fn may_update(relation: Oid) -> bool {
-    let role = super::session::current_role();
+/// Whether `role` may name what is in `schema`.
+fn may_name_objects_of(schema: Oid, role: Oid) -> bool {
     // SAFETY: catalog look-ups inside a transaction.
-    let may = |right: u32| unsafe {
-        pg_sys::pg_class_aclcheck(relation, role, right as pg_sys::AclMode) == pg_sys::AclResult::ACLCHECK_OK
-    };
-    may(pg_sys::ACL_UPDATE) && may(pg_sys::ACL_SELECT)
+    unsafe {
+        #[cfg(feature = "pg15")]
+        let result = pg_sys::pg_namespace_aclcheck(schema, role, pg_sys::ACL_USAGE);
+        #[cfg(not(feature = "pg15"))]
+        let result = pg_sys::object_aclcheck(pg_sys::NamespaceRelationId, schema, role, pg_sys::ACL_USAGE.into());
+        result == pg_sys::AclResult::ACLCHECK_OK
+    }
+}
+
+/// Whether policies decide which rows of the relation the current role sees.
+fn has_row_security(relation: Oid) -> bool {
+    // SAFETY: catalog look-ups inside a transaction; it raises nothing, as the last argument asks.
+    let result = unsafe { pg_sys::check_enable_rls(relation, Oid::INVALID, true) };
+    result == pg_sys::CheckEnableRlsResult::RLS_ENABLED as c_int
 }
 
 /// A relation of the schema `sequin`.

@@ -143,15 +143,17 @@ impl Connection {
         check(unsafe { pg_sys::SPI_execute(command.as_ptr(), false, 0) }, "execute");
     }
 
-    /// The first column of the rows of `query`, as text.
-    pub fn texts(&self, query: &str) -> Vec<Option<String>> {
-        let mut all = Vec::new();
-        let each = |batch: &Batch| -> Result<(), std::convert::Infallible> {
-            all.extend((0..batch.len()).map(|row| batch.text(row, 1)));
-            Ok(())
-        };
-        let Ok(()) = self.in_batches(query, || Ok(1_000), each);
-        all
+    /// Runs `query` and hands its rows to `row`, each as a place in a batch. For the few rows of a catalog: it sees what
+    /// the same statement has done before.
+    pub fn each(&self, query: &str, mut row: impl FnMut(&Batch, usize)) {
+        let query = server_query(query);
+        // SAFETY: a NUL-terminated string; the rows are freed once, after their last use.
+        unsafe {
+            check(pg_sys::SPI_execute(query.as_ptr(), false, 0), "look into the catalogs");
+            let batch = Batch { table: pg_sys::SPI_tuptable, rows: pg_sys::SPI_processed as usize };
+            (0..batch.rows).for_each(|i| row(&batch, i));
+            pg_sys::SPI_freetuptable(batch.table);
+        }
     }
 }
 
@@ -192,9 +194,9 @@ impl Batch {
         self.value::<i32>(row, column)
     }
 
-    /// The oid in a column.
-    pub fn oid(&self, row: usize, column: i32) -> Option<u32> {
-        self.value::<Oid>(row, column).map(Oid::to_u32)
+    /// The oid in a column, as a number.
+    pub fn oid_number(&self, row: usize, column: i32) -> Option<u32> {
+        self.oid(row, column).map(Oid::to_u32)
     }
 
     /// The text[] in a column.
@@ -229,6 +231,11 @@ impl Batch {
     /// The boolean in a column; NULL is false.
     pub fn boolean(&self, row: usize, column: i32) -> bool {
         self.value::<bool>(row, column).unwrap_or_default()
+    }
+
+    /// The oid in a column.
+    pub fn oid(&self, row: usize, column: i32) -> Option<Oid> {
+        self.value::<Oid>(row, column)
     }
 
     fn value<T: FromDatum>(&self, row: usize, column: i32) -> Option<T> {

@@ -8,15 +8,19 @@ use crate::mutation::outcome::Outcome;
 use crate::mutation::request::Request;
 use crate::pg::relation::{self, is_owned};
 use crate::pg::report;
-use crate::pg::spi;
+use crate::pg::spi::{self, Connection};
 use crate::pg::text::for_message;
 use crate::server;
 
 use super::attachment::{Attachment, Operation};
-use super::capture::resolve;
-use super::queries::{NEW, OLD, literal};
+use super::columns::resolve;
+use super::triggers;
 
-/// Attaches the table `target`, after everything that can be known now to be wrong.
+/// Attaches the table `target` and its partitions, after everything that can be known now to be wrong.
+///
+/// The triggers of a statement fire on the table that it names and on no other. So the partitions need some of their
+/// own, and no statement fires two. Partitions that are attached in the same way already stay as they are: what was
+/// attached before a partition came can be completed.
 pub fn attach(target: Oid, attachment: &Attachment, operations: &[Operation]) -> Result<(), ErrorReport> {
     let table = owned_table(target)?;
     // Sync, collection and consumers are checked as for a request, when there is none yet.
@@ -27,62 +31,84 @@ pub fn attach(target: Oid, attachment: &Attachment, operations: &[Operation]) ->
     let server = server::find(attachment.server.as_deref()).map_err(|unusable| report::error(&unusable.into()))?;
     // By name, so that no role that writes the table can turn its rows to another server with a setting.
     let attachment = Attachment { server: Some(server.name), ..attachment.clone() };
+    let argument = attachment.to_argument();
+    let wanted = triggers::Set::of(operations, &argument);
     spi::connected(|connection| {
-        if !connection.texts(&triggers_of(target)).is_empty() {
-            let message = format!("{} is already attached", table.quoted);
-            let name = table.quoted.replace('\'', "''");
-            let hint = format!("A table has one attachment. SELECT sequin_detach('{name}') ends it.");
-            return Err(error(Code::ERRCODE_DUPLICATE_OBJECT, message, &hint));
+        let mut bare = Vec::new();
+        match triggers::find(connection, target) {
+            None => bare.push(table.quoted.clone()),
+            Some(found) if found.set == wanted => {}
+            Some(_) => return Err(already_attached(&table)),
         }
-        let argument = literal(&attachment.to_argument());
-        for operation in operations {
-            let (name, keyword) = (operation.as_str(), operation.keyword());
-            let referencing = match operation {
-                Operation::Insert => format!("NEW TABLE AS {NEW}"),
-                Operation::Update => format!("NEW TABLE AS {NEW} OLD TABLE AS {OLD}"),
-                Operation::Delete => format!("OLD TABLE AS {OLD}"),
-            };
-            connection.execute(&format!(
-                "CREATE TRIGGER sequin_{name} AFTER {keyword} ON {} REFERENCING {referencing} FOR EACH STATEMENT \
-                 EXECUTE FUNCTION sequin.capture({argument})",
-                table.quoted
-            ));
+        for partition in partitions_below(connection, &table) {
+            let partition = owned_table(partition)?;
+            match triggers::find(connection, partition.oid) {
+                None => {
+                    check_columns(&partition, &attachment)?;
+                    bare.push(partition.quoted);
+                }
+                Some(found) if found.set == wanted => {}
+                Some(_) => return Err(attached_differently(&partition, &table)),
+            }
         }
-        connection.execute(&format!(
-            "CREATE TRIGGER sequin_truncate BEFORE TRUNCATE ON {} FOR EACH STATEMENT EXECUTE FUNCTION \
-             sequin.refuse_truncate()",
-            table.quoted
-        ));
+        if bare.is_empty() {
+            return Err(already_attached(&table));
+        }
+        for table in bare {
+            triggers::create(connection, &table, operations, &argument);
+        }
         Ok(())
     })
 }
 
-/// Drops the triggers of `target`.
+/// Drops the triggers of `target`, and of the partitions below it that are attached as it is.
 pub fn detach(target: Oid) -> Result<(), ErrorReport> {
     let table = owned_table(target)?;
     spi::connected(|connection| {
-        let triggers = connection.texts(&triggers_of(target));
-        if triggers.is_empty() {
+        let Some(found) = triggers::find(connection, target) else {
             let message = format!("{} is not attached", table.quoted);
             return Err(error(Code::ERRCODE_UNDEFINED_OBJECT, message, "The view sequin.attachments shows what is."));
+        };
+        for partition in partitions_below(connection, &table) {
+            match triggers::find(connection, partition) {
+                Some(same) if same.set == found.set => same.drop_from(connection, &owned_table(partition)?.quoted),
+                _ => {}
+            }
         }
-        for trigger in triggers.into_iter().flatten() {
-            connection.execute(&format!("DROP TRIGGER {trigger} ON {}", table.quoted));
-        }
+        found.drop_from(connection, &table.quoted);
         Ok(())
     })
 }
 
-/// The triggers of ours on a table, quoted.
-fn triggers_of(target: Oid) -> String {
-    format!(
-        "SELECT pg_catalog.quote_ident(t.tgname) FROM pg_catalog.pg_trigger t \
-         JOIN pg_catalog.pg_proc p ON p.oid OPERATOR(pg_catalog.=) t.tgfoid \
-         JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) p.pronamespace \
-         WHERE t.tgrelid OPERATOR(pg_catalog.=) {} AND n.nspname OPERATOR(pg_catalog.=) 'sequin' \
-         AND p.proname OPERATOR(pg_catalog.=) ANY (ARRAY['capture', 'refuse_truncate']::pg_catalog.name[])",
-        target.to_u32()
-    )
+/// The partitions of `table`, their partitions, and so on: each table after the one that it is a partition of.
+fn partitions_below(connection: &Connection, table: &relation::Table) -> Vec<Oid> {
+    let mut below = Vec::new();
+    if table.is_partitioned {
+        let query = format!(
+            "SELECT p.relid::pg_catalog.oid FROM pg_catalog.pg_partition_tree({}) AS p \
+             WHERE p.level OPERATOR(pg_catalog.>) 0 ORDER BY p.level",
+            table.oid.to_u32()
+        );
+        connection.each(&query, |batch, row| below.extend(batch.oid(row, 1)));
+    }
+    below
+}
+
+fn already_attached(table: &relation::Table) -> ErrorReport {
+    let message = format!("{} is already attached", table.quoted);
+    let hint = format!("A table has one attachment. {} ends it.", detaching(table));
+    error(Code::ERRCODE_DUPLICATE_OBJECT, message, &hint)
+}
+
+fn attached_differently(partition: &relation::Table, root: &relation::Table) -> ErrorReport {
+    let message = format!("{}, a partition of {}, is already attached, and differently", partition.quoted, root.quoted);
+    let hint = format!("A table has one attachment. {} ends it; then attach {}.", detaching(partition), root.quoted);
+    error(Code::ERRCODE_DUPLICATE_OBJECT, message, &hint)
+}
+
+/// The statement that detaches `table`.
+fn detaching(table: &relation::Table) -> String {
+    format!("SELECT sequin_detach('{}')", table.quoted.replace('\'', "''"))
 }
 
 fn owned_table(target: Oid) -> Result<relation::Table, ErrorReport> {

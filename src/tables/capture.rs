@@ -1,13 +1,12 @@
 //! What the triggers do: they read what the statement changed and send it, in requests of at most `max_batch` records.
 //!
 //! The statement waits, and fails if the API refuses: then its rows are as before. What earlier requests of the same
-//! statement have applied stays applied; the error says how many records that were.
+//! statement have applied, also those of other triggers, stays applied; the error says how many records that were.
 
 use std::cell::OnceCell;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use pgrx::PgSqlErrorCode as Code;
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 
@@ -17,14 +16,15 @@ use crate::mutation::outcome::Outcome;
 use crate::mutation::reply::Records;
 use crate::mutation::request::Request;
 use crate::mutation::{merge, pairing};
+use crate::pg::context::Tally;
 use crate::pg::spi::{self, Batch, Connection};
-use crate::pg::text::for_message;
 use crate::pg::trigger::{Event, Fired};
 use crate::pg::{context, relation, report, session};
 use crate::server::{self, Server};
 
 use super::attachment::{Attachment, Delivery, Operation};
-use super::queries::{Column, Mapped, Table};
+use super::columns::{changed_key, mistake, resolve};
+use super::queries::Table;
 use super::queued;
 
 /// Sends what the statement changed that `fired` fires for.
@@ -39,93 +39,21 @@ pub fn capture(fired: &Fired, attachment: &Attachment) -> Result<(), ErrorReport
     if operation == Operation::Update && WritingBack::is_to(described.oid) {
         return Ok(());
     }
-    let table = resolve(&described, attachment)?;
-    if attachment.delivery == Delivery::Outbox {
-        return spi::connected(|connection| {
+    context::during(&format!("{} on {}", operation.keyword(), described.quoted), |tally| {
+        let table = resolve(&described, attachment)?;
+        spi::connected(|connection| {
             fired.show_transition_tables();
-            context::during(&described_as(operation, &table), |_| {
-                queued::queue(connection, attachment, &described, &table, operation)
-            })
-        });
-    }
-    let statement = Statement { attachment, table, server: OnceCell::new(), operation };
-    spi::connected(|connection| {
-        fired.show_transition_tables();
-        match operation {
-            Operation::Insert => statement.create(connection, &described),
-            Operation::Update => statement.update(connection),
-            Operation::Delete => statement.delete(connection),
-        }
-    })
-}
-
-/// The columns that `attachment` names, as they are now.
-pub fn resolve(described: &relation::Table, attachment: &Attachment) -> Result<Table, ErrorReport> {
-    let column = |wanted: &str| {
-        described.column(wanted).ok_or_else(|| {
-            ErrorReport::new(
-                Code::ERRCODE_UNDEFINED_COLUMN,
-                for_message(format!("column \"{wanted}\" of {} does not exist", described.quoted)),
-                "sequin_mutations",
-            )
-            .set_hint("Check its name. If it was renamed or dropped since, detach the table and attach it anew.")
+            if attachment.delivery == Delivery::Outbox {
+                return queued::queue(connection, attachment, &described, &table, operation);
+            }
+            let statement = Statement { attachment, table, server: OnceCell::new(), operation, tally };
+            match operation {
+                Operation::Insert => statement.create(connection, &described),
+                Operation::Update => statement.update(connection),
+                Operation::Delete => statement.delete(connection),
+            }
         })
-    };
-    let upstream_id = column(&attachment.upstream_id_column)?;
-    check_holds_ids(described, upstream_id)?;
-    let is_sent = |column: &&relation::Column| !column.is_in_key && column.name != upstream_id.name;
-    let mapped = match &attachment.fields {
-        Some(fields) => fields
-            .iter()
-            .map(|(name, field)| Ok(Mapped { column: sql_column(column(name)?), field: field.clone() }))
-            .collect::<Result<Vec<_>, ErrorReport>>()?,
-        None => described
-            .columns
-            .iter()
-            .filter(is_sent)
-            .map(|column| Mapped { column: sql_column(column), field: column.name.clone() })
-            .collect(),
-    };
-    let key: Vec<Column> = described.columns.iter().filter(|column| column.is_in_key).map(sql_column).collect();
-    if key.is_empty() {
-        return Err(mistake(
-            &format!("{} has no primary key", described.quoted),
-            "An attached table needs one, to tell its rows apart; one that is DEFERRABLE cannot serve.",
-        ));
-    }
-    if mapped.is_empty() {
-        return Err(mistake(&format!("{} has no column to send", described.quoted), "Name columns in fields."));
-    }
-    let is_partitioned = described.is_partitioned;
-    Ok(Table { quoted: described.quoted.clone(), is_partitioned, key, upstream_id: upstream_id.quoted.clone(), mapped })
-}
-
-/// Whether upstream ids can be kept in `column`. It could when the table was attached, but columns change.
-fn check_holds_ids(table: &relation::Table, column: &relation::Column) -> Result<(), ErrorReport> {
-    let (why, hint) = if column.base_type != pg_sys::TEXTOID && column.base_type != pg_sys::VARCHAROID {
-        ("it is not text", "Upstream ids are text, whatever they look like.")
-    } else if column.is_generated {
-        ("it is generated", "Name a column that can be written.")
-    } else if column.is_in_key {
-        ("it is in the primary key", "A row is there before its upstream id is known.")
-    } else if column.is_not_null {
-        ("it is NOT NULL", "A row is there before its upstream id is known.")
-    } else {
-        return Ok(());
-    };
-    let message = format!("column \"{}\" of {} cannot hold upstream ids: {why}", column.name, table.quoted);
-    let code = Code::ERRCODE_INVALID_PARAMETER_VALUE;
-    Err(ErrorReport::new(code, for_message(message), "sequin_mutations").set_hint(hint))
-}
-
-fn sql_column(column: &relation::Column) -> Column {
-    Column { quoted: column.quoted.clone(), equality: column.equality.clone() }
-}
-
-/// An error about the table, and not about what was sent.
-fn mistake(message: &str, hint: &str) -> ErrorReport {
-    let code = Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
-    ErrorReport::new(code, for_message(message.to_owned()), "sequin_mutations").set_hint(hint)
+    })
 }
 
 /// While it lives, the UPDATE that writes upstream ids back is not captured, whatever the table's own triggers make of
@@ -159,15 +87,17 @@ struct Statement<'a> {
     /// Found when there is something to send: a statement that changes nothing upstream needs no right to.
     server: OnceCell<Server>,
     operation: Operation,
+    /// What it has had applied, and other captures of the client's statement before it.
+    tally: &'a Tally,
 }
 
 impl Statement<'_> {
     fn create(&self, connection: &Connection, described: &relation::Table) -> Result<(), ErrorReport> {
         let mut ids = Vec::new();
-        self.in_batches(connection, &self.table.inserted(), |batch, applied_before| {
+        self.in_batches(connection, &self.table.inserted(), |batch| {
             let data: Vec<String> = (0..batch.len()).map(|row| batch.json(row, 1)).collect();
             let records = data.iter().map(|data| format!("{{\"data\":{data}}}"));
-            let created = self.send(Kind::Create, records, applied_before, |records| upstream_ids(&data, records))?;
+            let created = self.send(Kind::Create, records, |records| upstream_ids(&data, records))?;
             ids.extend(created);
             Ok(())
         })?;
@@ -188,25 +118,25 @@ impl Statement<'_> {
         let write_all = || {
             let _quiet = WritingBack::begin(described.oid);
             // A role that may only insert: as the owner, as the checks of foreign keys are made.
-            let may_write = relation::may_update(described.oid);
-            let kept = if may_write { write() } else { session::acting_as(described.owner, write) };
+            let kept = if described.may_be_updated() { write() } else { session::acting_as(described.owner, write) };
             match ids.len() - kept {
                 0 => Ok(()),
                 lost => Err(format!("{lost} of {} upstream ids were not kept in their rows", ids.len())),
             }
         };
-        context::during(&self.described(), |_| after_applied(&facts, write_all))
+        self.tally.speak_of(ids.len());
+        after_applied(&facts, self.tally, write_all)
     }
 
     fn update(&self, connection: &Connection) -> Result<(), ErrorReport> {
-        self.in_batches(connection, &self.table.updated(), |batch, applied_before| {
+        self.in_batches(connection, &self.table.updated(), |batch| {
             let changes: Vec<(String, String)> =
                 (0..batch.len()).map(|row| self.change(batch, row)).collect::<Result<_, _>>()?;
             let records = merge::by_id(changes).into_iter().map(|(id, data)| {
                 let id = serde_json::to_string(&id).expect("a string can be written");
                 format!("{{\"upstream_id\":{id},\"data\":{data}}}")
             });
-            self.send(Kind::Update, records, applied_before, |_| Ok(()))
+            self.send(Kind::Update, records, |_| Ok(()))
         })
     }
 
@@ -219,54 +149,50 @@ impl Statement<'_> {
         let Some(id) = batch.text(row, 1) else {
             return Err(mistake(
                 &format!("the row {key} of {table} has no upstream id"),
-                "It was never created upstream, so its change cannot be sent there. Write the id of its record into the \
-                 column, or DELETE and INSERT the row.",
+                "It is NULL or blank: the row was never created upstream, so its change cannot be sent there. Write the id \
+                 of its record into the column, or DELETE and INSERT the row.",
             ));
         };
         Ok((id, batch.json(row, 4)))
     }
 
     fn delete(&self, connection: &Connection) -> Result<(), ErrorReport> {
-        self.in_batches(connection, &self.table.deleted(), |batch, applied_before| {
+        self.in_batches(connection, &self.table.deleted(), |batch| {
             let ids = (0..batch.len()).filter_map(|row| batch.text(row, 1));
             let records = ids.map(|id| serde_json::to_string(&id).expect("a string can be written"));
-            self.send(Kind::Delete, records, applied_before, |_| Ok(()))
+            self.send(Kind::Delete, records, |_| Ok(()))
         })
     }
 
-    /// Reads `query` in batches of what one request may hold. `each` is given the rows and the number of those before.
+    /// Reads `query` in batches of what one request may hold.
     fn in_batches(
         &self,
         connection: &Connection,
         query: &str,
-        mut each: impl FnMut(&Batch, usize) -> Result<(), ErrorReport>,
+        mut each: impl FnMut(&Batch) -> Result<(), ErrorReport>,
     ) -> Result<(), ErrorReport> {
         let begin = || self.server().map(|server| server.options().max_batch);
-        context::during(&self.described(), |earlier| {
-            let mut before = 0;
-            connection.in_batches(query, begin, |batch| {
-                each(batch, before)?;
-                before += batch.len();
-                earlier.applied(before);
-                Ok(())
-            })
+        connection.in_batches(query, begin, |batch| {
+            each(batch)?;
+            // It is one of the earlier ones now.
+            self.tally.speak_of(0);
+            Ok(())
         })
-    }
-
-    /// The statement, for the CONTEXT.
-    fn described(&self) -> String {
-        described_as(self.operation, &self.table)
     }
 
     fn server(&self) -> Result<&Server, ErrorReport> {
         if let Some(server) = self.server.get() {
             return Ok(server);
         }
+        let refusal = |mut outcome: Outcome| {
+            note_earlier(&mut outcome, self.tally.before());
+            report::error(&outcome)
+        };
         if session::is_read_only() {
-            return Err(report::error(&read_only(self.operation.keyword())));
+            return Err(refusal(read_only(self.operation.keyword())));
         }
         let found = server::find(self.attachment.server.as_deref());
-        let server = found.map_err(|unusable| report::error(&unusable.into()))?;
+        let server = found.map_err(|unusable| refusal(unusable.into()))?;
         Ok(self.server.get_or_init(|| server))
     }
 
@@ -275,7 +201,6 @@ impl Statement<'_> {
         &self,
         kind: Kind,
         records: impl Iterator<Item = String>,
-        applied_before: usize,
         store: impl FnOnce(Records<'_>) -> Result<T, String>,
     ) -> Result<T, ErrorReport> {
         self.attachment.with_arguments(|arguments| {
@@ -284,27 +209,15 @@ impl Statement<'_> {
                 draft.finish()
             });
             match request {
-                Ok(request) => send(request, self.server()?, applied_before, store),
+                Ok(request) => send(request, self.server()?, Some(self.tally), store),
                 Err(invalid) => {
                     let mut outcome = Outcome::from(invalid);
-                    note_earlier(&mut outcome, applied_before);
+                    note_earlier(&mut outcome, self.tally.before());
                     fail(&format!("{kind} in {}", name(&self.attachment.collection_id)), &outcome)
                 }
             }
         })
     }
-}
-
-fn described_as(operation: Operation, table: &Table) -> String {
-    format!("{} on {}", operation.keyword(), table.quoted)
-}
-
-/// The refusal of an UPDATE that makes `key` of what was the key of a row.
-pub fn changed_key(table: &Table, key: &str) -> ErrorReport {
-    mistake(
-        &format!("the UPDATE changes the primary key of a row of {} to {key}", table.quoted),
-        "Which row it was before cannot be told. DELETE and INSERT it, or detach the table for such a change.",
-    )
 }
 
 /// The upstream ids of the records of a reply, in the order of the data that was sent.
@@ -317,7 +230,7 @@ fn upstream_ids(sent: &[String], records: Records<'_>) -> Result<Vec<String>, St
     let sent: Vec<&str> = sent.iter().map(String::as_str).collect();
     let pairs = pairing::pair(&sent, &replied).map_err(|ambiguous| ambiguous.to_string())?;
     let ids: HashSet<&str> = records.iter().filter_map(|record| record.upstream_id.as_deref()).collect();
-    if ids.contains("") {
+    if ids.iter().any(|id| id.trim().is_empty()) {
         return Err("it has an empty upstream_id".to_owned());
     }
     if ids.len() < records.len() && records.iter().all(|record| record.upstream_id.is_some()) {

@@ -53,7 +53,7 @@ pub fn of(connection: &Connection, table: &Table) -> Option<LateIds> {
     let (mut key, mut columns, mut same) = (Vec::new(), String::new(), String::new());
     for column in table.columns.iter().filter(|column| column.is_in_key) {
         let (comma, and) = if key.is_empty() { ("", "") } else { (", ", " AND ") };
-        let equality = column.equality.as_deref().unwrap_or("pg_catalog.=");
+        let equality = column.equality.as_ref().map_or("pg_catalog.=", |operator| operator.qualified.as_str());
         write!(columns, "{comma}{} {}", column.quoted, type_of(&column.name)?).ok()?;
         write!(same, "{and}t.{0} OPERATOR({equality}) k.{0}", column.quoted).ok()?;
         key.push(serde_json::to_string(&column.name).ok()?);

@@ -2,8 +2,8 @@
 //! or fails as a whole.
 //!
 //! [`attachment`] is what a trigger's argument says, [`queries`] the SQL that reads what a statement changed, `attach`
-//! makes and drops the triggers, and `capture` is what they do when they fire: send, or, for the outbox, what `queued`
-//! does. `late_ids` brings the ids of what the outbox has created.
+//! decides which tables get and lose `triggers`, and `capture` is what they do when they fire: send, or, for the outbox,
+//! what `queued` does. `late_ids` brings the ids of what the outbox has created.
 
 pub mod attachment;
 pub mod queries;
@@ -13,6 +13,10 @@ pub mod attach;
 #[cfg(feature = "postgres")]
 pub mod capture;
 #[cfg(feature = "postgres")]
+mod columns;
+#[cfg(feature = "postgres")]
 pub mod late_ids;
 #[cfg(feature = "postgres")]
 mod queued;
+#[cfg(feature = "postgres")]
+mod triggers;

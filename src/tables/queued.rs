@@ -15,7 +15,7 @@ use crate::pg::{relation, report, session};
 use crate::server::{self, Server};
 
 use super::attachment::{Attachment, Operation};
-use super::capture::changed_key;
+use super::columns::changed_key;
 use super::queries::Table;
 
 /// Rows that are read and written at once.

@@ -1,9 +1,12 @@
 //! Tables that write through: what is sent for each statement, and what comes back into the rows.
 
+mod applied_before;
 mod attaching;
+mod blank_ids;
 mod columns;
 mod failures;
 mod lifecycle;
+mod partitions;
 mod relations;
 mod statements;
 mod types;
@@ -123,7 +126,7 @@ fn an_error_in_a_later_request_says_what_the_earlier_have_applied() {
     assert_eq!((&detail["applied"], &detail["applied_before"]), (&json!("none"), &json!(2)));
     let context = error.where_().unwrap();
     assert!(
-        context.contains("INSERT on public.people, of which 2 records were applied by earlier requests"),
+        context.contains("INSERT on public.people, after 2 records were applied by earlier requests of the statement"),
         "{context}"
     );
     assert_eq!(sent(&world).len(), 2);

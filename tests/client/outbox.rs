@@ -89,7 +89,10 @@ impl World {
 
     /// What is open, for a message.
     pub fn open_work(&mut self) -> Vec<String> {
-        self.rows("SELECT o::text FROM sequin.outbox o ORDER BY id LIMIT 20", &[]).iter().map(|r| r.get(0)).collect()
+        let sql =
+            "(SELECT o::text FROM sequin.outbox o ORDER BY id LIMIT 20) UNION ALL SELECT c::text FROM sequin.created c
+            UNION ALL SELECT s::text FROM sequin.status s";
+        self.rows(sql, &[]).iter().map(|r| r.get(0)).collect()
     }
 
     /// Kind and records of the mutations that have arrived since the last look.

@@ -153,7 +153,9 @@ fn several_requests_of_one_statement() {
                 (code, &json!(applied), &json!(4)),
                 "{sql} {error:?}"
             );
-            let words = format!("{keyword} on public.people, of which 4 records were applied by earlier requests");
+            let words = format!(
+                "{keyword} on public.people, after 4 records were applied by earlier requests of the statement"
+            );
             assert!(context_of(&error).contains(&words), "{error:?}");
             assert_eq!(sent(&world).len(), 3, "{sql}");
             assert_eq!(table(&mut world), before);

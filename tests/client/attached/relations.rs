@@ -1,4 +1,4 @@
-//! Tables that are more than one heap: partitions, inheritance, foreign keys, row security.
+//! Tables that depend on others, or on who looks: inheritance, foreign keys, row security.
 
 use serde_json::json;
 
@@ -14,52 +14,6 @@ fn attach(world: &mut World, table: &str, fields: &str) {
 
 fn ids(world: &mut World, sql: &str) -> Vec<Option<String>> {
     world.rows(sql, &[]).iter().map(|row| row.get(0)).collect()
-}
-
-#[test]
-fn a_partitioned_table_writes_through() {
-    let mut world = World::new();
-    world.run(
-        "CREATE TABLE p (region text, id int, name text, sf_id text, PRIMARY KEY (region, id)) PARTITION BY LIST (region);
-         CREATE TABLE p_a PARTITION OF p FOR VALUES IN ('a');
-         CREATE TABLE p_b (name text, sf_id text, gone int, id int NOT NULL, region text NOT NULL);
-         ALTER TABLE p_b DROP COLUMN gone; ALTER TABLE p ATTACH PARTITION p_b FOR VALUES IN ('b')",
-    );
-    attach(&mut world, "p", "NULL");
-    world.run("INSERT INTO p VALUES ('a', 1, 'x'), ('b', 1, 'y'), ('a', 2, 'z')");
-    assert_eq!(
-        sent(&world),
-        [("create".to_owned(), json!([{"data": {"name": "x"}}, {"data": {"name": "y"}}, {"data": {"name": "z"}}]))]
-    );
-    let upstream = world.sandbox.records("salesforce:p");
-    for record in upstream {
-        let (id, name) = (record["upstream_id"].as_str().unwrap(), record["data"]["name"].as_str().unwrap());
-        assert_eq!(world.one_of::<i64>("SELECT count(*) FROM p WHERE sf_id = $1 AND name = $2", &[&id, &name]), 1);
-    }
-    world.run("UPDATE p SET name = name || '!' WHERE id = 1");
-    assert_eq!(summary(&world), "update 2");
-    let error = world.error("UPDATE p SET region = 'b' WHERE name = 'z'");
-    assert!(error.message().contains("primary key"), "{error:?}");
-    world.run("DELETE FROM p WHERE region = 'a'");
-    assert_eq!(summary(&world), "delete 2");
-}
-
-#[test]
-fn a_partition_that_is_written_directly_is_attached_itself() {
-    let mut world = World::new();
-    world.run(
-        "CREATE TABLE p (id int PRIMARY KEY, name text, sf_id text) PARTITION BY RANGE (id);
-         CREATE TABLE p_1 PARTITION OF p FOR VALUES FROM (1) TO (10)",
-    );
-    attach(&mut world, "p", "NULL");
-    // Postgres fires a statement's triggers on the table that it names, and on no other: docs/reference.md says so.
-    world.run("INSERT INTO p_1 VALUES (1, 'x')");
-    assert_eq!(summary(&world), "");
-    attach(&mut world, "p_1", "NULL");
-    world.run("INSERT INTO p_1 VALUES (2, 'y')");
-    assert_eq!(summary(&world), "create 1");
-    world.run("INSERT INTO p VALUES (3, 'z')");
-    assert_eq!(summary(&world), "create 1");
 }
 
 #[test]
@@ -203,4 +157,38 @@ fn row_security_does_not_come_between_a_row_and_its_id() {
         assert_eq!(summary(&world), "create 1");
     }
     world.run(&format!("DROP OWNED BY {app}, {owner}; DROP ROLE {app}, {owner}"));
+}
+
+#[test]
+fn a_policy_that_hides_the_new_row_does_not_keep_its_id_away() {
+    let mut world = World::new();
+    let app = format!("app_{}", world.database.name());
+    world.run(&format!(
+        "CREATE ROLE {app} LOGIN; CREATE TABLE t (id int PRIMARY KEY, name text, sf_id text);
+         ALTER TABLE t ENABLE ROW LEVEL SECURITY; CREATE POLICY new ON t FOR INSERT TO {app} WITH CHECK (true);
+         GRANT ALL ON t TO {app}; GRANT USAGE ON FOREIGN SERVER sequin TO {app}"
+    ));
+    attach(&mut world, "t", "NULL");
+    // It has every right to the table, and sees none of its rows.
+    world.database.connect_as(&app).batch_execute("INSERT INTO t VALUES (1, 'x'), (2, 'y')").unwrap();
+    assert_eq!(world.one::<i64>("SELECT count(DISTINCT sf_id) FROM t"), 2);
+    world.run(&format!("DROP OWNED BY {app}; DROP ROLE {app}"));
+}
+
+#[test]
+fn a_type_of_a_schema_that_the_role_may_not_use() {
+    let mut world = World::new();
+    let app = format!("app_{}", world.database.name());
+    world.run(&format!(
+        "CREATE SCHEMA ext; CREATE EXTENSION citext SCHEMA ext; CREATE ROLE {app} LOGIN;
+         CREATE TABLE t (id ext.citext PRIMARY KEY, name ext.citext, sf_id text);
+         GRANT ALL ON t TO {app}; GRANT USAGE ON FOREIGN SERVER sequin TO {app}"
+    ));
+    attach(&mut world, "t", "NULL");
+    let mut session = world.database.connect_as(&app);
+    session.batch_execute("INSERT INTO t VALUES ('a', 'x'), ('b', 'y')").unwrap();
+    // Its equality, which folds case, decides what was changed.
+    session.batch_execute("UPDATE t SET name = 'X'; UPDATE t SET name = NULL WHERE id = 'a'; DELETE FROM t").unwrap();
+    assert_eq!(summary(&world), "create 2, update 1, update 1, delete 2");
+    world.run(&format!("DROP OWNED BY {app}; DROP ROLE {app}"));
 }
