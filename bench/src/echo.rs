@@ -54,10 +54,6 @@ impl EchoApi {
         self.seen.requests.load(Ordering::Relaxed)
     }
 
-    pub fn records(&self) -> usize {
-        self.seen.records.load(Ordering::Relaxed)
-    }
-
     /// The bytes of the first request that came: what a control sends again.
     pub fn first_request(&self) -> Vec<u8> {
         let first = self.seen.first.lock().unwrap_or_else(PoisonError::into_inner);

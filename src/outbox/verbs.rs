@@ -1,7 +1,7 @@
 //! What a person may do to a record, or to a server's queue.
 //!
-//! Everybody may do it to records of their own, and of roles that they are members of; to a server's queue, who owns the
-//! server. The tables are written as their owner, which the caller's rights were checked before.
+//! Everybody may do it to records of their own, and of roles that they are members of; to a server's queue, who may
+//! use the server. The tables are written as their owner, which the caller's rights were checked before.
 
 use std::time::{Duration, Instant};
 
@@ -128,15 +128,19 @@ fn with_record(
 
 /// Stops the delivery of a server's queue.
 pub fn pause(server: &str) -> Result<(), ErrorReport> {
+    let who = catalog::role_name(session::current_role().to_u32()).unwrap_or_default();
     with_server("sequin_pause", server, |connection| {
-        let who = catalog::role_name(session::current_role().to_u32()).unwrap_or_default();
         settle::pause(connection, server, 0, &format!("paused by {who}"), false);
     })
+    // Nobody is told: a worker that this started could claim before the pause is there for it to see.
 }
 
 /// Ends all pauses of a server's queue.
 pub fn resume(server: &str) -> Result<(), ErrorReport> {
-    with_server("sequin_resume", server, |connection| settle::resume(connection, server, None))
+    with_server("sequin_resume", server, |connection| settle::resume(connection, server, None))?;
+    // From here on everything is looked at.
+    commit::note_queued(i64::MIN);
+    Ok(())
 }
 
 fn with_server(verb: &str, server: &str, f: impl FnOnce(&Connection)) -> Result<(), ErrorReport> {
@@ -164,10 +168,7 @@ fn with_server(verb: &str, server: &str, f: impl FnOnce(&Connection)) -> Result<
             f(connection);
             Ok(())
         })
-    })?;
-    // From here on everything is looked at.
-    commit::note_queued(i64::MIN);
-    Ok(())
+    })
 }
 
 fn writable(verb: &str) -> Result<(), ErrorReport> {

@@ -14,6 +14,7 @@ pub struct Table {
     /// Qualified and quoted for SQL.
     pub quoted: String,
     pub is_partitioned: bool,
+    pub is_partition: bool,
     pub columns: Vec<Column>,
 }
 
@@ -94,10 +95,18 @@ impl Table {
                 owner: form.relowner,
                 schema: form.relnamespace,
                 quoted: text::from_server(CStr::from_ptr(quoted).to_bytes()).into_owned(),
+                is_partition: form.relispartition,
                 is_partitioned: form.relkind as u8 == pg_sys::RELKIND_PARTITIONED_TABLE,
                 columns,
             }
         }
+    }
+
+    /// The columns of the primary key by name, which partitions of one table have in common; their order may differ.
+    pub fn key(&self) -> Vec<&Column> {
+        let mut key: Vec<&Column> = self.columns.iter().filter(|column| column.is_in_key).collect();
+        key.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+        key
     }
 
     pub fn column(&self, name: &str) -> Option<&Column> {

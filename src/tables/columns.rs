@@ -37,7 +37,7 @@ pub fn resolve(described: &relation::Table, attachment: &Attachment) -> Result<T
             .map(|column| Mapped { column: sql_column(column), field: column.name.clone() })
             .collect(),
     };
-    let key: Vec<Column> = described.columns.iter().filter(|column| column.is_in_key).map(sql_column).collect();
+    let key: Vec<Column> = described.key().into_iter().map(sql_column).collect();
     if key.is_empty() {
         return Err(mistake(
             &format!("{} has no primary key", described.quoted),

@@ -51,7 +51,7 @@ pub fn of(connection: &Connection, table: &Table) -> Option<LateIds> {
         (0..types.len()).find(|row| types.text(*row, 1).as_deref() == Some(name)).and_then(|row| types.text(row, 2))
     };
     let (mut key, mut columns, mut same) = (Vec::new(), String::new(), String::new());
-    for column in table.columns.iter().filter(|column| column.is_in_key) {
+    for column in table.key() {
         let (comma, and) = if key.is_empty() { ("", "") } else { (", ", " AND ") };
         let equality = column.equality.as_ref().map_or("pg_catalog.=", |operator| operator.qualified.as_str());
         write!(columns, "{comma}{} {}", column.quoted, type_of(&column.name)?).ok()?;

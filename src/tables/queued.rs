@@ -11,6 +11,7 @@ use crate::exchange::read_only;
 use crate::mutation::kind::Kind;
 use crate::outbox::enqueue::{self, Columns, Route};
 use crate::pg::spi::{Batch, Connection};
+use crate::pg::statement::{Statement, Value};
 use crate::pg::{relation, report, session};
 use crate::server::{self, Server};
 
@@ -34,6 +35,7 @@ pub fn queue(
         Operation::Update => (Kind::Update, table.updated()),
         Operation::Delete => (Kind::Delete, table.deleted_with_key()),
     };
+    let relation = identity(connection, described);
     // Looked for when there is a row: a statement that changes nothing upstream needs no right to.
     let server: OnceCell<Server> = OnceCell::new();
     let begin = || -> Result<u32, ErrorReport> {
@@ -55,11 +57,29 @@ pub fn queue(
                 collection_id: &attachment.collection_id,
                 await_consumers: arguments.await_consumers.filter(|consumers| !consumers.is_empty()),
                 timeout_ms: attachment.timeout_ms,
-                relation: Some(described.oid.to_u32()),
+                relation: Some(relation),
             };
             write(&route, batch, table, operation)
         })
     })
+}
+
+/// The table that a row's key belongs to. A partition's rows are also written through the tables above it, so it is the
+/// uppermost of these that is attached.
+fn identity(connection: &Connection, described: &relation::Table) -> u32 {
+    static UPPERMOST: Statement = Statement::new(
+        "SELECT a.relation::pg_catalog.oid FROM pg_catalog.pg_partition_ancestors($1) WITH ORDINALITY AS a(relation, height) \
+         WHERE EXISTS (SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid OPERATOR(pg_catalog.=) a.relation \
+         AND t.tgfoid OPERATOR(pg_catalog.=) 'sequin.capture()'::pg_catalog.regprocedure) ORDER BY a.height DESC LIMIT 1",
+    );
+    let own = described.oid.to_u32();
+    if !described.is_partition {
+        return own;
+    }
+    let rows = UPPERMOST.run(connection, &[Value::Oid(own)]);
+    let uppermost = if rows.len() > 0 { rows.oid_number(0, 1) } else { None };
+    rows.free();
+    uppermost.unwrap_or(own)
 }
 
 /// Writes a batch, whose columns are the upstream id, the key, whether the key was changed, and the data.

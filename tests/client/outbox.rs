@@ -9,6 +9,7 @@ mod lifecycle;
 mod order;
 mod transactions;
 mod under_way;
+mod verbs;
 
 use std::time::{Duration, Instant};
 

@@ -47,16 +47,6 @@ fn what_is_refused() {
         (plain(", operations => '{}'"), "22023", "operations must not be empty"),
         (plain(", delivery => 'later'"), "22023", "unknown delivery \"later\": it must be inline or outbox"),
         (
-            plain(", delivery => 'outbox'"),
-            "0A000",
-            "delivery \"outbox\" is not there yet: this version delivers inline",
-        ),
-        (
-            format!("SELECT sequin_attach('t', 's', {contact}, 'sf_id')"),
-            "0A000",
-            "delivery \"outbox\" is not there yet: this version delivers inline",
-        ),
-        (
             plain(", '[]'"),
             "22023",
             "fields must be a JSON object from column to field, as in {\"first_name\": \"FirstName\"}",

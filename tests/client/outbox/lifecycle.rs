@@ -154,8 +154,7 @@ fn workers_come_with_the_backlog_and_go_without_it_and_the_history_goes_when_it_
     while cluster.one::<bool>("SELECT EXISTS (SELECT FROM sequin.outbox)") {
         assert!(cluster.workers().len() <= 3);
     }
-    let mut sent: Vec<i64> =
-        cluster.contacts().iter().filter_map(|contact| contact["data"]["n"].as_i64()).collect();
+    let mut sent: Vec<i64> = cluster.contacts().iter().filter_map(|contact| contact["data"]["n"].as_i64()).collect();
     sent.sort_unstable();
     assert!(sent.into_iter().eq(0..150), "each of them was sent once");
 
