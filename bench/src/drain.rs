@@ -154,7 +154,8 @@ fn drain(
     client.batch_execute(
         "SELECT pg_terminate_backend(pid, 5000) FROM unnest(sequin.workers()) AS w(pid);
          SET sequin.capture = off;
-         TRUNCATE sequin.queue, sequin.parked, sequin.claims, sequin.history, sequin.created, attached,
+         -- In the order in which a worker, which may be back already, locks them.
+         TRUNCATE sequin.created, sequin.history, sequin.claims, sequin.queue, sequin.parked, attached,
              by_hand_queue, by_hand_claims, by_hand_history;
          SET sequin.capture = on;
          SELECT sequin_pause('sequin')",

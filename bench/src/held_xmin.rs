@@ -106,7 +106,7 @@ fn parts_of(database: &Database<'_>, client: &mut Client, parts: usize, seconds:
 
 fn part(database: &Database<'_>, client: &mut Client, seconds: usize) -> Result<Part> {
     // The first worker is there, and its time is counted from here.
-    let first = outbox::count(client, "SELECT last_value FROM sequin.outbox_id")?;
+    let first = outbox::count(client, "SELECT COALESCE(max(id), 0) FROM sequin.history")?;
     let cpu = outbox::workers_cpu(client)?;
     let bystander = flow::bystander(database.connect());
     let flow = flow::enqueue(database.connect());

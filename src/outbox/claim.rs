@@ -63,6 +63,8 @@ pub struct Work {
     pub requests: Vec<Claimed>,
     /// Whether there is more to do than this.
     pub has_more: bool,
+    /// Whether the server did not answer as it should the last time, to this worker or to another.
+    pub is_in_trouble: bool,
 }
 
 /// A request that is written down.
@@ -164,7 +166,8 @@ pub fn claim(connection: &Connection, places: &mut Places, owner: i64) -> Found 
                     })
                     .collect();
                 places.last.clone_from(&server);
-                return Found::Work(Work { server, requests, has_more });
+                let is_in_trouble = troubles.contains_key(&server);
+                return Found::Work(Work { server, requests, has_more, is_in_trouble });
             }
             Ok(_) => next = earlier(next, next_due(connection, &server)),
             Err(unusable) => settle::pause(connection, &server, 0, &unusable.to_string(), true),
@@ -447,6 +450,7 @@ impl Look<'_> {
                     _ if rows.boolean(row, 16) => State::Due,
                     _ => State::Waiting,
                 };
+                change.is_refused = state == State::Rejected;
                 Parked { change, state }
             })
             .collect()
@@ -524,6 +528,7 @@ impl Lanes {
             data: rows.jsonb(row, 11).map(|_| rows.json(row, 11)),
             attempts: 0,
             is_pinned: false,
+            is_refused: false,
         }
     }
 }

@@ -5,8 +5,7 @@ use std::time::Duration;
 use pgrx::pg_guard;
 use pgrx::pg_sys::Datum;
 
-use crate::pg::spi;
-use crate::pg::statement::Statement;
+use crate::pg::catalog;
 use crate::pg::worker::{self as process, Activity, Life};
 
 /// Called by Postgres as the whole life of the launcher.
@@ -14,10 +13,10 @@ use crate::pg::worker::{self as process, Activity, Life};
 #[pg_guard]
 pub extern "C-unwind" fn sequin_launcher_main(_argument: Datum) {
     process::begin_without_database();
-    let mut left = process::transaction(databases);
+    let mut left = process::transaction(catalog::databases);
     while !left.is_empty() && !process::is_leaving() {
         // Each leaves its place when it has looked, so what finds none now finds one soon.
-        left.retain(|database| !process::start_in((*database).into(), Life::Once));
+        left.retain(|database| !process::start_in(*database, Life::Once));
         process::wait(Duration::from_millis(if left.is_empty() { 0 } else { 500 }));
     }
     process::report(Activity::Idle, "every database has been looked at");
@@ -26,15 +25,4 @@ pub extern "C-unwind" fn sequin_launcher_main(_argument: Datum) {
         process::wait(Duration::from_secs(3600));
     }
     process::leave(1);
-}
-
-fn databases() -> Vec<u32> {
-    static READ: Statement =
-        Statement::new("SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datallowconn AND NOT d.datistemplate");
-    let connected = spi::connected(|connection| -> Result<Vec<u32>, std::convert::Infallible> {
-        let rows = READ.run(connection, &[]);
-        Ok((0..rows.len()).filter_map(|row| rows.oid_number(row, 1)).collect())
-    });
-    let Ok(databases) = connected;
-    databases
 }

@@ -5,7 +5,7 @@
 //! - `claim` takes records for a worker, which is written down and committed before anything is sent;
 //! - [`plan`] decides, purely, what a request is made of; [`backoff`] when the next one may go;
 //! - `send` makes the request, with no transaction open, and says what became of each record;
-//! - `settle` writes that down, and `write_back` brings upstream ids into the rows of attached tables;
+//! - `settle` writes that down, `retention` deletes it in the end, and `write_back` brings upstream ids into the rows of attached tables;
 //! - `verbs` is what a person may do to a record or a server.
 
 pub mod backoff;
@@ -29,6 +29,8 @@ mod claim;
 pub mod enqueue;
 #[cfg(feature = "postgres")]
 mod launcher;
+#[cfg(feature = "postgres")]
+mod retention;
 #[cfg(feature = "postgres")]
 mod send;
 #[cfg(feature = "postgres")]

@@ -44,6 +44,8 @@ pub struct Change {
     /// It must go exactly as it is: a create that was perhaps applied and that a person lets be sent again, which also
     /// cannot be taken back by not sending it. Nothing becomes part of it, nor it of anything.
     pub is_pinned: bool,
+    /// The API has refused it. It is not sent again as it is, but with a later change, which may mend what was wrong.
+    pub is_refused: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -182,7 +184,7 @@ fn gather(changes: Vec<Change>) -> (Vec<Gathering>, Vec<Ending>) {
         }
         gatherings[place].add(change, &mut endings);
     }
-    gatherings.retain(|gathering| !gathering.changes.is_empty());
+    gatherings.retain(|gathering| !gathering.is_refused());
     // A key whose first changes cancelled out begins with a later one.
     gatherings.sort_by_key(|gathering| gathering.changes[0].id);
     endings.sort_by_key(|ending| ending.id);
@@ -210,7 +212,13 @@ enum Step {
 
 impl Gathering {
     fn add(&mut self, change: Change, endings: &mut Vec<Ending>) {
-        match self.step(&change) {
+        let step = self.step(&change);
+        if !self.changes.is_empty() && matches!(step, Step::Wait) && !self.is_closed && self.is_refused() {
+            // What was refused does not stand in the way of what it cannot go with.
+            self.changes.clear();
+            return self.add(change, endings);
+        }
+        match step {
             Step::Join => {
                 if self.changes.is_empty() {
                     // Most keys have one change, and the room for four that a vector begins with costs time.
@@ -222,9 +230,15 @@ impl Gathering {
                 self.changes.push(change);
                 endings.extend(self.changes.drain(..).map(|Change { id, .. }| Ending { id, end: End::CancelledOut }));
             }
+            Step::End(_) if change.is_refused => {}
             Step::End(end) => endings.push(Ending { id: change.id, end }),
             Step::Wait => self.is_closed = true,
         }
+    }
+
+    /// Whether there is nothing in it that was not refused.
+    fn is_refused(&self) -> bool {
+        self.changes.iter().all(|change| change.is_refused)
     }
 
     fn step(&self, next: &Change) -> Step {

@@ -69,6 +69,12 @@ static MARK: Statement = Statement::new(
      outcome = $4, error = $5, is_pinned = false WHERE p.id OPERATOR(pg_catalog.=) ANY ($1)",
 );
 
+/// Lets records that were sent as one go again, each by itself.
+static PART: Statement = Statement::new(
+    "UPDATE sequin.parked p SET state = 'pending', is_pinned = true, next_attempt_at = pg_catalog.clock_timestamp() \
+     WHERE p.id OPERATOR(pg_catalog.=) ANY ($1)",
+);
+
 static STALL: Statement = Statement::new(
     "UPDATE sequin.parked p SET next_attempt_at = 'infinity' WHERE p.id OPERATOR(pg_catalog.=) ANY ($1)",
 );
@@ -106,9 +112,14 @@ pub fn write(connection: &Connection, server: &str, fates: &[(&Operation, Fate)]
             Fate::Unknown { outcome, error } => {
                 park_unknown(connection, server, operation.id, &absorbed_ids(operation), outcome, error);
             }
-            Fate::Rejected { outcome, error } => {
+            // Which of them is refused is not known: they go again, one by one.
+            Fate::Rejected { .. } if !operation.absorbed.is_empty() => {
                 let ids: Vec<i64> = operation.ids().collect();
-                mark(connection, server, &ids, "rejected", Mark { delay: None, outcome, error });
+                park_behind(connection, server, &ids);
+                PART.run(connection, &[Value::Int8s(&ids)]).free();
+            }
+            Fate::Rejected { outcome, error } => {
+                mark(connection, server, &[operation.id], "rejected", Mark { delay: None, outcome, error });
             }
             Fate::Again { outcome, error } => {
                 let ids: Vec<i64> = operation.ids().collect();
@@ -120,7 +131,7 @@ pub fn write(connection: &Connection, server: &str, fates: &[(&Operation, Fate)]
     done.finish(connection, server);
     let keys: Vec<Option<&str>> = fates
         .iter()
-        .filter(|(_, fate)| matches!(fate, Fate::Done { .. }))
+        .filter(|(_, fate)| matches!(fate, Fate::Done { .. } | Fate::Rejected { .. }))
         .filter_map(|(operation, _)| operation.key.as_deref())
         .map(|key| Some(super::claim::ordering_key(key)))
         .collect();
@@ -404,15 +415,4 @@ pub fn notify(connection: &Connection, server: &str, delivered: usize, rejected:
         let count = |n: usize| Value::Int8(n as i64);
         NOTIFY.run(connection, &[Value::Text(Some(server)), count(delivered), count(rejected), count(unknown)]).free();
     }
-}
-
-/// Deletes what the history has kept long enough. A part at a time, so that no transaction lasts.
-pub fn clean(connection: &Connection, retention: Duration) {
-    static CLEAN: Statement = Statement::new(
-        "DELETE FROM sequin.history h WHERE h.ctid OPERATOR(pg_catalog.=) ANY (ARRAY( \
-         SELECT o.ctid FROM sequin.history o WHERE o.delivered_at OPERATOR(pg_catalog.<) $1 \
-         ORDER BY o.delivered_at LIMIT 100000))",
-    );
-    let millis = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
-    CLEAN.run(connection, &[Value::In(Some(-millis))]).free();
 }

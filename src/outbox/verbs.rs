@@ -165,6 +165,9 @@ fn with_server(verb: &str, server: &str, f: impl FnOnce(&Connection)) -> Result<
     }
     session::acting_as(relation::owner_of_queue(), || {
         spi::connected(|connection| {
+            // A worker that has read the pauses would go by them: sending what is enqueued after this commits, or
+            // parking what nobody frees any more.
+            session::lock_out_other_workers();
             f(connection);
             Ok(())
         })

@@ -4,6 +4,7 @@
 //! another. While it waits, for the network or for work, it holds no transaction, snapshot or lock.
 
 use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use pgrx::pg_guard;
@@ -18,6 +19,7 @@ use crate::pg::worker::{self as process, Activity, Life};
 use super::backoff::{Health, Sign};
 use super::claim::{self, Claimed, Found, Places, Work};
 use super::plan::Operation;
+use super::retention::Retention;
 use super::send::{self, News};
 use super::settle::{self, Fate};
 use super::write_back;
@@ -59,14 +61,19 @@ pub extern "C-unwind" fn sequin_worker_main(argument: Datum) {
     if board::pids().len() > settings::workers() && !place.is_first() {
         process::leave(0);
     }
+    // While this worker waits for an API, somebody else's records need not.
+    process::when_woken_in_a_request(|| {
+        if board::has_word() {
+            call_for_help();
+        }
+    });
     Worker {
         owner,
         place,
         places: Places::default(),
         health: HashMap::new(),
         looked_at_all: None,
-        cleaned: Instant::now(),
-        called: None,
+        retention: Retention::new(),
         write_backs: write_back::Pending::default(),
     }
     .run();
@@ -88,6 +95,17 @@ fn has_extension_soon(life: Life) -> bool {
     }
 }
 
+/// Starts another worker, if there may be one more. It takes some milliseconds to appear.
+fn call_for_help() {
+    const PATIENCE: Duration = Duration::from_secs(1);
+    static CALLED: Mutex<Option<Instant>> = Mutex::new(None);
+    let mut called = CALLED.lock().unwrap_or_else(PoisonError::into_inner);
+    if called.is_none_or(|at| at.elapsed() >= PATIENCE) && board::pids().len() < settings::workers() {
+        *called = Some(Instant::now());
+        process::start(Life::Lasting);
+    }
+}
+
 struct Worker {
     owner: i64,
     place: Place,
@@ -95,9 +113,7 @@ struct Worker {
     /// How each server has answered of late.
     health: HashMap<String, Health>,
     looked_at_all: Option<Instant>,
-    cleaned: Instant,
-    /// When another worker was asked for.
-    called: Option<Instant>,
+    retention: Retention,
     write_backs: write_back::Pending,
 }
 
@@ -170,7 +186,7 @@ impl Worker {
                 if is_prepared {
                     self.place.set_prepared(has_prepared(connection));
                 }
-                self.clean(connection);
+                self.retention.enforce(connection, settings::retention());
                 Ok(claim::claim(connection, &mut self.places, self.owner))
             });
             let Ok(found) = connected;
@@ -180,9 +196,9 @@ impl Worker {
 
     fn deliver(&mut self, work: Work) {
         if work.has_more {
-            self.call_for_help();
+            call_for_help();
         }
-        let Work { server, requests, .. } = work;
+        let Work { server, requests, is_in_trouble, .. } = work;
         let mut unsettled: Vec<Sent<'_>> = Vec::new();
         let mut since = Instant::now();
         let mut news = News::Answers;
@@ -204,28 +220,18 @@ impl Worker {
             };
             unsettled.push(Sent { claimed, fates });
             if since.elapsed() > UNSETTLED {
-                self.settle(&server, &unsettled, &news);
+                self.settle(&server, &unsettled, &news, is_in_trouble);
                 unsettled.clear();
                 since = Instant::now();
             }
         }
-        self.settle(&server, &unsettled, &news);
+        self.settle(&server, &unsettled, &news, is_in_trouble);
         self.write_backs.write();
     }
 
-    /// Starts another worker, if there may be one more. It takes some milliseconds to appear.
-    fn call_for_help(&mut self) {
-        const PATIENCE: Duration = Duration::from_secs(1);
-        let is_called = self.called.is_some_and(|at| at.elapsed() < PATIENCE);
-        if !is_called && board::pids().len() < settings::workers() {
-            self.called = Some(Instant::now());
-            process::start(Life::Lasting);
-        }
-    }
-
-    fn settle(&mut self, server: &str, sent: &[Sent<'_>], news: &News) {
+    fn settle(&mut self, server: &str, sent: &[Sent<'_>], news: &News, is_in_trouble: bool) {
         let health = self.health.entry(server.to_owned()).or_default();
-        let was_well = *health == Health::default();
+        let was_well = !is_in_trouble && *health == Health::default();
         *health = health.after(match news {
             News::Answers | News::Refuses(_) => Sign::Works,
             News::Fails(_) => Sign::Fails,
@@ -259,14 +265,6 @@ impl Worker {
         });
         // After the commit, so that whoever looks finds it: this worker too.
         board::announce(freed.unwrap_or(i64::MAX));
-    }
-
-    /// Deletes what the history has kept long enough, now and then.
-    fn clean(&mut self, connection: &Connection) {
-        if self.cleaned.elapsed() > SAFETY / 2 {
-            self.cleaned = Instant::now();
-            settle::clean(connection, settings::retention());
-        }
     }
 }
 

@@ -21,6 +21,31 @@ pub struct ServerObject {
     pub options: Options,
 }
 
+/// The databases that one can connect to, templates apart. Works without a database, in which there are no queries.
+pub fn databases() -> Vec<Oid> {
+    let mut databases = Vec::new();
+    // SAFETY: a scan of a shared catalog, whose tuples begin with this struct, in a transaction; all is closed again.
+    unsafe {
+        let mode = pg_sys::AccessShareLock as c_int;
+        let relation = pg_sys::table_open(pg_sys::DatabaseRelationId, mode);
+        let no_keys = std::ptr::null_mut();
+        let scan = pg_sys::systable_beginscan(relation, Oid::INVALID, false, std::ptr::null_mut(), 0, no_keys);
+        loop {
+            let tuple = pg_sys::systable_getnext(scan);
+            if tuple.is_null() {
+                break;
+            }
+            let database = &*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_database>();
+            if database.datallowconn && !database.datistemplate {
+                databases.push(database.oid);
+            }
+        }
+        pg_sys::systable_endscan(scan);
+        pg_sys::table_close(relation, mode);
+    }
+    databases
+}
+
 /// The server named `name`, whatever its wrapper.
 pub fn server_oid(name: &str) -> Option<Oid> {
     let name = text::to_server_cstring(name);

@@ -46,6 +46,12 @@ pub fn lock_out_other_workers() {
     }
 }
 
+/// The clock, in Postgres' microseconds since 2000.
+pub fn now() -> i64 {
+    // SAFETY: reads the clock.
+    unsafe { pg_sys::GetCurrentTimestamp() }
+}
+
 /// When the transaction began, in Postgres' microseconds since 2000.
 pub fn transaction_start() -> i64 {
     // SAFETY: reads a variable of the backend.
@@ -65,19 +71,19 @@ pub fn has_fixed_snapshot() -> bool {
 }
 
 /// Runs `f` with the rights of `role` in the manner in which Postgres runs the functions of an index: it can neither
-/// change its role nor leave anything behind that runs later.
+/// change its role nor leave anything behind that runs later, nor a setting.
 pub fn restricted_to<T>(role: pg_sys::Oid, f: impl FnOnce() -> T) -> T {
-    acting(role, pg_sys::SECURITY_RESTRICTED_OPERATION | pg_sys::SECURITY_LOCAL_USERID_CHANGE, f)
+    acting(role, pg_sys::SECURITY_RESTRICTED_OPERATION | pg_sys::SECURITY_LOCAL_USERID_CHANGE, false, f)
 }
 
 /// Runs `f` with the rights of `role`, and with a search_path in which no other role can have put anything: what the
 /// role's own triggers call by a bare name must not be somebody else's. An error inside ends the (sub)transaction, and
 /// with it the change of both.
 pub fn acting_as<T>(role: pg_sys::Oid, f: impl FnOnce() -> T) -> T {
-    acting(role, pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_NOFORCE_RLS, f)
+    acting(role, pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_NOFORCE_RLS, true, f)
 }
 
-fn acting<T>(role: pg_sys::Oid, flags: u32, f: impl FnOnce() -> T) -> T {
+fn acting<T>(role: pg_sys::Oid, flags: u32, keeps_settings: bool, f: impl FnOnce() -> T) -> T {
     // SAFETY: reads and sets variables of the backend; the old values are put back.
     unsafe {
         let (mut before, mut context) = (pg_sys::Oid::INVALID, 0);
@@ -95,7 +101,7 @@ fn acting<T>(role: pg_sys::Oid, flags: u32, f: impl FnOnce() -> T) -> T {
             false,
         );
         let result = f();
-        pg_sys::AtEOXact_GUC(true, level);
+        pg_sys::AtEOXact_GUC(keeps_settings, level);
         pg_sys::SetUserIdAndSecContext(before, context);
         result
     }

@@ -28,6 +28,8 @@ pub enum Value<'a> {
     Jsonbs(&'a [Option<&'a str>]),
     /// Jsonb datums of Postgres' own.
     JsonbDatums(&'a [Option<Datum>]),
+    /// Postgres' microseconds since 2000.
+    Time(i64),
     /// Milliseconds from now; None is infinity.
     In(Option<i64>),
 }
@@ -44,7 +46,7 @@ impl Value<'_> {
             Value::Int8s(_) | Value::OptionalInt8s(_) => pg_sys::INT8ARRAYOID,
             Value::Bools(_) => pg_sys::BOOLARRAYOID,
             Value::Jsonbs(_) | Value::JsonbDatums(_) => pg_sys::JSONBARRAYOID,
-            Value::In(_) => pg_sys::TIMESTAMPTZOID,
+            Value::In(_) | Value::Time(_) => pg_sys::TIMESTAMPTZOID,
         }
     }
 
@@ -77,6 +79,7 @@ impl Value<'_> {
                 array(values.iter().map(|t| t.map(jsonb::to_datum)).collect(), pg_sys::JSONBOID, -1, false, int)
             }
             Value::JsonbDatums(values) => array(values.to_vec(), pg_sys::JSONBOID, -1, false, int),
+            Value::Time(value) => Some(Datum::from(value)),
             Value::In(None) => Some(Datum::from(i64::MAX)),
             Value::In(Some(millis)) => {
                 // SAFETY: reads the clock.

@@ -98,6 +98,7 @@ impl SocketWait {
                 Some(events) if events & pg_sys::WL_LATCH_SET != 0 => {
                     // SAFETY: the backend's own latch, on its main thread.
                     unsafe { pg_sys::ResetLatch(pg_sys::MyLatch) };
+                    caught(worker::woken_in_a_request)?;
                 }
                 Some(_) => return Ok(()),
                 None => {}

@@ -176,6 +176,20 @@ pub fn wait(most: Duration) -> bool {
     }
 }
 
+static WHEN_WOKEN: OnceLock<fn()> = OnceLock::new();
+
+/// Has `f` called whenever somebody sets the latch while a request is under way. It may raise, and must be quick.
+pub fn when_woken_in_a_request(f: fn()) {
+    let _ = WHEN_WOKEN.set(f);
+}
+
+/// Somebody has set the latch while a request is under way.
+pub fn woken_in_a_request() {
+    if let Some(f) = WHEN_WOKEN.get() {
+        f();
+    }
+}
+
 /// What the process is doing, for pg_stat_activity.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Activity {

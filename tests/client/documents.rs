@@ -102,9 +102,39 @@ pub fn links(document: &str) -> Vec<&str> {
     targets.filter(|target| !target.is_empty() && !target.contains("://")).collect()
 }
 
+/// Where a heading is found by a link: as GitHub names it.
+fn anchor(heading: &str) -> String {
+    let text = heading.trim_start_matches('#').trim().to_lowercase();
+    let kept = text.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+    kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
+/// The links of a document that lead to a heading: the file, empty for the document itself, and the anchor.
+fn anchors(document: &str) -> Vec<(&str, &str)> {
+    let after_brackets = document.split("](").skip(1);
+    let targets = after_brackets.filter_map(|rest| rest.split(')').next()).filter(|target| !target.contains("://"));
+    targets.filter_map(|target| target.split_once('#')).collect()
+}
+
+#[test]
+fn every_anchor_leads_to_a_heading() {
+    let mut seen = 0;
+    for name in ["README.md", "docs/reference.md", "docs/operations.md", "docs/security.md"] {
+        let document = read(name);
+        let directory = Path::new(name).parent().unwrap_or(Path::new("."));
+        for (file, wanted) in anchors(&document) {
+            let target = if file.is_empty() { document.clone() } else { read(&directory.join(file).to_string_lossy()) };
+            let mut headings = target.lines().filter(|line| line.starts_with('#'));
+            assert!(headings.any(|heading| anchor(heading) == wanted), "{name} links to {file}#{wanted}");
+            seen += 1;
+        }
+    }
+    assert!(seen >= 40, "only {seen} were found");
+}
+
 #[test]
 fn every_link_leads_to_a_file() {
-    for name in ["README.md", "CHANGELOG.md", "docs/reference.md", "docs/security.md"] {
+    for name in ["README.md", "CHANGELOG.md", "docs/reference.md", "docs/operations.md", "docs/security.md"] {
         let document = read(name);
         let file = path(name);
         let directory = file.parent().unwrap_or(Path::new("."));
@@ -126,7 +156,7 @@ pub fn makefile_targets() -> Vec<String> {
 fn every_make_command_has_its_target() {
     let targets = makefile_targets();
     let mut seen = 0;
-    for name in ["README.md", "docs/reference.md", "docs/security.md"] {
+    for name in ["README.md", "docs/reference.md", "docs/operations.md", "docs/security.md"] {
         let document = read(name);
         let mut commands: Vec<String> = Vec::new();
         for block in blocks(&document).iter().filter(|block| ["sh", "console"].contains(&block.language.as_str())) {

@@ -23,6 +23,7 @@ mod make_install;
 mod network;
 mod once;
 mod outbox;
+mod outbox_examples;
 mod outcomes;
 mod readme;
 mod reference;

@@ -57,7 +57,7 @@ fn every_function_with_its_arguments() {
            AND e.extname = 'sequin_mutations'",
         &[],
     );
-    assert!(functions.len() >= 6, "{functions:?}");
+    assert!(functions.len() >= 16, "{functions:?}");
     for row in &functions {
         let (name, is_inner): (&str, bool) = (row.get(0), row.get(1));
         let (arguments, result): (&str, &str) = (row.get(2), row.get(3));
@@ -74,32 +74,81 @@ fn every_function_with_its_arguments() {
     }
 }
 
-#[test]
-fn every_column_of_the_type() {
-    let mut world = World::new();
+/// Names and types of a relation's columns, in their order.
+fn columns(world: &mut World, relation: &str) -> Vec<[String; 2]> {
     let columns = world.rows(
         "SELECT attname::text, replace(format_type(atttypid, atttypmod), 'timestamp with time zone', 'timestamptz')
-         FROM pg_attribute WHERE attrelid = 'sequin_record'::regclass AND attnum > 0 ORDER BY attnum",
-        &[],
+         FROM pg_attribute WHERE attrelid = $1::text::regclass AND attnum > 0 ORDER BY attnum",
+        &[&relation],
     );
-    let there: Vec<[String; 2]> = columns.iter().map(|row| [row.get(0), row.get(1)]).collect();
-    let table = rows(&section(&read(DOCUMENT), "## The type sequin_record"));
-    let documented: Vec<[String; 2]> = table[1..].iter().map(|row| [row[0].clone(), row[1].clone()]).collect();
-    assert_eq!(documented, there);
+    columns.iter().map(|row| [row.get(0), row.get(1)]).collect()
+}
+
+/// The same as the first table of a section has it.
+fn documented_columns(heading: &str) -> Vec<[String; 2]> {
+    let section = section(&read(DOCUMENT), heading);
+    let table = section.split("\n\n").find(|paragraph| paragraph.starts_with("| column")).unwrap_or_default();
+    rows(table).into_iter().skip(1).map(|row| [row[0].clone(), row[1].clone()]).collect()
 }
 
 #[test]
-fn every_column_of_the_view() {
+fn every_column_of_the_type() {
     let mut world = World::new();
-    let columns = world.rows(
-        "SELECT attname::text, format_type(atttypid, atttypmod) FROM pg_attribute
-         WHERE attrelid = 'sequin.attachments'::regclass AND attnum > 0 ORDER BY attnum",
+    assert_eq!(documented_columns("## The type sequin_record"), columns(&mut world, "sequin_record"));
+}
+
+#[test]
+fn every_column_of_the_views() {
+    let mut world = World::new();
+    for view in ["sequin.attachments", "sequin.outbox", "sequin.delivered", "sequin.status"] {
+        assert_eq!(documented_columns(&format!("### {view}")), columns(&mut world, view), "{view}");
+    }
+    // It has no table of its own.
+    let dead_letters = section(&read(DOCUMENT), "### sequin.dead_letters");
+    assert!(dead_letters.contains("`sequin.outbox`, with its columns"), "{dead_letters}");
+    assert_eq!(columns(&mut world, "sequin.dead_letters"), columns(&mut world, "sequin.outbox"));
+}
+
+#[test]
+fn every_relation_is_among_the_objects() {
+    let mut world = World::new();
+    let relations = world.rows(
+        "SELECT c.oid::regclass::text FROM pg_depend d JOIN pg_extension e ON d.refobjid = e.oid
+         JOIN pg_class c ON d.objid = c.oid
+         WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
+           AND e.extname = 'sequin_mutations' AND c.relkind IN ('r', 'v', 'S')",
         &[],
     );
-    let there: Vec<[String; 2]> = columns.iter().map(|row| [row.get(0), row.get(1)]).collect();
-    let table = rows(&section(&read(DOCUMENT), "### sequin.attachments"));
-    let documented: Vec<[String; 2]> = table[1..].iter().map(|row| [row[0].clone(), row[1].clone()]).collect();
-    assert_eq!(documented, there);
+    assert!(relations.len() >= 14, "{relations:?}");
+    let objects = section(&read(DOCUMENT), "## Objects");
+    let documented: BTreeSet<String> = rows(&objects)
+        .iter()
+        .flat_map(|row| row[0].split(", ").map(str::to_owned).collect::<Vec<_>>())
+        .filter(|name| name.starts_with("sequin.") && !name.contains('('))
+        .collect();
+    assert_eq!(documented, relations.iter().map(|row| row.get(0)).collect());
+}
+
+#[test]
+fn every_state_and_outcome_of_the_outbox() {
+    let document = read(DOCUMENT);
+    let source = ["claim.rs", "settle.rs", "verbs.rs"].map(|file| read(&format!("src/outbox/{file}"))).join("\n");
+    let listed = |heading: &str, column: &str| -> BTreeSet<String> {
+        let section = section(&document, heading);
+        let table = section.split("\n\n").find(|paragraph| paragraph.starts_with(column)).unwrap_or_default();
+        names(table).into_iter().filter(|name| format!("| `{name}` |") != column).collect()
+    };
+    let states = listed("### sequin.outbox", "| `state` |");
+    assert_eq!(states, ["pending", "rejected", "sending", "unknown"].map(str::to_owned).into());
+    let outcomes = listed("### sequin.delivered", "| `outcome` |");
+    assert_eq!(outcomes.len(), 9, "{outcomes:?}");
+    for outcome in outcomes.iter().filter(|outcome| !outcome.starts_with("applied")) {
+        assert!(source.contains(&format!("\"{outcome}\"")), "nothing ends as {outcome}");
+    }
+    for word in source.split("Fate::ended(\"").skip(1).chain(source.split("done.add(*id, \"").skip(1)) {
+        let word = word.split('"').next().unwrap_or_default();
+        assert!(outcomes.contains(word), "{word} is not in {DOCUMENT}");
+    }
 }
 
 /// The names that the extension's own hint lists.

@@ -19,7 +19,10 @@ fn its_recipes_work() {
     let server = Server::start();
     let mut superuser = server.connect("postgres");
     superuser
-        .batch_execute("CREATE ROLE app LOGIN; CREATE ROLE clerk LOGIN; CREATE ROLE bookkeeper LOGIN; CREATE EXTENSION sequin_mutations")
+        .batch_execute(
+            "CREATE ROLE app LOGIN; CREATE ROLE clerk LOGIN; CREATE ROLE bookkeeper LOGIN;
+             CREATE ROLE operator LOGIN; CREATE ROLE monitor LOGIN; CREATE EXTENSION sequin_mutations",
+        )
         .unwrap();
 
     // The files, with a directory of this test's in the place of /etc/sequin.
@@ -46,7 +49,7 @@ fn its_recipes_work() {
         let (output, ok) = psql(server.psql_command("postgres"), &sql);
         assert!(ok, "{DOCUMENT}, line {}: {output}", block.line);
     };
-    assert_eq!(statements.len(), 4, "a recipe that is not tested here");
+    assert_eq!(statements.len(), 6, "a recipe that is not tested here");
     let last_token = || {
         let log = sandbox.log();
         log.requests.last().map(|request| request.headers["authorization"].clone()).unwrap_or_default()
@@ -119,8 +122,35 @@ fn its_recipes_work() {
     bookkeeper.batch_execute("SET sequin.capture = off; DELETE FROM book; SELECT sequin_detach('book')").unwrap();
     assert_eq!(sandbox.log().requests.len(), before + 1);
 
-    // A token in a file.
+    // The outbox: who may enqueue, who looks after the records, who counts them.
+    const ENQUEUE: &str = "SELECT id FROM sequin_enqueue('delete', 'my-sync-id', 'salesforce:contact', '\"1\"') AS id";
+    refused(&mut app, ENQUEUE);
+    let mut operator = server.connect_as("postgres", "operator");
+    refused(&mut operator, "SELECT sequin_pause('sequin')");
     run(3);
+    operator.batch_execute("SELECT sequin_pause('sequin')").unwrap();
+    let id: i64 = app.query_one(ENQUEUE, &[]).unwrap().get(0);
+    let seen = |client: &mut postgres::Client| client.query("SELECT FROM sequin.outbox", &[]).unwrap().len();
+    assert_eq!([seen(&mut app), seen(&mut operator), seen(&mut clerk)], [1, 1, 0]);
+    run(4);
+    let mut monitor = server.connect_as("postgres", "monitor");
+    assert_eq!(seen(&mut monitor), 0);
+    let counts = "SELECT backlog, paused FROM outbox_counts() WHERE server = 'sequin'";
+    let counts = monitor.query_one(counts, &[]).unwrap();
+    assert_eq!((counts.get::<_, i64>(0), counts.get::<_, bool>(1)), (1, true));
+    refused(&mut app, "SELECT * FROM outbox_counts()");
+    superuser.batch_execute("GRANT EXECUTE ON FUNCTION sequin_discard, sequin_resume TO clerk").unwrap();
+    let discard = format!("SELECT sequin_discard({id})");
+    let error = clerk.batch_execute(&discard).unwrap_err();
+    assert_eq!(error.code().map(|code| code.code()), Some("42704"), "as if it were not there: {error:?}");
+    refused(&mut clerk, "SELECT sequin_resume('sequin')");
+    refused(&mut clerk, "SELECT FROM sequin.queue");
+    operator.batch_execute(&discard).unwrap();
+    operator.batch_execute("SELECT sequin_resume('sequin')").unwrap();
+    assert_eq!(seen(&mut app), 0);
+
+    // A token in a file.
+    run(5);
     assert_eq!(app.query(CREATE, &[]).unwrap().len(), 1);
     assert_eq!(last_token(), "Bearer token-of-the-file");
 

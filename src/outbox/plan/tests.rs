@@ -1,7 +1,8 @@
 //! The rules as tables, and at the end all of them together, against a remote API that is a map.
 //!
 //! A table writes changes and plans in short. Changes are numbered from 1 in the order they stand:
-//! `key kind [upstream id] [@lane] [#attempts] [!]`, separated by semicolons, with `-` for no key and `!` for pinned.
+//! `key kind [upstream id] [@lane] [#attempts] [!]`, separated by semicolons, with `-` for no key, `!` for pinned and `x`
+//! for refused.
 //! A plan is its requests, separated by ` | `, then its endings: in `update 3+1+2, 5 | delete 7/6; cancelled 8 9`, 1 and 2
 //! are merged into 3, and the delete 7 supersedes 6.
 
@@ -29,16 +30,17 @@ fn change(id: i64, text: &str) -> Change {
     let kind: Kind = words.next().expect("a kind").parse().unwrap();
     let data = (kind != Kind::Delete).then(|| format!(r#"{{"last": {id}, "f{id}": {id}.10}}"#));
     let idempotency_key = format!("uuid-{id}");
-    let (mut upstream_id, mut attempts, mut is_pinned, mut lane_name) = (None, 0, false, "");
+    let (mut upstream_id, mut attempts, mut is_pinned, mut is_refused, mut lane_name) = (None, 0, false, false, "");
     for word in words {
         match word.split_at(1) {
             ("@", name) => lane_name = name,
             ("#", number) => attempts = number.parse().unwrap(),
             ("!", _) => is_pinned = true,
+            ("x", "") => is_refused = true,
             _ => upstream_id = Some(word.to_owned()),
         }
     }
-    Change { id, idempotency_key, lane: lane(lane_name), kind, key, upstream_id, data, attempts, is_pinned }
+    Change { id, idempotency_key, lane: lane(lane_name), kind, key, upstream_id, data, attempts, is_pinned, is_refused }
 }
 
 fn written(plan: &Plan) -> String {
@@ -113,6 +115,32 @@ fn what_follows_a_create() {
             ("k create; k delete @b", "create 1"),
             ("k create; k update @b; k update; k delete", "create 1"),
             ("k create; k update; k delete @b", "create 1+2"),
+        ],
+    );
+}
+
+#[test]
+fn what_was_refused_goes_only_with_a_later_change() {
+    check(
+        &LIMITS,
+        &[
+            ("k update U x", ""),
+            ("k create x", ""),
+            ("k update U x; k update U", "update 2+1"),
+            ("k update U x; k update U x; k update", "update 3+1+2"),
+            ("k create x; k update", "create 1+2"),
+            ("k create x; k delete", "cancelled 1 2"),
+            ("k update U x; k delete", "delete 2/1"),
+            // What it cannot go with does not wait for it.
+            ("k update U x; k update U @b", "update 2"),
+            ("k update U x; k update U !", "update 2"),
+            ("k update U x; k create; k update", "create 2+3"),
+            ("k update U x; k update U @b x; k update U @b", "update 3+2"),
+            ("k update U x; k update U @b x", ""),
+            ("k delete U x; k create", "create 2"),
+            // It was told once that nothing can be sent.
+            ("k update x", ""),
+            ("k update x; k update U", "update 2"),
         ],
     );
 }

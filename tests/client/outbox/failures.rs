@@ -1,0 +1,274 @@
+//! What becomes of records, and of the server's queue, when the API refuses, fails or is away.
+
+use std::time::Duration;
+
+use sequin_harness::RawServer;
+use serde_json::{Value, json};
+
+use super::request;
+use crate::support::World;
+
+const ONE: &str = "SELECT sequin_enqueue('create', 'sync', 'salesforce:contact', '{\"data\":{\"n\":1}}')";
+
+impl World {
+    /// The texts of one row of `sequin.status`: paused and the last error.
+    fn status(&mut self) -> (bool, Option<String>) {
+        let row = &self.rows("SELECT paused, last_error FROM sequin.status WHERE server = 'sequin'", &[])[0];
+        (row.get(0), row.get(1))
+    }
+
+    /// Updates of each of these, in one call.
+    fn enqueue_updates(&mut self, ids: &[String], data: impl Fn(usize) -> Value) -> Vec<i64> {
+        let records: Vec<Value> =
+            ids.iter().enumerate().map(|(i, id)| json!({"upstream_id": id, "data": data(i)})).collect();
+        self.enqueue("update", &json!(records))
+    }
+}
+
+#[test]
+fn one_refused_record_of_many_is_found_by_halves() {
+    let mut world = World::new();
+    let ids = world.contacts_made(8);
+    let queued =
+        world.enqueue_updates(&ids, |i| if i == 5 { json!({"Email": "nobody"}) } else { json!({"n": 10 + i}) });
+    world.settled();
+    let sizes: Vec<usize> = world.requests().iter().map(|(_, records)| records.as_array().unwrap().len()).collect();
+    assert_eq!(sizes, [8, 4, 4, 2, 1, 1, 2], "first halves first, and nothing twice that was applied");
+    let rejected: Vec<i64> =
+        world.rows("SELECT id FROM sequin.dead_letters", &[]).iter().map(|row| row.get(0)).collect();
+    assert_eq!(rejected, [queued[5]]);
+    assert_eq!(world.one::<i64>("SELECT count(*) FROM sequin.delivered WHERE outcome = 'applied'"), 7);
+}
+
+#[test]
+fn one_poison_record_in_ten_thousand_costs_few_requests() {
+    let mut world = World::new();
+    let ids = world.contacts_made(10_000);
+    world.enqueue_updates(&ids, |i| if i == 7_777 { json!({"Email": "nobody"}) } else { json!({"n": 0}) });
+    world.until(
+        "SELECT (SELECT count(*) FROM sequin.delivered) = 9999 AND (SELECT count(*) FROM sequin.dead_letters) = 1",
+    );
+    let requests = world.sent();
+    assert!((50..=80).contains(&requests), "{requests} requests");
+    let poison: String = world.one("SELECT upstream_id FROM sequin.dead_letters");
+    assert_eq!(poison, ids[7_777]);
+}
+
+#[test]
+fn creates_travel_alone_unless_a_refusal_applies_nothing() {
+    for (atomic, sizes) in [(false, vec![1, 1, 1]), (true, vec![3, 1, 2, 1, 1])] {
+        let mut world = World::with_options(&format!("atomic_batches '{atomic}'"));
+        world.enqueue("create", &json!([{"data": {"n": 1}}, {"data": {"n": 2}}, {"data": {"Email": "nobody"}}]));
+        world.settled();
+        let sent: Vec<usize> = world.requests().iter().map(|(_, records)| records.as_array().unwrap().len()).collect();
+        assert_eq!(sent, sizes, "atomic_batches {atomic}");
+        assert_eq!(world.endings(), ["applied", "applied", "rejected"]);
+        assert_eq!(world.contacts(), 2);
+    }
+}
+
+#[test]
+fn a_rejected_change_is_tried_again_with_the_next_one_of_its_key() {
+    let mut world = World::new();
+    let id = world.contacts_made(1).remove(0);
+    world.enqueue_update(&id, &json!({"Email": "nobody", "n": 1}));
+    world.settled();
+    assert_eq!(world.endings(), ["rejected"]);
+    world.requests();
+    world.enqueue_update(&id, &json!({"Email": "u@a.org"}));
+    world.settled();
+    assert_eq!(
+        world.requests(),
+        [request("update", json!([{"upstream_id": id, "data": {"Email": "u@a.org", "n": 1}}]))]
+    );
+    assert_eq!(world.endings(), ["applied"; 2]);
+}
+
+#[test]
+fn a_wrong_token_pauses_after_one_request_until_it_is_changed() {
+    let mut world = World::new();
+    world.run("ALTER USER MAPPING FOR PUBLIC SERVER sequin OPTIONS (SET token 'wrong')");
+    world.run(ONE);
+    world.until("SELECT paused FROM sequin.status");
+    for _ in 0..3 {
+        world.run(ONE);
+    }
+    // What goes through another server shows that the worker has looked again.
+    world.database.create_server_named("other", world.sandbox.url(), world.sandbox.token());
+    world.run(&ONE.replace("')", "', server => 'other')"));
+    world.until("SELECT EXISTS (SELECT FROM sequin.delivered)");
+    let log = world.sandbox.log();
+    let statuses: Vec<_> = log.mutations().iter().map(|request| request.status).collect();
+    assert_eq!(statuses, [Some(401), Some(200)]);
+    let (paused, error) = world.status();
+    assert!(paused && error.as_ref().is_some_and(|error| error.contains("token")), "{error:?}");
+    assert_eq!(world.one::<i64>("SELECT count(*) FROM sequin.outbox WHERE state = 'pending' AND attempts = 0"), 4);
+    world.run("ALTER USER MAPPING FOR PUBLIC SERVER sequin OPTIONS (SET token 'sandbox-token')");
+    world.settled();
+    assert_eq!(world.status(), (false, None));
+    assert_eq!(world.contacts(), 5);
+}
+
+#[test]
+fn resume_tries_again_and_pauses_again() {
+    let mut world = World::new();
+    for (status, body) in [(403, "{}"), (404, "{}"), (405, "{}"), (307, "")] {
+        world.sandbox.fault(json!({"times": 2, "status": status, "body": body}));
+        world.run(ONE);
+        for tries in 1..=2 {
+            world.arrived(tries);
+            world.until("SELECT paused FROM sequin.status");
+            world.run("SELECT sequin_resume('sequin')");
+        }
+        world.settled();
+        assert_eq!(world.sent(), 3, "{status}");
+    }
+    assert_eq!(world.endings(), ["applied"; 4]);
+    assert_eq!(world.contacts(), 4);
+}
+
+#[test]
+fn a_limit_of_requests_defers_and_costs_no_attempt() {
+    let mut world = World::new();
+    world.sandbox.fault(json!({"status": 429, "headers": {"retry-after": "2"}, "body": "{\"error\":\"slow down\"}"}));
+    world.run(ONE);
+    world.until("SELECT EXISTS (SELECT FROM sequin.status WHERE last_error = 'slow down')");
+    let sql = "SELECT state || ' ' || attempts FROM sequin.outbox";
+    assert_eq!(world.one::<String>(sql), "pending 0");
+    assert!(world.one::<bool>("SELECT next_attempt_at > now() FROM sequin.status"));
+    world.settled();
+    let log = world.sandbox.log();
+    let [first, second] = &log.mutations()[..] else { panic!("not two requests: {log:?}") };
+    assert!(second.at_us - first.at_us >= 1_900_000, "{log:?}");
+    assert_eq!(world.endings(), ["applied"]);
+    assert_eq!(world.status(), (false, None));
+}
+
+/// Whether it was applied or not: an update can be repeated, a create cannot.
+#[test]
+fn when_nobody_knows_an_update_is_repeated_and_a_create_is_not() {
+    for fault in [
+        json!({"status": 500, "apply": true}),
+        json!({"status": 500, "apply": false}),
+        json!({"status": 504, "apply": true}),
+        json!({"cut_after": 0, "apply": true}),
+        json!({"reset": true, "apply": false}),
+        json!({"stall": "reply"}),
+    ] {
+        let mut world = World::with_options("request_timeout_ms '500'");
+        let id = world.contacts_made(1).remove(0);
+        for kind in ["create", "update"] {
+            let mut fault = fault.clone();
+            fault["match"] = json!({ "kind": kind });
+            world.sandbox.fault(fault);
+        }
+        let update = world.enqueue_update(&id, &json!({"n": 7}));
+        let create = world.enqueue("create", &json!({"data": {"m": 1}}))[0];
+        world.settled();
+        assert_eq!(world.fates(), [(update, "applied".to_owned()), (create, "unknown".to_owned())], "{fault}");
+        let mut kinds: Vec<String> = world.requests().into_iter().map(|(kind, _)| kind).collect();
+        kinds.sort_unstable();
+        assert_eq!(kinds, ["create", "update", "update"], "{fault}");
+        assert_eq!(world.one::<String>("SELECT outcome FROM sequin.dead_letters"), "unknown");
+        let records = world.sandbox.records("salesforce:contact");
+        assert!(records.iter().any(|record| record["data"]["n"] == 7), "{fault}");
+    }
+}
+
+#[test]
+fn a_repeated_delete_that_finds_nothing_is_delivered() {
+    let mut world = World::new();
+    let id = world.contacts_made(1).remove(0);
+    world.sandbox.fault(json!({"cut_after": 0}));
+    world.enqueue("delete", &json!([id]));
+    world.settled();
+    assert_eq!(world.sent(), 2);
+    assert_eq!((world.endings(), world.contacts()), (vec!["applied".to_owned()], 0));
+    // The first attempt says that there is nothing of the kind.
+    world.enqueue("delete", &json!(["no-such"]));
+    world.settled();
+    assert_eq!(world.endings(), ["applied", "rejected"]);
+}
+
+#[test]
+fn what_was_applied_is_delivered_whatever_the_reply_is_worth() {
+    let mut world = World::new();
+    let id = world.contacts_made(1).remove(0);
+    for body in ["no json", "{\"records\":", "{}"] {
+        world.sandbox.fault(json!({"status": 200, "body": body}));
+        world.enqueue("create", &json!({"data": {"n": 1}}));
+        world.settled();
+    }
+    world.sandbox.fault(json!({"cut_after": 250}));
+    world.enqueue_update(&id, &json!({"n": 7}));
+    world.settled();
+    assert_eq!(world.endings(), ["applied_reply_lost"; 4]);
+    world
+        .sandbox
+        .fault(json!({"status": 500, "apply": true, "body": "{\"error\":\"Error: Timed out waiting for consumers\"}"}));
+    world.run("SELECT sequin_enqueue('create', 'sync', 'salesforce:contact', '{\"data\":{}}', '{c}', 100)");
+    world.settled();
+    assert_eq!(world.endings()[4], "applied_not_confirmed");
+    assert_eq!(world.sent(), 5);
+}
+
+#[test]
+fn a_server_that_is_away_is_asked_rarely_and_delivery_resumes_by_itself() {
+    let mut world = World::new();
+    let ids = world.contacts_made(300);
+    // It takes connections and closes them, so each attempt is counted.
+    let away = RawServer::start(|_| {});
+    world.run(&format!("ALTER SERVER sequin OPTIONS (SET url '{}')", away.url()));
+    world.enqueue_updates(&ids, |_| json!({"n": 1}));
+    world.until("SELECT EXISTS (SELECT FROM sequin.status WHERE last_error IS NOT NULL AND next_attempt_at > now())");
+    std::thread::sleep(Duration::from_secs(3));
+    let attempts = away.accepted();
+    assert!((2..=20).contains(&attempts), "{attempts} attempts in three seconds");
+    let row = &world.rows("SELECT backlog, oldest > '0', paused, worker_alive FROM sequin.status", &[])[0];
+    assert_eq!((row.get::<_, i64>(0), row.get::<_, bool>(1)), (300, true));
+    assert_eq!((row.get::<_, bool>(2), row.get::<_, bool>(3)), (false, true));
+    drop(away);
+    // Now nobody is there at all.
+    world.until("SELECT EXISTS (SELECT FROM sequin.status WHERE last_error LIKE '%refused%')");
+    world.run(&format!("ALTER SERVER sequin OPTIONS (SET url '{}')", world.sandbox.url().to_owned()));
+    world.settled();
+    assert_eq!(world.one::<i64>("SELECT count(*) FROM sequin.delivered WHERE outcome = 'applied'"), 300);
+    assert_eq!(world.status(), (false, None));
+    let records = world.sandbox.records("salesforce:contact");
+    assert!(records.iter().all(|record| record["data"]["n"] == 1));
+}
+
+#[test]
+fn no_connection_costs_no_attempt_and_a_create_stays_free() {
+    let mut world = World::new();
+    let closed = RawServer::start(|_| {});
+    let url = closed.url();
+    drop(closed);
+    world.run(&format!("ALTER SERVER sequin OPTIONS (SET url '{url}')"));
+    world.run(ONE);
+    world.until("SELECT EXISTS (SELECT FROM sequin.status WHERE last_error LIKE '%refused%')");
+    assert_eq!(world.one::<String>("SELECT state || ' ' || attempts FROM sequin.outbox"), "pending 0");
+    world.run(&format!("ALTER SERVER sequin OPTIONS (SET url '{}')", world.sandbox.url().to_owned()));
+    world.settled();
+    assert_eq!((world.endings(), world.contacts()), (vec!["applied".to_owned()], 1));
+}
+
+#[test]
+fn a_failing_key_delays_no_other() {
+    let mut world = World::new();
+    let ids = world.contacts_made(5);
+    world.sandbox.fault(json!({"times": null, "match": {"body_contains": ids[2]}, "status": 500, "apply": false}));
+    world.enqueue_updates(&ids, |_| json!({"n": 1}));
+    world.until("SELECT count(*) = 4 FROM sequin.delivered");
+    let failing = "SELECT upstream_id || ' ' || state FROM sequin.outbox WHERE attempts > 0";
+    assert_eq!(world.one::<String>(failing), format!("{} pending", ids[2]));
+    // And later ones neither, while it keeps failing.
+    for round in 2..=4 {
+        world.enqueue_updates(&ids, |_| json!({"n": round}));
+        world.until(&format!("SELECT count(*) = {} FROM sequin.delivered", 4 * round));
+    }
+    world.sandbox.clear_faults();
+    world.settled();
+    let records = world.sandbox.records("salesforce:contact");
+    assert!(records.iter().all(|record| record["data"]["n"] == 4));
+}

@@ -1,0 +1,202 @@
+//! Who sends with what token, who sees what, and whose code runs with whose rights.
+
+use postgres::Client;
+use sequin_harness::{Database, Sandbox};
+use serde_json::json;
+
+use super::request;
+use crate::support::World;
+
+const ONE: &str = "SELECT sequin_enqueue('create', 'sync', 'salesforce:contact', '{\"data\":{\"n\":1}}')";
+
+/// A role of this database's own, which may enqueue.
+struct Role {
+    name: String,
+    session: Client,
+}
+
+impl World {
+    fn role(&mut self, name: &str) -> Role {
+        let name = format!("{name}_{}", self.database.name());
+        self.run(&format!(
+            "CREATE ROLE {name} LOGIN; GRANT USAGE ON FOREIGN SERVER sequin TO {name};
+             GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO {name}"
+        ));
+        let session = self.database.connect_as(&name);
+        Role { name, session }
+    }
+
+    fn drop_role(&mut self, role: Role) {
+        let Role { name, session } = role;
+        drop(session);
+        self.run(&format!("DROP OWNED BY {name} CASCADE; DROP ROLE {name}"));
+    }
+}
+
+impl Role {
+    fn run(&mut self, sql: &str) {
+        self.session.batch_execute(sql).unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+    }
+
+    fn count(&mut self, from: &str) -> i64 {
+        self.session.query_one(&format!("SELECT count(*) FROM {from}"), &[]).unwrap().get(0)
+    }
+
+    /// The SQLSTATE of what must fail.
+    fn refused(&mut self, sql: &str) -> String {
+        match self.session.batch_execute(sql) {
+            Ok(()) => panic!("no error: {sql}"),
+            Err(error) => error.code().unwrap().code().to_owned(),
+        }
+    }
+}
+
+#[test]
+fn records_are_sent_with_the_credentials_of_who_enqueued_them() {
+    let sandbox = Sandbox::builder().token("public-token").arg("--token").arg("own-token").start().unwrap();
+    let database = Database::fresh();
+    database.create_server(sandbox.url(), "public-token");
+    let mut world = World { client: database.connect(), database, sandbox };
+    let mut app = world.role("app");
+    world.run(&format!("CREATE USER MAPPING FOR {} SERVER sequin OPTIONS (token 'own-token')", app.name));
+    // A definer's function enqueues as the definer, whoever calls it.
+    world.run(&format!(
+        "CREATE FUNCTION save() RETURNS bigint LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$ {ONE} $$"
+    ));
+    app.run(ONE);
+    world.settled();
+    app.run("SELECT save()");
+    world.settled();
+    world.run(&format!("SET ROLE {}; {ONE}; RESET ROLE", app.name));
+    world.settled();
+    let tokens: Vec<String> =
+        world.sandbox.log().mutations().iter().map(|request| request.headers["authorization"].clone()).collect();
+    let (public, own) = ("Bearer public-token", "Bearer own-token");
+    assert_eq!(tokens, [own, public, own]);
+    world.drop_role(app);
+}
+
+#[test]
+fn usage_that_is_lost_after_enqueuing_pauses_that_role_alone() {
+    let mut world = World::new();
+    let mut app = world.role("app");
+    world.run("SELECT sequin_pause('sequin')");
+    app.run(ONE);
+    world.run(&format!("REVOKE USAGE ON FOREIGN SERVER sequin FROM {}; SELECT sequin_resume('sequin')", app.name));
+    world.until("SELECT paused FROM sequin.status");
+    assert_eq!(world.sent(), 0);
+    let reason: String = world.one("SELECT last_error FROM sequin.status");
+    assert!(reason.contains(&app.name) && reason.contains("permission denied"), "{reason}");
+    world.run(ONE);
+    world.until("SELECT EXISTS (SELECT FROM sequin.delivered)");
+    assert_eq!(world.sent(), 1);
+    world.run(&format!("GRANT USAGE ON FOREIGN SERVER sequin TO {}; SELECT sequin_resume('sequin')", app.name));
+    world.settled();
+    assert_eq!(world.endings(), ["applied", "applied"]);
+    world.drop_role(app);
+}
+
+#[test]
+fn the_records_of_a_dropped_role_wait_and_can_be_discarded() {
+    let mut world = World::new();
+    let mut app = world.role("app");
+    world.run("SELECT sequin_pause('sequin')");
+    app.run(ONE);
+    let id: i64 = world.one("SELECT id FROM sequin.outbox");
+    world.drop_role(app);
+    world.run("SELECT sequin_resume('sequin')");
+    world.until("SELECT paused FROM sequin.status");
+    world.run(ONE);
+    world.until("SELECT EXISTS (SELECT FROM sequin.delivered)");
+    assert_eq!(world.sent(), 1);
+    assert!(world.one::<String>("SELECT last_error FROM sequin.status").contains("does not exist"));
+    world.run(&format!("SELECT sequin_discard({id})"));
+    assert_eq!(world.fates()[0], (id, "discarded".to_owned()));
+}
+
+#[test]
+fn a_role_sees_its_own_records_and_touches_nothing_else() {
+    let mut world = World::new();
+    let (mut one, mut other) = (world.role("one"), world.role("other"));
+    for role in [&mut one, &mut other] {
+        role.run(ONE);
+        role.run(&ONE.replace("\"n\":1", "\"Email\":\"nobody\""));
+    }
+    world.settled();
+    world.run("SELECT sequin_pause('sequin')");
+    other.run(ONE);
+    for (view, own, all) in [("sequin.outbox", 1, 3), ("sequin.dead_letters", 1, 2), ("sequin.delivered", 1, 2)] {
+        assert_eq!((one.count(view), world.one::<i64>(&format!("SELECT count(*) FROM {view}"))), (own, all), "{view}");
+        assert_eq!(one.count(&format!("{view} WHERE role <> '{}'::regrole", one.name)), 0);
+    }
+    let row = one.session.query_one("SELECT backlog, rejected FROM sequin.status", &[]).unwrap();
+    assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (1, 1));
+    // A function in a condition is not shown others' rows before they are left out.
+    one.run(
+        "CREATE FUNCTION pg_temp.peek(bigint) RETURNS boolean LANGUAGE plpgsql COST 0.0000001 AS $$
+        BEGIN RAISE WARNING 'seen %', $1; RETURN true; END $$",
+    );
+    let seen = one.count("sequin.outbox WHERE pg_temp.peek(id)");
+    assert_eq!(seen, 1);
+
+    for table in ["queue", "parked", "claims", "history", "created", "pauses", "troubles", "home"] {
+        for sql in [
+            format!("SELECT FROM sequin.{table}"),
+            format!("DELETE FROM sequin.{table}"),
+            format!("INSERT INTO sequin.{table} DEFAULT VALUES"),
+            format!("TRUNCATE sequin.{table}"),
+        ] {
+            assert_eq!(one.refused(&sql), "42501", "{sql}");
+        }
+    }
+    assert_eq!(one.refused("SELECT nextval('sequin.outbox_id')"), "42501");
+    for view in ["outbox", "dead_letters", "delivered", "status"] {
+        assert_eq!(one.refused(&format!("DELETE FROM sequin.{view}")).len(), 5, "{view}");
+    }
+    // Others' records are not there at all.
+    let id: i64 = world.one(&format!("SELECT id FROM sequin.dead_letters WHERE role = '{}'::regrole", other.name));
+    for verb in [format!("retry({id})"), format!("discard({id})"), format!("resolve({id}, 'x')")] {
+        assert_eq!(one.refused(&format!("SELECT sequin_{verb}")), "42704", "{verb}");
+    }
+    // A member may do what the role may.
+    world.run(&format!("GRANT {} TO {}", other.name, one.name));
+    one.run(&format!("SELECT sequin_discard({id})"));
+    assert_eq!(one.count("sequin.dead_letters"), 1);
+    world.drop_role(one);
+    world.drop_role(other);
+}
+
+#[test]
+fn nobody_may_call_a_verb_without_a_grant() {
+    let mut world = World::new();
+    let name = format!("nobody_{}", world.database.name());
+    world.run(&format!("CREATE ROLE {name} LOGIN; GRANT USAGE ON FOREIGN SERVER sequin TO {name}"));
+    let mut nobody = Role { session: world.database.connect_as(&name), name };
+    for call in [
+        "sequin_enqueue('create', 's', 'c:c', '[{\"data\":{}}]')",
+        "sequin_retry(1)",
+        "sequin_discard(1)",
+        "sequin_resolve(1, 'x')",
+        "sequin_pause('sequin')",
+        "sequin_resume('sequin')",
+        "sequin_await_delivery('{}')",
+    ] {
+        assert_eq!(nobody.refused(&format!("SELECT {call}")), "42501", "{call}");
+    }
+    world.drop_role(nobody);
+}
+
+#[test]
+fn a_server_s_queue_is_stopped_by_those_who_may_use_it() {
+    let mut world = World::new();
+    let mut app = world.role("app");
+    world.run(&format!("REVOKE USAGE ON FOREIGN SERVER sequin FROM {}", app.name));
+    for verb in ["pause", "resume"] {
+        assert_eq!(app.refused(&format!("SELECT sequin_{verb}('sequin')")), "42501");
+        assert_eq!(app.refused(&format!("SELECT sequin_{verb}('nowhere')")), "42704");
+    }
+    world.run(ONE);
+    world.settled();
+    assert_eq!(world.requests(), [request("create", json!([{"data": {"n": 1}}]))]);
+    world.drop_role(app);
+}
