@@ -15,7 +15,13 @@ SELECT sequin_attach('customers', 'demo', 'stripe:customer', 'stripe_id');
 INSERT INTO customers (name) VALUES ('Leto');
 UPDATE customers SET name = 'Leto II';
 
+-- The worker writes the new id into its row. Wait for that, and for the rest.
+DO $$ BEGIN
+  WHILE EXISTS (SELECT FROM customers WHERE stripe_id IS NULL) LOOP
+    COMMIT;
+    PERFORM pg_sleep(0.01);
+  END LOOP;
+END $$;
 SELECT sequin_await_delivery(COALESCE(array_agg(id), '{}'), 10000) AS is_delivered FROM sequin.outbox;
-SELECT pg_sleep(0.5);
 SELECT * FROM customers;
-SELECT server, backlog, rejected, unknown, paused, worker_alive FROM sequin.status;
+SELECT server, backlog, rejected, unknown, paused, worker_alive FROM sequin.status WHERE server = 'sequin';

@@ -27,6 +27,9 @@ const NARROW: usize = 64;
 /// The most records that are looked at, however large batches may be.
 const WIDEST: usize = 6_000;
 
+/// Their data, about: it is all in memory at once, and some records are large.
+const WIDEST_BYTES: usize = 32 << 20;
+
 /// What a worker knows between two claims. All of it can be forgotten: then it looks at everything.
 #[derive(Default)]
 pub struct Places {
@@ -304,9 +307,18 @@ impl Look<'_> {
         };
         let width = if is_narrow { NARROW } else { (limits.max_batch * REQUESTS).clamp(NARROW, WIDEST) };
         let window = if width > NARROW && window.len() == NARROW { self.window(position, width) } else { window };
-        let is_full = window.len() == width;
         let mut lanes = Lanes::default();
-        let fresh: Vec<Change> = (0..window.len()).map(|row| lanes.change(&window, row)).collect();
+        let mut fresh: Vec<Change> = Vec::with_capacity(window.len());
+        let mut bytes = 0;
+        for row in 0..window.len() {
+            if bytes > WIDEST_BYTES {
+                break;
+            }
+            let change = lanes.change(&window, row);
+            bytes += change.data.as_ref().map_or(0, String::len);
+            fresh.push(change);
+        }
+        let is_full = window.len() == width || fresh.len() < window.len();
         window.free();
         let last = fresh.last().map(|change| change.id);
 

@@ -5,9 +5,10 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use crate::mutation::outcome::Name;
 use crate::pg::spi::Connection;
 use crate::pg::statement::{Statement, Value};
-use crate::pg::{board, worker};
+use crate::pg::{board, text, worker};
 
 use super::backoff;
 use super::plan::{How, Operation};
@@ -136,6 +137,22 @@ pub fn write(connection: &Connection, server: &str, fates: &[(&Operation, Fate)]
         .map(|key| Some(super::claim::ordering_key(key)))
         .collect();
     release(connection, server, &keys);
+}
+
+/// The same fates in words that every database can store. What cannot be kept of a reply is lost, as in a synchronous call.
+pub fn plain<'a>(fates: &[(&'a Operation, Fate)]) -> Vec<(&'a Operation, Fate)> {
+    let plain = |fate: &Fate| match fate.clone() {
+        Fate::Done { outcome, upstream_id, record } => Fate::Done {
+            outcome: if record.is_some() { Name::AppliedReplyLost.as_str() } else { outcome },
+            upstream_id: upstream_id.filter(|id| id.is_ascii()),
+            record: None,
+        },
+        Fate::Rejected { outcome, error } => Fate::Rejected { outcome, error: text::escape_non_ascii(&error) },
+        Fate::Unknown { outcome, error } => Fate::Unknown { outcome, error: text::escape_non_ascii(&error) },
+        Fate::Again { outcome, error } => Fate::Again { outcome, error: text::escape_non_ascii(&error) },
+        Fate::Free => Fate::Free,
+    };
+    fates.iter().map(|(operation, fate)| (*operation, plain(fate))).collect()
 }
 
 fn absorbed_ids(operation: &Operation) -> Vec<i64> {
@@ -336,7 +353,8 @@ pub fn pause(connection: &Connection, server: &str, role: u32, reason: &str, is_
         ", '') END, pg_catalog.clock_timestamp()) ON CONFLICT (server, role) DO UPDATE SET reason = excluded.reason, \
          setup = excluded.setup"
     ));
-    let values = [Value::Text(Some(server)), Value::Oid(role), Value::Text(Some(reason)), Value::Bool(is_own)];
+    let reason = text::storable(reason);
+    let values = [Value::Text(Some(server)), Value::Oid(role), Value::Text(Some(&reason)), Value::Bool(is_own)];
     PAUSE.run(connection, &values).free();
 }
 
@@ -376,7 +394,8 @@ pub fn trouble(connection: &Connection, server: &str, error: &str, delay: Durati
          next_attempt_at = excluded.next_attempt_at",
     );
     let millis = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
-    let values = [Value::Text(Some(server)), Value::Text(Some(error)), Value::In(Some(millis))];
+    let error = text::storable(error);
+    let values = [Value::Text(Some(server)), Value::Text(Some(&error)), Value::In(Some(millis))];
     WRITE.run(connection, &values).free();
 }
 

@@ -250,7 +250,11 @@ impl Worker {
                         process::log("a request was given up by somebody else; its result is not written down");
                         continue;
                     }
-                    settle::write(connection, server, fates);
+                    if let Err(error) = process::attempt(|| settle::write(connection, server, fates)) {
+                        // The effect is there: a reply that this database cannot store must not make it sent again.
+                        process::log(&format!("a result is kept in part, because it could not be stored: {error}"));
+                        settle::write(connection, server, &settle::plain(fates));
+                    }
                     write_backs.note(connection, claimed.planned.kind, fates);
                     let free = fates.iter().filter(|(_, fate)| *fate == Fate::Free);
                     let lowest = free.flat_map(|(operation, _)| operation.ids()).min();

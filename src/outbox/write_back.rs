@@ -3,9 +3,10 @@
 //! The write is the only statement of the worker that runs code of others: the table's triggers, its domains, the input
 //! functions of its key's types. It runs with the rights of the table's owner, in the restricted manner in which Postgres
 //! itself runs the functions of an index (no deferred trigger, no change of role), with a limit of time, and in a
-//! subtransaction. A row that somebody has locked is not waited for but visited later.
+//! subtransaction. A row that somebody has locked is not waited for but visited later; one that cannot be written is
+//! left alone longer and longer, so that a table whose triggers are slow or broken costs the others little.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use crate::mutation::kind::Kind;
@@ -16,13 +17,14 @@ use crate::pg::worker as process;
 use crate::pg::{board, session};
 use crate::tables::late_ids::{self, Row};
 
+use super::backoff;
 use super::plan::Operation;
 use super::settle::Fate;
 
 /// How long a row that is locked is left alone.
 const LATER: Duration = Duration::from_millis(200);
 
-/// The longest that the triggers of one table may take.
+/// The longest that the triggers of one table may take at a visit.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The creates whose upstream ids are not in their rows yet.
@@ -30,6 +32,25 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct Pending {
     ids: BTreeSet<i64>,
     not_before: Option<Instant>,
+    /// By the oid of their table, those that could not be written.
+    resting: HashMap<u32, Resting>,
+}
+
+/// What is left alone of a table.
+struct Resting {
+    ids: BTreeSet<i64>,
+    failures: u32,
+    until: Instant,
+    /// Nothing of it could be written, so what comes later is not tried either.
+    is_whole: bool,
+}
+
+/// What a visit to a table came to.
+#[derive(Default)]
+struct Visit {
+    /// Written, or of rows that want no id any more.
+    done: Vec<i64>,
+    failed: Vec<i64>,
 }
 
 static NOTE: Statement = Statement::new(
@@ -106,18 +127,25 @@ impl Pending {
             return;
         }
         self.ids.extend(note_ids(connection, &ids));
+        self.not_before = None;
     }
 
     /// How long the next attempt is away; None if there is nothing to write.
     pub fn due_in(&self) -> Option<Duration> {
-        (!self.ids.is_empty())
-            .then(|| self.not_before.map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now())))
+        let now = Instant::now();
+        let next = (!self.ids.is_empty()).then(|| self.not_before.unwrap_or(now));
+        let rested = self.resting.values().filter(|resting| !resting.ids.is_empty()).map(|resting| resting.until);
+        next.into_iter().chain(rested).min().map(|at| at.saturating_duration_since(now))
     }
 
     /// Writes what is due, each table in a transaction of its own.
     pub fn write(&mut self) {
         if self.due_in() != Some(Duration::ZERO) {
             return;
+        }
+        let now = Instant::now();
+        for resting in self.resting.values_mut().filter(|resting| resting.until <= now) {
+            self.ids.append(&mut resting.ids);
         }
         let rows = process::transaction(|| {
             let ids: Vec<i64> = self.ids.iter().copied().collect();
@@ -129,12 +157,39 @@ impl Pending {
         // What is not there any more was written by another worker.
         self.ids = rows.iter().map(|(_, row)| row.id).collect();
         for table in rows.chunk_by(|one, other| one.0 == other.0) {
-            let rows: Vec<&Row> = table.iter().map(|(_, row)| row).collect();
-            for written in process::transaction(|| write_table(table[0].0, &rows)) {
-                self.ids.remove(&written);
+            let relation = table[0].0;
+            let is_left = |id: i64| {
+                let of = self.resting.get(&relation).filter(|resting| resting.until > now);
+                of.is_some_and(|resting| resting.is_whole || resting.ids.contains(&id))
+            };
+            let (left, rows): (Vec<&Row>, Vec<&Row>) =
+                table.iter().map(|(_, row)| row).partition(|row| is_left(row.id));
+            if let Some(resting) = self.resting.get_mut(&relation) {
+                resting.ids.extend(left.iter().map(|row| row.id));
             }
+            let visit =
+                if rows.is_empty() { Visit::default() } else { process::transaction(|| write_table(relation, &rows)) };
+            for id in left.iter().map(|row| &row.id).chain(&visit.done).chain(&visit.failed) {
+                self.ids.remove(id);
+            }
+            self.rest(relation, &visit);
         }
+        self.resting.retain(|_, resting| !resting.ids.is_empty());
         self.not_before = (!self.ids.is_empty()).then(|| Instant::now() + LATER);
+    }
+
+    /// Leaves alone what could not be written: a second, then twice as long each time, up to minutes.
+    fn rest(&mut self, relation: u32, visit: &Visit) {
+        if visit.failed.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        let new = || Resting { ids: BTreeSet::new(), failures: 0, until: now, is_whole: false };
+        let resting = self.resting.entry(relation).or_insert_with(new);
+        resting.failures += 1;
+        resting.until = now + backoff::retry_delay(resting.failures, 1.0);
+        resting.is_whole = visit.done.is_empty();
+        resting.ids.extend(&visit.failed);
     }
 }
 
@@ -149,48 +204,75 @@ fn read(connection: &Connection, ids: &[i64]) -> Vec<(u32, Row)> {
         .collect()
 }
 
-/// Writes the ids of one table's rows, and gives those that need not be visited again.
-fn write_table(relation: u32, rows: &[&Row]) -> Vec<i64> {
-    let connected = spi::connected(|connection| -> Result<Vec<i64>, std::convert::Infallible> {
+/// Writes the ids of one table's rows. What is not in the visit is locked.
+fn write_table(relation: u32, rows: &[&Row]) -> Visit {
+    let connected = spi::connected(|connection| -> Result<Visit, std::convert::Infallible> {
         let keys: Vec<Option<&str>> = rows.iter().map(|row| Some(row.key.as_str())).collect();
         let deleted = DELETED.run(connection, &[Value::Oid(relation), Value::Texts(&keys)]);
         let deleted: BTreeSet<String> = (0..deleted.len()).filter_map(|row| deleted.text(row, 1)).collect();
         let (gone, there): (Vec<&Row>, Vec<&Row>) = rows.iter().partition(|row| deleted.contains(&row.key));
-        let mut visited: Vec<i64> = gone.iter().map(|row| row.id).collect();
-        match write_rows(connection, relation, &there) {
-            Ok(written) => visited.extend(written),
-            Err(error) => {
-                // The table's own doing; the id stands in sequin.delivered.
-                process::log(&format!("upstream ids could not be written into their rows: {error}"));
-                let ids: Vec<i64> = there.iter().map(|row| row.id).collect();
-                FAILED.run(connection, &[Value::Int8s(&ids), Value::Text(Some(&error))]).free();
-            }
-        }
+        let mut visit = write_rows(connection, relation, &there);
+        visit.done.extend(gone.iter().map(|row| row.id));
         for statement in [&TELL_QUEUE, &TELL_PARKED] {
-            statement.run(connection, &[Value::Int8s(&visited)]).free();
+            statement.run(connection, &[Value::Int8s(&visit.done)]).free();
         }
-        FORGET.run(connection, &[Value::Int8s(&visited)]).free();
-        Ok(visited)
+        FORGET.run(connection, &[Value::Int8s(&visit.done)]).free();
+        Ok(visit)
     });
-    let Ok(visited) = connected;
+    let Ok(visit) = connected;
     // What waited for an id can go now.
-    if !visited.is_empty() {
+    if !visit.done.is_empty() {
         board::call_all();
     }
-    visited
+    visit
 }
 
-fn write_rows(connection: &Connection, relation: u32, rows: &[&Row]) -> Result<Vec<i64>, String> {
-    let ids = || rows.iter().map(|row| row.id).collect();
+/// A row that cannot be written is found by halves, so that it keeps no other from its id.
+fn write_rows(connection: &Connection, relation: u32, rows: &[&Row]) -> Visit {
+    let mut visit = Visit::default();
+    let ids = |rows: &[&Row]| rows.iter().map(|row| row.id).collect::<Vec<i64>>();
+    let fail = |visit: &mut Visit, rows: &[&Row], error: &str| {
+        // The table's own doing; the id stands in sequin.delivered.
+        if visit.failed.is_empty() {
+            process::log(&format!("upstream ids could not be written into their rows: {error}"));
+        }
+        FAILED.run(connection, &[Value::Int8s(&ids(rows)), Value::Text(Some(error))]).free();
+        visit.failed.extend(ids(rows));
+    };
     if rows.is_empty() {
-        return Ok(Vec::new());
+        return visit;
     }
-    let Some(table) = Table::open_to_write(relation.into())? else { return Ok(ids()) };
-    let Some(statement) = late_ids::of(connection, &table) else { return Ok(ids()) };
-    process::attempt(|| {
-        let deadline = process::Deadline::after(PATIENCE);
-        let visited = session::restricted_to(table.owner, || statement.write(connection, rows));
+    let table = match Table::open_to_write(relation.into()) {
+        Ok(table) => table,
+        Err(error) => {
+            fail(&mut visit, rows, &error);
+            return visit;
+        }
+    };
+    let Some((statement, owner)) = table.and_then(|table| Some((late_ids::of(connection, &table)?, table.owner)))
+    else {
+        visit.done = ids(rows);
+        return visit;
+    };
+    let begun = Instant::now();
+    let mut parts = vec![rows];
+    while let Some(part) = parts.pop() {
+        let left = PATIENCE.saturating_sub(begun.elapsed());
+        if left.is_zero() {
+            fail(&mut visit, part, "the triggers of the table take too long");
+            continue;
+        }
+        let deadline = process::Deadline::after(left);
+        let written = process::attempt(|| session::restricted_to(owner, || statement.write(connection, part)));
         deadline.lift();
-        visited
-    })
+        match written {
+            Ok(written) => visit.done.extend(written),
+            Err(_) if part.len() > 1 => {
+                let (first, second) = part.split_at(part.len() / 2);
+                parts.extend([second, first]);
+            }
+            Err(error) => fail(&mut visit, part, &error),
+        }
+    }
+    visit
 }

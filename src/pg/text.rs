@@ -166,7 +166,13 @@ fn client_shows_all() -> bool {
     client == UTF8 || client == database
 }
 
-fn escape_non_ascii(text: &str) -> String {
+/// `text`, which may be of any origin, as this database can store it.
+pub fn storable(text: &str) -> Cow<'_, str> {
+    if text.is_ascii() || database_is_utf8() { text.into() } else { escape_non_ascii(text).into() }
+}
+
+/// `text` in ASCII, with the rest as `\u00e9`.
+pub fn escape_non_ascii(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len() + 16);
     for unit in text.encode_utf16() {
         match u8::try_from(unit) {

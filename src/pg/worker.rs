@@ -279,13 +279,17 @@ const STATEMENT_TIMEOUT: c_int = 3;
 impl Deadline {
     pub fn after(most: Duration) -> Deadline {
         // SAFETY: a worker that is connected has these timeouts.
-        unsafe { enable_timeout_after(STATEMENT_TIMEOUT, most.as_millis() as c_int) };
+        unsafe { enable_timeout_after(STATEMENT_TIMEOUT, most.as_millis().max(1) as c_int) };
         Deadline(())
     }
 
+    /// It is to be lifted after an error too, or it would hit whatever the process does by then.
     pub fn lift(self) {
-        // SAFETY: as above; it may have fired already.
-        unsafe { disable_timeout(STATEMENT_TIMEOUT, false) };
+        // SAFETY: as above. It may have fired after all was done; Postgres forgets a cancel in the same way.
+        unsafe {
+            disable_timeout(STATEMENT_TIMEOUT, false);
+            (&raw mut pg_sys::QueryCancelPending).write_volatile(0);
+        }
     }
 }
 

@@ -96,6 +96,7 @@ fn it_shows_each_statement_with_its_rows_and_leaves_nothing() {
         "FROM sequin_update(",
         "FROM sequin_delete(",
         "SELECT sequin_attach(",
+        "SELECT sequin_enqueue(",
         "CREATE TRIGGER",
         "await_consumers =>",
         // what they return,
@@ -104,6 +105,10 @@ fn it_shows_each_statement_with_its_rows_and_leaves_nothing() {
         " Gurney  | gurney@caladan.org  | ",
         " Gurney | gurney@arrakis.org | ",
         "stilgar@tabr.org | 00Q",
+        " | create | {\"name\": \"Irulan\"} | pending\n",
+        " | create | {\"name\": \"Irulan\"} | applied | cus_",
+        " | Leto II | cus_",
+        " sequin |       0 |        0 |       0 | f      | t\n",
         "(2 rows)",
         // and where to go next.
         "make demo-psql",

@@ -22,6 +22,7 @@ mod lost_replies;
 mod make_install;
 mod network;
 mod once;
+mod operations;
 mod outbox;
 mod outbox_examples;
 mod outcomes;

@@ -69,11 +69,15 @@ fn its_statements_run_and_print_what_it_shows() {
     let log = sandbox.log();
     let kinds: Vec<String> =
         log.mutations().iter().map(|request| request.json()["kind"].as_str().unwrap_or_default().to_owned()).collect();
-    assert_eq!(kinds, ["create", "update", "update", "create", "create", "update"], "one call is one request");
+    assert_eq!(
+        kinds,
+        ["create", "update", "update", "create", "update", "create", "update"],
+        "one call is one request"
+    );
     assert_eq!(log.mutations()[2].json()["await_consumer_ids"], json!(["contacts"]));
     let contacts = sandbox.records("salesforce:contact");
     assert_eq!(contacts.len(), 2, "the refused one does not exist");
-    let duke = json!({"Email": "paul@arrakis.org", "FirstName": "Paul", "Title": "Duke"});
-    assert_eq!(contacts[0]["data"], duke);
+    let emperor = json!({"Email": "paul@arrakis.org", "FirstName": "Paul", "Title": "Emperor"});
+    assert_eq!(contacts[0]["data"], emperor);
     assert_eq!(contacts[1]["data"], json!({"Email": "chani@tabr.org", "LastName": "Sihaya"}));
 }

@@ -81,6 +81,7 @@ impl<'a> Records<'a> {
 pub struct Whole<'a> {
     /// JSON text of an object, as the reply has it.
     pub text: &'a str,
+    /// None also if Postgres could not store it.
     pub upstream_id: Option<Cow<'a, str>>,
     /// JSON text.
     pub data: Option<&'a str>,
@@ -94,7 +95,7 @@ impl<'a> Records<'a> {
         while cursor.next_element() {
             let text = cursor.value();
             let Ok([id, data]) = json::fields(text, ["upstream_id", "data"]) else { break };
-            all.push(Whole { text, upstream_id: id.and_then(json::unquote), data });
+            all.push(Whole { text, upstream_id: id.and_then(json::unquote).filter(|id| !id.contains('\0')), data });
         }
         all
     }

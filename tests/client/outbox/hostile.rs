@@ -59,7 +59,7 @@ const TABLE: &str = r#"
     CREATE TRIGGER "after" AFTER UPDATE ON lair.bait FOR EACH STATEMENT EXECUTE FUNCTION lair.fire();
     CREATE CONSTRAINT TRIGGER "deferred" AFTER UPDATE ON lair.bait DEFERRABLE INITIALLY DEFERRED
       FOR EACH ROW EXECUTE FUNCTION lair.fire();
-    SELECT sequin_attach('lair.bait', 'sync', 'salesforce:contact', 'sf_id', '{"name": "Name"}');
+    SELECT public.sequin_attach('lair.bait', 'sync', 'salesforce:contact', 'sf_id', '{"name": "Name"}');
 "#;
 
 /// A role that may make tables and attach them, and no more.
