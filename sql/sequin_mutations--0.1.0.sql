@@ -184,7 +184,7 @@ COMMENT ON COLUMN sequin.attachments.collection_id IS 'provider:collection, as i
 COMMENT ON COLUMN sequin.attachments.upstream_id_column IS 'the column that holds each row''s upstream id';
 COMMENT ON COLUMN sequin.attachments.fields IS
     'column to provider field; NULL: every column but the key and the upstream id, under its own name';
-COMMENT ON COLUMN sequin.attachments.delivery IS 'inline: within the statement';
+COMMENT ON COLUMN sequin.attachments.delivery IS 'outbox: after commit; inline: within the statement';
 COMMENT ON COLUMN sequin.attachments.operations IS 'the statements that are sent: insert, update, delete';
 COMMENT ON COLUMN sequin.attachments.await_consumers IS 'the consumers that each request waits for; NULL: none';
 COMMENT ON COLUMN sequin.attachments.timeout_ms IS 'how long it waits for them; NULL: the API''s default';
@@ -419,7 +419,7 @@ COMMENT ON COLUMN sequin.delivered.data IS 'the fields that were enqueued';
 COMMENT ON COLUMN sequin.delivered.enqueued_at IS 'when the transaction that enqueued it began';
 COMMENT ON COLUMN sequin.delivered.delivered_at IS 'when it was done';
 COMMENT ON COLUMN sequin.delivered.outcome IS
-    'applied, applied_reply_lost, applied_not_confirmed; superseded by a delete; cancelled_out: created and deleted before it was sent; nothing_to_send; discarded or resolved by a person';
+    'applied, applied_reply_lost, applied_not_confirmed; superseded by a delete; cancelled_out: created and deleted before it was sent; nothing_to_send; merged into an unknown create; discarded or resolved by a person';
 COMMENT ON COLUMN sequin.delivered.sent_with IS 'the record that this one was merged into; NULL: it was sent by itself, or not at all';
 COMMENT ON COLUMN sequin.delivered.record IS 'the record as the API replied with it; NULL if the reply was lost';
 COMMENT ON COLUMN sequin.delivered.relation IS 'the attached table that it came from';

@@ -556,7 +556,8 @@ pub fn ordering_key(key: &str) -> &str {
     key.splitn(3, ' ').nth(2).unwrap_or_default()
 }
 
-fn relation(key: &str) -> Option<u32> {
+/// The table whose row it is, 0 if it is of none.
+pub fn relation(key: &str) -> Option<u32> {
     key.split(' ').nth(1)?.parse().ok()
 }
 

@@ -44,7 +44,14 @@ impl Retention {
         if rows.len() < AT_ONCE {
             self.looked = Some(Instant::now());
             self.clean_until = until;
+        } else {
+            self.looked = None;
         }
         rows.free();
+    }
+
+    /// Whether there is more to delete, which must not wait for the next record or the look at everything.
+    pub fn is_behind(&self) -> bool {
+        self.looked.is_none()
     }
 }

@@ -272,13 +272,16 @@ fn park_unknown(connection: &Connection, server: &str, head: i64, absorbed: &[i6
 /// Ends the claim of a worker that is gone.
 pub fn end_dead_claim(connection: &Connection, server: &str, claim: i64, is_create: bool, ids: &[i64], heads: &[i64]) {
     static END: Statement = Statement::new("DELETE FROM sequin.claims c WHERE c.id OPERATOR(pg_catalog.=) $1");
+    let error = "the worker ended while the request was under way";
     if is_create {
-        let error = "the worker ended while the request was under way";
         for (head, _) in ids.iter().zip(heads).filter(|(id, head)| id == head) {
             let absorbed: Vec<i64> =
                 ids.iter().zip(heads).filter(|(id, of)| *of == head && *id != head).map(|(id, _)| *id).collect();
             park_unknown(connection, server, *head, &absorbed, "unknown", error);
         }
+    } else {
+        // An attempt like any other, to be repeated at once: a delete that finds nothing then has been done by it.
+        mark(connection, server, ids, "pending", Mark { delay: Some(Duration::ZERO), outcome: "unknown", error });
     }
     END.run(connection, &[Value::Int8(claim)]).free();
     if let Some(lowest) = ids.iter().min() {

@@ -132,7 +132,8 @@ impl Worker {
                 }
                 Found::Nothing(next) => {
                     self.write_backs.write();
-                    let next = next.into_iter().chain(self.write_backs.due_in()).min();
+                    let behind = self.retention.is_behind().then_some(Duration::from_millis(1));
+                    let next = next.into_iter().chain(self.write_backs.due_in()).chain(behind).min();
                     let since = *idle_since.get_or_insert_with(Instant::now);
                     if since.elapsed() > IDLE && !self.place.is_first() {
                         process::leave(0);
@@ -245,6 +246,9 @@ impl Worker {
                 process::leave(0);
             }
             let connected = spi::connected(|connection| -> Result<(), std::convert::Infallible> {
+                for Sent { claimed, fates } in sent {
+                    write_back::Pending::forget_deleted(connection, claimed.planned.kind, fates);
+                }
                 for Sent { claimed, fates } in sent {
                     if !settle::end_claim(connection, claimed.claim, self.owner) {
                         process::log("a request was given up by somebody else; its result is not written down");

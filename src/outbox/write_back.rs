@@ -17,9 +17,9 @@ use crate::pg::worker as process;
 use crate::pg::{board, session};
 use crate::tables::late_ids::{self, Row};
 
-use super::backoff;
 use super::plan::Operation;
 use super::settle::Fate;
+use super::{backoff, claim};
 
 /// How long a row that is locked is left alone.
 const LATER: Duration = Duration::from_millis(200);
@@ -81,6 +81,18 @@ static DELETED: Statement = Statement::new(
      AND p.upstream_id IS NULL AND p.kind OPERATOR(pg_catalog.=) 'delete') d",
 );
 
+/// Those that are still to be written, which until the end of the transaction nobody else writes or forgets.
+static LOCK: Statement = Statement::new(
+    "SELECT c.id FROM sequin.created c WHERE c.id OPERATOR(pg_catalog.=) ANY ($1) ORDER BY c.id FOR UPDATE",
+);
+
+/// The creates before a delete of their row.
+static REPLACED: Statement = Statement::new(
+    "DELETE FROM sequin.created c USING ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) \
+     AS d(id, relation, ordering_key) WHERE c.relation OPERATOR(pg_catalog.=) d.relation::pg_catalog.oid \
+     AND c.ordering_key OPERATOR(pg_catalog.=) d.ordering_key AND c.id OPERATOR(pg_catalog.<) d.id",
+);
+
 /// Gives the changes that were queued before their row had its upstream id that id, up to the first delete.
 macro_rules! tell {
     ($table:literal) => {
@@ -90,8 +102,14 @@ macro_rules! tell {
             " q SET upstream_id = c.upstream_id FROM sequin.created c ",
             "WHERE c.id OPERATOR(pg_catalog.=) ANY ($1) AND q.relation OPERATOR(pg_catalog.=) c.relation ",
             "AND q.ordering_key OPERATOR(pg_catalog.=) c.ordering_key AND q.upstream_id IS NULL ",
-            "AND q.kind OPERATOR(pg_catalog.<>) 'create' AND q.id OPERATOR(pg_catalog.>) c.id AND NOT EXISTS (",
-            "SELECT FROM ",
+            "AND q.kind OPERATOR(pg_catalog.<>) 'create' AND q.id OPERATOR(pg_catalog.>) c.id",
+            tell!(no delete in "sequin.queue"),
+            tell!(no delete in "sequin.parked")
+        )
+    };
+    (no delete in $table:literal) => {
+        concat!(
+            " AND NOT EXISTS (SELECT FROM ",
             $table,
             " d WHERE d.relation OPERATOR(pg_catalog.=) c.relation ",
             "AND d.ordering_key OPERATOR(pg_catalog.=) c.ordering_key AND d.upstream_id IS NULL ",
@@ -100,8 +118,9 @@ macro_rules! tell {
         )
     };
 }
-static TELL_QUEUE: Statement = Statement::new(tell!("sequin.queue"));
-static TELL_PARKED: Statement = Statement::new(tell!("sequin.parked"));
+/// One statement, since each part looks for deletes that the other part gives their id.
+static TELL: Statement =
+    Statement::new(concat!("WITH queued AS (", tell!("sequin.queue"), ") ", tell!("sequin.parked")));
 
 /// Notes that these creates are delivered, and gives those whose upstream id has a row to be written into.
 pub fn note_ids(connection: &Connection, ids: &[i64]) -> Vec<i64> {
@@ -128,6 +147,26 @@ impl Pending {
         }
         self.ids.extend(note_ids(connection, &ids));
         self.not_before = None;
+    }
+
+    /// Forgets the ids of rows whose delete is delivered, in the transaction that writes that down, and before it writes
+    /// the queue: what is found under their keys from then on are other rows.
+    pub fn forget_deleted(connection: &Connection, kind: Kind, fates: &[(&Operation, Fate)]) {
+        if kind != Kind::Delete {
+            return;
+        }
+        let (mut ids, mut relations, mut keys) = (Vec::new(), Vec::new(), Vec::new());
+        for (operation, _) in fates.iter().filter(|(_, fate)| matches!(fate, Fate::Done { .. })) {
+            let Some(key) = operation.key.as_deref() else { continue };
+            let Some(relation) = claim::relation(key).filter(|relation| *relation != 0) else { continue };
+            ids.push(operation.id);
+            relations.push(i64::from(relation));
+            keys.push(Some(claim::ordering_key(key)));
+        }
+        if !ids.is_empty() {
+            let values = [Value::Int8s(&ids), Value::Int8s(&relations), Value::Texts(&keys)];
+            REPLACED.run(connection, &values).free();
+        }
     }
 
     /// How long the next attempt is away; None if there is nothing to write.
@@ -207,15 +246,15 @@ fn read(connection: &Connection, ids: &[i64]) -> Vec<(u32, Row)> {
 /// Writes the ids of one table's rows. What is not in the visit is locked.
 fn write_table(relation: u32, rows: &[&Row]) -> Visit {
     let connected = spi::connected(|connection| -> Result<Visit, std::convert::Infallible> {
-        let keys: Vec<Option<&str>> = rows.iter().map(|row| Some(row.key.as_str())).collect();
-        let deleted = DELETED.run(connection, &[Value::Oid(relation), Value::Texts(&keys)]);
-        let deleted: BTreeSet<String> = (0..deleted.len()).filter_map(|row| deleted.text(row, 1)).collect();
-        let (gone, there): (Vec<&Row>, Vec<&Row>) = rows.iter().partition(|row| deleted.contains(&row.key));
+        let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
+        let locked = LOCK.run(connection, &[Value::Int8s(&ids)]);
+        let locked: BTreeSet<i64> = (0..locked.len()).filter_map(|row| locked.int8(row, 1)).collect();
+        let deleted = deleted(connection, relation, rows);
+        let is_there = |row: &Row| locked.contains(&row.id) && !deleted.contains(&row.key);
+        let (there, gone): (Vec<&Row>, Vec<&Row>) = rows.iter().partition(|row| is_there(row));
         let mut visit = write_rows(connection, relation, &there);
         visit.done.extend(gone.iter().map(|row| row.id));
-        for statement in [&TELL_QUEUE, &TELL_PARKED] {
-            statement.run(connection, &[Value::Int8s(&visit.done)]).free();
-        }
+        TELL.run(connection, &[Value::Int8s(&visit.done)]).free();
         FORGET.run(connection, &[Value::Int8s(&visit.done)]).free();
         Ok(visit)
     });
@@ -225,6 +264,13 @@ fn write_table(relation: u32, rows: &[&Row]) -> Visit {
         board::call_all();
     }
     visit
+}
+
+/// The keys, among those of `rows`, of which a delete waits.
+fn deleted(connection: &Connection, relation: u32, rows: &[&Row]) -> BTreeSet<String> {
+    let keys: Vec<Option<&str>> = rows.iter().map(|row| Some(row.key.as_str())).collect();
+    let deleted = DELETED.run(connection, &[Value::Oid(relation), Value::Texts(&keys)]);
+    (0..deleted.len()).filter_map(|row| deleted.text(row, 1)).collect()
 }
 
 /// A row that cannot be written is found by halves, so that it keeps no other from its id.
@@ -263,7 +309,14 @@ fn write_rows(connection: &Connection, relation: u32, rows: &[&Row]) -> Visit {
             continue;
         }
         let deadline = process::Deadline::after(left);
-        let written = process::attempt(|| session::restricted_to(owner, || statement.write(connection, part)));
+        let written = process::attempt(|| {
+            let written = session::restricted_to(owner, || statement.write(connection, part));
+            // Committed since the last look: then what was written may be another row.
+            if !deleted(connection, relation, part).is_empty() {
+                pgrx::error!("the row was deleted meanwhile");
+            }
+            written
+        });
         deadline.lift();
         match written {
             Ok(written) => visit.done.extend(written),

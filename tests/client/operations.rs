@@ -124,7 +124,7 @@ fn what_it_asks_of_a_person_brings_the_records_to_their_end() {
     let sql = resolve.text.replace("4711", &id.to_string()).replace("0031U00000Qn2ZVQAZ", upstream_id);
     place.run(&sql, resolve.line);
     place.until("SELECT count(*) = 0 FROM sequin.outbox");
-    place.until(&format!("SELECT contact_id = '{upstream_id}' FROM people WHERE id = 2"));
+    place.until(&format!("SELECT contact_id IS NOT DISTINCT FROM '{upstream_id}' FROM people WHERE id = 2"));
     let records = place.sandbox.records("salesforce:contact");
     let emails: Vec<&str> = records.iter().filter_map(|record| record["data"]["Email"].as_str()).collect();
     assert_eq!(emails, ["chani@arrakis.org", "feyd@giedi.prime"], "each once, with what was written last");

@@ -13,6 +13,8 @@ mod roles;
 mod transactions;
 mod under_way;
 mod verbs;
+mod waiting;
+mod write_back;
 
 use std::time::{Duration, Instant};
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{BOOK, request};
 use crate::support::World;
 
-fn book() -> World {
+pub fn book() -> World {
     let mut world = World::new();
     world.run(BOOK);
     world
@@ -13,18 +13,18 @@ fn book() -> World {
 
 impl World {
     /// Waits until everything is sent and every upstream id is where it belongs.
-    fn written_back(&mut self) {
+    pub fn written_back(&mut self) {
         self.settled();
         self.until("SELECT NOT EXISTS (SELECT FROM sequin.created)");
     }
 
     /// The upstream id of the only row of `people`.
-    fn sf_id(&mut self) -> Option<String> {
+    pub fn sf_id(&mut self) -> Option<String> {
         self.one("SELECT sf_id FROM people")
     }
 
     /// The upstream ids that the provider has, deleted ones too, in the order of their creation.
-    fn upstream(&self) -> Vec<String> {
+    pub fn upstream(&self) -> Vec<String> {
         let records = self.sandbox.records("salesforce:contact");
         records.iter().map(|record| record["upstream_id"].as_str().unwrap().to_owned()).collect()
     }
@@ -156,28 +156,6 @@ fn rows_are_found_again_by_keys_of_any_type() {
 }
 
 #[test]
-fn a_locked_row_is_written_later_and_nothing_waits_for_it() {
-    let mut world = book();
-    let mut other = world.database.connect();
-    world.hold_next();
-    world.run("INSERT INTO people VALUES (1, 'Paul')");
-    world.arrived(1);
-    other.batch_execute("BEGIN; SELECT FROM people WHERE id = 1 FOR UPDATE").unwrap();
-    world.still_held();
-    // These come, are sent and are written while the other is locked.
-    world.run("INSERT INTO people VALUES (2, 'Chani')");
-    world.until("SELECT sf_id IS NOT NULL FROM people WHERE id = 2");
-    // A change of the locked row by its holder goes out with the id that is not in the row yet.
-    other.batch_execute("UPDATE people SET name = 'Usul' WHERE id = 1; COMMIT").unwrap();
-    world.written_back();
-    assert_eq!(world.one::<i64>("SELECT count(DISTINCT sf_id) FROM people"), 2);
-    let id: String = world.one("SELECT sf_id FROM people WHERE id = 1");
-    let (kind, records) = world.requests().pop().unwrap();
-    assert_eq!((&kind[..], records), ("update", json!([{"upstream_id": id, "data": {"Name": "Usul"}}])));
-    assert_eq!(world.one::<String>("SELECT name FROM people WHERE id = 1"), "Usul");
-}
-
-#[test]
 fn partitions_are_written_where_they_are() {
     let mut world = World::new();
     world.run(
@@ -196,50 +174,6 @@ fn partitions_are_written_where_they_are() {
     sent.sort_by_key(|(kind, _)| kind.clone());
     assert_eq!(sent[0], request("delete", json!([deleted])));
     assert_eq!(sent[1].1[0]["data"], json!({"name": "Usul"}));
-}
-
-/// The trigger is the owner's mistake; what it costs is the ids of this table's rows, which stand in sequin.delivered.
-#[test]
-fn a_trigger_that_fails_on_the_write_back_hurts_nobody_else() {
-    let mut world = book();
-    world.run(
-        "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not in my table'; END $$;
-         CREATE TRIGGER fail BEFORE UPDATE OF sf_id ON people FOR EACH ROW EXECUTE FUNCTION fail();
-         CREATE TABLE pets (id int PRIMARY KEY, name text, sf_id text);
-         SELECT sequin_attach('pets', 'sync', 'salesforce:contact', 'sf_id');
-         INSERT INTO people VALUES (1, 'Paul')",
-    );
-    world.until("SELECT EXISTS (SELECT FROM sequin.created WHERE error LIKE '%not in my table%')");
-    world.run("INSERT INTO pets VALUES (1, 'Muad')");
-    world.until("SELECT sf_id IS NOT NULL FROM pets");
-    assert_eq!(world.endings(), ["applied", "applied"]);
-    // Its changes still find their record.
-    let id: String = world.one("SELECT upstream_id FROM sequin.delivered WHERE relation = 'people'::regclass");
-    world.requests();
-    world.run("UPDATE people SET name = 'Usul'");
-    world.until("SELECT EXISTS (SELECT FROM sequin.delivered WHERE kind = 'update')");
-    assert_eq!(world.requests(), [request("update", json!([{"upstream_id": id, "data": {"Name": "Usul"}}]))]);
-    // Once it is repaired, the id comes by itself.
-    world.run("DROP TRIGGER fail ON people");
-    world.written_back();
-    assert_eq!(world.sf_id(), Some(id));
-}
-
-/// Such a trigger runs at the end of a transaction, when the worker's transaction has its own rights back.
-#[test]
-fn deferred_constraint_triggers_run_within_the_write() {
-    let mut world = book();
-    world.run(
-        "CREATE TABLE seen (who text, id text);
-         CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$
-           BEGIN INSERT INTO public.seen VALUES (current_user, NEW.sf_id); RETURN NULL; END $$;
-         CREATE CONSTRAINT TRIGGER note AFTER UPDATE ON people DEFERRABLE INITIALLY DEFERRED
-           FOR EACH ROW EXECUTE FUNCTION note();
-         INSERT INTO people VALUES (1, 'Paul')",
-    );
-    world.written_back();
-    let id = world.sf_id();
-    assert_eq!(world.one::<Option<String>>("SELECT id FROM seen"), id);
 }
 
 #[test]

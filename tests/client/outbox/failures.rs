@@ -272,3 +272,32 @@ fn a_failing_key_delays_no_other() {
     let records = world.sandbox.records("salesforce:contact");
     assert!(records.iter().all(|record| record["data"]["n"] == 4));
 }
+
+#[test]
+fn a_repeated_request_has_the_key_of_the_first() {
+    let mut world = World::with_options("idempotency_header 'Idempotency-Key'");
+    let ids = world.contacts_made(2);
+    world.sandbox.fault(json!({"cut_after": 0}));
+    world.enqueue_updates(&ids, |n| json!({ "n": n }));
+    world.settled();
+    let log = world.sandbox.log();
+    let mut sent: Vec<(String, String)> = log
+        .mutations()
+        .iter()
+        .map(|request| {
+            let records = &request.json()["records"];
+            assert_eq!(records.as_array().map(Vec::len), Some(1), "one record, one key");
+            (records[0]["upstream_id"].as_str().unwrap().to_owned(), request.headers["idempotency-key"].clone())
+        })
+        .collect();
+    assert_eq!(sent.len(), 3);
+    sent.sort_unstable();
+    sent.dedup();
+    let mut keys: Vec<(String, String)> = world
+        .rows("SELECT upstream_id, key::text FROM sequin.delivered", &[])
+        .iter()
+        .map(|row| (row.get(0), row.get(1)))
+        .collect();
+    keys.sort_unstable();
+    assert_eq!(sent, keys);
+}

@@ -297,6 +297,7 @@ fn crash_at_every_point(way: Way) {
                 continue; // A delete is never large.
             }
             row += 1;
+            let whole = Instant::now();
             let case = Case::prepare(&mut cluster, point, what, row);
             let (first, lock, backlog) = case.arrive(&mut cluster);
             let later = if point == Point::After { vec![] } else { case.queue_later(&mut cluster) };
@@ -314,6 +315,7 @@ fn crash_at_every_point(way: Way) {
             cluster.until(&freed);
             longest = longest.max(back.elapsed());
             case.judge(&mut cluster, first[0], &later);
+            eprintln!("{way:?} {point:?} {what:?} {:?}", whole.elapsed());
         }
     }
     eprintln!("{way:?}: the claims of the dead were free at most {longest:?} after the worker had come back");

@@ -1,0 +1,126 @@
+//! Bringing upstream ids into rows that others lock, replace, or do not let be written.
+
+use serde_json::json;
+
+use super::attached::book;
+use super::request;
+
+#[test]
+fn a_locked_row_is_written_later_and_nothing_waits_for_it() {
+    let mut world = book();
+    let mut other = world.database.connect();
+    world.hold_next();
+    world.run("INSERT INTO people VALUES (1, 'Paul')");
+    world.arrived(1);
+    other.batch_execute("BEGIN; SELECT FROM people WHERE id = 1 FOR UPDATE").unwrap();
+    world.still_held();
+    // These come, are sent and are written while the other is locked.
+    world.run("INSERT INTO people VALUES (2, 'Chani')");
+    world.until("SELECT sf_id IS NOT NULL FROM people WHERE id = 2");
+    // A change of the locked row by its holder goes out with the id that is not in the row yet.
+    other.batch_execute("UPDATE people SET name = 'Usul' WHERE id = 1; COMMIT").unwrap();
+    world.written_back();
+    assert_eq!(world.one::<i64>("SELECT count(DISTINCT sf_id) FROM people"), 2);
+    let id: String = world.one("SELECT sf_id FROM people WHERE id = 1");
+    let (kind, records) = world.requests().pop().unwrap();
+    assert_eq!((&kind[..], records), ("update", json!([{"upstream_id": id, "data": {"Name": "Usul"}}])));
+    assert_eq!(world.one::<String>("SELECT name FROM people WHERE id = 1"), "Usul");
+}
+
+/// The old row's id comes when there is another row under its key already.
+#[test]
+fn a_row_that_was_locked_and_replaced_does_not_get_the_old_id() {
+    let mut world = book();
+    let mut other = world.database.connect();
+    world.hold_next();
+    world.run("INSERT INTO people VALUES (1, 'Paul')");
+    world.arrived(1);
+    other.batch_execute("BEGIN; SELECT FROM people WHERE id = 1 FOR UPDATE").unwrap();
+    world.still_held();
+    world.until("SELECT EXISTS (SELECT FROM sequin.created)");
+    other
+        .batch_execute(
+            "DELETE FROM people; INSERT INTO people VALUES (1, 'Chani'); UPDATE people SET email = 'c@a.org'; COMMIT",
+        )
+        .unwrap();
+    world.written_back();
+    let [old, new] = &world.upstream()[..] else { panic!("not two records") };
+    assert_eq!(world.sf_id().as_ref(), Some(new));
+    assert_eq!(world.requests()[1], request("delete", json!([old])));
+    assert_eq!(world.contact(), json!({"Name": "Chani", "Email": "c@a.org"}));
+}
+
+#[test]
+fn a_row_that_replaced_one_of_an_unknown_create_does_not_get_the_resolved_id() {
+    let mut world = book();
+    world.sandbox.fault(json!({"cut_after": 0}));
+    world.run("INSERT INTO people VALUES (1, 'Paul')");
+    world.until("SELECT EXISTS (SELECT FROM sequin.dead_letters)");
+    world.run("DELETE FROM people; INSERT INTO people VALUES (1, 'Chani')");
+    let id: i64 = world.one("SELECT id FROM sequin.dead_letters");
+    let old = world.upstream().remove(0);
+    // The new row's update is in the queue when the rest of its key is parked already.
+    world.run(&format!("BEGIN; UPDATE people SET name = 'Sihaya'; SELECT sequin_resolve({id}, '{old}'); COMMIT"));
+    world.written_back();
+    let [_, new] = &world.upstream()[..] else { panic!("not two records") };
+    assert_eq!(world.sf_id().as_ref(), Some(new));
+    assert_eq!(world.requests()[1], request("delete", json!([old])));
+    assert_eq!(world.contact()["Name"], "Sihaya");
+    assert_eq!(world.endings(), ["resolved", "applied", "applied", "applied"]);
+}
+
+/// A value that its column does not take, for instance.
+#[test]
+fn one_row_that_cannot_be_written_keeps_no_other_from_its_id() {
+    let mut world = book();
+    world.run("ALTER TABLE people ADD CHECK (id <> 3 OR sf_id IS NULL); SELECT sequin_pause('sequin')");
+    world.run("INSERT INTO people SELECT n, 'x' FROM generate_series(1, 5) n; SELECT sequin_resume('sequin')");
+    world.until("SELECT count(*) = 4 FROM people WHERE sf_id IS NOT NULL");
+    world.until("SELECT EXISTS (SELECT FROM sequin.created WHERE error LIKE '%check constraint%')");
+    let left: i64 = world.one("SELECT id FROM people WHERE sf_id IS NULL");
+    assert_eq!(left, 3);
+}
+
+/// The trigger is the owner's mistake; what it costs is the ids of this table's rows, which stand in sequin.delivered.
+#[test]
+fn a_trigger_that_fails_on_the_write_back_hurts_nobody_else() {
+    let mut world = book();
+    world.run(
+        "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not in my table'; END $$;
+         CREATE TRIGGER fail BEFORE UPDATE OF sf_id ON people FOR EACH ROW EXECUTE FUNCTION fail();
+         CREATE TABLE pets (id int PRIMARY KEY, name text, sf_id text);
+         SELECT sequin_attach('pets', 'sync', 'salesforce:contact', 'sf_id');
+         INSERT INTO people VALUES (1, 'Paul')",
+    );
+    world.until("SELECT EXISTS (SELECT FROM sequin.created WHERE error LIKE '%not in my table%')");
+    world.run("INSERT INTO pets VALUES (1, 'Muad')");
+    world.until("SELECT sf_id IS NOT NULL FROM pets");
+    assert_eq!(world.endings(), ["applied", "applied"]);
+    // Its changes still find their record.
+    let id: String = world.one("SELECT upstream_id FROM sequin.delivered WHERE relation = 'people'::regclass");
+    world.requests();
+    world.run("UPDATE people SET name = 'Usul'");
+    world.until("SELECT EXISTS (SELECT FROM sequin.delivered WHERE kind = 'update')");
+    assert_eq!(world.requests(), [request("update", json!([{"upstream_id": id, "data": {"Name": "Usul"}}]))]);
+    // Once it is repaired, the id comes by itself.
+    world.run("DROP TRIGGER fail ON people");
+    world.written_back();
+    assert_eq!(world.sf_id(), Some(id));
+}
+
+/// Such a trigger runs at the end of a transaction, when the worker's transaction has its own rights back.
+#[test]
+fn deferred_constraint_triggers_run_within_the_write() {
+    let mut world = book();
+    world.run(
+        "CREATE TABLE seen (who text, id text);
+         CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$
+           BEGIN INSERT INTO public.seen VALUES (current_user, NEW.sf_id); RETURN NULL; END $$;
+         CREATE CONSTRAINT TRIGGER note AFTER UPDATE ON people DEFERRABLE INITIALLY DEFERRED
+           FOR EACH ROW EXECUTE FUNCTION note();
+         INSERT INTO people VALUES (1, 'Paul')",
+    );
+    world.written_back();
+    let id = world.sf_id();
+    assert_eq!(world.one::<Option<String>>("SELECT id FROM seen"), id);
+}
