@@ -68,16 +68,11 @@ fn held(options: &Options) -> Result<()> {
     let heads =
         ["", "delivered/s", "of control", "settled after ms p50", "p99", "worker us", "bystander ms p50", "p99", ""];
     let mut table = Table::new(title, &heads);
-    table.line([
-        "no flow".to_owned(),
-        "0".to_owned(),
-        "0".to_owned(),
-        "0".to_owned(),
-        "0".to_owned(),
-        "0".to_owned(),
+    let nothing = ["no flow", "0", "0", "0", "0", "0"].map(str::to_owned);
+    table.line(nothing.into_iter().chain([
         Spread::over(alone.iter().map(|times| times.median())).show(2),
         Spread::over(alone.iter().map(|times| times.percentile(0.99))).show(2),
-    ]);
+    ]));
     for (name, parts) in [("flow (control)", &free), ("flow, xmin held", &while_held), ("flow, after VACUUM", &after)] {
         let over = |figure: fn(&Part) -> f64| Spread::over(parts.iter().map(figure));
         let ratio = over(|part| part.delivered).median / Spread::over(free.iter().map(|part| part.delivered)).median;

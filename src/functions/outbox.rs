@@ -8,7 +8,7 @@ use crate::exchange::read_only;
 use crate::mutation::outcome::Outcome;
 use crate::mutation::request::{self, Arguments, Invalid, Request};
 use crate::outbox::enqueue::{self, Columns, Route};
-use crate::outbox::verbs;
+use crate::outbox::{awaiting, verbs};
 use crate::pg::jsonb::{self, Json};
 use crate::pg::text::{Name, Text, TextArray};
 use crate::pg::{board, report, session};
@@ -107,7 +107,7 @@ fn sequin_await_delivery(
     timeout_ms: default!(Option<i32>, "NULL"),
 ) -> Result<bool, ErrorReport> {
     let ids: Vec<i64> = given("ids", ids)?.into_iter().flatten().collect();
-    verbs::await_delivery(&ids, timeout_ms)
+    awaiting::await_delivery(&ids, timeout_ms)
 }
 
 /// The process ids of this database's workers.

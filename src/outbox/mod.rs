@@ -6,7 +6,7 @@
 //! - [`plan`] decides, purely, what a request is made of; [`backoff`] when the next one may go;
 //! - `send` makes the request, with no transaction open, and says what became of each record;
 //! - `settle` writes that down, `retention` deletes it in the end, and `write_back` brings upstream ids into the rows of attached tables;
-//! - `verbs` is what a person may do to a record or a server.
+//! - `verbs` is what a person may do to a record or a server, `awaiting` how one waits for delivery.
 
 pub mod backoff;
 pub mod plan;
@@ -23,6 +23,8 @@ macro_rules! named_servers {
     };
 }
 
+#[cfg(feature = "postgres")]
+pub mod awaiting;
 #[cfg(feature = "postgres")]
 mod claim;
 #[cfg(feature = "postgres")]

@@ -3,8 +3,6 @@
 //! Everybody may do it to records of their own, and of roles that they are members of; to a server's queue, who may
 //! use the server. The tables are written as their owner, which the caller's rights were checked before.
 
-use std::time::{Duration, Instant};
-
 use pgrx::PgSqlErrorCode as Code;
 use pgrx::pg_sys::panic::ErrorReport;
 
@@ -12,7 +10,7 @@ use crate::exchange::read_only;
 use crate::pg::spi::{self, Connection};
 use crate::pg::statement::{Statement, Value};
 use crate::pg::text::for_message;
-use crate::pg::worker as process;
+
 use crate::pg::{catalog, commit, relation, report, session};
 
 use super::settle::{self, Fate};
@@ -57,7 +55,7 @@ pub fn resolve(id: i64, upstream_id: &str) -> Result<(), ErrorReport> {
         write_back::note_ids(connection, &[id]);
         record.release(connection);
         // Everything is looked at, also the ids that are to be written into rows.
-        commit::note_queued(i64::MIN);
+        commit::note_changed();
         Ok(())
     })
 }
@@ -139,7 +137,7 @@ pub fn pause(server: &str) -> Result<(), ErrorReport> {
 pub fn resume(server: &str) -> Result<(), ErrorReport> {
     with_server("sequin_resume", server, |connection| settle::resume(connection, server, None))?;
     // From here on everything is looked at.
-    commit::note_queued(i64::MIN);
+    commit::note_changed();
     Ok(())
 }
 
@@ -176,53 +174,6 @@ fn with_server(verb: &str, server: &str, f: impl FnOnce(&Connection)) -> Result<
 
 fn writable(verb: &str) -> Result<(), ErrorReport> {
     if session::is_read_only() { Err(report::error(&read_only(&format!("{verb}()")))) } else { Ok(()) }
-}
-
-/// Waits until none of the records is open, at most `timeout_ms`. True if all of them are delivered.
-pub fn await_delivery(ids: &[i64], timeout_ms: Option<i32>) -> Result<bool, ErrorReport> {
-    static OPEN: Statement = Statement::new(concat!(
-        named_servers!(),
-        "SELECT pg_catalog.bool_or(o.is_dead) FROM ( \
-           SELECT false AS is_dead FROM named n JOIN sequin.queue q ON q.server OPERATOR(pg_catalog.=) n.server \
-             WHERE q.id OPERATOR(pg_catalog.=) ANY ($1) UNION ALL \
-           SELECT p.state OPERATOR(pg_catalog.<>) 'pending' FROM sequin.parked p \
-             WHERE p.id OPERATOR(pg_catalog.=) ANY ($1)) o HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>) 0"
-    ));
-    /// Often enough that nobody waits for the look, seldom enough that it costs nothing.
-    const LONGEST: Duration = Duration::from_millis(50);
-    if ids.iter().any(|id| commit::has_queued(*id)) {
-        let message = "these records were enqueued in this transaction, and are sent after its commit".to_owned();
-        return Err(error(Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, message, "COMMIT first."));
-    }
-    if session::has_fixed_snapshot() {
-        let message = "this transaction cannot see what is delivered while it runs".to_owned();
-        return Err(error(
-            Code::ERRCODE_ACTIVE_SQL_TRANSACTION,
-            message,
-            "Wait in a transaction that is READ COMMITTED.",
-        ));
-    }
-    let until = timeout_ms.map(|ms| Instant::now() + Duration::from_millis(ms.max(0) as u64));
-    let mut pause = Duration::from_millis(1);
-    loop {
-        let open = session::acting_as(relation::owner_of_queue(), || {
-            spi::connected(|connection| -> Result<Option<bool>, ErrorReport> {
-                let rows = OPEN.run(connection, &[Value::Int8s(ids)]);
-                Ok((rows.len() > 0).then(|| rows.boolean(0, 1)))
-            })
-        })?;
-        match open {
-            None => return Ok(true),
-            Some(true) => return Ok(false),
-            Some(false) => {}
-        }
-        let left = until.map_or(LONGEST, |until| until.saturating_duration_since(Instant::now()));
-        if left.is_zero() {
-            return Ok(false);
-        }
-        process::wait(pause.min(left));
-        pause = (pause * 2).min(LONGEST);
-    }
 }
 
 fn error(code: Code, message: String, hint: &str) -> ErrorReport {

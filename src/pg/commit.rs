@@ -6,9 +6,9 @@
 use std::ffi::{c_int, c_void};
 use std::ptr;
 use std::sync::Once;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
-use pgrx::pg_sys;
+use pgrx::{pg_guard, pg_sys};
 
 use super::{board, worker};
 
@@ -16,15 +16,28 @@ use super::{board, worker};
 /// looks once more than it must.
 static LOWEST: AtomicI64 = AtomicI64::new(i64::MAX);
 
+/// Whether this transaction has changed what workers do in another way: they look at everything then.
+static CHANGED: AtomicBool = AtomicBool::new(false);
+
 /// Notes that the current transaction has queued records from `id` on.
 pub fn note_queued(id: i64) {
+    watch();
+    LOWEST.fetch_min(id, Ordering::Relaxed);
+}
+
+/// Notes that the current transaction has changed records, or the pauses of a server.
+pub fn note_changed() {
+    watch();
+    CHANGED.store(true, Ordering::Relaxed);
+}
+
+fn watch() {
     static REGISTERED: Once = Once::new();
     REGISTERED.call_once(|| {
         board::prepare();
         // SAFETY: a function that lives as long as the library, which Postgres never unloads.
         unsafe { pg_sys::RegisterXactCallback(Some(at_end), ptr::null_mut()) };
     });
-    LOWEST.fetch_min(id, Ordering::Relaxed);
 }
 
 /// Whether the current transaction has queued `id`, so that nobody else can see it yet.
@@ -33,22 +46,27 @@ pub fn has_queued(id: i64) -> bool {
 }
 
 /// Called by Postgres at each step of each transaction's end. It must be quick, and after the commit it must not fail.
+#[pg_guard]
 unsafe extern "C-unwind" fn at_end(event: pg_sys::XactEvent::Type, _arg: *mut c_void) {
-    let lowest = LOWEST.load(Ordering::Relaxed);
-    if lowest == i64::MAX {
+    let (lowest, has_changed) = (LOWEST.load(Ordering::Relaxed), CHANGED.load(Ordering::Relaxed));
+    if lowest == i64::MAX && !has_changed {
         return;
     }
+    let forget = || {
+        LOWEST.store(i64::MAX, Ordering::Relaxed);
+        CHANGED.store(false, Ordering::Relaxed);
+    };
     match event {
         pg_sys::XactEvent::XACT_EVENT_PRE_COMMIT | pg_sys::XactEvent::XACT_EVENT_PRE_PREPARE => start_worker(),
         pg_sys::XactEvent::XACT_EVENT_COMMIT => {
-            LOWEST.store(i64::MAX, Ordering::Relaxed);
-            board::announce(lowest);
+            forget();
+            if has_changed { board::call_all() } else { board::announce(lowest) }
         }
         pg_sys::XactEvent::XACT_EVENT_PREPARE => {
-            LOWEST.store(i64::MAX, Ordering::Relaxed);
+            forget();
             board::announce_prepared();
         }
-        pg_sys::XactEvent::XACT_EVENT_ABORT => LOWEST.store(i64::MAX, Ordering::Relaxed),
+        pg_sys::XactEvent::XACT_EVENT_ABORT => forget(),
         _ => {}
     }
 }

@@ -46,10 +46,10 @@ pub fn register_launcher() {
     unsafe { pg_sys::RegisterBackgroundWorker(&mut worker) };
 }
 
-/// Whether the postmaster is loading the library.
+/// Whether the postmaster is loading the library, and not for pg_upgrade, which wants no sessions but its own.
 pub fn is_preloading() -> bool {
-    // SAFETY: a variable of the process.
-    unsafe { pg_sys::process_shared_preload_libraries_in_progress }
+    // SAFETY: variables of the process.
+    unsafe { pg_sys::process_shared_preload_libraries_in_progress && !pg_sys::IsBinaryUpgrade }
 }
 
 fn describe(name: &CStr, kind: &CStr, function: &CStr, life: Life) -> pg_sys::BackgroundWorker {
@@ -264,22 +264,50 @@ fn message_of(payload: &(dyn std::any::Any + Send)) -> Option<String> {
     })
 }
 
-/// Cancels what the process does in the transaction that runs now, by an error, after `most`.
+/// Cancels what the process does in the transaction that runs now, by an error, after `most`; and ends the process if
+/// that is of no use, since a function may catch such an error and go on for ever.
 pub struct Deadline(());
 
 // Not in pgrx's bindings.
 unsafe extern "C-unwind" {
     fn enable_timeout_after(id: c_int, millis: c_int);
     fn disable_timeout(id: c_int, keep_indicator: bool);
+    fn RegisterTimeout(id: c_int, handler: unsafe extern "C" fn()) -> c_int;
 }
 
 /// The number of statement_timeout in timeout.h.
 const STATEMENT_TIMEOUT: c_int = 3;
 
+/// The first number there that is free for others.
+const USER_TIMEOUT: c_int = if cfg!(any(feature = "pg15", feature = "pg16")) { 12 } else { 13 };
+
+/// How long after the cancel the process ends.
+const OBSTINATE: Duration = Duration::from_secs(2);
+
+/// The timeout that ends the process.
+fn last_timeout() -> c_int {
+    static REGISTERED: OnceLock<c_int> = OnceLock::new();
+    // SAFETY: once in the process, with a function that stays.
+    *REGISTERED.get_or_init(|| unsafe { RegisterTimeout(USER_TIMEOUT, end_process) })
+}
+
+/// Called in a signal handler: what SIGTERM does to a session.
+unsafe extern "C" fn end_process() {
+    // SAFETY: flags that are made for signal handlers, as is SetLatch.
+    unsafe {
+        (&raw mut pg_sys::ProcDiePending).write_volatile(1);
+        (&raw mut pg_sys::InterruptPending).write_volatile(1);
+        pg_sys::SetLatch(pg_sys::MyLatch);
+    }
+}
+
 impl Deadline {
     pub fn after(most: Duration) -> Deadline {
         // SAFETY: a worker that is connected has these timeouts.
-        unsafe { enable_timeout_after(STATEMENT_TIMEOUT, most.as_millis().max(1) as c_int) };
+        unsafe {
+            enable_timeout_after(STATEMENT_TIMEOUT, most.as_millis().max(1) as c_int);
+            enable_timeout_after(last_timeout(), (most + OBSTINATE).as_millis() as c_int);
+        }
         Deadline(())
     }
 
@@ -288,6 +316,7 @@ impl Deadline {
         // SAFETY: as above. It may have fired after all was done; Postgres forgets a cancel in the same way.
         unsafe {
             disable_timeout(STATEMENT_TIMEOUT, false);
+            disable_timeout(last_timeout(), false);
             (&raw mut pg_sys::QueryCancelPending).write_volatile(0);
         }
     }

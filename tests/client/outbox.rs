@@ -9,6 +9,7 @@ mod hostile;
 mod kills;
 mod lifecycle;
 mod order;
+mod random_kills;
 mod roles;
 mod transactions;
 mod under_way;

@@ -85,6 +85,7 @@ fn a_restored_dump_has_all_that_was_open_and_is_paused_until_it_is_resumed() {
     cluster.sandbox.fault(json!({"stall": "reply", "match": {"kind": "create"}}));
     cluster.run("SELECT sequin_resume('sequin')");
     cluster.until(&format!("SELECT attempts = 1 FROM sequin.outbox WHERE id = {retried}"));
+    cluster.sandbox.clear_log();
     let claimed = cluster.enqueue_create("Jessica");
     cluster.in_the_air();
     cluster.run("SELECT sequin_pause('sequin')");
@@ -130,7 +131,9 @@ fn a_restored_dump_has_all_that_was_open_and_is_paused_until_it_is_resumed() {
 
 /// A server that follows `primary`.
 fn standby_of(primary: &Server) -> Server {
-    let backup = primary.scratch("backup").join("data");
+    let scratch = primary.scratch("backup");
+    primary.account().give(&scratch).unwrap();
+    let backup = scratch.join("data");
     let mut command = primary.program("pg_basebackup");
     let command = command.args(["-X", "stream", "-c", "fast", "-d", &primary.dsn("postgres"), "-D"]).arg(&backup);
     must(&command.output().unwrap());
@@ -141,7 +144,8 @@ fn standby_of(primary: &Server) -> Server {
 
 #[test]
 fn a_standby_keeps_still_and_delivers_the_rest_after_its_promotion() {
-    let mut cluster = Cluster::start("");
+    // One worker, so that the rest waits behind the request in the air.
+    let mut cluster = Cluster::start("sequin.workers = 1");
     let id = cluster.create("Paul");
     cluster.enqueue_update(&id, 1);
     cluster.settled();

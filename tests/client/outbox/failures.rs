@@ -254,26 +254,6 @@ fn no_connection_costs_no_attempt_and_a_create_stays_free() {
 }
 
 #[test]
-fn a_failing_key_delays_no_other() {
-    let mut world = World::new();
-    let ids = world.contacts_made(5);
-    world.sandbox.fault(json!({"times": null, "match": {"body_contains": ids[2]}, "status": 500, "apply": false}));
-    world.enqueue_updates(&ids, |_| json!({"n": 1}));
-    world.until("SELECT count(*) = 4 FROM sequin.delivered");
-    let failing = "SELECT upstream_id || ' ' || state FROM sequin.outbox WHERE attempts > 0";
-    assert_eq!(world.one::<String>(failing), format!("{} pending", ids[2]));
-    // And later ones neither, while it keeps failing.
-    for round in 2..=4 {
-        world.enqueue_updates(&ids, |_| json!({"n": round}));
-        world.until(&format!("SELECT count(*) = {} FROM sequin.delivered", 4 * round));
-    }
-    world.sandbox.clear_faults();
-    world.settled();
-    let records = world.sandbox.records("salesforce:contact");
-    assert!(records.iter().all(|record| record["data"]["n"] == 4));
-}
-
-#[test]
 fn a_repeated_request_has_the_key_of_the_first() {
     let mut world = World::with_options("idempotency_header 'Idempotency-Key'");
     let ids = world.contacts_made(2);

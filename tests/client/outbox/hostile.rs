@@ -83,6 +83,7 @@ fn code_in_a_table_runs_as_its_owner_and_gains_nothing() {
     session.batch_execute("INSERT INTO lair.bait VALUES (1, 'glad', 'Feyd')").unwrap_or_else(|e| panic!("{e:?}"));
     world.settled();
     world.until("SELECT sf_id IS NOT NULL FROM lair.bait");
+    let workers: Vec<i32> = world.one("SELECT sequin.workers()");
 
     let by_worker = format!("FROM lair.proof WHERE session <> '{owner}'");
     let places: Vec<String> = world
@@ -97,7 +98,7 @@ fn code_in_a_table_runs_as_its_owner_and_gains_nothing() {
     assert!(!places.contains(&"operator".to_owned()), "operators are taken from the index, not from a schema");
     let whos: Vec<String> =
         world.rows(&format!("SELECT DISTINCT who {by_worker}"), &[]).iter().map(|row| row.get(0)).collect();
-    assert_eq!(whos, [owner.clone()]);
+    assert_eq!(whos, std::slice::from_ref(&owner));
     let gained: Vec<String> =
         world.rows(&format!("SELECT DISTINCT gained {by_worker}"), &[]).iter().map(|row| row.get(0)).collect();
     assert_eq!(gained, [""]);
@@ -108,6 +109,8 @@ fn code_in_a_table_runs_as_its_owner_and_gains_nothing() {
     world.enqueue("create", &json!({"data": {"n": 1}}));
     world.settled();
     assert_eq!(world.endings(), ["applied", "applied"]);
+    let same: Vec<i32> = world.one("SELECT sequin.workers()");
+    assert_eq!(same, workers, "no worker ended and was started again");
     drop(session);
     world.run(&format!("DROP OWNED BY {owner} CASCADE; DROP ROLE {owner}"));
 }
@@ -135,4 +138,21 @@ fn a_table_that_keeps_failing_is_left_alone_for_a_while() {
     std::thread::sleep(std::time::Duration::from_secs(2));
     let tries: i64 = world.one("SELECT last_value FROM tries");
     assert!(tries <= 6, "{tries} tries in some seconds");
+}
+
+/// A function can catch the cancel that ends its time. It costs the others some seconds, and a shutdown too, but not more.
+#[test]
+fn a_trigger_that_will_not_end_does_not_keep_the_worker() {
+    let mut world = World::new();
+    world.run(
+        "CREATE TABLE t (id int PRIMARY KEY, name text, sf_id text);
+         CREATE FUNCTION trap() RETURNS trigger LANGUAGE plpgsql AS $$
+           BEGIN LOOP BEGIN PERFORM pg_sleep(1); EXCEPTION WHEN query_canceled THEN NULL; END; END LOOP; END $$;
+         CREATE TRIGGER trap BEFORE UPDATE OF sf_id ON t FOR EACH ROW EXECUTE FUNCTION trap();
+         SELECT sequin_attach('t', 'sync', 'salesforce:contact', 'sf_id');
+         INSERT INTO t VALUES (1, 'x')",
+    );
+    world.until("SELECT EXISTS (SELECT FROM sequin.created)");
+    let ids = world.enqueue("create", &json!({"data": {"n": 1}}));
+    assert!(world.one_of::<bool>("SELECT sequin_await_delivery($1, 40000)", &[&ids]));
 }

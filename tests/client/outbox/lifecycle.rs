@@ -82,7 +82,8 @@ fn preloaded_crashes_do_not_pile_workers_up() {
 
 /// Ends the worker by `function`, idle and with a request in the air.
 fn end_by(function: &str) {
-    let mut cluster = Cluster::start("");
+    // One, so that it is the one that has the request.
+    let mut cluster = Cluster::start("sequin.workers = 1");
     let id = cluster.create("Paul");
     cluster.enqueue_update(&id, 1);
     cluster.settled();

@@ -50,17 +50,20 @@ fn a_delete_supersedes_the_updates_that_wait_before_it() {
     assert_eq!(world.contacts(), 0);
 }
 
+/// Statements, the requests that they come to, and what becomes of their records.
+type Case = (&'static [&'static str], &'static [(&'static str, &'static str)], &'static [&'static str]);
+
 /// Nothing was sent yet when all of it is there, so nothing of a row that came and went is ever sent.
 #[test]
 fn what_happens_to_a_row_before_it_is_sent_is_one_request_or_none() {
-    let cases: [(&[&str], &[(&str, serde_json::Value)], &[&str]); 6] = [
+    let cases: [Case; 6] = [
         (
             &[
                 "INSERT INTO people VALUES (1, 'Paul')",
                 "UPDATE people SET name = 'Usul'",
                 "UPDATE people SET email = 'u@a.org'",
             ],
-            &[("create", json!([{"data": {"Name": "Usul", "Email": "u@a.org"}}]))],
+            &[("create", r#"[{"data": {"Name": "Usul", "Email": "u@a.org"}}]"#)],
             &["applied", "applied", "applied"],
         ),
         (&["INSERT INTO people VALUES (1, 'Paul')", "DELETE FROM people"], &[], &["cancelled_out"; 2]),
@@ -76,7 +79,7 @@ fn what_happens_to_a_row_before_it_is_sent_is_one_request_or_none() {
                 "INSERT INTO people VALUES (1, 'Chani')",
                 "UPDATE people SET name = 'Sihaya'",
             ],
-            &[("create", json!([{"data": {"Name": "Sihaya", "Email": null}}]))],
+            &[("create", r#"[{"data": {"Name": "Sihaya", "Email": null}}]"#)],
             &["cancelled_out", "cancelled_out", "applied", "applied"],
         ),
         (
@@ -91,7 +94,7 @@ fn what_happens_to_a_row_before_it_is_sent_is_one_request_or_none() {
         ),
         (
             &["INSERT INTO people VALUES (1, 'Paul'); UPDATE people SET note = 'n', name = name"],
-            &[("create", json!([{"data": {"Name": "Paul", "Email": null}}]))],
+            &[("create", r#"[{"data": {"Name": "Paul", "Email": null}}]"#)],
             &["applied"],
         ),
     ];
@@ -105,7 +108,8 @@ fn what_happens_to_a_row_before_it_is_sent_is_one_request_or_none() {
         assert_eq!(world.sent(), 0);
         world.run("SELECT sequin_resume('sequin')");
         world.settled();
-        let expected: Vec<_> = requests.iter().map(|(kind, records)| request(kind, records.clone())).collect();
+        let expected: Vec<_> =
+            requests.iter().map(|(kind, records)| request(kind, serde_json::from_str(records).unwrap())).collect();
         assert_eq!(world.requests(), expected, "{statements:?}");
         assert_eq!(world.endings(), endings, "{statements:?}");
         world.until("SELECT NOT EXISTS (SELECT FROM sequin.created)");
@@ -217,4 +221,28 @@ fn a_server_that_hangs_does_not_hold_up_another() {
     assert_eq!(world.one::<String>("SELECT state FROM sequin.outbox WHERE server = 'sequin'"), "sending");
     world.sandbox.clear_faults();
     world.settled();
+}
+
+#[test]
+fn a_failing_key_delays_no_other() {
+    let mut world = World::new();
+    let ids = world.contacts_made(5);
+    world.sandbox.fault(json!({"times": null, "match": {"body_contains": ids[2]}, "status": 500, "apply": false}));
+    let update_all = |world: &mut World, n: i32| {
+        let records: Vec<_> = ids.iter().map(|id| json!({"upstream_id": id, "data": {"n": n}})).collect();
+        world.enqueue("update", &json!(records));
+    };
+    update_all(&mut world, 1);
+    world.until("SELECT count(*) = 4 FROM sequin.delivered");
+    let failing = "SELECT upstream_id || ' ' || state FROM sequin.outbox WHERE attempts > 0";
+    assert_eq!(world.one::<String>(failing), format!("{} pending", ids[2]));
+    // And later ones neither, while it keeps failing.
+    for round in 2..=4 {
+        update_all(&mut world, round);
+        world.until(&format!("SELECT count(*) = {} FROM sequin.delivered", 4 * round));
+    }
+    world.sandbox.clear_faults();
+    world.settled();
+    let records = world.sandbox.records("salesforce:contact");
+    assert!(records.iter().all(|record| record["data"]["n"] == 4));
 }

@@ -1,0 +1,77 @@
+//! Waiting until records are settled.
+
+use std::time::{Duration, Instant};
+
+use pgrx::PgSqlErrorCode as Code;
+use pgrx::pg_sys::panic::ErrorReport;
+
+use crate::pg::spi;
+use crate::pg::statement::{Statement, Value};
+use crate::pg::text::for_message;
+use crate::pg::worker as process;
+use crate::pg::{commit, relation, session};
+
+/// Those of the records that are open, and whether they wait for a person; as far as a role may see them.
+static OPEN: Statement = Statement::new(concat!(
+    named_servers!(),
+    "SELECT o.id, o.is_dead FROM ( \
+       SELECT q.id, false AS is_dead, q.role::pg_catalog.oid AS role FROM named n JOIN sequin.queue q \
+         ON q.server OPERATOR(pg_catalog.=) n.server WHERE q.id OPERATOR(pg_catalog.=) ANY ($1) UNION ALL \
+       SELECT p.id, p.state OPERATOR(pg_catalog.<>) 'pending', p.role::pg_catalog.oid FROM sequin.parked p \
+         WHERE p.id OPERATOR(pg_catalog.=) ANY ($1)) o WHERE pg_catalog.pg_has_role($2, o.role, 'USAGE')"
+));
+
+/// Records that are looked at together. Those behind them are looked at when these are settled.
+const AT_ONCE: usize = 64;
+
+/// Often enough that nobody waits for the look, seldom enough that it costs nothing.
+const LONGEST: Duration = Duration::from_millis(50);
+
+/// Waits until none of the records is open, at most `timeout_ms`. False if one of them waits for a person, or the time is
+/// over.
+pub fn await_delivery(ids: &[i64], timeout_ms: Option<i32>) -> Result<bool, ErrorReport> {
+    if ids.iter().any(|id| commit::has_queued(*id)) {
+        let message = "these records were enqueued in this transaction, and are sent after its commit";
+        return Err(error(Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, message, "COMMIT first."));
+    }
+    if session::has_fixed_snapshot() {
+        let message = "this transaction cannot see what is delivered while it runs";
+        let hint = "Wait in a transaction that is READ COMMITTED.";
+        return Err(error(Code::ERRCODE_ACTIVE_SQL_TRANSACTION, message, hint));
+    }
+    let until = timeout_ms.map(|ms| Instant::now() + Duration::from_millis(ms.max(0) as u64));
+    let role = session::current_role().to_u32();
+    let mut left = ids.to_vec();
+    let mut pause = Duration::from_millis(1);
+    while !left.is_empty() {
+        let looked_at = left.len().min(AT_ONCE);
+        let open = open(&left[..looked_at], role)?;
+        if open.iter().any(|(_, is_dead)| *is_dead) {
+            return Ok(false);
+        }
+        left.splice(..looked_at, open.iter().map(|(id, _)| *id));
+        if open.is_empty() {
+            continue;
+        }
+        let time = until.map_or(LONGEST, |until| until.saturating_duration_since(Instant::now()));
+        if time.is_zero() {
+            return Ok(false);
+        }
+        process::wait(pause.min(time));
+        pause = (pause * 2).min(LONGEST);
+    }
+    Ok(true)
+}
+
+fn open(ids: &[i64], role: u32) -> Result<Vec<(i64, bool)>, ErrorReport> {
+    session::acting_as(relation::owner_of_queue(), || {
+        spi::connected(|connection| {
+            let rows = OPEN.run(connection, &[Value::Int8s(ids), Value::Oid(role)]);
+            Ok((0..rows.len()).filter_map(|row| Some((rows.int8(row, 1)?, rows.boolean(row, 2)))).collect())
+        })
+    })
+}
+
+fn error(code: Code, message: &str, hint: &str) -> ErrorReport {
+    ErrorReport::new(code, for_message(message.to_owned()), "sequin_mutations").set_hint(hint)
+}
