@@ -270,11 +270,15 @@ CREATE TABLE sequin.claims (
     server pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
     kind pg_catalog.text NOT NULL,
     ids pg_catalog.int8[] NOT NULL,
-    -- For each of the ids the record of the request that it became a part of.
+    -- For each of the ids the record of the request that it became a part of; empty: each of them is one.
     heads pg_catalog.int8[] NOT NULL,
-    keys pg_catalog.text[] NOT NULL,
+    -- Hashes of what they keep their order with.
+    keys pg_catalog.int8[] NOT NULL,
     claimed_at timestamp with time zone NOT NULL
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+-- Claims live for milliseconds: to compress them would be lost labour.
+ALTER TABLE sequin.claims
+    ALTER ids SET STORAGE EXTERNAL, ALTER heads SET STORAGE EXTERNAL, ALTER keys SET STORAGE EXTERNAL;
 COMMENT ON TABLE sequin.claims IS 'inner table of the outbox: the requests under way, each written down before it is sent';
 
 CREATE TABLE sequin.history (

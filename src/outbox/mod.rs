@@ -30,13 +30,25 @@ mod claim;
 #[cfg(feature = "postgres")]
 pub mod enqueue;
 #[cfg(feature = "postgres")]
+mod finish;
+#[cfg(feature = "postgres")]
+mod home;
+#[cfg(feature = "postgres")]
+mod key;
+#[cfg(feature = "postgres")]
 mod launcher;
+#[cfg(feature = "postgres")]
+mod look;
 #[cfg(feature = "postgres")]
 mod retention;
 #[cfg(feature = "postgres")]
 mod send;
 #[cfg(feature = "postgres")]
+mod servers;
+#[cfg(feature = "postgres")]
 mod settle;
+#[cfg(feature = "postgres")]
+mod under_way;
 #[cfg(feature = "postgres")]
 pub mod verbs;
 #[cfg(feature = "postgres")]

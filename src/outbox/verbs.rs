@@ -13,6 +13,7 @@ use crate::pg::text::for_message;
 
 use crate::pg::{catalog, commit, relation, report, session};
 
+use super::servers;
 use super::settle::{self, Fate};
 use super::write_back;
 
@@ -128,14 +129,14 @@ fn with_record(
 pub fn pause(server: &str) -> Result<(), ErrorReport> {
     let who = catalog::role_name(session::current_role().to_u32()).unwrap_or_default();
     with_server("sequin_pause", server, |connection| {
-        settle::pause(connection, server, 0, &format!("paused by {who}"), false);
+        servers::pause(connection, server, 0, &format!("paused by {who}"), false);
     })
     // Nobody is told: a worker that this started could claim before the pause is there for it to see.
 }
 
 /// Ends all pauses of a server's queue.
 pub fn resume(server: &str) -> Result<(), ErrorReport> {
-    with_server("sequin_resume", server, |connection| settle::resume(connection, server, None))?;
+    with_server("sequin_resume", server, |connection| servers::resume(connection, server, None))?;
     // From here on everything is looked at.
     commit::note_changed();
     Ok(())

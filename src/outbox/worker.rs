@@ -21,8 +21,9 @@ use super::claim::{self, Claimed, Found, Places, Work};
 use super::plan::Operation;
 use super::retention::Retention;
 use super::send::{self, News};
+use super::servers;
 use super::settle::{self, Fate};
-use super::write_back;
+use super::{home, write_back};
 
 /// The look at everything that finds what no commit has told of: COMMIT PREPARED, a wake-up that got lost.
 const SAFETY: Duration = Duration::from_secs(30);
@@ -181,7 +182,7 @@ impl Worker {
             }
             let connected = spi::connected(|connection| -> Result<Found, std::convert::Infallible> {
                 if is_time {
-                    claim::check_home(connection);
+                    home::check(connection);
                     self.write_backs.find_all(connection);
                 }
                 if is_prepared {
@@ -246,25 +247,26 @@ impl Worker {
                 process::leave(0);
             }
             let connected = spi::connected(|connection| -> Result<(), std::convert::Infallible> {
-                for Sent { claimed, fates } in sent {
+                let mut kept = Vec::with_capacity(sent.len());
+                for one in sent {
+                    if settle::end_claim(connection, one.claimed.claim, self.owner) {
+                        kept.push(one);
+                    } else {
+                        process::log("a request was given up by somebody else; its result is not written down");
+                    }
+                }
+                for Sent { claimed, fates } in &kept {
                     write_back::Pending::forget_deleted(connection, claimed.planned.kind, fates);
                 }
-                for Sent { claimed, fates } in sent {
-                    if !settle::end_claim(connection, claimed.claim, self.owner) {
-                        process::log("a request was given up by somebody else; its result is not written down");
-                        continue;
-                    }
-                    if let Err(error) = process::attempt(|| settle::write(connection, server, fates)) {
-                        // The effect is there: a reply that this database cannot store must not make it sent again.
-                        process::log(&format!("a result is kept in part, because it could not be stored: {error}"));
-                        settle::write(connection, server, &settle::plain(fates));
-                    }
+                let fates: Vec<(&Operation, &Fate)> =
+                    kept.iter().flat_map(|sent| &sent.fates).map(|(operation, fate)| (*operation, fate)).collect();
+                write_fates(connection, server, &fates);
+                for Sent { claimed, fates } in &kept {
                     write_backs.note(connection, claimed.planned.kind, fates);
-                    let free = fates.iter().filter(|(_, fate)| *fate == Fate::Free);
-                    let lowest = free.flat_map(|(operation, _)| operation.ids()).min();
-                    freed = freed.into_iter().chain(lowest).min();
                 }
-                tell_listeners(connection, server, sent);
+                let free = fates.iter().filter(|(_, fate)| **fate == Fate::Free);
+                freed = free.flat_map(|(operation, _)| operation.ids()).min();
+                tell_listeners(connection, server, &fates);
                 let role = sent.last().map_or(0, |sent| sent.claimed.planned.lane.role);
                 write_news(connection, server, role, news, health, was_well);
                 Ok(())
@@ -282,9 +284,21 @@ struct Sent<'a> {
     fates: Vec<(&'a Operation, Fate)>,
 }
 
-fn tell_listeners(connection: &Connection, server: &str, sent: &[Sent<'_>]) {
+/// Writes the fates down, if need be in part: the effect is there, and a reply that this database cannot store must not
+/// make it sent again.
+fn write_fates(connection: &Connection, server: &str, fates: &[(&Operation, &Fate)]) {
+    if let Err(error) = process::attempt(|| settle::write(connection, server, fates)) {
+        process::log(&format!("a result is kept in part, because it could not be stored: {error}"));
+        let plain: Vec<(&Operation, Fate)> =
+            fates.iter().map(|(operation, fate)| (*operation, settle::plain(fate))).collect();
+        let plain: Vec<(&Operation, &Fate)> = plain.iter().map(|(operation, fate)| (*operation, fate)).collect();
+        settle::write(connection, server, &plain);
+    }
+}
+
+fn tell_listeners(connection: &Connection, server: &str, fates: &[(&Operation, &Fate)]) {
     let (mut delivered, mut rejected, mut unknown) = (0, 0, 0);
-    for (operation, fate) in sent.iter().flat_map(|sent| &sent.fates) {
+    for (operation, fate) in fates {
         match fate {
             Fate::Done { .. } => delivered += operation.ids().count(),
             Fate::Rejected { .. } => rejected += operation.ids().count(),
@@ -299,10 +313,10 @@ fn write_news(connection: &Connection, server: &str, role: u32, news: &News, hea
     let rest = || health.rest(process::random()).unwrap_or_default();
     match news {
         News::Answers if was_well => {}
-        News::Answers => settle::recovered(connection, server),
-        News::Fails(error) | News::Unreachable(error) => settle::trouble(connection, server, error, rest()),
-        News::NotNow(error, after) => settle::trouble(connection, server, error, after.unwrap_or_else(rest)),
-        News::Refuses(error) => settle::pause(connection, server, role, error, true),
+        News::Answers => servers::recovered(connection, server),
+        News::Fails(error) | News::Unreachable(error) => servers::trouble(connection, server, error, rest()),
+        News::NotNow(error, after) => servers::trouble(connection, server, error, after.unwrap_or_else(rest)),
+        News::Refuses(error) => servers::pause(connection, server, role, error, true),
     }
 }
 

@@ -11,15 +11,15 @@ use std::time::{Duration, Instant};
 
 use crate::mutation::kind::Kind;
 use crate::pg::relation::Table;
+use crate::pg::session;
 use crate::pg::spi::{self, Connection};
 use crate::pg::statement::{Statement, Value};
 use crate::pg::worker as process;
-use crate::pg::{board, session};
 use crate::tables::late_ids::{self, Row};
 
 use super::plan::Operation;
 use super::settle::Fate;
-use super::{backoff, claim};
+use super::{backoff, key};
 
 /// How long a row that is locked is left alone.
 const LATER: Duration = Duration::from_millis(200);
@@ -158,10 +158,10 @@ impl Pending {
         let (mut ids, mut relations, mut keys) = (Vec::new(), Vec::new(), Vec::new());
         for (operation, _) in fates.iter().filter(|(_, fate)| matches!(fate, Fate::Done { .. })) {
             let Some(key) = operation.key.as_deref() else { continue };
-            let Some(relation) = claim::relation(key).filter(|relation| *relation != 0) else { continue };
+            let Some(relation) = key::relation(key).filter(|relation| *relation != 0) else { continue };
             ids.push(operation.id);
             relations.push(i64::from(relation));
-            keys.push(Some(claim::ordering_key(key)));
+            keys.push(Some(key::ordering_key(key)));
         }
         if !ids.is_empty() {
             let values = [Value::Int8s(&ids), Value::Int8s(&relations), Value::Texts(&keys)];
@@ -259,10 +259,6 @@ fn write_table(relation: u32, rows: &[&Row]) -> Visit {
         Ok(visit)
     });
     let Ok(visit) = connected;
-    // What waited for an id can go now.
-    if !visit.done.is_empty() {
-        board::call_all();
-    }
     visit
 }
 

@@ -209,6 +209,19 @@ impl Batch {
         self.value::<Vec<i64>>(row, column).unwrap_or_default()
     }
 
+    /// All columns of a row as they are.
+    pub fn columns<const COLUMNS: usize>(&self, row: usize) -> [Option<Datum>; COLUMNS] {
+        let (mut values, mut nulls) = ([Datum::null(); COLUMNS], [true; COLUMNS]);
+        assert!(row < self.rows, "a batch of {} rows has no row {row}", self.rows);
+        // SAFETY: a row of a table that is not freed yet, with as many columns as there is room for.
+        unsafe {
+            let table = &*self.table;
+            assert_eq!((*table.tupdesc).natts as usize, COLUMNS, "a table of the outbox was altered");
+            pg_sys::heap_deform_tuple(*table.vals.add(row), table.tupdesc, values.as_mut_ptr(), nulls.as_mut_ptr());
+        }
+        std::array::from_fn(|i| (!nulls[i]).then_some(values[i]))
+    }
+
     /// The jsonb in a column, as it is.
     pub fn jsonb(&self, row: usize, column: i32) -> Option<Datum> {
         self.datum(row, column)

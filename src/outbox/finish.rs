@@ -1,0 +1,93 @@
+//! Moving what is done from the queue to the history.
+//!
+//! This is most of what a delivered record costs, so the rows are taken out by one statement over the range of their
+//! ids, which the index alone answers whatever plan Postgres has kept, and appended as COPY does it, their values as
+//! they are.
+
+use pgrx::pg_sys::Datum;
+
+use crate::pg::append::Appender;
+use crate::pg::spi::{Batch, Connection};
+use crate::pg::statement::{Statement, Value};
+use crate::pg::text::to_text_datum;
+use crate::pg::{relation, session};
+
+/// The columns of `sequin.queue`, of which `sequin.parked` and `sequin.history` have more.
+const COLUMNS: usize = 14;
+
+/// The place of the upstream id among them.
+const UPSTREAM_ID: usize = 11;
+
+static TAKE: Statement = Statement::new(
+    "DELETE FROM sequin.queue q WHERE q.server OPERATOR(pg_catalog.=) $1 AND q.id OPERATOR(pg_catalog.>=) $2 \
+     AND q.id OPERATOR(pg_catalog.<=) $3 AND q.id OPERATOR(pg_catalog.=) ANY ($4) RETURNING q.*",
+);
+
+static TAKE_PARKED: Statement = Statement::new(
+    "DELETE FROM sequin.parked p WHERE p.id OPERATOR(pg_catalog.=) ANY ($1) RETURNING p.server, p.id, p.key, p.role, \
+     p.kind, p.sync_id, p.collection_id, p.await_consumers, p.timeout_ms, p.relation, p.ordering_key, p.upstream_id, \
+     p.data, p.enqueued_at",
+);
+
+/// A record that is done.
+pub struct Finished<'a> {
+    pub id: i64,
+    pub outcome: &'a str,
+    /// If it is known now and was not before.
+    pub upstream_id: Option<&'a str>,
+    /// The record of the reply, JSON text.
+    pub record: Option<&'a str>,
+    /// The record that it was sent as a part of.
+    pub sent_with: Option<i64>,
+}
+
+/// Moves the records of a server to the history. Those that are not there any more are left out.
+pub fn finish(connection: &Connection, server: &str, mut finished: Vec<Finished<'_>>) {
+    finished.sort_unstable_by_key(|finished| finished.id);
+    let ids: Vec<i64> = finished.iter().map(|finished| finished.id).collect();
+    let (Some(&first), Some(&last)) = (ids.first(), ids.last()) else { return };
+    let range = [Value::Text(Some(server)), Value::Int8(first), Value::Int8(last), Value::Int8s(&ids)];
+    let mut history = History { table: Appender::open(relation::of_outbox(c"history")), finished: &finished };
+    let taken = TAKE.run(connection, &range);
+    history.append(&taken);
+    let is_all = taken.len() == ids.len();
+    let parked = (!is_all).then(|| TAKE_PARKED.run(connection, &[Value::Int8s(&ids)]));
+    if let Some(parked) = &parked {
+        history.append(parked);
+    }
+    // It still reads what was taken.
+    history.table.finish();
+    parked.map(Batch::free);
+    taken.free();
+}
+
+struct History<'a> {
+    table: Appender,
+    /// By id.
+    finished: &'a [Finished<'a>],
+}
+
+impl History<'_> {
+    fn append(&mut self, taken: &Batch) {
+        let now = session::now();
+        for row in 0..taken.len() {
+            let mut columns: [Option<Datum>; COLUMNS] = taken.columns(row);
+            let Some(finished) = taken.int8(row, 2).and_then(|id| self.of(id)) else { continue };
+            if let Some(upstream_id) = finished.upstream_id {
+                columns[UPSTREAM_ID] = Some(to_text_datum(upstream_id));
+            }
+            let mut all = [None; COLUMNS + 4];
+            all[..COLUMNS].copy_from_slice(&columns);
+            all[COLUMNS] = Some(Datum::from(now));
+            all[COLUMNS + 1] = Some(to_text_datum(finished.outcome));
+            all[COLUMNS + 2] = finished.sent_with.map(Datum::from);
+            // A json is stored as its text is, and this text was read as JSON already.
+            all[COLUMNS + 3] = finished.record.map(to_text_datum);
+            self.table.append(all);
+        }
+    }
+
+    fn of(&self, id: i64) -> Option<&Finished<'_>> {
+        self.finished.binary_search_by_key(&id, |finished| finished.id).ok().map(|place| &self.finished[place])
+    }
+}

@@ -1,0 +1,127 @@
+//! What is known of servers: which queues wait for a person, and which servers are left alone for a while.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::pg::spi::Connection;
+use crate::pg::statement::{Statement, Value};
+use crate::pg::text;
+
+/// The queues that wait for a person.
+pub struct Pauses {
+    paused: Vec<(String, u32)>,
+    has_own: bool,
+}
+
+impl Pauses {
+    /// Whether a server is paused for all.
+    pub fn is_whole(&self, server: &str) -> bool {
+        self.is_for(server, 0)
+    }
+
+    pub fn is_for(&self, server: &str, role: u32) -> bool {
+        self.paused.iter().any(|(paused, of)| paused == server && *of == role)
+    }
+
+    /// When to look whether what the machine paused may go on: nobody tells of a changed user mapping.
+    pub fn look_again(&self) -> Option<Duration> {
+        self.has_own.then_some(Duration::from_secs(1))
+    }
+}
+
+/// What the catalogs say of a server and the mapping that a role uses: it changes when one of them does.
+macro_rules! setup {
+    ($server:literal, $role:literal) => {
+        concat!(
+            "(SELECT pg_catalog.concat_ws(' ', s.oid, s.xmin, m.umid, m.xmin) FROM pg_catalog.pg_foreign_server s ",
+            "LEFT JOIN LATERAL (SELECT u.oid AS umid, u.xmin FROM pg_catalog.pg_user_mapping u ",
+            "WHERE u.umserver OPERATOR(pg_catalog.=) s.oid AND u.umuser OPERATOR(pg_catalog.=) ANY (ARRAY[",
+            $role,
+            ", 0::pg_catalog.oid]) ORDER BY u.umuser DESC LIMIT 1) m ON true WHERE s.srvname OPERATOR(pg_catalog.=) ",
+            $server,
+            "::pg_catalog.name)"
+        )
+    };
+}
+
+/// Reads the pauses, and ends those of the machine whose cause has changed.
+pub fn pauses(connection: &Connection) -> Pauses {
+    static READ: Statement = Statement::new(concat!(
+        "SELECT p.server, p.role, p.setup IS NOT NULL, COALESCE(p.setup OPERATOR(pg_catalog.<>) ",
+        setup!("p.server", "p.role"),
+        ", false) FROM sequin.pauses p"
+    ));
+    let rows = READ.run(connection, &[]);
+    let mut pauses = Pauses { paused: Vec::new(), has_own: false };
+    for row in 0..rows.len() {
+        let (server, role) = (rows.text(row, 1).unwrap_or_default(), rows.oid_number(row, 2).unwrap_or_default());
+        if rows.boolean(row, 4) {
+            resume(connection, &server, Some(role));
+        } else {
+            pauses.has_own |= rows.boolean(row, 3);
+            pauses.paused.push((server, role));
+        }
+    }
+    pauses
+}
+
+/// Stops the delivery of a role's records, or with role 0 of all, until a person says otherwise, or, if the machine
+/// does it, the server or the mapping changes.
+pub fn pause(connection: &Connection, server: &str, role: u32, reason: &str, is_own: bool) {
+    static PAUSE: Statement = Statement::new(concat!(
+        "INSERT INTO sequin.pauses (server, role, reason, setup, since) VALUES ($1, $2, $3, CASE WHEN $4 THEN COALESCE(",
+        setup!("$1", "$2"),
+        ", '') END, pg_catalog.clock_timestamp()) ON CONFLICT (server, role) DO UPDATE SET reason = excluded.reason, \
+         setup = excluded.setup"
+    ));
+    let reason = text::storable(reason);
+    let values = [Value::Text(Some(server)), Value::Oid(role), Value::Text(Some(&reason)), Value::Bool(is_own)];
+    PAUSE.run(connection, &values).free();
+}
+
+/// Ends the pauses of a server: one role's, or all.
+pub fn resume(connection: &Connection, server: &str, role: Option<u32>) {
+    static RESUME: Statement = Statement::new(
+        "DELETE FROM sequin.pauses p WHERE p.server OPERATOR(pg_catalog.=) $1 \
+         AND ($2 IS NULL OR p.role OPERATOR(pg_catalog.=) $2)",
+    );
+    static FREE: Statement = Statement::new(
+        "UPDATE sequin.parked p SET next_attempt_at = pg_catalog.clock_timestamp() \
+         WHERE p.server OPERATOR(pg_catalog.=) $1 AND p.state OPERATOR(pg_catalog.=) 'pending' \
+         AND p.next_attempt_at OPERATOR(pg_catalog.=) 'infinity'",
+    );
+    let role = role.map_or(Value::NoOid, Value::Oid);
+    RESUME.run(connection, &[Value::Text(Some(server)), role]).free();
+    FREE.run(connection, &[Value::Text(Some(server))]).free();
+}
+
+/// How long each server that is in trouble is left alone yet.
+pub fn troubles(connection: &Connection) -> HashMap<String, Duration> {
+    static READ: Statement = Statement::new(
+        "SELECT t.server, pg_catalog.ceil(EXTRACT(epoch FROM t.next_attempt_at OPERATOR(pg_catalog.-) \
+         pg_catalog.clock_timestamp()) OPERATOR(pg_catalog.*) 1000)::pg_catalog.int8 FROM sequin.troubles t",
+    );
+    let rows = READ.run(connection, &[]);
+    let left = |row| Duration::from_millis(rows.int8(row, 2).unwrap_or_default().max(0) as u64);
+    (0..rows.len()).map(|row| (rows.text(row, 1).unwrap_or_default(), left(row))).collect()
+}
+
+/// Notes that a server does not answer as it should, and leaves it alone for `delay`.
+pub fn trouble(connection: &Connection, server: &str, error: &str, delay: Duration) {
+    static WRITE: Statement = Statement::new(
+        "INSERT INTO sequin.troubles (server, error, since, last_at, next_attempt_at) \
+         VALUES ($1, $2, pg_catalog.clock_timestamp(), pg_catalog.clock_timestamp(), $3) \
+         ON CONFLICT (server) DO UPDATE SET error = excluded.error, last_at = excluded.last_at, \
+         next_attempt_at = excluded.next_attempt_at",
+    );
+    let millis = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
+    let error = text::storable(error);
+    let values = [Value::Text(Some(server)), Value::Text(Some(&error)), Value::In(Some(millis))];
+    WRITE.run(connection, &values).free();
+}
+
+/// Notes that a server answers again.
+pub fn recovered(connection: &Connection, server: &str) {
+    static CLEAR: Statement = Statement::new("DELETE FROM sequin.troubles t WHERE t.server OPERATOR(pg_catalog.=) $1");
+    CLEAR.run(connection, &[Value::Text(Some(server))]).free();
+}

@@ -1,0 +1,63 @@
+//! The requests under way: those of other workers are kept away from, those of workers that are gone are ended.
+
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::rc::Rc;
+
+use crate::mutation::kind::Kind;
+use crate::pg::board;
+use crate::pg::spi::Connection;
+use crate::pg::statement::{Statement, Value};
+
+use super::claim::Places;
+use super::settle;
+
+static CLAIMS: Statement = Statement::new(
+    "SELECT c.id, c.owner, c.server, c.kind, c.ids, c.heads, c.keys FROM sequin.claims c \
+     WHERE c.id OPERATOR(pg_catalog.>=) $1 ORDER BY c.id",
+);
+
+/// A key in a claim. Two that are taken for one only wait for each other, so eight bytes are enough.
+pub fn hash(key: &str) -> i64 {
+    let mut hasher = DefaultHasher::new();
+    key.hash(&mut hasher);
+    hasher.finish().cast_signed()
+}
+
+/// What other workers are sending.
+pub struct UnderWay {
+    pub ids: HashSet<i64>,
+    /// By server, as [`hash`]es.
+    keys: HashSet<(String, i64)>,
+}
+
+impl UnderWay {
+    /// Reads the claims. Those of workers that are gone are ended: what may be sent again is free, a create is unknown.
+    pub fn read(connection: &Connection, places: &mut Places) -> UnderWay {
+        let alive = board::owners();
+        let claims = CLAIMS.run(connection, &[Value::Int8(places.claims_from)]);
+        let mut under_way = UnderWay { ids: HashSet::new(), keys: HashSet::new() };
+        let mut oldest = None;
+        for row in 0..claims.len() {
+            let id = claims.int8(row, 1).unwrap_or_default();
+            let server = claims.text(row, 3).unwrap_or_default();
+            let ids = claims.int8s(row, 5);
+            places.claims_from = places.claims_from.max(id + 1);
+            if !alive.contains(&claims.int8(row, 2).unwrap_or_default()) {
+                let is_create = claims.text(row, 4).as_deref() == Some(Kind::Create.as_str());
+                settle::end_dead_claim(connection, &server, id, is_create, &ids, &claims.int8s(row, 6));
+                places.go_back(ids.iter().copied().min().unwrap_or(0));
+                continue;
+            }
+            oldest.get_or_insert(id);
+            under_way.ids.extend(ids);
+            under_way.keys.extend(claims.int8s(row, 7).into_iter().map(|key| (server.clone(), key)));
+        }
+        places.claims_from = oldest.unwrap_or(places.claims_from);
+        under_way
+    }
+
+    pub fn has_key(&self, server: &str, key: Option<&Rc<str>>) -> bool {
+        !self.keys.is_empty() && key.is_some_and(|key| self.keys.contains(&(server.to_owned(), hash(key))))
+    }
+}
