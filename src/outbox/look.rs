@@ -56,6 +56,14 @@ static PARKED: Statement = Statement::new(
      AND (p.ordering_key OPERATOR(pg_catalog.=) ANY ($2) OR p.id OPERATOR(pg_catalog.=) ANY ($3)) ORDER BY p.id",
 );
 
+/// The upstream ids that records have been given since they were read.
+static GIVEN: Statement = Statement::new(
+    "SELECT q.id, q.upstream_id FROM sequin.queue q WHERE q.server OPERATOR(pg_catalog.=) $1 \
+     AND q.id OPERATOR(pg_catalog.=) ANY ($2) AND q.upstream_id IS NOT NULL UNION ALL \
+     SELECT p.id, p.upstream_id FROM sequin.parked p WHERE p.id OPERATOR(pg_catalog.=) ANY ($2) \
+     AND p.upstream_id IS NOT NULL",
+);
+
 static CREATED: Statement = Statement::new(
     "SELECT c.relation::pg_catalog.oid, c.ordering_key, c.upstream_id FROM sequin.created c \
      WHERE c.ordering_key OPERATOR(pg_catalog.=) ANY ($1) ORDER BY c.id",
@@ -103,7 +111,9 @@ impl Look<'_> {
             one_record_a_request: options.idempotency_header.is_some(),
             requests: REQUESTS,
         };
-        let width = narrow.unwrap_or(limits.max_batch * REQUESTS).clamp(NARROW, WIDEST);
+        // What others are sending is read as well, and must not make this worker's requests small.
+        let width = narrow.unwrap_or(limits.max_batch * REQUESTS) + self.under_way.ids.len();
+        let width = width.clamp(NARROW, WIDEST);
         let window = if width > NARROW && window.len() == NARROW { self.window(position, width) } else { window };
         let mut lanes = Lanes::default();
         let mut fresh: Vec<Change> = Vec::with_capacity(window.len());
@@ -282,15 +292,30 @@ impl Look<'_> {
             (0..rows.len()).map(|row| ((rows.oid_number(row, 1), rows.text(row, 2)), rows.text(row, 3))).collect();
         // What comes after a delete, or a create, of the same key is about another record.
         let mut ended: HashSet<Rc<str>> = HashSet::new();
-        for change in changes {
+        let mut missing = Vec::new();
+        for change in changes.iter_mut() {
             let Some(key) = change.key.clone() else { continue };
             let is_last = change.kind != Kind::Update;
             if change.kind != Kind::Create && change.upstream_id.is_none() && !ended.contains(&key) {
                 let of = (relation(&key), Some(ordering_key(&key).to_owned()));
                 change.upstream_id = created.get(&of).cloned().flatten();
+                if change.upstream_id.is_none() {
+                    missing.push(change.id);
+                }
             }
             if is_last {
                 ended.insert(key);
+            }
+        }
+        // Another worker may have written the id back after these records were read, and before `created` was.
+        if !missing.is_empty() {
+            let rows = GIVEN.run(self.connection, &[Value::Text(Some(self.server)), Value::Int8s(&missing)]);
+            let given: HashMap<Option<i64>, Option<String>> =
+                (0..rows.len()).map(|row| (rows.int8(row, 1), rows.text(row, 2))).collect();
+            for change in changes.iter_mut().filter(|change| change.kind != Kind::Create) {
+                if let Some(upstream_id) = given.get(&Some(change.id)) {
+                    change.upstream_id.clone_from(upstream_id);
+                }
             }
         }
     }
