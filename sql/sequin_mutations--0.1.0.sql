@@ -346,7 +346,7 @@ SELECT pg_catalog.pg_extension_config_dump('sequin.pauses', '');
 SELECT pg_catalog.pg_extension_config_dump('sequin.home', '');
 
 CREATE FUNCTION sequin.workers() RETURNS pg_catalog.int4[]
-    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'workers_wrapper';
 COMMENT ON FUNCTION sequin.workers() IS 'the process ids of this database''s workers';
 

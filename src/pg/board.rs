@@ -215,6 +215,11 @@ impl Place {
 
 /// Called by Postgres when the process ends.
 unsafe extern "C-unwind" fn give_back(_code: c_int, _arg: Datum) {
+    leave();
+}
+
+/// Gives the slot of this process back.
+pub fn leave() {
     let pid = std::process::id() as i32;
     for slot in board().slots.iter().filter(|slot| slot.pid.load(Ordering::Relaxed) == pid) {
         slot.database.store(0, Ordering::Release);

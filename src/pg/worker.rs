@@ -4,13 +4,12 @@ use std::ffi::{CStr, CString, c_char, c_int, c_long};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use pgrx::pg_sys::panic::{CaughtError, ErrorReportWithLevel};
 use pgrx::pg_sys::{self, Datum, Oid};
 
-use super::text;
+use super::{board, text};
 
 /// Its `backend_type` in pg_stat_activity.
 const TYPE: &CStr = c"sequin worker";
@@ -350,11 +349,14 @@ pub fn has_extension() -> bool {
     unsafe { pg_sys::get_extension_oid(c"sequin_mutations".as_ptr(), true) != Oid::INVALID }
 }
 
-static HAS_HEIR: AtomicBool = AtomicBool::new(false);
-
-/// Leaves this database to whoever wants it. An heir waits until that is done, and goes on if the database is still there.
+/// Leaves this database to whoever wants it. The last worker to do so leaves an heir, which waits until that is done,
+/// and goes on if the database is still there.
 pub fn leave_to_heir() -> ! {
-    if !HAS_HEIR.swap(true, Ordering::Relaxed) {
+    // Before the heir is there: it would take this worker for one that stays.
+    board::leave();
+    // SAFETY: reads the clock.
+    let now = unsafe { pg_sys::GetCurrentTimestamp() };
+    if board::claim_start(now as u64) {
         start(Life::Once);
     }
     leave(0)
