@@ -19,7 +19,7 @@ members = --workspace --exclude sequin_mutations
 
 .DEFAULT_GOAL := all
 .NOTPARALLEL:
-.PHONY: all install uninstall deps demo demo-psql members test check-sql bench clean help
+.PHONY: all install uninstall deps demo demo-psql members test soak check-sql bench clean help
 
 all: ## the extension, for the Postgres that PG_CONFIG names
 	PGRX_PG_CONFIG_PATH=$(pg_config) cargo build $(extension)
@@ -57,6 +57,10 @@ test: deps ## everything: format, lints, unit tests, sandbox, harness, the exten
 	PGRX_PG_CONFIG_PATH=$(pg_config) cargo clippy $(extension) -- -D warnings
 	$(MAKE) all members
 	cargo test $(members)
+
+soak: deps all members ## crashes of the outbox at random moments, for long; ROUNDS=200 SEED=n
+	SEQUIN_SOAK_ROUNDS=$(or $(ROUNDS),200) SEQUIN_SOAK_SEED=$(SEED) cargo test -p sequin-tests -- --nocapture \
+	    outbox::random_kills outbox::kills
 
 check-sql: all ## whether the committed install script is the one that the code makes (slow the first time)
 	scripts/check-sql '$(pg_config)' $(major) $(target)

@@ -238,7 +238,8 @@ CREATE TABLE sequin.queue (
     data pg_catalog.jsonb,
     enqueued_at timestamp with time zone NOT NULL,
     PRIMARY KEY (server, id)
-) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000, autovacuum_analyze_scale_factor = 0,
+    -- Its pages are written without the executor.
+) USING heap WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000, autovacuum_analyze_scale_factor = 0,
         autovacuum_analyze_threshold = 50000, autovacuum_vacuum_cost_delay = 0);
 COMMENT ON TABLE sequin.queue IS 'inner table of the outbox: records as they were enqueued; read sequin.outbox instead';
 
@@ -286,10 +287,10 @@ CREATE TABLE sequin.history (
     delivered_at timestamp with time zone NOT NULL,
     outcome pg_catalog.text NOT NULL,
     sent_with pg_catalog.int8,
-    record pg_catalog.json
-) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 50000);
+    record pg_catalog.json,
+    PRIMARY KEY (id)
+) USING heap WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 50000);
 COMMENT ON TABLE sequin.history IS 'inner table of the outbox: what is done; read sequin.delivered instead';
-CREATE INDEX history_by_id ON sequin.history (id);
 CREATE INDEX history_by_time ON sequin.history (delivered_at);
 
 CREATE TABLE sequin.created (
@@ -326,7 +327,8 @@ COMMENT ON TABLE sequin.troubles IS 'inner table of the outbox: the servers that
 
 CREATE TABLE sequin.home (
     system_identifier pg_catalog.int8 NOT NULL,
-    database pg_catalog.oid NOT NULL
+    database pg_catalog.oid NOT NULL,
+    PRIMARY KEY (system_identifier, database)
 );
 COMMENT ON TABLE sequin.home IS
     'inner table of the outbox: the database that it belongs to; in a copy of that database all its queues are paused';

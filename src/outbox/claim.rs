@@ -8,9 +8,10 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::pg::session;
+use crate::mutation::kind::Kind;
 use crate::pg::spi::{Batch, Connection};
 use crate::pg::statement::{Statement, Value};
+use crate::pg::worker;
 use crate::server::Server;
 
 use super::look::Look;
@@ -97,7 +98,6 @@ static NEXT_DUE: Statement = Statement::new(
 
 /// Looks at every server's queue, and claims what can be sent to the first that has something. In a transaction.
 pub fn claim(connection: &Connection, places: &mut Places, owner: i64) -> Found {
-    session::lock_out_other_workers();
     let under_way = UnderWay::read(connection, places);
     let pauses = servers::pauses(connection);
     let troubles = servers::troubles(connection);
@@ -178,5 +178,8 @@ fn write_claim(connection: &Connection, owner: i64, server: &str, planned: &Plan
         Value::Int8s(&heads),
         Value::Int8s(&keys),
     ];
+    if planned.kind == Kind::Create {
+        worker::commit_to_disk();
+    }
     WRITE_CLAIM.run(connection, &values).int8(0, 1).expect("an id is not NULL")
 }

@@ -92,12 +92,12 @@ fn with_record(
              EXISTS (SELECT FROM sequin.claims c WHERE p.id OPERATOR(pg_catalog.=) ANY (c.ids)) \
              FROM sequin.parked p WHERE p.id OPERATOR(pg_catalog.=) $1) o"
     ));
-    writable(verb)?;
+    possible(verb)?;
     let role = session::current_role();
     session::acting_as(relation::owner_of_queue(), || {
         spi::connected(|connection| {
             // No worker may claim it in the meantime.
-            session::lock_out_other_workers();
+            lock();
             let rows = FIND.run(connection, &[Value::Int8(id)]);
             let is_own = rows.len() == 1 && catalog::has_rights_of(role, rows.oid_number(0, 5).unwrap_or_default());
             if !is_own {
@@ -143,7 +143,7 @@ pub fn resume(server: &str) -> Result<(), ErrorReport> {
 }
 
 fn with_server(verb: &str, server: &str, f: impl FnOnce(&Connection)) -> Result<(), ErrorReport> {
-    writable(verb)?;
+    possible(verb)?;
     let role = session::current_role();
     match catalog::server_oid(server) {
         Some(oid) if !catalog::may_use(oid, role) => {
@@ -166,15 +166,29 @@ fn with_server(verb: &str, server: &str, f: impl FnOnce(&Connection)) -> Result<
         spi::connected(|connection| {
             // A worker that has read the pauses would go by them: sending what is enqueued after this commits, or
             // parking what nobody frees any more.
-            session::lock_out_other_workers();
+            lock();
             f(connection);
             Ok(())
         })
     })
 }
 
-fn writable(verb: &str) -> Result<(), ErrorReport> {
-    if session::is_read_only() { Err(report::error(&read_only(&format!("{verb}()")))) } else { Ok(()) }
+/// Whether the transaction may write, and sees what has happened since it began.
+fn possible(verb: &str) -> Result<(), ErrorReport> {
+    if session::is_read_only() {
+        return Err(report::error(&read_only(&format!("{verb}()"))));
+    }
+    if session::has_fixed_snapshot() {
+        let message = format!("{verb}() cannot see in this transaction what was sent since it began");
+        return Err(error(Code::ERRCODE_ACTIVE_SQL_TRANSACTION, message, "Call it in one that is READ COMMITTED."));
+    }
+    Ok(())
+}
+
+/// Keeps the workers away to the end of the transaction.
+fn lock() {
+    session::lock_out_other_workers();
+    commit::note_locked();
 }
 
 fn error(code: Code, message: String, hint: &str) -> ErrorReport {

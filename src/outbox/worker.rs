@@ -4,17 +4,20 @@
 //! another. While it waits, for the network or for work, it holds no transaction, snapshot or lock.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use pgrx::pg_guard;
 use pgrx::pg_sys::Datum;
 
+use crate::mutation::kind::Kind;
 use crate::pg::board::{self, Place};
+use crate::pg::session;
 use crate::pg::settings;
 use crate::pg::spi::{self, Connection};
 use crate::pg::statement::Statement;
-use crate::pg::worker::{self as process, Activity, Life};
+use crate::pg::worker::{self as process, Activity, Extension, Life};
 
 use super::backoff::{Health, Sign};
 use super::claim::{self, Claimed, Found, Places, Work};
@@ -33,6 +36,9 @@ const WANTED: Duration = Duration::from_secs(2);
 
 /// While a transaction with queued records is prepared, nobody tells when it commits.
 const PREPARED: Duration = Duration::from_secs(1);
+
+/// How long DROP EXTENSION is left alone before it is looked again what has become of it.
+const DROPPING: Duration = Duration::from_millis(50);
 
 /// A worker beside the first one leaves when there was nothing to do for so long.
 const IDLE: Duration = Duration::from_secs(10);
@@ -68,16 +74,24 @@ pub extern "C-unwind" fn sequin_worker_main(argument: Datum) {
             call_for_help();
         }
     });
-    Worker {
+    let worker = Worker {
         owner,
         place,
         places: Places::default(),
         health: HashMap::new(),
         looked_at_all: None,
+        looked_around: Instant::now(),
+        was_locked_out: None,
         retention: Retention::new(),
         write_backs: write_back::Pending::default(),
+    };
+    // A transaction that was cancelled because the process shall end must not be an error that brings it back.
+    let ended = catch_unwind(AssertUnwindSafe(|| worker.run()));
+    if process::is_leaving() {
+        process::leave_to_heir();
     }
-    .run();
+    let Err(error) = ended;
+    resume_unwind(error);
 }
 
 /// Whether the extension is there. A transaction that creates it, and enqueues at once, asks for a worker just before it
@@ -86,7 +100,7 @@ fn has_extension_soon(life: Life) -> bool {
     const PATIENCE: Duration = Duration::from_secs(5);
     let begun = Instant::now();
     loop {
-        if process::transaction(process::has_extension) {
+        if process::transaction(process::extension) != Extension::Absent {
             return true;
         }
         if life == Life::Once || begun.elapsed() > PATIENCE || process::is_leaving() {
@@ -114,6 +128,10 @@ struct Worker {
     /// How each server has answered of late.
     health: HashMap<String, Health>,
     looked_at_all: Option<Instant>,
+    /// When it was last seen whether somebody wants the database.
+    looked_around: Instant,
+    /// Since when somebody else has the lock.
+    was_locked_out: Option<Instant>,
     retention: Retention,
     write_backs: write_back::Pending,
 }
@@ -122,6 +140,12 @@ impl Worker {
     fn run(mut self) -> ! {
         let mut idle_since: Option<Instant> = None;
         loop {
+            if self.looked_around.elapsed() > WANTED {
+                self.looked_around = Instant::now();
+                if process::database_is_wanted() {
+                    process::leave_to_heir();
+                }
+            }
             if process::is_leaving() {
                 // Somebody may have asked for this process alone; and if the server shuts down, no heir is started.
                 process::leave_to_heir();
@@ -137,7 +161,8 @@ impl Worker {
                     let next = next.into_iter().chain(self.write_backs.due_in()).chain(behind).min();
                     let since = *idle_since.get_or_insert_with(Instant::now);
                     if since.elapsed() > IDLE && !self.place.is_first() {
-                        process::leave(0);
+                        // The first one may be leaving at this moment, too.
+                        process::leave_to_heir();
                     }
                     self.wait(next);
                 }
@@ -170,30 +195,48 @@ impl Worker {
             if lowest == i64::MIN { self.looked_at_all = None } else { self.places.go_back(lowest) }
         }
         let is_prepared = self.place.is_prepared();
+        let prepared = if is_prepared { self.place.collect_prepared() } else { i64::MAX };
+        self.places.go_back(prepared);
         let is_time = self.looked_at_all.is_none_or(|at| at.elapsed() >= SAFETY);
-        if is_time || is_prepared {
+        if is_time {
             self.places.forget();
             self.looked_at_all = Some(Instant::now());
         }
-        process::transaction(|| {
-            // DROP EXTENSION waits for nobody.
-            if !process::has_extension() {
-                process::leave(0);
+        let found = process::transaction(|| {
+            match process::extension() {
+                Extension::Present if session::try_lock_out_other_workers() => {}
+                // Whoever has the lock may keep it for long, and this worker must not hold a snapshot for as long.
+                Extension::Present | Extension::Wanted => return None,
+                Extension::Absent => process::leave(0),
             }
             let connected = spi::connected(|connection| -> Result<Found, std::convert::Infallible> {
                 if is_time {
                     home::check(connection);
                     self.write_backs.find_all(connection);
                 }
-                if is_prepared {
-                    self.place.set_prepared(has_prepared(connection));
+                if is_prepared && has_prepared(connection) {
+                    self.place.note_prepared(prepared);
                 }
                 self.retention.enforce(connection, settings::retention());
                 Ok(claim::claim(connection, &mut self.places, self.owner))
             });
             let Ok(found) = connected;
-            found
-        })
+            Some(found)
+        });
+        if found.is_none() && is_prepared {
+            self.place.note_prepared(prepared);
+        }
+        self.was_locked_out = found.is_none().then(|| self.was_locked_out.unwrap_or_else(Instant::now));
+        if found.is_none() && is_time {
+            self.looked_at_all = None;
+        }
+        found.unwrap_or_else(|| Found::Nothing(Some(self.lock_is_tried_in())))
+    }
+
+    /// Soon at first: the other workers have it for a moment. A transaction that called a verb may last.
+    fn lock_is_tried_in(&self) -> Duration {
+        let since = self.was_locked_out.map_or(Duration::ZERO, |since| since.elapsed());
+        (since / 4).clamp(Duration::from_millis(1), Duration::from_millis(100))
     }
 
     fn deliver(&mut self, work: Work) {
@@ -203,7 +246,7 @@ impl Worker {
         let Work { server, requests, is_in_trouble, .. } = work;
         let mut unsettled: Vec<Sent<'_>> = Vec::new();
         let mut since = Instant::now();
-        let mut news = News::Answers;
+        let mut is_refused = false;
         for claimed in &requests {
             let count = claimed.planned.operations.len();
             process::report(
@@ -213,38 +256,44 @@ impl Worker {
                     claimed.planned.kind, claimed.planned.lane.collection_id
                 ),
             );
-            let fates = if matches!(news, News::Answers) {
-                let (fates, heard) = send::send(&claimed.server, &claimed.planned);
-                news = heard;
-                fates
+            let (fates, news) = if is_refused {
+                (claimed.planned.operations.iter().map(|operation| (operation, Fate::Free)).collect(), None)
             } else {
-                claimed.planned.operations.iter().map(|operation| (operation, Fate::Free)).collect()
+                let (fates, news) = send::send(&claimed.server, &claimed.planned);
+                is_refused = news != News::Answers;
+                (fates, Some(news))
             };
-            unsettled.push(Sent { claimed, fates });
+            unsettled.push(Sent { claimed, fates, news });
             if since.elapsed() > UNSETTLED {
-                self.settle(&server, &unsettled, &news, is_in_trouble);
+                self.settle(&server, &unsettled, is_in_trouble);
                 unsettled.clear();
                 since = Instant::now();
             }
         }
-        self.settle(&server, &unsettled, &news, is_in_trouble);
+        if !unsettled.is_empty() {
+            self.settle(&server, &unsettled, is_in_trouble);
+        }
         self.write_backs.write();
     }
 
-    fn settle(&mut self, server: &str, sent: &[Sent<'_>], news: &News, is_in_trouble: bool) {
+    fn settle(&mut self, server: &str, sent: &[Sent<'_>], is_in_trouble: bool) {
         let health = self.health.entry(server.to_owned()).or_default();
         let was_well = !is_in_trouble && *health == Health::default();
-        *health = health.after(match news {
-            News::Answers | News::Refuses(_) => Sign::Works,
-            News::Fails(_) => Sign::Fails,
-            News::Unreachable(_) | News::NotNow(..) => Sign::Unreachable,
-        });
+        for news in sent.iter().filter_map(|sent| sent.news.as_ref()) {
+            *health = health.after(match news {
+                News::Answers | News::Refuses(_) => Sign::Works,
+                News::Fails(_) => Sign::Fails,
+                News::Unreachable(_) | News::NotNow(..) => Sign::Unreachable,
+            });
+        }
         let health = *health;
         let mut freed: Option<i64> = None;
         let write_backs = &mut self.write_backs;
-        process::transaction(|| {
-            if !process::has_extension() {
-                process::leave(0);
+        let mut settle = || {
+            match process::extension() {
+                Extension::Present => {}
+                Extension::Wanted => return false,
+                Extension::Absent => process::leave(0),
             }
             let connected = spi::connected(|connection| -> Result<(), std::convert::Infallible> {
                 let mut kept = Vec::with_capacity(sent.len());
@@ -255,24 +304,33 @@ impl Worker {
                         process::log("a request was given up by somebody else; its result is not written down");
                     }
                 }
-                for Sent { claimed, fates } in &kept {
+                for Sent { claimed, fates, .. } in &kept {
                     write_back::Pending::forget_deleted(connection, claimed.planned.kind, fates);
                 }
                 let fates: Vec<(&Operation, &Fate)> =
                     kept.iter().flat_map(|sent| &sent.fates).map(|(operation, fate)| (*operation, fate)).collect();
                 write_fates(connection, server, &fates);
-                for Sent { claimed, fates } in &kept {
+                for Sent { claimed, fates, .. } in &kept {
                     write_backs.note(connection, claimed.planned.kind, fates);
                 }
                 let free = fates.iter().filter(|(_, fate)| **fate == Fate::Free);
                 freed = free.flat_map(|(operation, _)| operation.ids()).min();
                 tell_listeners(connection, server, &fates);
-                let role = sent.last().map_or(0, |sent| sent.claimed.planned.lane.role);
-                write_news(connection, server, role, news, health, was_well);
+                if let Some(last) = sent.iter().rev().find(|sent| sent.news.is_some()) {
+                    let role = last.claimed.planned.lane.role;
+                    write_news(connection, server, role, last.news.as_ref(), health, was_well);
+                }
+                if sent.iter().any(|sent| sent.claimed.planned.kind == Kind::Create) {
+                    process::commit_to_disk();
+                }
                 Ok(())
             });
             let Ok(()) = connected;
-        });
+            true
+        };
+        while !process::transaction(&mut settle) {
+            process::wait(DROPPING);
+        }
         // After the commit, so that whoever looks finds it: this worker too.
         board::announce(freed.unwrap_or(i64::MAX));
     }
@@ -282,6 +340,8 @@ impl Worker {
 struct Sent<'a> {
     claimed: &'a Claimed,
     fates: Vec<(&'a Operation, Fate)>,
+    /// What it said about the server; None if it was not made.
+    news: Option<News>,
 }
 
 /// Writes the fates down, if need be in part: the effect is there, and a reply that this database cannot store must not
@@ -309,14 +369,16 @@ fn tell_listeners(connection: &Connection, server: &str, fates: &[(&Operation, &
     settle::notify(connection, server, delivered, rejected, unknown);
 }
 
-fn write_news(connection: &Connection, server: &str, role: u32, news: &News, health: Health, was_well: bool) {
+/// Writes down what the last of some requests, made as `role`, has said about the server.
+fn write_news(connection: &Connection, server: &str, role: u32, news: Option<&News>, health: Health, was_well: bool) {
     let rest = || health.rest(process::random()).unwrap_or_default();
     match news {
-        News::Answers if was_well => {}
-        News::Answers => servers::recovered(connection, server),
-        News::Fails(error) | News::Unreachable(error) => servers::trouble(connection, server, error, rest()),
-        News::NotNow(error, after) => servers::trouble(connection, server, error, after.unwrap_or_else(rest)),
-        News::Refuses(error) => servers::pause(connection, server, role, error, true),
+        None => {}
+        Some(News::Answers) if was_well => {}
+        Some(News::Answers) => servers::recovered(connection, server),
+        Some(News::Fails(error) | News::Unreachable(error)) => servers::trouble(connection, server, error, rest()),
+        Some(News::NotNow(error, after)) => servers::trouble(connection, server, error, after.unwrap_or_else(rest)),
+        Some(News::Refuses(error)) => servers::pause(connection, server, role, error, true),
     }
 }
 

@@ -5,7 +5,7 @@
 //! Shared memory that is asked for at run time comes from what Postgres keeps to spare (probes.md 6), so the library
 //! need not be preloaded. A crash of the server wipes the board together with all workers.
 
-use std::ffi::c_int;
+use std::ffi::{CStr, c_int};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU32, AtomicU64, Ordering};
 
 use pgrx::pg_sys::{self, Datum};
@@ -15,6 +15,9 @@ const SLOTS: usize = 64;
 
 /// The lock of shared memory that libraries make, by its number in lwlocknames.h, the same from 15 to 18.
 const ADDIN_SHMEM_INIT_LOCK: usize = 21;
+
+/// With the number of the layout: after an upgrade of the library old and new ones may meet.
+const NAME: &CStr = c"sequin_mutations board 1";
 
 #[repr(C)]
 struct Slot {
@@ -30,6 +33,8 @@ struct Slot {
     lowest: AtomicI64,
     /// Whether a transaction with queued records was prepared, whose COMMIT PREPARED will tell nobody.
     is_prepared: AtomicBool,
+    /// The lowest id that such a transaction has queued; unknown ones are below everything.
+    prepared_lowest: AtomicI64,
 }
 
 #[repr(C)]
@@ -56,7 +61,7 @@ fn board() -> &'static Board {
         unsafe {
             let lock = &raw mut (*pg_sys::MainLWLockArray.add(ADDIN_SHMEM_INIT_LOCK)).lock;
             pg_sys::LWLockAcquire(lock, pg_sys::LWLockMode::LW_EXCLUSIVE);
-            let memory = pg_sys::ShmemInitStruct(c"sequin_mutations".as_ptr(), size_of::<Board>(), &mut found);
+            let memory = pg_sys::ShmemInitStruct(NAME.as_ptr(), size_of::<Board>(), &mut found);
             if !found {
                 std::ptr::write_bytes(memory.cast::<u8>(), 0, size_of::<Board>());
             }
@@ -117,9 +122,10 @@ pub fn call_all() {
     announce(i64::MIN);
 }
 
-/// Tells them that a transaction with queued records was prepared.
-pub fn announce_prepared() {
+/// Tells them that a transaction with records queued from `lowest` on was prepared.
+pub fn announce_prepared(lowest: i64) {
     for slot in slots_here() {
+        slot.prepared_lowest.fetch_min(lowest, Ordering::AcqRel);
         slot.is_prepared.store(true, Ordering::Release);
         wake(slot);
     }
@@ -181,6 +187,7 @@ impl Place {
         slot.owner.store(owner, Ordering::Relaxed);
         slot.lowest.store(i64::MIN, Ordering::Relaxed);
         slot.is_prepared.store(true, Ordering::Relaxed);
+        slot.prepared_lowest.store(i64::MIN, Ordering::Relaxed);
         slot.database.store(database(), Ordering::Release);
         // SAFETY: a function of this library, which stays loaded.
         unsafe { pg_sys::before_shmem_exit(Some(give_back), Datum::null()) };
@@ -199,12 +206,22 @@ impl Place {
         self.0.has_word()
     }
 
+    /// Whether a transaction with queued records may be prepared.
     pub fn is_prepared(&self) -> bool {
         self.0.is_prepared.load(Ordering::Acquire)
     }
 
-    pub fn set_prepared(&self, is_prepared: bool) {
-        self.0.is_prepared.store(is_prepared, Ordering::Release);
+    /// From where on such transactions have queued records, before it is looked whether there are any: the note is
+    /// taken away, so that one that is made in the meantime stays.
+    pub fn collect_prepared(&self) -> i64 {
+        self.0.is_prepared.store(false, Ordering::Release);
+        self.0.prepared_lowest.swap(i64::MAX, Ordering::AcqRel)
+    }
+
+    /// Puts the note back: there still is one.
+    pub fn note_prepared(&self, lowest: i64) {
+        self.0.prepared_lowest.fetch_min(lowest, Ordering::AcqRel);
+        self.0.is_prepared.store(true, Ordering::Release);
     }
 
     /// Whether it is the first of its database's workers: the one that stays when there is nothing to do.

@@ -19,6 +19,9 @@ static LOWEST: AtomicI64 = AtomicI64::new(i64::MAX);
 /// Whether this transaction has changed what workers do in another way: they look at everything then.
 static CHANGED: AtomicBool = AtomicBool::new(false);
 
+/// Whether this transaction keeps the workers away.
+static LOCKED: AtomicBool = AtomicBool::new(false);
+
 /// Notes that the current transaction has queued records from `id` on.
 pub fn note_queued(id: i64) {
     watch();
@@ -29,6 +32,12 @@ pub fn note_queued(id: i64) {
 pub fn note_changed() {
     watch();
     CHANGED.store(true, Ordering::Relaxed);
+}
+
+/// Notes that the current transaction keeps the workers away until it ends.
+pub fn note_locked() {
+    watch();
+    LOCKED.store(true, Ordering::Relaxed);
 }
 
 fn watch() {
@@ -49,22 +58,37 @@ pub fn has_queued(id: i64) -> bool {
 #[pg_guard]
 unsafe extern "C-unwind" fn at_end(event: pg_sys::XactEvent::Type, _arg: *mut c_void) {
     let (lowest, has_changed) = (LOWEST.load(Ordering::Relaxed), CHANGED.load(Ordering::Relaxed));
-    if lowest == i64::MAX && !has_changed {
+    let is_locked = LOCKED.load(Ordering::Relaxed);
+    if lowest == i64::MAX && !has_changed && !is_locked {
         return;
     }
     let forget = || {
+        LOCKED.store(false, Ordering::Relaxed);
         LOWEST.store(i64::MAX, Ordering::Relaxed);
         CHANGED.store(false, Ordering::Relaxed);
     };
     match event {
-        pg_sys::XactEvent::XACT_EVENT_PRE_COMMIT | pg_sys::XactEvent::XACT_EVENT_PRE_PREPARE => start_worker(),
+        pg_sys::XactEvent::XACT_EVENT_PRE_PREPARE if is_locked => pgrx::ereport!(
+            pgrx::PgLogLevel::ERROR,
+            pgrx::PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+            "cannot PREPARE a transaction that has changed the outbox by a verb: nothing would be delivered until it ends"
+        ),
+        pg_sys::XactEvent::XACT_EVENT_PRE_COMMIT | pg_sys::XactEvent::XACT_EVENT_PRE_PREPARE
+            if lowest != i64::MAX || has_changed =>
+        {
+            start_worker();
+        }
         pg_sys::XactEvent::XACT_EVENT_COMMIT => {
             forget();
-            if has_changed { board::call_all() } else { board::announce(lowest) }
+            if has_changed {
+                board::call_all();
+            } else if lowest != i64::MAX {
+                board::announce(lowest);
+            }
         }
         pg_sys::XactEvent::XACT_EVENT_PREPARE => {
             forget();
-            board::announce_prepared();
+            board::announce_prepared(lowest);
         }
         pg_sys::XactEvent::XACT_EVENT_ABORT => forget(),
         _ => {}

@@ -41,8 +41,32 @@ pub fn unix_now() -> i64 {
 pub fn lock_out_other_workers() {
     // SAFETY: within a transaction. Raises if a deadlock is found, or the wait is cancelled.
     unsafe {
-        let mode = pg_sys::ExclusiveLock as pg_sys::LOCKMODE;
-        pg_sys::LockDatabaseObject(pg_sys::RelationRelationId, relation::of_outbox(c"claims"), 0, mode);
+        let tag = object_tag(pg_sys::RelationRelationId, relation::of_outbox(c"claims"));
+        pg_sys::LockAcquire(&tag, pg_sys::ExclusiveLock as pg_sys::LOCKMODE, false, false);
+    }
+}
+
+/// The same for a worker, which does not wait: whoever called a verb may stay in that transaction for hours. False if
+/// somebody has the lock.
+pub fn try_lock_out_other_workers() -> bool {
+    // SAFETY: within a transaction.
+    unsafe {
+        let tag = object_tag(pg_sys::RelationRelationId, relation::of_outbox(c"claims"));
+        let taken = pg_sys::LockAcquire(&tag, pg_sys::ExclusiveLock as pg_sys::LOCKMODE, false, true);
+        taken != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
+    }
+}
+
+/// The lock of an object of this database, as LockDatabaseObject names it.
+pub(super) fn object_tag(class: pg_sys::Oid, object: pg_sys::Oid) -> pg_sys::LOCKTAG {
+    pg_sys::LOCKTAG {
+        // SAFETY: a variable of the process.
+        locktag_field1: unsafe { pg_sys::MyDatabaseId }.to_u32(),
+        locktag_field2: class.to_u32(),
+        locktag_field3: object.to_u32(),
+        locktag_field4: 0,
+        locktag_type: pg_sys::LockTagType::LOCKTAG_OBJECT as u8,
+        locktag_lockmethodid: pg_sys::DEFAULT_LOCKMETHOD as u8,
     }
 }
 

@@ -98,8 +98,7 @@ unsafe extern "C-unwind" {
     fn SignalHandlerForShutdownRequest(signal: c_int);
 }
 
-/// What an administrator sets for a database's sessions is not meant for its worker, which must be able to write, and
-/// whose claims must be on the disk before it sends.
+/// What an administrator sets for a database's sessions is not meant for its worker, which must be able to write.
 fn set_own_settings() {
     const OWN: [(&CStr, &CStr); 7] = [
         (c"search_path", c"pg_catalog, pg_temp"),
@@ -118,10 +117,6 @@ fn set_own_settings() {
         };
         for (name, value) in OWN {
             set(name, value);
-        }
-        let durability = pg_sys::GetConfigOption(c"synchronous_commit".as_ptr(), false, false);
-        if CStr::from_ptr(durability) == c"off" {
-            set(c"synchronous_commit", c"local");
         }
     }
 }
@@ -211,11 +206,14 @@ pub fn transaction<T>(f: impl FnOnce() -> T) -> T {
     // SAFETY: outside of any transaction. An error leaves the transaction to the end of the process, which aborts it.
     unsafe {
         pg_sys::SetCurrentStatementStartTimestamp();
+        let look = PARTING.as_millis() as c_int;
+        enable_timeout_every(parting(), pg_sys::GetCurrentTimestamp() + i64::from(look) * 1_000, look);
         pg_sys::StartTransactionCommand();
         pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
         let result = f();
         pg_sys::PopActiveSnapshot();
         pg_sys::CommitTransactionCommand();
+        disable_timeout(parting(), false);
         pg_sys::pgstat_report_stat(true);
         // Back to where it was before: the memory of the transaction is gone.
         pg_sys::CurrentMemoryContext = pg_sys::TopMemoryContext;
@@ -270,6 +268,7 @@ pub struct Deadline(());
 // Not in pgrx's bindings.
 unsafe extern "C-unwind" {
     fn enable_timeout_after(id: c_int, millis: c_int);
+    fn enable_timeout_every(id: c_int, first: pg_sys::TimestampTz, millis: c_int);
     fn disable_timeout(id: c_int, keep_indicator: bool);
     fn RegisterTimeout(id: c_int, handler: unsafe extern "C" fn()) -> c_int;
 }
@@ -297,6 +296,29 @@ unsafe extern "C" fn end_process() {
         (&raw mut pg_sys::ProcDiePending).write_volatile(1);
         (&raw mut pg_sys::InterruptPending).write_volatile(1);
         pg_sys::SetLatch(pg_sys::MyLatch);
+    }
+}
+
+/// How often a transaction that lasts looks whether the process was asked to end. It may wait for somebody's lock, or for
+/// a standby that is gone, and a shutdown waits for it.
+const PARTING: Duration = Duration::from_secs(5);
+
+/// The timeout that looks.
+fn parting() -> c_int {
+    static REGISTERED: OnceLock<c_int> = OnceLock::new();
+    // SAFETY: once in the process, with a function that stays.
+    *REGISTERED.get_or_init(|| unsafe { RegisterTimeout(USER_TIMEOUT, cancel_if_leaving) })
+}
+
+/// Called in a signal handler. A wait for a lock ends by an error then, and one for a standby by a warning.
+unsafe extern "C" fn cancel_if_leaving() {
+    if is_leaving() {
+        // SAFETY: as in `end_process`.
+        unsafe {
+            (&raw mut pg_sys::QueryCancelPending).write_volatile(1);
+            (&raw mut pg_sys::InterruptPending).write_volatile(1);
+            pg_sys::SetLatch(pg_sys::MyLatch);
+        }
     }
 }
 
@@ -343,10 +365,41 @@ pub fn database_is_wanted() -> bool {
     }
 }
 
-/// Whether the extension is in this database. Within a transaction.
-pub fn has_extension() -> bool {
-    // SAFETY: a look-up by name.
-    unsafe { pg_sys::get_extension_oid(c"sequin_mutations".as_ptr(), true) != Oid::INVALID }
+/// Whether the extension is in this database.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Extension {
+    /// And it stays to the end of the transaction.
+    Present,
+    Absent,
+    /// Somebody is dropping it, or altering it, in a transaction that has not ended.
+    Wanted,
+}
+
+/// Looks for the extension. Within a transaction, before it touches a table: DROP EXTENSION locks the extension first
+/// and its tables in an order of its own, so whoever had one of them and waited for another would wait for ever.
+pub fn extension() -> Extension {
+    // SAFETY: look-ups by name, and a lock that is only tried and ends with the transaction.
+    unsafe {
+        let find = || pg_sys::get_extension_oid(c"sequin_mutations".as_ptr(), true);
+        let found = find();
+        if found == Oid::INVALID {
+            return Extension::Absent;
+        }
+        let tag = super::session::object_tag(pg_sys::ExtensionRelationId, found);
+        let taken = pg_sys::LockAcquire(&tag, pg_sys::AccessShareLock as c_int, false, true);
+        if taken == pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL {
+            return Extension::Wanted;
+        }
+        pg_sys::AcceptInvalidationMessages();
+        if find() == found { Extension::Present } else { Extension::Absent }
+    }
+}
+
+/// Makes the transaction's commit wait for the disk, whatever synchronous_commit says by then: what is claimed must not
+/// be forgotten in a crash after it was sent.
+pub fn commit_to_disk() {
+    // SAFETY: sets a variable for the transaction that runs.
+    unsafe { pg_sys::ForceSyncCommit() };
 }
 
 /// Leaves this database to whoever wants it. The last worker to do so leaves an heir, which waits until that is done,

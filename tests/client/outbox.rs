@@ -11,6 +11,7 @@ mod lifecycle;
 mod order;
 mod random_kills;
 mod roles;
+mod surroundings;
 mod transactions;
 mod under_way;
 mod verbs;
