@@ -24,8 +24,10 @@ pub mod statement;
 mod tally;
 pub mod text;
 pub mod thread;
+mod transaction;
 pub mod trigger;
 pub mod wait;
+mod wanted;
 pub mod worker;
 
 /// Makes a type that reads a datum an argument of SQL functions.

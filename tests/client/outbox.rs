@@ -9,6 +9,7 @@ mod hostile;
 mod kills;
 mod lifecycle;
 mod order;
+mod poison;
 mod random_kills;
 mod roles;
 mod surroundings;

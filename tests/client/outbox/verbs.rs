@@ -139,6 +139,36 @@ fn resolve_gives_an_unknown_create_its_id_and_its_row_too() {
     assert_eq!(world.one::<String>("SELECT sf_id FROM people"), upstream);
 }
 
+/// The refusal may well be of the second record, because there is a first one: nobody knows more than before.
+#[test]
+fn an_unknown_create_that_is_refused_when_sent_again_is_still_unknown() {
+    let mut world = World::new();
+    world.run(BOOK);
+    world.sandbox.fault(json!({"cut_after": 0}));
+    world.run("INSERT INTO people VALUES (1, 'Paul')");
+    world.until("SELECT EXISTS (SELECT FROM sequin.dead_letters)");
+    let id: i64 = world.one("SELECT id FROM sequin.dead_letters");
+    for attempts in [2, 3] {
+        world.sandbox.fault(json!({"status": 400, "body": "{\"summary\":\"duplicate\"}"}));
+        world.verb("retry", id);
+        world.until(&format!("SELECT EXISTS (SELECT FROM sequin.dead_letters WHERE attempts = {attempts})"));
+        assert_eq!(world.state(id), "unknown");
+    }
+    assert!(world.one::<String>("SELECT error FROM sequin.dead_letters").contains("duplicate"));
+    world.requests();
+    // Neither makes a second record, nor forgets the first one.
+    world.run("UPDATE people SET name = 'Usul'");
+    world.run("DELETE FROM people");
+    let other = world.enqueue_create(&json!({"n": 1}));
+    world.until(&format!("SELECT EXISTS (SELECT FROM sequin.delivered WHERE id = {other})"));
+    assert_eq!(world.requests(), [request("create", json!([{"data": {"n": 1}}]))]);
+    let upstream = world.upstream().remove(0);
+    world.run(&format!("SELECT sequin_resolve({id}, '{upstream}')"));
+    world.settled();
+    assert_eq!(world.requests(), [request("delete", json!([upstream]))]);
+    assert_eq!(world.endings(), ["resolved", "superseded", "applied", "applied"]);
+}
+
 #[test]
 fn only_an_unknown_create_is_resolved() {
     let mut world = World::new();

@@ -124,3 +124,36 @@ fn deferred_constraint_triggers_run_within_the_write() {
     let id = world.sf_id();
     assert_eq!(world.one::<Option<String>>("SELECT id FROM seen"), id);
 }
+
+/// Another worker moves a change from the queue to the parked ones in the moment in which the change is told its id.
+#[test]
+fn a_change_that_is_parked_when_its_id_comes_gets_it() {
+    let mut world = book();
+    let (mut other, mut mover) = (world.database.connect(), world.database.connect());
+    world.hold_next();
+    world.run("INSERT INTO people VALUES (1, 'Paul')");
+    world.arrived(1);
+    world.run("UPDATE people SET name = 'Usul'; SELECT sequin_pause('sequin')");
+    other.batch_execute("BEGIN; SELECT FROM people WHERE id = 1 FOR UPDATE").unwrap();
+    world.still_held();
+    world.until("SELECT EXISTS (SELECT FROM sequin.created)");
+    mover
+        .batch_execute(
+            "BEGIN; WITH gone AS (DELETE FROM sequin.queue q RETURNING q.*)
+             INSERT INTO sequin.parked SELECT g.*, 'pending', 0, 'infinity', NULL, NULL, false FROM gone g",
+        )
+        .unwrap();
+    other.batch_execute("COMMIT").unwrap();
+    world.until(
+        "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'sequin worker'
+           AND datname = current_database() AND wait_event_type = 'Lock')",
+    );
+    mover.batch_execute("COMMIT").unwrap();
+    world.until("SELECT NOT EXISTS (SELECT FROM sequin.created)");
+    let id = world.sf_id();
+    assert_eq!(world.one::<Option<String>>("SELECT upstream_id FROM sequin.parked"), id);
+    world.requests();
+    world.run("SELECT sequin_resume('sequin')");
+    world.settled();
+    assert_eq!(world.requests(), [request("update", json!([{"upstream_id": id, "data": {"Name": "Usul"}}]))]);
+}

@@ -1,0 +1,99 @@
+//! Values that a database cannot store or read, and tables that spoil what their ids are written with: each costs itself
+//! and nothing beside it.
+
+use sequin_harness::Encoding;
+use serde_json::json;
+
+use super::attached::book;
+use super::{BOOK, request};
+use crate::support::World;
+
+/// The replies of many requests are written down together.
+#[test]
+fn a_reply_that_cannot_be_stored_costs_its_neighbours_nothing() {
+    let mut world = World::in_encoding(Encoding::Latin1);
+    let ids = world.contacts_made(3);
+    let record = |id: &str, data: &str| format!("{{\"id\":\"1\",\"upstream_id\":\"{id}\",\"data\":{data}}}");
+    let records =
+        [record(&ids[0], "{\"a\":\"é\"}"), record(&ids[1], "{\"a\":\"€\"}"), record(&ids[2], "{\"a\":\"c\"}")];
+    world.sandbox.fault(json!({"status": 200, "body": format!("{{\"records\":[{}]}}", records.join(","))}));
+    let update = |id: &String| json!({"upstream_id": id, "data": {"n": 0}});
+    world.enqueue("update", &ids.iter().map(update).collect());
+    world.settled();
+    assert_eq!(world.endings(), ["applied", "applied_reply_lost", "applied"]);
+    let kept = world.rows("SELECT record->'data'->>'a' FROM sequin.delivered ORDER BY id", &[]);
+    let kept: Vec<Option<&str>> = kept.iter().map(|row| row.get(0)).collect();
+    assert_eq!(kept, [Some("é"), None, Some("c")]);
+}
+
+/// The id is what all later changes of the row need.
+#[test]
+fn an_upstream_id_is_kept_when_the_rest_of_its_reply_cannot_be() {
+    let mut world = World::in_encoding(Encoding::Latin1);
+    world.run(BOOK);
+    let reply = "{\"records\":[{\"id\":\"1\",\"upstream_id\":\"é\",\"data\":{\"a\":\"€\"}}]}";
+    world.sandbox.fault(json!({"status": 200, "body": reply}));
+    world.run("INSERT INTO people VALUES (1, 'Paul')");
+    world.written_back();
+    assert_eq!(world.endings(), ["applied_reply_lost"]);
+    assert_eq!(world.sf_id().as_deref(), Some("é"));
+}
+
+#[test]
+fn a_message_that_cannot_be_stored_does_not_end_the_worker() {
+    let mut world = World::in_encoding(Encoding::Latin1);
+    world.run(BOOK);
+    world.run(
+        "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'défense absolue'; END $$;
+         CREATE TRIGGER fail BEFORE UPDATE OF sf_id ON people FOR EACH ROW EXECUTE FUNCTION fail();
+         INSERT INTO people VALUES (1, 'Paul')",
+    );
+    world.until("SELECT EXISTS (SELECT FROM sequin.created WHERE error LIKE '%absolue%')");
+}
+
+/// Triggers that somebody made by hand, on the table itself and beside it.
+#[test]
+fn triggers_with_arguments_that_are_no_json_do_not_end_the_worker() {
+    let mut world = book();
+    world.run("CREATE TABLE beside (id int PRIMARY KEY)");
+    world.hold_next();
+    world.run("INSERT INTO people VALUES (1, 'Paul')");
+    world.arrived(1);
+    for table in ["people", "beside"] {
+        world.run(&format!(
+            "CREATE TRIGGER nonsense AFTER INSERT ON {table} FOR EACH STATEMENT EXECUTE FUNCTION sequin.capture(' nonsense')"
+        ));
+    }
+    world.still_held();
+    world.until("SELECT EXISTS (SELECT FROM sequin.created)");
+    let workers: Vec<i32> = world.one("SELECT sequin.workers()");
+    world.until("SELECT NOT EXISTS (SELECT FROM sequin.created WHERE error IS NULL)");
+    assert_eq!(world.one::<Vec<i32>>("SELECT sequin.workers()"), workers);
+    world.run("DROP TRIGGER nonsense ON people; DROP TRIGGER nonsense ON beside");
+    world.written_back();
+    assert!(world.sf_id().is_some());
+}
+
+/// All of them are a part of one create, of which nobody knows whether it was applied.
+#[test]
+fn a_create_with_thousands_of_changes_can_become_unknown() {
+    let mut world = World::with_options("max_batch '10000'");
+    world.run(BOOK);
+    world.run("SELECT sequin_pause('sequin')");
+    world.sandbox.fault(json!({"cut_after": 0}));
+    world.run(
+        "INSERT INTO people VALUES (1, 'Paul');
+         DO $$ BEGIN FOR n IN 1..5000 LOOP UPDATE people SET name = 'Usul ' || n; END LOOP; END $$;
+         UPDATE people SET email = 'u@a.org';
+         SELECT sequin_resume('sequin')",
+    );
+    world.until("SELECT EXISTS (SELECT FROM sequin.dead_letters)");
+    let data: String = world.one("SELECT data::text FROM sequin.dead_letters");
+    assert_eq!(data, r#"{"Name": "Usul 5000", "Email": "u@a.org"}"#);
+    assert_eq!(world.one::<i64>("SELECT count(*) FROM sequin.delivered WHERE outcome = 'merged'"), 5001);
+    // A person who sends it again sends all of it.
+    world.requests();
+    world.run("SELECT sequin_retry(id) FROM sequin.dead_letters");
+    world.written_back();
+    assert_eq!(world.requests(), [request("create", json!([{"data": {"Name": "Usul 5000", "Email": "u@a.org"}}]))]);
+}
