@@ -299,10 +299,14 @@ CREATE TABLE sequin.created (
     relation pg_catalog.regclass NOT NULL,
     ordering_key pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
     upstream_id pg_catalog.text NOT NULL,
-    error pg_catalog.text
+    error pg_catalog.text,
+    -- Visits to the table that failed as a whole, or have not come back; and when it may be visited again. NULL: now.
+    attempts pg_catalog.int4 NOT NULL DEFAULT 0,
+    next_attempt_at timestamp with time zone
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
 COMMENT ON TABLE sequin.created IS 'inner table of the outbox: upstream ids that are still to be written into their rows';
 CREATE INDEX created_by_row ON sequin.created (relation, ordering_key);
+CREATE INDEX created_resting ON sequin.created (relation) WHERE next_attempt_at IS NOT NULL;
 
 -- role 0 stands for all roles.
 CREATE TABLE sequin.pauses (

@@ -14,7 +14,7 @@ use crate::pg::statement::{Statement, Value};
 use crate::pg::worker;
 use crate::server::Server;
 
-use super::look::Look;
+use super::look::{AT_ONCE, Look, Seen};
 use super::plan::Planned;
 use super::servers;
 use super::under_way::{UnderWay, hash};
@@ -89,13 +89,6 @@ static WRITE_CLAIM: Statement = Statement::new(
      VALUES (pg_catalog.nextval('sequin.outbox_id'), $1, $2, $3, $4, $5, $6, pg_catalog.clock_timestamp()) RETURNING id",
 );
 
-static NEXT_DUE: Statement = Statement::new(
-    "SELECT pg_catalog.ceil(EXTRACT(epoch FROM p.next_attempt_at OPERATOR(pg_catalog.-) pg_catalog.clock_timestamp()) \
-     OPERATOR(pg_catalog.*) 1000)::pg_catalog.int8 FROM sequin.parked p WHERE p.server OPERATOR(pg_catalog.=) $1 \
-     AND p.state OPERATOR(pg_catalog.=) 'pending' AND p.next_attempt_at OPERATOR(pg_catalog.<) 'infinity' \
-     ORDER BY p.next_attempt_at LIMIT 1",
-);
-
 /// Looks at every server's queue, and claims what can be sent to the first that has something. In a transaction.
 pub fn claim(connection: &Connection, places: &mut Places, owner: i64) -> Found {
     let under_way = UnderWay::read(connection, places);
@@ -112,7 +105,7 @@ pub fn claim(connection: &Connection, places: &mut Places, owner: i64) -> Found 
         }
         let mut look = Look { connection, places, server: &server, under_way: &under_way, pauses: &pauses };
         match look.plan_requests() {
-            Ok((requests, has_more)) if !requests.is_empty() => {
+            Ok(Seen { requests, has_more, .. }) if !requests.is_empty() => {
                 let requests = requests
                     .into_iter()
                     .map(|(planned, as_role)| Claimed {
@@ -125,8 +118,12 @@ pub fn claim(connection: &Connection, places: &mut Places, owner: i64) -> Found 
                 let is_in_trouble = troubles.contains_key(&server);
                 return Found::Work(Work { server, requests, has_more, is_in_trouble });
             }
-            Ok(_) => next = earlier(next, next_due(connection, &server)),
-            Err(unusable) => servers::pause(connection, &server, 0, &unusable.to_string(), true),
+            Ok(seen) => next = earlier(next, seen.next),
+            Err(unusable) => {
+                servers::pause(connection, &server, 0, &unusable.to_string(), true);
+                // From now on to look whether its cause has changed.
+                next = earlier(next, Some(AT_ONCE));
+            }
         }
     }
     Found::Nothing(next)
@@ -149,12 +146,6 @@ fn servers(connection: &Connection, places: &mut Places) -> Vec<String> {
     let after_last = servers.partition_point(|server| *server <= places.last);
     servers.rotate_left(after_last);
     servers
-}
-
-fn next_due(connection: &Connection, server: &str) -> Option<Duration> {
-    let rows = NEXT_DUE.run(connection, &[Value::Text(Some(server))]);
-    let millis = (rows.len() > 0).then(|| rows.int8(0, 1)).flatten()?;
-    Some(Duration::from_millis(millis.max(1) as u64))
 }
 
 fn write_claim(connection: &Connection, owner: i64, server: &str, planned: &Planned) -> i64 {

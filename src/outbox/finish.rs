@@ -57,8 +57,10 @@ pub fn finish(connection: &Connection, server: &str, mut finished: Vec<Finished<
     }
     // It still reads what was taken.
     history.table.finish();
-    parked.map(Batch::free);
     taken.free();
+    if let Some(parked) = parked {
+        parked.free();
+    }
 }
 
 struct History<'a> {

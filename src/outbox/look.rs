@@ -5,19 +5,23 @@
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::mutation::kind::Kind;
 use crate::pg::spi::{Batch, Connection};
 use crate::pg::statement::{Statement, Value};
-use crate::pg::{catalog, session};
+use crate::pg::{catalog, session, text};
 use crate::server::{self, Server, Unusable};
 
 use super::claim::Places;
-use super::key::{key, ordering_key, relation};
-use super::plan::{self, Change, End, Lane, Limits, Planned};
+use super::finish::{Finished, finish};
+use super::parked::{self, Search};
+use super::plan::{self, Change, End, Ending, Limits, Planned};
+use super::rows::Reader;
 use super::servers::{self, Pauses};
 use super::settle::{self, Fate};
 use super::under_way::UnderWay;
+use super::upstream_ids;
 
 /// The most requests that a worker claims at once. Each commit costs the disk a wait; a crash repeats at most so many.
 const REQUESTS: usize = 16;
@@ -28,45 +32,26 @@ const NARROW: usize = 64;
 /// The most records that are looked at, however large batches may be.
 const WIDEST: usize = 6_000;
 
-/// Their data, about: it is all in memory at once, and some records are large.
-const WIDEST_BYTES: usize = 32 << 20;
+/// The time to the next look, if this one has left something that it could do.
+pub const AT_ONCE: Duration = Duration::from_millis(1);
 
 static WINDOW: Statement = Statement::new(
     "SELECT q.id, q.kind, q.role::pg_catalog.oid, q.sync_id, q.collection_id, q.await_consumers, q.timeout_ms, \
-     q.relation::pg_catalog.oid, q.ordering_key, q.upstream_id, q.data, CASE WHEN $4 THEN q.key::pg_catalog.text END \
+     q.relation::pg_catalog.oid, q.ordering_key, q.upstream_id, q.data, q.key::pg_catalog.text \
      FROM sequin.queue q WHERE q.server OPERATOR(pg_catalog.=) $1 AND q.id OPERATOR(pg_catalog.>=) $2 \
      ORDER BY q.id LIMIT $3",
-);
-
-static DUE: Statement = Statement::new(
-    "SELECT p.id, p.ordering_key FROM sequin.parked p WHERE p.server OPERATOR(pg_catalog.=) $1 \
-     AND p.state OPERATOR(pg_catalog.=) 'pending' \
-     AND p.next_attempt_at OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp() \
-     ORDER BY p.next_attempt_at LIMIT $2",
 );
 
 static HAS_PARKED: Statement =
     Statement::new("SELECT FROM sequin.parked p WHERE p.server OPERATOR(pg_catalog.=) $1 LIMIT 1");
 
-static PARKED: Statement = Statement::new(
-    "SELECT p.id, p.kind, p.role::pg_catalog.oid, p.sync_id, p.collection_id, p.await_consumers, p.timeout_ms, \
-     p.relation::pg_catalog.oid, p.ordering_key, p.upstream_id, p.data, p.key::pg_catalog.text, p.attempts, \
-     p.is_pinned, p.state, p.next_attempt_at OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp() \
-     FROM sequin.parked p WHERE p.server OPERATOR(pg_catalog.=) $1 \
-     AND (p.ordering_key OPERATOR(pg_catalog.=) ANY ($2) OR p.id OPERATOR(pg_catalog.=) ANY ($3)) ORDER BY p.id",
-);
-
-/// The upstream ids that records have been given since they were read.
-static GIVEN: Statement = Statement::new(
-    "SELECT q.id, q.upstream_id FROM sequin.queue q WHERE q.server OPERATOR(pg_catalog.=) $1 \
-     AND q.id OPERATOR(pg_catalog.=) ANY ($2) AND q.upstream_id IS NOT NULL UNION ALL \
-     SELECT p.id, p.upstream_id FROM sequin.parked p WHERE p.id OPERATOR(pg_catalog.=) ANY ($2) \
-     AND p.upstream_id IS NOT NULL",
-);
-
-static CREATED: Statement = Statement::new(
-    "SELECT c.relation::pg_catalog.oid, c.ordering_key, c.upstream_id FROM sequin.created c \
-     WHERE c.ordering_key OPERATOR(pg_catalog.=) ANY ($1) ORDER BY c.id",
+/// When the next record is due that is not due yet. One that is, and was not planned, is freed by the settling of what
+/// it waits for, which wakes the workers.
+static NEXT_DUE: Statement = Statement::new(
+    "SELECT pg_catalog.ceil(EXTRACT(epoch FROM p.next_attempt_at OPERATOR(pg_catalog.-) $2) \
+     OPERATOR(pg_catalog.*) 1000)::pg_catalog.int8 FROM sequin.parked p WHERE p.server OPERATOR(pg_catalog.=) $1 \
+     AND p.state OPERATOR(pg_catalog.=) 'pending' AND p.next_attempt_at OPERATOR(pg_catalog.>) $2 \
+     AND p.next_attempt_at OPERATOR(pg_catalog.<) 'infinity' ORDER BY p.next_attempt_at LIMIT 1",
 );
 
 /// A look at one server's queue.
@@ -78,31 +63,30 @@ pub struct Look<'a> {
     pub pauses: &'a Pauses,
 }
 
-/// A record that was tried before, or waits behind one.
-struct Parked {
-    change: Change,
-    state: State,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
-    Due,
-    Waiting,
-    Rejected,
-    Unknown,
+/// What a look has found.
+#[derive(Default)]
+pub struct Seen {
+    /// The requests that can be made now, each with the server as its role may use it.
+    pub requests: Vec<(Planned, Server)>,
+    /// Whether there may be more.
+    pub has_more: bool,
+    /// Without requests: when to look again, if nobody calls before.
+    pub next: Option<Duration>,
 }
 
 impl Look<'_> {
-    /// The requests that can be made now, each with the server as its role may use it, and whether there may be more.
-    pub fn plan_requests(&mut self) -> Result<(Vec<(Planned, Server)>, bool), Unusable> {
+    /// Looks. What is found to need no request is ended, and what must wait is parked.
+    pub fn plan_requests(&mut self) -> Result<Seen, Unusable> {
         let has_parked = HAS_PARKED.run(self.connection, &[Value::Text(Some(self.server))]).len() > 0;
+        // One time for all that is asked, so that nothing is both not due yet and due no more.
+        let now = session::now();
         let position = self.places.positions.get(self.server).copied().unwrap_or(i64::MIN);
         let narrow = self.places.narrow.get(self.server).copied();
         // Before the options are read: most looks find nothing.
         let window = self.window(position, NARROW);
         if window.len() == 0 && !has_parked {
             self.places.positions.insert(self.server.to_owned(), position);
-            return Ok((Vec::new(), false));
+            return Ok(Seen::default());
         }
         let options = server::options(self.server)?;
         let limits = Limits {
@@ -115,38 +99,22 @@ impl Look<'_> {
         let width = narrow.unwrap_or(limits.max_batch * REQUESTS) + self.under_way.ids.len();
         let width = width.clamp(NARROW, WIDEST);
         let window = if width > NARROW && window.len() == NARROW { self.window(position, width) } else { window };
-        let mut lanes = Lanes::default();
-        let mut fresh: Vec<Change> = Vec::with_capacity(window.len());
-        let mut bytes = 0;
-        for row in 0..window.len() {
-            if bytes > WIDEST_BYTES {
-                break;
-            }
-            let change = lanes.change(&window, row);
-            bytes += change.data.as_ref().map_or(0, String::len);
-            fresh.push(change);
-        }
-        let is_full = window.len() == width || fresh.len() < window.len();
+        let mut reader = Reader::default();
+        let fresh = reader.read(&window, false);
+        let is_full = window.len() == width || fresh.rows < window.len();
+        let last = fresh.rows.checked_sub(1).and_then(|row| window.int8(row, 1));
         window.free();
-        let last = fresh.last().map(|change| change.id);
 
-        let sorted = self.sort(fresh, has_parked, &mut lanes);
-        let mut changes = sorted.ready;
-        self.fill_in_upstream_ids(&mut changes);
+        let mut sorted = self.sort(fresh.changes, has_parked.then_some(now), &mut reader);
+        let mut has_moved = sorted.has_moved | self.reject_unreadable(&reader);
+        upstream_ids::fill_in(self.connection, self.server, &mut sorted.ready);
         let mut waiting: HashSet<i64> = sorted.fresh.iter().copied().collect();
-        let plan = plan::plan(changes, &limits);
+        let plan = plan::plan(sorted.ready, &limits);
         for ending in &plan.endings {
             waiting.remove(&ending.id);
-            let fate = match ending.end {
-                End::CancelledOut => Fate::ended("cancelled_out"),
-                End::NothingToSend => Fate::ended("nothing_to_send"),
-                End::NoUpstreamId => Fate::rejected(
-                    "not_sent",
-                    "its row has no upstream id: it was never created upstream, or the reply of its create was lost",
-                ),
-            };
-            settle::one(self.connection, self.server, ending.id, &fate);
         }
+        self.end(&plan.endings, &sorted.cut_short);
+        has_moved |= !plan.endings.is_empty();
         // Of creates one request is made at a time. What else was read would be read again for the next one.
         match plan.requests.first() {
             Some(first) if first.kind == Kind::Create => {
@@ -156,6 +124,7 @@ impl Look<'_> {
             _ => drop(self.places.narrow.remove(self.server)),
         }
 
+        let mut has_paused = false;
         let mut requests = Vec::with_capacity(plan.requests.len());
         for planned in plan.requests {
             match self.as_role(planned.lane.role) {
@@ -165,17 +134,33 @@ impl Look<'_> {
                     }
                     requests.push((planned, server));
                 }
-                Err(why) => servers::pause(self.connection, self.server, planned.lane.role, &why, true),
+                Err(why) => {
+                    servers::pause(self.connection, self.server, planned.lane.role, &why, true);
+                    has_paused = true;
+                }
             }
         }
-        let next = waiting.iter().copied().min().or(last.map(|id| id + 1)).unwrap_or(position);
-        self.places.positions.insert(self.server.to_owned(), next);
-        Ok((requests, is_full || !waiting.is_empty()))
+        let reached = waiting.iter().copied().min().or(last.map(|id| id + 1)).unwrap_or(position);
+        self.places.positions.insert(self.server.to_owned(), reached);
+        // Only if this look has changed something, or the next one would find the same.
+        let has_left = has_paused || is_full && (has_moved || reached > position) || sorted.has_more_due && has_moved;
+        let next = match requests.is_empty() {
+            true if has_left => Some(AT_ONCE),
+            true if has_parked => self.next_due(now),
+            _ => None,
+        };
+        Ok(Seen { requests, has_more: is_full || sorted.has_more_due || !waiting.is_empty(), next })
     }
 
     fn window(&self, from: i64, width: usize) -> Batch {
-        let values = [Value::Text(Some(self.server)), Value::Int8(from), Value::Int8(width as i64), Value::Bool(true)];
+        let values = [Value::Text(Some(self.server)), Value::Int8(from), Value::Int8(width as i64)];
         WINDOW.run(self.connection, &values)
+    }
+
+    fn next_due(&self, now: i64) -> Option<Duration> {
+        let rows = NEXT_DUE.run(self.connection, &[Value::Text(Some(self.server)), Value::Time(now)]);
+        let millis = (rows.len() > 0).then(|| rows.int8(0, 1)).flatten()?;
+        Some(Duration::from_millis(millis.max(1) as u64))
     }
 
     fn as_role(&self, role: u32) -> Result<Server, String> {
@@ -186,61 +171,48 @@ impl Look<'_> {
             .map_err(|unusable| format!("role \"{name}\": {unusable}"))
     }
 
-    /// Tells what may be sent now from what must wait, and parks what would be read again and again.
-    fn sort(&self, fresh: Vec<Change>, has_parked: bool, lanes: &mut Lanes) -> Sorted {
-        let mut groups: HashMap<Rc<str>, Vec<Parked>> = HashMap::new();
-        let mut alone: Vec<Parked> = Vec::new();
-        if has_parked {
-            for parked in self.parked(&fresh, lanes) {
-                match &parked.change.key {
-                    Some(key) => groups.entry(Rc::clone(key)).or_default().push(parked),
-                    None => alone.push(parked),
-                }
+    /// Tells what may be sent now from what must wait, and parks what would be read again and again. `now` is None if
+    /// nothing is parked.
+    fn sort(&self, fresh: Vec<Change>, now: Option<i64>, reader: &mut Reader) -> Sorted {
+        // Where keys wait from on: what was enqueued before a change that must wait need not.
+        let mut paused: HashMap<Rc<str>, i64> = HashMap::new();
+        for change in fresh.iter().filter(|change| self.is_paused(change)) {
+            if let Some(key) = &change.key {
+                paused.entry(Rc::clone(key)).or_insert(change.id);
             }
         }
-        let mut sorted = Sorted::default();
-        let (mut follow, mut stall) = (Vec::new(), Vec::new());
-        let fresh_keys: HashSet<Rc<str>> = fresh.iter().filter_map(|change| change.key.clone()).collect();
-        let mut blocked: HashSet<Rc<str>> = HashSet::new();
-        for (key, group) in groups {
-            if self.under_way.has_key(self.server, Some(&key)) {
-                continue;
+        let found = match now {
+            Some(now) => {
+                let Look { connection, server, under_way, pauses, .. } = *self;
+                Search { connection, server, under_way, pauses, now }.run(&fresh, paused, reader)
             }
-            let is = |state| group.iter().any(|parked| parked.state == state);
-            let is_revived = !is(State::Waiting) && fresh_keys.contains(&key);
-            let is_stopped = is(State::Unknown) || group.iter().any(|parked| self.is_paused(&parked.change));
-            if !is_stopped && (is(State::Due) || is_revived) {
-                sorted.ready.extend(group.into_iter().map(|parked| parked.change));
-            } else {
-                stall.extend(group.iter().filter(|parked| parked.state == State::Due).map(|parked| parked.change.id));
-                blocked.insert(key);
-            }
-        }
-        for Parked { change, .. } in alone {
-            if self.under_way.ids.contains(&change.id) {
-                continue;
-            }
-            if self.is_paused(&change) { stall.push(change.id) } else { sorted.ready.push(change) }
-        }
+            None => parked::Found { blocked: paused, ..Default::default() },
+        };
+        let mut sorted = Sorted {
+            ready: found.ready,
+            fresh: Vec::new(),
+            has_moved: found.has_stalled,
+            has_more_due: found.has_more,
+            cut_short: found.cut_short,
+        };
+        let mut follow = Vec::new();
         for change in fresh {
             if self.under_way.ids.contains(&change.id) {
                 continue;
             }
-            let is_blocked = change.key.as_ref().is_some_and(|key| blocked.contains(key));
-            if is_blocked || self.is_paused(&change) {
-                blocked.extend(change.key.clone());
+            let blocked_from = change.key.as_ref().and_then(|key| found.blocked.get(key));
+            if blocked_from.is_some_and(|from| change.id >= *from) || self.is_paused(&change) {
                 follow.push(change.id);
-            } else if self.under_way.has_key(self.server, change.key.as_ref()) {
-                sorted.fresh.push(change.id);
-            } else {
-                sorted.fresh.push(change.id);
+                continue;
+            }
+            sorted.fresh.push(change.id);
+            if !self.under_way.has_key(self.server, change.key.as_ref()) {
                 sorted.ready.push(change);
             }
         }
-        sorted.ready.retain(|change| change.key.as_ref().is_none_or(|key| !blocked.contains(key)));
         sorted.ready.sort_unstable_by_key(|change| change.id);
         settle::park_behind(self.connection, self.server, &follow);
-        settle::stall(self.connection, &stall);
+        sorted.has_moved |= !follow.is_empty();
         sorted
     }
 
@@ -248,121 +220,52 @@ impl Look<'_> {
         self.pauses.is_for(self.server, change.lane.role)
     }
 
-    /// The parked records that are due, and all that have a key in common with them or with `fresh`.
-    fn parked(&self, fresh: &[Change], lanes: &mut Lanes) -> Vec<Parked> {
-        let due = DUE.run(self.connection, &[Value::Text(Some(self.server)), Value::Int8(WIDEST as i64)]);
-        let mut keys: HashSet<String> = (0..due.len()).filter_map(|row| due.text(row, 2)).collect();
-        keys.extend(fresh.iter().filter_map(|change| change.key.as_deref().map(|key| ordering_key(key).to_owned())));
-        let keys: Vec<Option<&str>> = keys.iter().map(|key| Some(key.as_str())).collect();
-        let ids: Vec<i64> =
-            (0..due.len()).filter(|row| due.text(*row, 2).is_none()).filter_map(|row| due.int8(row, 1)).collect();
-        let values = [Value::Text(Some(self.server)), Value::Texts(&keys), Value::Int8s(&ids)];
-        let rows = PARKED.run(self.connection, &values);
-        (0..rows.len())
-            .map(|row| {
-                let mut change = lanes.change(&rows, row);
-                change.attempts = rows.int4(row, 13).unwrap_or_default() as u32;
-                change.is_pinned = rows.boolean(row, 14);
-                let state = match rows.text(row, 15).as_deref() {
-                    Some("rejected") => State::Rejected,
-                    Some("unknown") => State::Unknown,
-                    _ if rows.boolean(row, 16) => State::Due,
-                    _ => State::Waiting,
-                };
-                change.is_refused = state == State::Rejected;
-                Parked { change, state }
-            })
-            .collect()
+    /// Rejects what could not be read. True if there was such a record.
+    fn reject_unreadable(&self, reader: &Reader) -> bool {
+        for (id, error) in &reader.unreadable {
+            let error = text::escape_non_ascii(error);
+            let fate = Fate::rejected("not_sent", &format!("it cannot be converted to UTF-8: {error}"));
+            settle::one(self.connection, self.server, *id, &fate);
+        }
+        !reader.unreadable.is_empty()
     }
 
-    /// A change of a row whose create was delivered, but came too early to have its upstream id.
-    fn fill_in_upstream_ids(&self, changes: &mut [Change]) {
-        let lacks = |change: &&mut Change| change.kind != Kind::Create && change.upstream_id.is_none();
-        let keys: Vec<String> = changes
-            .iter_mut()
-            .filter(lacks)
-            .filter_map(|change| change.key.as_deref().map(|key| ordering_key(key).to_owned()))
-            .collect();
-        if keys.is_empty() {
-            return;
-        }
-        let keys: Vec<Option<&str>> = keys.iter().map(|key| Some(key.as_str())).collect();
-        let rows = CREATED.run(self.connection, &[Value::Texts(&keys)]);
-        let created: HashMap<(Option<u32>, Option<String>), Option<String>> =
-            (0..rows.len()).map(|row| ((rows.oid_number(row, 1), rows.text(row, 2)), rows.text(row, 3))).collect();
-        // What comes after a delete, or a create, of the same key is about another record.
-        let mut ended: HashSet<Rc<str>> = HashSet::new();
-        let mut missing = Vec::new();
-        for change in changes.iter_mut() {
-            let Some(key) = change.key.clone() else { continue };
-            let is_last = change.kind != Kind::Update;
-            if change.kind != Kind::Create && change.upstream_id.is_none() && !ended.contains(&key) {
-                let of = (relation(&key), Some(ordering_key(&key).to_owned()));
-                change.upstream_id = created.get(&of).cloned().flatten();
-                if change.upstream_id.is_none() {
-                    missing.push(change.id);
+    /// Ends what needs no request.
+    fn end(&self, endings: &[Ending], cut_short: &[String]) {
+        let mut done = Vec::new();
+        for ending in endings {
+            let outcome = match ending.end {
+                End::CancelledOut => "cancelled_out",
+                End::NothingToSend => "nothing_to_send",
+                End::NoUpstreamId => {
+                    let fate = Fate::rejected(
+                        "not_sent",
+                        "its row has no upstream id: it was never created upstream, or the reply of its create was lost",
+                    );
+                    settle::one(self.connection, self.server, ending.id, &fate);
+                    continue;
                 }
-            }
-            if is_last {
-                ended.insert(key);
-            }
+            };
+            done.push(Finished { id: ending.id, outcome, upstream_id: None, record: None, sent_with: None });
         }
-        // Another worker may have written the id back after these records were read, and before `created` was.
-        if !missing.is_empty() {
-            let rows = GIVEN.run(self.connection, &[Value::Text(Some(self.server)), Value::Int8s(&missing)]);
-            let given: HashMap<Option<i64>, Option<String>> =
-                (0..rows.len()).map(|row| (rows.int8(row, 1), rows.text(row, 2))).collect();
-            for change in changes.iter_mut().filter(|change| change.kind != Kind::Create) {
-                if let Some(upstream_id) = given.get(&Some(change.id)) {
-                    change.upstream_id.clone_from(upstream_id);
-                }
-            }
+        finish(self.connection, self.server, done);
+        if !endings.is_empty() {
+            // What was not read of their keys waits for an end, and this may be one.
+            let keys: Vec<Option<&str>> = cut_short.iter().map(|key| Some(key.as_str())).collect();
+            settle::release(self.connection, self.server, &keys);
         }
     }
 }
 
-#[derive(Default)]
 struct Sorted {
     /// What may be sent, by id.
     ready: Vec<Change>,
     /// The ids that are still in the queue.
     fresh: Vec<i64>,
-}
-
-/// Reads rows of the queue, and keeps what many of them have in common once.
-#[derive(Default)]
-struct Lanes(HashSet<Rc<Lane>>);
-
-impl Lanes {
-    fn change(&mut self, rows: &Batch, row: usize) -> Change {
-        let text = |column| rows.text(row, column).unwrap_or_default();
-        let lane = Lane {
-            role: rows.oid_number(row, 3).unwrap_or_default(),
-            sync_id: text(4),
-            collection_id: text(5),
-            await_consumers: rows.texts(row, 6).map(|ids| ids.into_iter().flatten().collect()),
-            timeout_ms: rows.int4(row, 7),
-        };
-        let key = rows.text(row, 9).map(|ordering| key(&lane.collection_id, rows.oid_number(row, 8), &ordering));
-        let lane = match self.0.get(&lane) {
-            Some(known) => Rc::clone(known),
-            None => {
-                let lane = Rc::new(lane);
-                self.0.insert(Rc::clone(&lane));
-                lane
-            }
-        };
-        Change {
-            id: rows.int8(row, 1).unwrap_or_default(),
-            idempotency_key: text(12),
-            lane,
-            kind: text(2).parse().unwrap_or(Kind::Update),
-            key,
-            upstream_id: rows.text(row, 10),
-            data: rows.jsonb(row, 11).map(|_| rows.json(row, 11)),
-            attempts: 0,
-            is_pinned: false,
-            is_refused: false,
-        }
-    }
+    /// Something was parked, or made to wait.
+    has_moved: bool,
+    /// There is more that is due than was read.
+    has_more_due: bool,
+    /// The ordering keys of which not all that is parked was read.
+    cut_short: Vec<String>,
 }

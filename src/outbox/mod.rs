@@ -5,7 +5,9 @@
 //! - `claim` takes records for a worker, which is written down and committed before anything is sent;
 //! - [`plan`] decides, purely, what a request is made of; [`backoff`] when the next one may go;
 //! - `send` makes the request, with no transaction open, and says what became of each record;
-//! - `settle` writes that down, `retention` deletes it in the end, and `write_back` brings upstream ids into the rows of attached tables;
+//! - `settle` writes that down, `finish` moves what is done to the history, and `retention` deletes it in the end;
+//! - `write_back` brings upstream ids into the rows of attached tables, `tell` to the changes that wait for them, and
+//!   `resting` leaves tables alone that do not let themselves be written;
 //! - `verbs` is what a person may do to a record or a server, `awaiting` how one waits for delivery.
 
 pub mod backoff;
@@ -40,7 +42,13 @@ mod launcher;
 #[cfg(feature = "postgres")]
 mod look;
 #[cfg(feature = "postgres")]
+mod parked;
+#[cfg(feature = "postgres")]
+mod resting;
+#[cfg(feature = "postgres")]
 mod retention;
+#[cfg(feature = "postgres")]
+mod rows;
 #[cfg(feature = "postgres")]
 mod send;
 #[cfg(feature = "postgres")]
@@ -48,7 +56,11 @@ mod servers;
 #[cfg(feature = "postgres")]
 mod settle;
 #[cfg(feature = "postgres")]
+mod tell;
+#[cfg(feature = "postgres")]
 mod under_way;
+#[cfg(feature = "postgres")]
+mod upstream_ids;
 #[cfg(feature = "postgres")]
 pub mod verbs;
 #[cfg(feature = "postgres")]

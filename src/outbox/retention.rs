@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use crate::pg::session;
 use crate::pg::spi::Connection;
 use crate::pg::statement::{Statement, Value};
+use crate::pg::worker as process;
 
 /// How often it is looked.
 const EVERY: Duration = Duration::from_secs(15);
@@ -40,14 +41,19 @@ impl Retention {
         }
         let until = session::now() - i64::try_from(kept.as_micros()).unwrap_or(i64::MAX);
         let values = [Value::Time(self.clean_until), Value::Time(until), Value::Int8(AT_ONCE as i64)];
-        let rows = DELETE.run(connection, &values);
-        if rows.len() < AT_ONCE {
-            self.looked = Some(Instant::now());
-            self.clean_until = until;
-        } else {
-            self.looked = None;
+        let deleted = process::attempt(|| DELETE.run(connection, &values).len());
+        match deleted {
+            Ok(AT_ONCE..) => self.looked = None,
+            Ok(_) => {
+                self.looked = Some(Instant::now());
+                self.clean_until = until;
+            }
+            // Whatever it is, it must not stop the delivery.
+            Err(error) => {
+                process::log(&format!("what was delivered long ago could not be deleted: {error}"));
+                self.looked = Some(Instant::now());
+            }
         }
-        rows.free();
     }
 
     /// Whether there is more to delete, which must not wait for the next record or the look at everything.

@@ -1,7 +1,7 @@
 //! Reading records as changes to plan.
 //!
-//! In a database of another encoding than UTF-8 a record may hold text that has no place in it. Nothing such is enqueued;
-//! if one is there all the same, it must not keep the others from being read.
+//! In a database of another encoding than UTF-8 a record may hold text that has no place in UTF-8. None is enqueued so;
+//! but if one is there all the same, it must not keep the others from being read.
 
 use std::collections::HashSet;
 use std::rc::Rc;
@@ -14,38 +14,112 @@ use crate::pg::worker::attempt;
 use super::key::key;
 use super::plan::{Change, Lane};
 
-/// The data that is read at once, about: it is all in memory, and some records are large.
+/// The data that is read of one query, about: it is all in memory at once, and some records are large.
 const WIDEST_BYTES: usize = 32 << 20;
 
-/// The columns that [`Reader`] reads first, of a table `q` of such records.
-#[macro_export]
-macro_rules! columns_of_change {
-    ($table:literal) => {
-        concat!(
-            $table,
-            ".id, ",
-            $table,
-            ".kind, ",
-            $table,
-            ".role::pg_catalog.oid, ",
-            $table,
-            ".sync_id, ",
-            $table,
-            ".collection_id, ",
-            $table,
-            ".await_consumers, ",
-            $table,
-            ".timeout_ms, ",
-            $table,
-            ".relation::pg_catalog.oid, ",
-            $table,
-            ".ordering_key, ",
-            $table,
-            ".upstream_id, ",
-            $table,
-            ".data, ",
-            $table,
-            ".key::pg_catalog.text"
-        )
-    };
+/// Reads rows, and keeps what many of them have in common once.
+#[derive(Default)]
+pub struct Reader {
+    lanes: HashSet<Rc<Lane>>,
+    /// The records that could not be read, and why.
+    pub unreadable: Vec<(i64, String)>,
+}
+
+/// What was read of a query's rows, from the first of them on.
+pub struct Read {
+    pub changes: Vec<Change>,
+    /// How many rows that was.
+    pub rows: usize,
+}
+
+impl Reader {
+    /// Reads rows up to a limit of bytes, which is not kept while all that was read is refused: such changes are sent
+    /// only with others, and so alone they would be read again and again.
+    ///
+    /// The columns are id, kind, role, sync_id, collection_id, await_consumers, timeout_ms, relation, ordering_key,
+    /// upstream_id, data, key, and of parked records attempts, is_pinned and state.
+    pub fn read(&mut self, rows: &Batch, are_parked: bool) -> Read {
+        let mut read = Read { changes: Vec::with_capacity(rows.len()), rows: 0 };
+        if text::database_is_utf8() {
+            self.read_on(rows, are_parked, &mut read);
+            return read;
+        }
+        // All at once first: a subtransaction for each row would cost as much as the rows.
+        if attempt(|| self.read_on(rows, are_parked, &mut read)).is_err() {
+            let mut bytes = bytes(&read.changes);
+            while read.rows < rows.len() && !is_enough(&read.changes, bytes) {
+                match attempt(|| self.change(rows, read.rows, are_parked)) {
+                    Ok(change) => {
+                        bytes += size(&change);
+                        read.changes.push(change);
+                    }
+                    // That of a rejected one is known.
+                    Err(_) if are_parked && is_rejected(rows, read.rows) => {}
+                    Err(error) => self.unreadable.extend(rows.int8(read.rows, 1).map(|id| (id, error))),
+                }
+                read.rows += 1;
+            }
+        }
+        read
+    }
+
+    /// If this raises, what was read before stays in `read`.
+    fn read_on(&mut self, rows: &Batch, are_parked: bool, read: &mut Read) {
+        let mut bytes = 0;
+        while read.rows < rows.len() && !is_enough(&read.changes, bytes) {
+            let change = self.change(rows, read.rows, are_parked);
+            bytes += size(&change);
+            read.changes.push(change);
+            read.rows += 1;
+        }
+    }
+
+    fn change(&mut self, rows: &Batch, row: usize, is_parked: bool) -> Change {
+        let text = |column| rows.text(row, column).unwrap_or_default();
+        let lane = Lane {
+            role: rows.oid_number(row, 3).unwrap_or_default(),
+            sync_id: text(4),
+            collection_id: text(5),
+            await_consumers: rows.texts(row, 6).map(|ids| ids.into_iter().flatten().collect()),
+            timeout_ms: rows.int4(row, 7),
+        };
+        let key = rows.text(row, 9).map(|ordering| key(&lane.collection_id, rows.oid_number(row, 8), &ordering));
+        let lane = match self.lanes.get(&lane) {
+            Some(known) => Rc::clone(known),
+            None => {
+                let lane = Rc::new(lane);
+                self.lanes.insert(Rc::clone(&lane));
+                lane
+            }
+        };
+        Change {
+            id: rows.int8(row, 1).unwrap_or_default(),
+            idempotency_key: text(12),
+            lane,
+            kind: text(2).parse().unwrap_or(Kind::Update),
+            key,
+            upstream_id: rows.text(row, 10),
+            data: rows.jsonb(row, 11).map(|_| rows.json(row, 11)),
+            attempts: if is_parked { rows.int4(row, 13).unwrap_or_default() as u32 } else { 0 },
+            is_pinned: is_parked && rows.boolean(row, 14),
+            is_refused: is_parked && is_rejected(rows, row),
+        }
+    }
+}
+
+fn is_rejected(rows: &Batch, row: usize) -> bool {
+    rows.text(row, 15).as_deref() == Some("rejected")
+}
+
+/// Whether no more is to be read after `changes`, whose data are so many bytes.
+fn is_enough(changes: &[Change], bytes: usize) -> bool {
+    bytes > WIDEST_BYTES && changes.iter().any(|change| !change.is_refused)
+}
+
+fn size(change: &Change) -> usize {
+    change.data.as_ref().map_or(0, String::len)
+}
+
+fn bytes(changes: &[Change]) -> usize {
+    changes.iter().map(size).sum()
 }

@@ -2,8 +2,10 @@
 //!
 //! A result counts only while its claim is there: a worker that was given up for dead, and comes back, changes nothing.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::mutation::merge;
 use crate::mutation::outcome::Name;
 use crate::pg::spi::Connection;
 use crate::pg::statement::{Statement, Value};
@@ -51,14 +53,21 @@ static PARK: Statement = Statement::new(
      INSERT INTO sequin.parked SELECT g.*, 'pending', 0, 'infinity', NULL, NULL, false FROM gone g",
 );
 
+/// A create that was unknown once stays pinned; and refused when it is sent again, it is unknown as before, since the
+/// first attempt may have been applied, and may even be why this one is refused.
 static MARK: Statement = Statement::new(
-    "UPDATE sequin.parked p SET state = $2, attempts = p.attempts OPERATOR(pg_catalog.+) 1, next_attempt_at = $3, \
-     outcome = $4, error = $5, is_pinned = false WHERE p.id OPERATOR(pg_catalog.=) ANY ($1)",
+    "UPDATE sequin.parked p SET attempts = p.attempts OPERATOR(pg_catalog.+) 1, next_attempt_at = $3, outcome = $4, \
+     error = $5, is_pinned = p.kind OPERATOR(pg_catalog.=) 'create' \
+     AND (p.is_pinned OR $2 OPERATOR(pg_catalog.=) 'unknown'), state = CASE WHEN p.is_pinned \
+     AND p.kind OPERATOR(pg_catalog.=) 'create' AND $2 OPERATOR(pg_catalog.=) 'rejected' THEN 'unknown' ELSE $2 END \
+     WHERE p.id OPERATOR(pg_catalog.=) ANY ($1)",
 );
 
-/// Lets records that were sent as one go again, each by itself.
+/// Lets records that were sent as one go again, each by itself. A create does so without a pin, which says something
+/// else of it: nothing that follows it joins it, since that is pinned.
 static PART: Statement = Statement::new(
-    "UPDATE sequin.parked p SET state = 'pending', is_pinned = true, next_attempt_at = pg_catalog.clock_timestamp() \
+    "UPDATE sequin.parked p SET state = 'pending', is_pinned = p.kind OPERATOR(pg_catalog.<>) 'create', \
+     next_attempt_at = pg_catalog.clock_timestamp() \
      WHERE p.id OPERATOR(pg_catalog.=) ANY ($1)",
 );
 
@@ -73,10 +82,9 @@ static RELEASE: Statement = Statement::new(
      AND p.state OPERATOR(pg_catalog.=) 'pending' AND p.next_attempt_at OPERATOR(pg_catalog.=) 'infinity'",
 );
 
-static ABSORB: Statement = Statement::new(
-    "UPDATE sequin.parked h SET data = h.data OPERATOR(pg_catalog.||) a.data FROM sequin.parked a \
-     WHERE h.id OPERATOR(pg_catalog.=) $1 AND a.id OPERATOR(pg_catalog.=) $2",
-);
+/// With what became a part of it.
+static ABSORB: Statement =
+    Statement::new("UPDATE sequin.parked p SET data = $2[1] WHERE p.id OPERATOR(pg_catalog.=) $1");
 
 /// Ends a claim of this worker. False if it was ended by somebody else: then what the worker knows is of no use.
 pub fn end_claim(connection: &Connection, claim: i64, owner: i64) -> bool {
@@ -101,7 +109,9 @@ pub fn write(connection: &Connection, server: &str, fates: &[(&Operation, &Fate)
             }
             Fate::Free => {}
             Fate::Unknown { outcome, error } => {
-                park_unknown(connection, server, operation.id, &absorbed_ids(operation), outcome, error);
+                let unknown = Unknown { head: operation.id, absorbed: absorbed_ids(operation), outcome, error };
+                park_behind(connection, server, &operation.ids().collect::<Vec<i64>>());
+                park_unknown(connection, server, unknown, operation.data.as_deref());
             }
             // Which of them is refused is not known: they go again, one by one.
             Fate::Rejected { .. } if !operation.absorbed.is_empty() => {
@@ -129,19 +139,29 @@ pub fn write(connection: &Connection, server: &str, fates: &[(&Operation, &Fate)
     release(connection, server, &keys);
 }
 
-/// The same fate in words that every database can store. What cannot be kept of a reply is lost, as in a synchronous call.
-pub fn plain(fate: &Fate) -> Fate {
+/// The same fate as far as this database can store it. What cannot be kept of a reply is lost, as in a synchronous call.
+pub fn storable(fate: &Fate) -> Fate {
+    let in_words = |error: String| if is_storable(&error) { error } else { text::escape_non_ascii(&error) };
     match fate.clone() {
-        Fate::Done { outcome, upstream_id, record } => Fate::Done {
-            outcome: if record.is_some() { Name::AppliedReplyLost.as_str() } else { outcome },
-            upstream_id: upstream_id.filter(|id| id.is_ascii()),
-            record: None,
-        },
-        Fate::Rejected { outcome, error } => Fate::Rejected { outcome, error: text::escape_non_ascii(&error) },
-        Fate::Unknown { outcome, error } => Fate::Unknown { outcome, error: text::escape_non_ascii(&error) },
-        Fate::Again { outcome, error } => Fate::Again { outcome, error: text::escape_non_ascii(&error) },
+        Fate::Done { outcome, upstream_id, record } => {
+            let had_record = record.is_some();
+            let record = record.filter(|record| is_storable(record));
+            let is_lost = had_record && record.is_none();
+            Fate::Done {
+                outcome: if is_lost { Name::AppliedReplyLost.as_str() } else { outcome },
+                upstream_id: upstream_id.filter(|id| is_storable(id)),
+                record,
+            }
+        }
+        Fate::Rejected { outcome, error } => Fate::Rejected { outcome, error: in_words(error) },
+        Fate::Unknown { outcome, error } => Fate::Unknown { outcome, error: in_words(error) },
+        Fate::Again { outcome, error } => Fate::Again { outcome, error: in_words(error) },
         Fate::Free => Fate::Free,
     }
+}
+
+fn is_storable(text: &str) -> bool {
+    worker::attempt(|| text::to_text_datum(text)).is_ok()
 }
 
 fn absorbed_ids(operation: &Operation) -> Vec<i64> {
@@ -207,11 +227,19 @@ pub fn release(connection: &Connection, server: &str, keys: &[Option<&str>]) {
     }
 }
 
-/// Parks a create of which nobody knows whether it was applied, with all that was sent as a part of it.
-fn park_unknown(connection: &Connection, server: &str, head: i64, absorbed: &[i64], outcome: &str, error: &str) {
-    park_behind(connection, server, &[&[head], absorbed].concat());
-    for id in absorbed {
-        ABSORB.run(connection, &[Value::Int8(head), Value::Int8(*id)]).free();
+/// A create of which nobody knows whether it was applied, and all that was sent as a part of it.
+struct Unknown<'a> {
+    head: i64,
+    absorbed: Vec<i64>,
+    outcome: &'a str,
+    error: &'a str,
+}
+
+/// Writes down what is unknown of parked records. `data` is what was sent.
+fn park_unknown(connection: &Connection, server: &str, unknown: Unknown<'_>, data: Option<&str>) {
+    let Unknown { head, absorbed, outcome, error } = unknown;
+    if !absorbed.is_empty() && data.is_some() {
+        ABSORB.run(connection, &[Value::Int8(head), Value::Jsonbs(&[data])]).free();
     }
     let merged =
         |id: &i64| Finished { id: *id, outcome: "merged", upstream_id: None, record: None, sent_with: Some(head) };
@@ -219,16 +247,33 @@ fn park_unknown(connection: &Connection, server: &str, head: i64, absorbed: &[i6
     mark(connection, server, &[head], "unknown", Mark { delay: None, outcome, error });
 }
 
+/// The data of parked records as one.
+fn merged_data(connection: &Connection, ids: &[i64]) -> Option<String> {
+    static DATA: Statement = Statement::new(
+        "SELECT p.data FROM sequin.parked p WHERE p.id OPERATOR(pg_catalog.=) ANY ($1) AND p.data IS NOT NULL \
+         ORDER BY p.id",
+    );
+    let rows = DATA.run(connection, &[Value::Int8s(ids)]);
+    let data: Vec<String> = (0..rows.len()).map(|row| rows.json(row, 1)).collect();
+    rows.free();
+    (!data.is_empty()).then(|| merge::later_wins(data))
+}
+
 /// Ends the claim of a worker that is gone.
 pub fn end_dead_claim(connection: &Connection, server: &str, claim: i64, is_create: bool, ids: &[i64], heads: &[i64]) {
     static END: Statement = Statement::new("DELETE FROM sequin.claims c WHERE c.id OPERATOR(pg_catalog.=) $1");
     let error = "the worker ended while the request was under way";
     if is_create {
-        let heads = if heads.is_empty() { ids } else { heads };
-        for (head, _) in ids.iter().zip(heads).filter(|(id, head)| id == head) {
-            let absorbed: Vec<i64> =
-                ids.iter().zip(heads).filter(|(id, of)| *of == head && *id != head).map(|(id, _)| *id).collect();
-            park_unknown(connection, server, *head, &absorbed, "unknown", error);
+        park_behind(connection, server, ids);
+        let mut parts: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
+        for (id, head) in ids.iter().zip(if heads.is_empty() { ids } else { heads }) {
+            parts.entry(*head).or_default().extend((id != head).then_some(*id));
+        }
+        for (head, absorbed) in parts {
+            // Only the ids were claimed. The create is the first of them.
+            let data = (!absorbed.is_empty()).then(|| merged_data(connection, &[&[head], &absorbed[..]].concat()));
+            let unknown = Unknown { head, absorbed, outcome: "unknown", error };
+            park_unknown(connection, server, unknown, data.flatten().as_deref());
         }
     } else {
         // An attempt like any other, to be repeated at once: a delete that finds nothing then has been done by it.

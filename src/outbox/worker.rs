@@ -345,14 +345,19 @@ struct Sent<'a> {
 }
 
 /// Writes the fates down, if need be in part: the effect is there, and a reply that this database cannot store must not
-/// make it sent again.
+/// make it sent again. Such a one is found by halves, so that it costs the others nothing; an error that is of another
+/// kind, as a full disk, comes again and goes on.
 fn write_fates(connection: &Connection, server: &str, fates: &[(&Operation, &Fate)]) {
-    if let Err(error) = process::attempt(|| settle::write(connection, server, fates)) {
-        process::log(&format!("a result is kept in part, because it could not be stored: {error}"));
-        let plain: Vec<(&Operation, Fate)> =
-            fates.iter().map(|(operation, fate)| (*operation, settle::plain(fate))).collect();
-        let plain: Vec<(&Operation, &Fate)> = plain.iter().map(|(operation, fate)| (*operation, fate)).collect();
-        settle::write(connection, server, &plain);
+    let mut parts = vec![fates];
+    while let Some(part) = parts.pop() {
+        let Err(error) = process::attempt(|| settle::write(connection, server, part)) else { continue };
+        if let [(operation, fate)] = part {
+            process::log(&format!("a result is kept in part, because it could not be stored: {error}"));
+            settle::write(connection, server, &[(*operation, &settle::storable(fate))]);
+        } else {
+            let (first, second) = part.split_at(part.len() / 2);
+            parts.extend([second, first]);
+        }
     }
 }
 

@@ -6,51 +6,45 @@
 //! subtransaction. A row that somebody has locked is not waited for but visited later; one that cannot be written is
 //! left alone longer and longer, so that a table whose triggers are slow or broken costs the others little.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use crate::mutation::kind::Kind;
 use crate::pg::relation::Table;
-use crate::pg::session;
 use crate::pg::spi::{self, Connection};
 use crate::pg::statement::{Statement, Value};
 use crate::pg::worker as process;
+use crate::pg::{session, text};
 use crate::tables::late_ids::{self, Row};
 
+use super::key;
 use super::plan::Operation;
+use super::resting::{self, Resting};
 use super::settle::Fate;
-use super::{backoff, key};
+use super::tell::tell;
 
 /// How long a row that is locked is left alone.
 const LATER: Duration = Duration::from_millis(200);
 
 /// The longest that the triggers of one table may take at a visit.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The creates whose upstream ids are not in their rows yet.
 #[derive(Default)]
 pub struct Pending {
     ids: BTreeSet<i64>,
     not_before: Option<Instant>,
-    /// By the oid of their table, those that could not be written.
-    resting: HashMap<u32, Resting>,
+    resting: Resting,
 }
 
-/// What is left alone of a table.
-struct Resting {
-    ids: BTreeSet<i64>,
-    failures: u32,
-    until: Instant,
-    /// Nothing of it could be written, so what comes later is not tried either.
-    is_whole: bool,
-}
-
-/// What a visit to a table came to.
+/// What a visit to a table came to. What is not in it is locked.
 #[derive(Default)]
-struct Visit {
+pub struct Visit {
     /// Written, or of rows that want no id any more.
-    done: Vec<i64>,
-    failed: Vec<i64>,
+    pub done: Vec<i64>,
+    pub failed: Vec<i64>,
+    /// How long the table took.
+    pub took: Duration,
 }
 
 static NOTE: Statement = Statement::new(
@@ -81,9 +75,11 @@ static DELETED: Statement = Statement::new(
      AND p.upstream_id IS NULL AND p.kind OPERATOR(pg_catalog.=) 'delete') d",
 );
 
-/// Those that are still to be written, which until the end of the transaction nobody else writes or forgets.
+/// Those that are still to be written, which until the end of the transaction nobody else writes or forgets. The others
+/// are gone, or another worker is about to write them; it may be waiting for a trigger, and is not waited for.
 static LOCK: Statement = Statement::new(
-    "SELECT c.id FROM sequin.created c WHERE c.id OPERATOR(pg_catalog.=) ANY ($1) ORDER BY c.id FOR UPDATE",
+    "SELECT c.id, c.next_attempt_at IS NOT NULL FROM sequin.created c WHERE c.id OPERATOR(pg_catalog.=) ANY ($1) \
+     ORDER BY c.id FOR UPDATE SKIP LOCKED",
 );
 
 /// The creates before a delete of their row.
@@ -92,35 +88,6 @@ static REPLACED: Statement = Statement::new(
      AS d(id, relation, ordering_key) WHERE c.relation OPERATOR(pg_catalog.=) d.relation::pg_catalog.oid \
      AND c.ordering_key OPERATOR(pg_catalog.=) d.ordering_key AND c.id OPERATOR(pg_catalog.<) d.id",
 );
-
-/// Gives the changes that were queued before their row had its upstream id that id, up to the first delete.
-macro_rules! tell {
-    ($table:literal) => {
-        concat!(
-            "UPDATE ",
-            $table,
-            " q SET upstream_id = c.upstream_id FROM sequin.created c ",
-            "WHERE c.id OPERATOR(pg_catalog.=) ANY ($1) AND q.relation OPERATOR(pg_catalog.=) c.relation ",
-            "AND q.ordering_key OPERATOR(pg_catalog.=) c.ordering_key AND q.upstream_id IS NULL ",
-            "AND q.kind OPERATOR(pg_catalog.<>) 'create' AND q.id OPERATOR(pg_catalog.>) c.id",
-            tell!(no delete in "sequin.queue"),
-            tell!(no delete in "sequin.parked")
-        )
-    };
-    (no delete in $table:literal) => {
-        concat!(
-            " AND NOT EXISTS (SELECT FROM ",
-            $table,
-            " d WHERE d.relation OPERATOR(pg_catalog.=) c.relation ",
-            "AND d.ordering_key OPERATOR(pg_catalog.=) c.ordering_key AND d.upstream_id IS NULL ",
-            "AND d.kind OPERATOR(pg_catalog.=) 'delete' AND d.id OPERATOR(pg_catalog.>) c.id ",
-            "AND d.id OPERATOR(pg_catalog.<) q.id)"
-        )
-    };
-}
-/// One statement, since each part looks for deletes that the other part gives their id.
-static TELL: Statement =
-    Statement::new(concat!("WITH queued AS (", tell!("sequin.queue"), ") ", tell!("sequin.parked")));
 
 /// Notes that these creates are delivered, and gives those whose upstream id has a row to be written into.
 pub fn note_ids(connection: &Connection, ids: &[i64]) -> Vec<i64> {
@@ -173,8 +140,7 @@ impl Pending {
     pub fn due_in(&self) -> Option<Duration> {
         let now = Instant::now();
         let next = (!self.ids.is_empty()).then(|| self.not_before.unwrap_or(now));
-        let rested = self.resting.values().filter(|resting| !resting.ids.is_empty()).map(|resting| resting.until);
-        next.into_iter().chain(rested).min().map(|at| at.saturating_duration_since(now))
+        next.into_iter().chain(self.resting.next()).min().map(|at| at.saturating_duration_since(now))
     }
 
     /// Writes what is due, each table in a transaction of its own.
@@ -182,54 +148,48 @@ impl Pending {
         if self.due_in() != Some(Duration::ZERO) {
             return;
         }
-        let now = Instant::now();
-        for resting in self.resting.values_mut().filter(|resting| resting.until <= now) {
-            self.ids.append(&mut resting.ids);
-        }
-        let rows = process::transaction(|| {
-            let ids: Vec<i64> = self.ids.iter().copied().collect();
-            let connected =
-                spi::connected(|connection| -> Result<_, std::convert::Infallible> { Ok(read(connection, &ids)) });
-            let Ok(rows) = connected;
-            rows
+        self.ids.append(&mut self.resting.take_rested());
+        let ids: Vec<i64> = self.ids.iter().copied().collect();
+        let rows = in_transaction(|connection| {
+            self.resting.read(connection);
+            read(connection, &ids)
         });
         // What is not there any more was written by another worker.
         self.ids = rows.iter().map(|(_, row)| row.id).collect();
         for table in rows.chunk_by(|one, other| one.0 == other.0) {
             let relation = table[0].0;
-            let is_left = |id: i64| {
-                let of = self.resting.get(&relation).filter(|resting| resting.until > now);
-                of.is_some_and(|resting| resting.is_whole || resting.ids.contains(&id))
-            };
             let (left, rows): (Vec<&Row>, Vec<&Row>) =
-                table.iter().map(|(_, row)| row).partition(|row| is_left(row.id));
-            if let Some(resting) = self.resting.get_mut(&relation) {
-                resting.ids.extend(left.iter().map(|row| row.id));
-            }
-            let visit =
-                if rows.is_empty() { Visit::default() } else { process::transaction(|| write_table(relation, &rows)) };
+                table.iter().map(|(_, row)| row).partition(|row| self.resting.keeps(relation, row.id));
+            let visit = if rows.is_empty() { Visit::default() } else { self.visit(relation, &rows) };
             for id in left.iter().map(|row| &row.id).chain(&visit.done).chain(&visit.failed) {
                 self.ids.remove(id);
             }
-            self.rest(relation, &visit);
         }
-        self.resting.retain(|_, resting| !resting.ids.is_empty());
+        self.resting.tidy();
         self.not_before = (!self.ids.is_empty()).then(|| Instant::now() + LATER);
     }
 
-    /// Leaves alone what could not be written: a second, then twice as long each time, up to minutes.
-    fn rest(&mut self, relation: u32, visit: &Visit) {
-        if visit.failed.is_empty() {
-            return;
+    fn visit(&mut self, relation: u32, rows: &[&Row]) -> Visit {
+        if self.resting.is_doubtful(relation) {
+            in_transaction(|connection| self.resting.begin(connection, relation, &ids(rows)));
         }
-        let now = Instant::now();
-        let new = || Resting { ids: BTreeSet::new(), failures: 0, until: now, is_whole: false };
-        let resting = self.resting.entry(relation).or_insert_with(new);
-        resting.failures += 1;
-        resting.until = now + backoff::retry_delay(resting.failures, 1.0);
-        resting.is_whole = visit.done.is_empty();
-        resting.ids.extend(&visit.failed);
+        let failures = self.resting.failures_with_next(relation);
+        let visit = in_transaction(|connection| write_table(connection, relation, rows, failures));
+        self.resting.note(relation, &visit);
+        visit
     }
+}
+
+fn in_transaction<T>(f: impl FnOnce(&Connection) -> T) -> T {
+    process::transaction(|| {
+        let connected = spi::connected(|connection| -> Result<T, std::convert::Infallible> { Ok(f(connection)) });
+        let Ok(result) = connected;
+        result
+    })
+}
+
+fn ids(rows: &[&Row]) -> Vec<i64> {
+    rows.iter().map(|row| row.id).collect()
 }
 
 fn read(connection: &Connection, ids: &[i64]) -> Vec<(u32, Row)> {
@@ -243,22 +203,20 @@ fn read(connection: &Connection, ids: &[i64]) -> Vec<(u32, Row)> {
         .collect()
 }
 
-/// Writes the ids of one table's rows. What is not in the visit is locked.
-fn write_table(relation: u32, rows: &[&Row]) -> Visit {
-    let connected = spi::connected(|connection| -> Result<Visit, std::convert::Infallible> {
-        let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
-        let locked = LOCK.run(connection, &[Value::Int8s(&ids)]);
-        let locked: BTreeSet<i64> = (0..locked.len()).filter_map(|row| locked.int8(row, 1)).collect();
-        let deleted = deleted(connection, relation, rows);
-        let is_there = |row: &Row| locked.contains(&row.id) && !deleted.contains(&row.key);
-        let (there, gone): (Vec<&Row>, Vec<&Row>) = rows.iter().partition(|row| is_there(row));
-        let mut visit = write_rows(connection, relation, &there);
-        visit.done.extend(gone.iter().map(|row| row.id));
-        TELL.run(connection, &[Value::Int8s(&visit.done)]).free();
-        FORGET.run(connection, &[Value::Int8s(&visit.done)]).free();
-        Ok(visit)
-    });
-    let Ok(visit) = connected;
+/// Writes the ids of one table's rows.
+fn write_table(connection: &Connection, relation: u32, rows: &[&Row], failures: u32) -> Visit {
+    let locked = LOCK.run(connection, &[Value::Int8s(&ids(rows))]);
+    let begun: Vec<i64> =
+        (0..locked.len()).filter(|row| locked.boolean(*row, 2)).filter_map(|row| locked.int8(row, 1)).collect();
+    let locked: BTreeSet<i64> = (0..locked.len()).filter_map(|row| locked.int8(row, 1)).collect();
+    let rows: Vec<&Row> = rows.iter().copied().filter(|row| locked.contains(&row.id)).collect();
+    let deleted = deleted(connection, relation, &rows);
+    let (gone, there): (Vec<&Row>, Vec<&Row>) = rows.into_iter().partition(|row| deleted.contains(&row.key));
+    let mut visit = write_rows(connection, relation, &there);
+    visit.done.extend(ids(&gone));
+    tell(connection, &visit.done);
+    FORGET.run(connection, &[Value::Int8s(&visit.done)]).free();
+    resting::end(connection, &visit, failures, &begun);
     visit
 }
 
@@ -271,32 +229,38 @@ fn deleted(connection: &Connection, relation: u32, rows: &[&Row]) -> BTreeSet<St
 
 /// A row that cannot be written is found by halves, so that it keeps no other from its id.
 fn write_rows(connection: &Connection, relation: u32, rows: &[&Row]) -> Visit {
+    let begun = Instant::now();
     let mut visit = Visit::default();
-    let ids = |rows: &[&Row]| rows.iter().map(|row| row.id).collect::<Vec<i64>>();
     let fail = |visit: &mut Visit, rows: &[&Row], error: &str| {
         // The table's own doing; the id stands in sequin.delivered.
         if visit.failed.is_empty() {
             process::log(&format!("upstream ids could not be written into their rows: {error}"));
         }
-        FAILED.run(connection, &[Value::Int8s(&ids(rows)), Value::Text(Some(error))]).free();
+        let words = text::storable(error);
+        FAILED.run(connection, &[Value::Int8s(&ids(rows)), Value::Text(Some(&words))]).free();
         visit.failed.extend(ids(rows));
+        visit.took = begun.elapsed();
     };
     if rows.is_empty() {
         return visit;
     }
-    let table = match Table::open_to_write(relation.into()) {
-        Ok(table) => table,
+    // The catalogs hold what others have written, too.
+    let opened = Table::open_to_write(relation.into()).and_then(|table| {
+        let Some(table) = table else { return Ok(None) };
+        let statement = process::attempt(|| late_ids::of(connection, &table))?;
+        Ok(statement.map(|statement| (statement, table.owner)))
+    });
+    let (statement, owner) = match opened {
+        Ok(Some(table)) => table,
+        Ok(None) => {
+            visit.done = ids(rows);
+            return visit;
+        }
         Err(error) => {
             fail(&mut visit, rows, &error);
             return visit;
         }
     };
-    let Some((statement, owner)) = table.and_then(|table| Some((late_ids::of(connection, &table)?, table.owner)))
-    else {
-        visit.done = ids(rows);
-        return visit;
-    };
-    let begun = Instant::now();
     let mut parts = vec![rows];
     while let Some(part) = parts.pop() {
         let left = PATIENCE.saturating_sub(begun.elapsed());

@@ -12,7 +12,7 @@ use crate::mutation::kind::Kind;
 use crate::outbox::enqueue::{self, Columns, Route};
 use crate::pg::spi::{Batch, Connection};
 use crate::pg::statement::{Statement, Value};
-use crate::pg::{relation, report, session};
+use crate::pg::{relation, report, session, text};
 use crate::server::{self, Server};
 
 use super::attachment::{Attachment, Operation};
@@ -90,6 +90,10 @@ fn write(route: &Route<'_>, batch: &Batch, table: &Table, operation: Operation) 
         && let Some(row) = rows.clone().find(|row| batch.boolean(*row, 3))
     {
         return Err(changed_key(table, &keys[row]));
+    }
+    if !text::database_is_utf8() {
+        // What has no place in UTF-8 can never be sent: that is an error of this statement, as it is of a call that waits.
+        rows.clone().for_each(|row| drop(batch.json(row, 4)));
     }
     let upstream_ids: Vec<Option<String>> = rows.clone().map(|row| batch.text(row, 1)).collect();
     let columns = Columns {

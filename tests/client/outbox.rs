@@ -8,6 +8,7 @@ mod failures;
 mod hostile;
 mod kills;
 mod lifecycle;
+mod looks;
 mod order;
 mod poison;
 mod random_kills;

@@ -51,27 +51,32 @@ fn a_message_that_cannot_be_stored_does_not_end_the_worker() {
     world.until("SELECT EXISTS (SELECT FROM sequin.created WHERE error LIKE '%absolue%')");
 }
 
-/// Triggers that somebody made by hand, on the table itself and beside it.
+/// Somebody made them by hand. Beside the table they are nothing to it, and on it they cost its ids as long as they are there.
 #[test]
 fn triggers_with_arguments_that_are_no_json_do_not_end_the_worker() {
     let mut world = book();
-    world.run("CREATE TABLE beside (id int PRIMARY KEY)");
-    world.hold_next();
-    world.run("INSERT INTO people VALUES (1, 'Paul')");
-    world.arrived(1);
-    for table in ["people", "beside"] {
+    let nonsense = |world: &mut World, table: &str, n: i32| {
         world.run(&format!(
-            "CREATE TRIGGER nonsense AFTER INSERT ON {table} FOR EACH STATEMENT EXECUTE FUNCTION sequin.capture(' nonsense')"
+            "CREATE TRIGGER nonsense_{n} AFTER INSERT ON {table} FOR EACH STATEMENT
+               EXECUTE FUNCTION sequin.capture(' nonsense')"
         ));
-    }
+    };
+    world.run("CREATE TABLE beside (id int PRIMARY KEY)");
+    (0..30).for_each(|n| nonsense(&mut world, "beside", n));
+    world.run("ANALYZE pg_trigger; INSERT INTO people VALUES (1, 'Paul')");
+    world.written_back();
+    world.hold_next();
+    world.run("INSERT INTO people VALUES (2, 'Chani')");
+    world.arrived(2);
+    nonsense(&mut world, "people", 0);
     world.still_held();
     world.until("SELECT EXISTS (SELECT FROM sequin.created)");
     let workers: Vec<i32> = world.one("SELECT sequin.workers()");
     world.until("SELECT NOT EXISTS (SELECT FROM sequin.created WHERE error IS NULL)");
     assert_eq!(world.one::<Vec<i32>>("SELECT sequin.workers()"), workers);
-    world.run("DROP TRIGGER nonsense ON people; DROP TRIGGER nonsense ON beside");
+    world.run("DROP TRIGGER nonsense_0 ON people");
     world.written_back();
-    assert!(world.sf_id().is_some());
+    assert_eq!(world.one::<i64>("SELECT count(sf_id) FROM people"), 2);
 }
 
 /// All of them are a part of one create, of which nobody knows whether it was applied.
@@ -96,4 +101,52 @@ fn a_create_with_thousands_of_changes_can_become_unknown() {
     world.run("SELECT sequin_retry(id) FROM sequin.dead_letters");
     world.written_back();
     assert_eq!(world.requests(), [request("create", json!([{"data": {"Name": "Usul 5000", "Email": "u@a.org"}}]))]);
+}
+
+/// What it was sent with is what a person must know of it.
+#[test]
+fn a_create_of_a_worker_that_died_has_the_changes_that_were_sent_with_it() {
+    let mut world = book();
+    world.run(
+        "SELECT sequin_pause('sequin'); INSERT INTO people VALUES (1, 'Paul'), (2, 'Chani');
+         UPDATE people SET name = 'Usul' WHERE id = 1; UPDATE people SET email = 'u@a.org' WHERE id = 1;
+         INSERT INTO sequin.claims SELECT nextval('sequin.outbox_id'), 1, 'sequin', 'create', array_agg(id ORDER BY id),
+           array_agg(CASE ordering_key WHEN '[1]' THEN (SELECT min(id) FROM sequin.queue) ELSE id END ORDER BY id), '{}',
+           now() FROM sequin.queue;
+         SELECT sequin_resume('sequin')",
+    );
+    world.until("SELECT count(*) = 2 FROM sequin.dead_letters");
+    let data = world.rows("SELECT data::text, state FROM sequin.dead_letters ORDER BY id", &[]);
+    let data: Vec<(&str, &str)> = data.iter().map(|row| (row.get(0), row.get(1))).collect();
+    let paul = r#"{"Name": "Usul", "Email": "u@a.org"}"#;
+    assert_eq!(data, [(paul, "unknown"), (r#"{"Name": "Chani", "Email": null}"#, "unknown")]);
+    assert_eq!(world.endings(), ["unknown", "unknown", "merged", "merged"]);
+    assert_eq!(world.sent(), 0);
+}
+
+/// It ends the process that visits it. The next one knows, and leaves it alone.
+#[test]
+fn a_table_that_ends_its_worker_is_not_the_first_thing_that_the_next_one_visits() {
+    let mut world = book();
+    world.run(
+        "CREATE SEQUENCE tries; CREATE TABLE t (id int PRIMARY KEY, name text, sf_id text);
+         CREATE FUNCTION trap() RETURNS trigger LANGUAGE plpgsql AS $$
+           BEGIN PERFORM nextval('public.tries');
+             LOOP BEGIN PERFORM pg_sleep(1); EXCEPTION WHEN query_canceled THEN NULL; END; END LOOP; END $$;
+         CREATE TRIGGER trap BEFORE UPDATE OF sf_id ON t FOR EACH ROW EXECUTE FUNCTION trap();
+         SELECT sequin_attach('t', 'sync', 'salesforce:contact', 'sf_id');
+         INSERT INTO t VALUES (1, 'x')",
+    );
+    world.until("SELECT is_called FROM tries");
+    assert_eq!(world.one::<i32>("SELECT attempts FROM sequin.created"), 1);
+    // This waits until the worker has ended, which holds the row. An hour: how long a table rests is not what is tested.
+    world.run("UPDATE sequin.created SET next_attempt_at = now() + interval '1 hour'");
+    world.run("INSERT INTO t VALUES (2, 'y'); INSERT INTO people VALUES (1, 'Paul')");
+    world.until("SELECT sf_id IS NOT NULL FROM people");
+    world.settled();
+    assert_eq!(world.one::<i64>("SELECT last_value FROM tries"), 1);
+    // Once it is repaired and its rest is over, the ids come.
+    world.run("DROP TRIGGER trap ON t; UPDATE sequin.created SET next_attempt_at = now()");
+    world.written_back();
+    assert_eq!(world.one::<i64>("SELECT count(sf_id) FROM t"), 2);
 }

@@ -157,3 +157,24 @@ fn a_change_that_is_parked_when_its_id_comes_gets_it() {
     world.settled();
     assert_eq!(world.requests(), [request("update", json!([{"upstream_id": id, "data": {"Name": "Usul"}}]))]);
 }
+
+/// It may be waiting for a trigger.
+#[test]
+fn what_another_worker_is_about_to_write_is_not_waited_for() {
+    let mut world = book();
+    let (mut other, mut worker) = (world.database.connect(), world.database.connect());
+    world.hold_next();
+    world.run("INSERT INTO people VALUES (1, 'Paul')");
+    world.arrived(1);
+    other.batch_execute("BEGIN; SELECT FROM people WHERE id = 1 FOR UPDATE").unwrap();
+    world.still_held();
+    world.until("SELECT EXISTS (SELECT FROM sequin.created)");
+    worker.batch_execute("BEGIN; SELECT FROM sequin.created FOR UPDATE").unwrap();
+    other.batch_execute("COMMIT").unwrap();
+    world.run("INSERT INTO people VALUES (2, 'Chani')");
+    world.until("SELECT sf_id IS NOT NULL FROM people WHERE id = 2");
+    assert!(world.one::<bool>("SELECT sf_id IS NULL FROM people WHERE id = 1"));
+    worker.batch_execute("ROLLBACK").unwrap();
+    world.written_back();
+    assert_eq!(world.one::<i64>("SELECT count(DISTINCT sf_id) FROM people"), 2);
+}
