@@ -109,8 +109,8 @@ fn code_in_a_table_runs_as_its_owner_and_gains_nothing() {
     world.enqueue("create", &json!({"data": {"n": 1}}));
     world.settled();
     assert_eq!(world.endings(), ["applied", "applied"]);
-    let same: Vec<i32> = world.one("SELECT sequin.workers()");
-    assert_eq!(same, workers, "no worker ended and was started again");
+    // One that has nothing to do may have come or gone.
+    assert!(world.one_of::<bool>("SELECT sequin.workers() && $1", &[&workers]), "the worker was started again");
     drop(session);
     world.run(&format!("DROP OWNED BY {owner} CASCADE; DROP ROLE {owner}"));
 }

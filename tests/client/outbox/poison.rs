@@ -73,7 +73,8 @@ fn triggers_with_arguments_that_are_no_json_do_not_end_the_worker() {
     world.until("SELECT EXISTS (SELECT FROM sequin.created)");
     let workers: Vec<i32> = world.one("SELECT sequin.workers()");
     world.until("SELECT NOT EXISTS (SELECT FROM sequin.created WHERE error IS NULL)");
-    assert_eq!(world.one::<Vec<i32>>("SELECT sequin.workers()"), workers);
+    // One that has nothing to do may have come or gone.
+    assert!(world.one_of::<bool>("SELECT sequin.workers() && $1", &[&workers]));
     world.run("DROP TRIGGER nonsense_0 ON people");
     world.written_back();
     assert_eq!(world.one::<i64>("SELECT count(sf_id) FROM people"), 2);
