@@ -121,6 +121,20 @@ fn call_for_help() {
     }
 }
 
+/// Waits after a look that has found nothing, whoever calls. Where another worker sends the changes of all keys, each of
+/// its requests would call this one, to look in vain with the lock that the other needs.
+fn rest(most: Duration) {
+    const WORTH_IT: Duration = Duration::from_millis(2);
+    let until = Instant::now() + most;
+    while most > WORTH_IT && !process::is_leaving() {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return;
+        }
+        process::wait(left);
+    }
+}
+
 struct Worker {
     owner: i64,
     place: Place,
@@ -150,6 +164,7 @@ impl Worker {
                 // Somebody may have asked for this process alone; and if the server shuts down, no heir is started.
                 process::leave_to_heir();
             }
+            let begun = Instant::now();
             match self.look() {
                 Found::Work(work) => {
                     idle_since = None;
@@ -163,6 +178,9 @@ impl Worker {
                     if since.elapsed() > IDLE && !self.place.is_first() {
                         // The first one may be leaving at this moment, too.
                         process::leave_to_heir();
+                    }
+                    if board::pids().len() > 1 {
+                        rest(begun.elapsed() * 2);
                     }
                     self.wait(next);
                 }
