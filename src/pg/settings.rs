@@ -63,7 +63,7 @@ pub fn register() {
     GucRegistry::define_int_guc(
         c"sequin.retention",
         c"How long sequin.delivered keeps a record.",
-        c"0 keeps it only until the next look, seconds later.",
+        c"0 keeps it only until a worker looks next, half a minute later at most.",
         &RETENTION,
         0,
         i32::MAX,
