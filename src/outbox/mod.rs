@@ -2,10 +2,11 @@
 //!
 //! - [`enqueue`] writes records into `sequin.queue`, as part of the transaction;
 //! - `worker` is the process that delivers, `launcher` the one that starts it with the server;
-//! - `claim` takes records for a worker, which is written down and committed before anything is sent;
+//! - `claim` takes records for a worker, by a `look` at each server; it is written down and committed before anything is
+//!   sent;
 //! - [`plan`] decides, purely, what a request is made of; [`backoff`] when the next one may go;
 //! - `send` makes the request, with no transaction open, and says what became of each record;
-//! - `settle` writes that down, `finish` moves what is done to the history, and `retention` deletes it in the end;
+//! - `results` and `settle` write that down, `finish` moves what is done to the history, and `retention` deletes it in the end;
 //! - `write_back` brings upstream ids into the rows of attached tables, `tell` to the changes that wait for them, and
 //!   `resting` leaves tables alone that do not let themselves be written;
 //! - `verbs` is what a person may do to a record or a server, `awaiting` how one waits for delivery.
@@ -45,6 +46,8 @@ mod look;
 mod parked;
 #[cfg(feature = "postgres")]
 mod resting;
+#[cfg(feature = "postgres")]
+mod results;
 #[cfg(feature = "postgres")]
 mod retention;
 #[cfg(feature = "postgres")]

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use pgrx::pg_guard;
 use pgrx::pg_sys::Datum;
 
-use crate::mutation::kind::Kind;
 use crate::pg::board::{self, Place};
 use crate::pg::session;
 use crate::pg::settings;
@@ -20,12 +19,11 @@ use crate::pg::statement::Statement;
 use crate::pg::worker::{self as process, Activity, Extension, Life};
 
 use super::backoff::{Health, Sign};
-use super::claim::{self, Claimed, Found, Places, Work};
-use super::plan::Operation;
+use super::claim::{self, Found, Places, Work};
+use super::results::{self, Said, Sent};
 use super::retention::Retention;
 use super::send::{self, News};
-use super::servers;
-use super::settle::{self, Fate};
+use super::settle::Fate;
 use super::{home, write_back};
 
 /// The look at everything that finds what no commit has told of: COMMIT PREPARED, a wake-up that got lost.
@@ -304,7 +302,7 @@ impl Worker {
                 News::Unreachable(_) | News::NotNow(..) => Sign::Unreachable,
             });
         }
-        let health = *health;
+        let said = Said { health: *health, was_well };
         let mut freed: Option<i64> = None;
         let write_backs = &mut self.write_backs;
         let mut settle = || {
@@ -314,33 +312,7 @@ impl Worker {
                 Extension::Absent => process::leave(0),
             }
             let connected = spi::connected(|connection| -> Result<(), std::convert::Infallible> {
-                let mut kept = Vec::with_capacity(sent.len());
-                for one in sent {
-                    if settle::end_claim(connection, one.claimed.claim, self.owner) {
-                        kept.push(one);
-                    } else {
-                        process::log("a request was given up by somebody else; its result is not written down");
-                    }
-                }
-                for Sent { claimed, fates, .. } in &kept {
-                    write_back::Pending::forget_deleted(connection, claimed.planned.kind, fates);
-                }
-                let fates: Vec<(&Operation, &Fate)> =
-                    kept.iter().flat_map(|sent| &sent.fates).map(|(operation, fate)| (*operation, fate)).collect();
-                write_fates(connection, server, &fates);
-                for Sent { claimed, fates, .. } in &kept {
-                    write_backs.note(connection, claimed.planned.kind, fates);
-                }
-                let free = fates.iter().filter(|(_, fate)| **fate == Fate::Free);
-                freed = free.flat_map(|(operation, _)| operation.ids()).min();
-                tell_listeners(connection, server, &fates);
-                if let Some(last) = sent.iter().rev().find(|sent| sent.news.is_some()) {
-                    let role = last.claimed.planned.lane.role;
-                    write_news(connection, server, role, last.news.as_ref(), health, was_well);
-                }
-                if sent.iter().any(|sent| sent.claimed.planned.kind == Kind::Create) {
-                    process::commit_to_disk();
-                }
+                freed = results::write(connection, server, sent, &said, self.owner, write_backs);
                 Ok(())
             });
             let Ok(()) = connected;
@@ -351,57 +323,6 @@ impl Worker {
         }
         // After the commit, so that whoever looks finds it: this worker too.
         board::announce(freed.unwrap_or(i64::MAX));
-    }
-}
-
-/// A request that was made, and what became of its records.
-struct Sent<'a> {
-    claimed: &'a Claimed,
-    fates: Vec<(&'a Operation, Fate)>,
-    /// What it said about the server; None if it was not made.
-    news: Option<News>,
-}
-
-/// Writes the fates down, if need be in part: the effect is there, and a reply that this database cannot store must not
-/// make it sent again. Such a one is found by halves, so that it costs the others nothing; an error that is of another
-/// kind, as a full disk, comes again and goes on.
-fn write_fates(connection: &Connection, server: &str, fates: &[(&Operation, &Fate)]) {
-    let mut parts = vec![fates];
-    while let Some(part) = parts.pop() {
-        let Err(error) = process::attempt(|| settle::write(connection, server, part)) else { continue };
-        if let [(operation, fate)] = part {
-            process::log(&format!("a result is kept in part, because it could not be stored: {error}"));
-            settle::write(connection, server, &[(*operation, &settle::storable(fate))]);
-        } else {
-            let (first, second) = part.split_at(part.len() / 2);
-            parts.extend([second, first]);
-        }
-    }
-}
-
-fn tell_listeners(connection: &Connection, server: &str, fates: &[(&Operation, &Fate)]) {
-    let (mut delivered, mut rejected, mut unknown) = (0, 0, 0);
-    for (operation, fate) in fates {
-        match fate {
-            Fate::Done { .. } => delivered += operation.ids().count(),
-            Fate::Rejected { .. } => rejected += operation.ids().count(),
-            Fate::Unknown { .. } => unknown += operation.ids().count(),
-            Fate::Again { .. } | Fate::Free => {}
-        }
-    }
-    settle::notify(connection, server, delivered, rejected, unknown);
-}
-
-/// Writes down what the last of some requests, made as `role`, has said about the server.
-fn write_news(connection: &Connection, server: &str, role: u32, news: Option<&News>, health: Health, was_well: bool) {
-    let rest = || health.rest(process::random()).unwrap_or_default();
-    match news {
-        None => {}
-        Some(News::Answers) if was_well => {}
-        Some(News::Answers) => servers::recovered(connection, server),
-        Some(News::Fails(error) | News::Unreachable(error)) => servers::trouble(connection, server, error, rest()),
-        Some(News::NotNow(error, after)) => servers::trouble(connection, server, error, after.unwrap_or_else(rest)),
-        Some(News::Refuses(error)) => servers::pause(connection, server, role, error, true),
     }
 }
 
