@@ -20,14 +20,9 @@ pub enum Value<'a> {
     Bool(bool),
     Text(Option<&'a str>),
     Texts(&'a [Option<&'a str>]),
-    NoTexts,
     Int8s(&'a [i64]),
-    OptionalInt8s(&'a [Option<i64>]),
-    Bools(&'a [bool]),
     /// JSON texts, as a jsonb[].
     Jsonbs(&'a [Option<&'a str>]),
-    /// Jsonb datums of Postgres' own.
-    JsonbDatums(&'a [Option<Datum>]),
     /// Postgres' microseconds since 2000.
     Time(i64),
     /// Milliseconds from now; None is infinity.
@@ -42,10 +37,9 @@ impl Value<'_> {
             Value::Oid(_) | Value::NoOid => pg_sys::OIDOID,
             Value::Bool(_) => pg_sys::BOOLOID,
             Value::Text(_) => pg_sys::TEXTOID,
-            Value::Texts(_) | Value::NoTexts => pg_sys::TEXTARRAYOID,
-            Value::Int8s(_) | Value::OptionalInt8s(_) => pg_sys::INT8ARRAYOID,
-            Value::Bools(_) => pg_sys::BOOLARRAYOID,
-            Value::Jsonbs(_) | Value::JsonbDatums(_) => pg_sys::JSONBARRAYOID,
+            Value::Texts(_) => pg_sys::TEXTARRAYOID,
+            Value::Int8s(_) => pg_sys::INT8ARRAYOID,
+            Value::Jsonbs(_) => pg_sys::JSONBARRAYOID,
             Value::In(_) | Value::Time(_) => pg_sys::TIMESTAMPTZOID,
         }
     }
@@ -55,12 +49,12 @@ impl Value<'_> {
         let array = |elements: Vec<Option<Datum>>, of, length, by_value, alignment: u8| {
             Some(array(&elements, of, length, by_value, alignment))
         };
-        let (int, double, char) = (pg_sys::TYPALIGN_INT, pg_sys::TYPALIGN_DOUBLE, pg_sys::TYPALIGN_CHAR);
+        let (int, double) = (pg_sys::TYPALIGN_INT, pg_sys::TYPALIGN_DOUBLE);
         match *self {
             Value::Int4(value) => value.map(Datum::from),
             Value::Int8(value) => Some(Datum::from(value)),
             Value::Oid(value) => Some(Datum::from(value)),
-            Value::NoOid | Value::NoTexts => None,
+            Value::NoOid => None,
             Value::Bool(value) => Some(Datum::from(value)),
             Value::Text(value) => value.map(to_text_datum),
             Value::Texts(values) => {
@@ -69,16 +63,9 @@ impl Value<'_> {
             Value::Int8s(values) => {
                 array(values.iter().map(|n| Some(Datum::from(*n))).collect(), pg_sys::INT8OID, 8, true, double)
             }
-            Value::OptionalInt8s(values) => {
-                array(values.iter().map(|n| n.map(Datum::from)).collect(), pg_sys::INT8OID, 8, true, double)
-            }
-            Value::Bools(values) => {
-                array(values.iter().map(|b| Some(Datum::from(*b))).collect(), pg_sys::BOOLOID, 1, true, char)
-            }
             Value::Jsonbs(values) => {
                 array(values.iter().map(|t| t.map(jsonb::to_datum)).collect(), pg_sys::JSONBOID, -1, false, int)
             }
-            Value::JsonbDatums(values) => array(values.to_vec(), pg_sys::JSONBOID, -1, false, int),
             Value::Time(value) => Some(Datum::from(value)),
             Value::In(None) => Some(Datum::from(i64::MAX)),
             Value::In(Some(millis)) => {
