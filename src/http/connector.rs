@@ -8,6 +8,7 @@ use ureq::unversioned::transport::{ConnectionDetails, Connector, Transport};
 
 use crate::pg::socket::begin_connect;
 use crate::pg::wait::{Interest, SocketWait, Unready};
+use crate::pg::wait_event::WaitEvent;
 
 use super::transport::LatchTransport;
 use super::{Broken, call, resolver};
@@ -77,7 +78,7 @@ fn describe(failure: &Broken, share: Duration) -> String {
 fn connect_to(address: &SocketAddr, deadline: Instant) -> Result<(TcpStream, SocketWait), Broken> {
     let socket = begin_connect(address).map_err(|error| Broken::Failed(error.to_string()))?;
     let mut wait = SocketWait::new(socket.as_fd(), Interest::Writable)?;
-    match wait.wait(Interest::Writable, deadline) {
+    match wait.wait(Interest::Writable, deadline, WaitEvent::Connect) {
         Ok(()) => {}
         Err(Unready::TimedOut) => return Err(Broken::TimedOut),
         Err(Unready::Interrupted(interrupted)) => return Err(interrupted.into()),

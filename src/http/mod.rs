@@ -12,6 +12,7 @@ mod transport;
 
 use std::io::Read;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ureq::http::header::{self, HeaderName, HeaderValue};
@@ -113,7 +114,8 @@ pub struct Client {
 impl Client {
     /// Fails, in words, if the certificates cannot be read.
     pub fn new(endpoint: Endpoint) -> Result<Self, String> {
-        let mut tls = TlsConfig::builder().provider(TlsProvider::Rustls);
+        let ciphers = Arc::new(rustls::crypto::ring::default_provider());
+        let mut tls = TlsConfig::builder().provider(TlsProvider::Rustls).unversioned_rustls_crypto_provider(ciphers);
         if endpoint.uri.scheme_str() == Some("https") {
             tls = tls.root_certs(roots::load(endpoint.ca_file.as_deref())?);
         }

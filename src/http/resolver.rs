@@ -18,6 +18,7 @@ use ureq::unversioned::transport::NextTimeout;
 
 use crate::pg::thread::spawn_without_signals;
 use crate::pg::wait::{Interest, SocketWait, Unready};
+use crate::pg::wait_event::WaitEvent;
 
 /// How many look-ups may hang at once. A name server that does not answer keeps a thread for as long as getaddrinfo
 /// tries; a statement that is cancelled and repeated must not collect them without end.
@@ -62,7 +63,7 @@ pub fn look_up(host: &str, port: u16, deadline: Instant) -> Result<Vec<SocketAdd
     }
     let pending = take_or_start(host, port)?;
     let mut wait = SocketWait::new(pending.ended.as_fd(), Interest::Readable)?;
-    match wait.wait(Interest::Readable, deadline) {
+    match wait.wait(Interest::Readable, deadline, WaitEvent::Resolve) {
         Ok(()) => {}
         Err(unready) => {
             drop(wait);

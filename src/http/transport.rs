@@ -15,6 +15,7 @@ use ureq::unversioned::transport::{Buffers, LazyBuffers, NextTimeout, Transport}
 
 use crate::pg::interrupt::{self, Interrupted};
 use crate::pg::wait::{Interest, SocketWait};
+use crate::pg::wait_event::WaitEvent;
 
 use super::{Broken, call};
 
@@ -111,7 +112,7 @@ impl LatchTransport {
                     call::sent(bytes);
                 }
                 Err(error) if would_block(&error) => {
-                    self.wait.wait(Interest::Writable, call::deadline())?;
+                    self.wait.wait(Interest::Writable, call::deadline(), WaitEvent::Send)?;
                 }
                 // An API that refuses a large request may answer and close before it has read all of it. The answer is
                 // worth more than the complaint that the rest was not taken: go on to read it.
@@ -134,7 +135,7 @@ impl LatchTransport {
                     return Ok(bytes);
                 }
                 Err(error) if would_block(&error) => {
-                    self.wait.wait(Interest::Readable, call::deadline())?;
+                    self.wait.wait(Interest::Readable, call::deadline(), WaitEvent::Receive)?;
                 }
                 Err(error) => return Err(Broken::Failed(error.to_string())),
             }

@@ -8,6 +8,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use crate::pg::spi;
 use crate::pg::statement::{Statement, Value};
 use crate::pg::text::for_message;
+use crate::pg::wait_event::WaitEvent;
 use crate::pg::worker as process;
 use crate::pg::{commit, relation, session};
 
@@ -57,7 +58,7 @@ pub fn await_delivery(ids: &[i64], timeout_ms: Option<i32>) -> Result<bool, Erro
         if time.is_zero() {
             return Ok(false);
         }
-        process::wait(pause.min(time));
+        process::wait(pause.min(time), WaitEvent::AwaitDelivery);
         pause = (pause * 2).min(LONGEST);
     }
     Ok(true)

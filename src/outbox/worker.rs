@@ -16,6 +16,7 @@ use crate::pg::session;
 use crate::pg::settings;
 use crate::pg::spi::{self, Connection};
 use crate::pg::statement::Statement;
+use crate::pg::wait_event::WaitEvent;
 use crate::pg::worker::{self as process, Activity, Extension, Life};
 
 use super::backoff::{Health, Sign};
@@ -104,7 +105,7 @@ fn has_extension_soon(life: Life) -> bool {
         if life == Life::Once || begun.elapsed() > PATIENCE || process::is_leaving() {
             return false;
         }
-        process::wait(Duration::from_millis(100));
+        process::wait(Duration::from_millis(100), WaitEvent::WorkerMain);
     }
 }
 
@@ -129,7 +130,7 @@ fn rest(most: Duration) {
         if left.is_zero() {
             return;
         }
-        process::wait(left);
+        process::wait(left, WaitEvent::WorkerMain);
     }
 }
 
@@ -200,7 +201,7 @@ impl Worker {
             if process::database_is_wanted() {
                 process::leave_to_heir();
             }
-            if process::wait(left.min(WANTED)) {
+            if process::wait(left.min(WANTED), WaitEvent::WorkerMain) {
                 return;
             }
         }
@@ -319,7 +320,7 @@ impl Worker {
             true
         };
         while !process::transaction(&mut settle) {
-            process::wait(DROPPING);
+            process::wait(DROPPING, WaitEvent::WorkerMain);
         }
         // After the commit, so that whoever looks finds it: this worker too.
         board::announce(freed.unwrap_or(i64::MAX));

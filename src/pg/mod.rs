@@ -27,6 +27,7 @@ pub mod thread;
 mod transaction;
 pub mod trigger;
 pub mod wait;
+pub mod wait_event;
 mod wanted;
 pub mod worker;
 

@@ -1,6 +1,6 @@
 //! A table as the catalogs describe it: what the queries of a capture are made of.
 
-use std::ffi::{CStr, c_int};
+use std::ffi::{CStr, c_char, c_int};
 
 use pgrx::pg_sys::{self, Datum, Oid};
 
@@ -30,6 +30,8 @@ pub struct Column {
     pub is_not_null: bool,
     /// Whether Postgres computes it, so that no statement may write it.
     pub is_generated: bool,
+    /// Computed when it is read (PostgreSQL 18), so that triggers see nothing of it.
+    pub is_virtual: bool,
 }
 
 /// An operator.
@@ -84,6 +86,9 @@ impl Table {
                 relation,
                 pg_sys::IndexAttrBitmapKind::INDEX_ATTR_BITMAP_PRIMARY_KEY,
             );
+            // Older majors leave a DEFERRABLE one out by themselves.
+            #[cfg(any(feature = "pg17", feature = "pg18"))]
+            let key = if (*relation).rd_ispkdeferrable { std::ptr::null_mut() } else { key };
             let descriptor = (*relation).rd_att;
             let columns = (0..(*descriptor).natts as usize)
                 .map(|i| &*super::rows::attribute(descriptor, i))
@@ -150,6 +155,7 @@ impl Column {
                 is_in_key: pg_sys::bms_is_member(member, key),
                 is_not_null: attribute.attnotnull,
                 is_generated: attribute.attgenerated != 0,
+                is_virtual: attribute.attgenerated == b'v' as c_char,
             }
         }
     }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use pgrx::pg_sys;
 
 use super::interrupt::{Interrupted, caught, check};
+use super::wait_event::WaitEvent;
 use super::worker;
 
 /// What the socket is wanted for. A connect under way counts as writable when it has ended.
@@ -79,7 +80,7 @@ impl SocketWait {
     }
 
     /// Waits until the socket is ready, `deadline` has passed, or Postgres wants something else of this backend.
-    pub fn wait(&mut self, interest: Interest, deadline: Instant) -> Result<(), Unready> {
+    pub fn wait(&mut self, interest: Interest, deadline: Instant, event: WaitEvent) -> Result<(), Unready> {
         if interest != self.interest {
             // SAFETY: the set and the position come from `new`.
             caught(|| unsafe {
@@ -94,7 +95,7 @@ impl SocketWait {
             if left.is_zero() {
                 return Err(Unready::TimedOut);
             }
-            match self.wait_once(worker::grace().map_or(left, |grace| left.min(grace)))? {
+            match self.wait_once(worker::grace().map_or(left, |grace| left.min(grace)), event)? {
                 Some(events) if events & pg_sys::WL_LATCH_SET != 0 => {
                     // SAFETY: the backend's own latch, on its main thread.
                     unsafe { pg_sys::ResetLatch(pg_sys::MyLatch) };
@@ -107,14 +108,14 @@ impl SocketWait {
     }
 
     /// The events that ended one wait; None when it ran for `left`.
-    fn wait_once(&self, left: Duration) -> Result<Option<u32>, Interrupted> {
+    fn wait_once(&self, left: Duration, event: WaitEvent) -> Result<Option<u32>, Interrupted> {
         // Rounded up, so that the last millisecond is waited for and not spun through.
         let millis = left.as_millis().saturating_add(1).min(i32::MAX as u128) as std::ffi::c_long;
         // SAFETY: a WaitEvent is plain data, for which all zeroes is a value; the kernel writes at most one of them.
         caught(|| unsafe {
-            let mut event: pg_sys::WaitEvent = std::mem::zeroed();
-            let fired = pg_sys::WaitEventSetWait(self.set.as_ptr(), millis, &mut event, 1, pg_sys::PG_WAIT_EXTENSION);
-            (fired > 0).then_some(event.events)
+            let mut fired: pg_sys::WaitEvent = std::mem::zeroed();
+            let count = pg_sys::WaitEventSetWait(self.set.as_ptr(), millis, &mut fired, 1, event.id());
+            (count > 0).then_some(fired.events)
         })
     }
 }

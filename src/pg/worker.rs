@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use pgrx::pg_sys::{self, Datum, Oid};
 
 pub use super::transaction::{Deadline, attempt, commit_to_disk, transaction};
+use super::wait_event::WaitEvent;
 pub use super::wanted::{Extension, database_is_wanted, extension};
 use super::{board, text};
 
@@ -122,10 +123,14 @@ fn set_own_settings() {
 }
 
 fn catch_signals() {
+    #[cfg(not(feature = "pg18"))]
+    use pg_sys::pqsignal;
+    #[cfg(feature = "pg18")]
+    use pg_sys::pqsignal_be as pqsignal;
     // SAFETY: handlers of Postgres' own, which set a flag and the latch. Cancelling (SIGINT) is Postgres' default.
     unsafe {
-        pg_sys::pqsignal(libc::SIGHUP, Some(SignalHandlerForConfigReload));
-        pg_sys::pqsignal(libc::SIGTERM, Some(SignalHandlerForShutdownRequest));
+        pqsignal(libc::SIGHUP, Some(SignalHandlerForConfigReload));
+        pqsignal(libc::SIGTERM, Some(SignalHandlerForShutdownRequest));
         pg_sys::BackgroundWorkerUnblockSignals();
     }
 }
@@ -150,16 +155,19 @@ pub fn grace() -> Option<Duration> {
 pub fn leave(code: c_int) -> ! {
     // SAFETY: runs Postgres' own callbacks and does not return.
     unsafe { pg_sys::proc_exit(code) }
+    // In PostgreSQL 18's headers it is marked in a way that bindgen does not see.
+    #[cfg(feature = "pg18")]
+    unreachable!("proc_exit returned")
 }
 
 /// Waits for the latch, at most `most`, and does what Postgres asks of every process in the meantime. True if it was
 /// the latch.
-pub fn wait(most: Duration) -> bool {
+pub fn wait(most: Duration, event: WaitEvent) -> bool {
     let millis = most.as_millis().min(i32::MAX as u128) as c_long;
     // SAFETY: the process' own latch. Both functions may end the process or raise, and hold nothing of ours.
     unsafe {
         let events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
-        let fired = pg_sys::WaitLatch(pg_sys::MyLatch, events as c_int, millis, pg_sys::PG_WAIT_EXTENSION);
+        let fired = pg_sys::WaitLatch(pg_sys::MyLatch, events as c_int, millis, event.id());
         pg_sys::ResetLatch(pg_sys::MyLatch);
         pgrx::check_for_interrupts!();
         if (&raw const pg_sys::ConfigReloadPending).read_volatile() != 0 {

@@ -28,14 +28,14 @@ pub fn resolve(described: &relation::Table, attachment: &Attachment) -> Result<T
     let mapped = match &attachment.fields {
         Some(fields) => fields
             .iter()
-            .map(|(name, field)| Ok(Mapped { column: sql_column(column(name)?), field: field.clone() }))
+            .map(|(name, field)| mapped(described, column(name)?, field))
             .collect::<Result<Vec<_>, ErrorReport>>()?,
         None => described
             .columns
             .iter()
             .filter(is_sent)
-            .map(|column| Mapped { column: sql_column(column), field: column.name.clone() })
-            .collect(),
+            .map(|column| mapped(described, column, &column.name))
+            .collect::<Result<Vec<_>, ErrorReport>>()?,
     };
     let key: Vec<Column> = described.key().into_iter().map(sql_column).collect();
     if key.is_empty() {
@@ -55,6 +55,16 @@ pub fn resolve(described: &relation::Table, attachment: &Attachment) -> Result<T
         mapped,
         is_utf8: database_is_utf8(),
     })
+}
+
+fn mapped(table: &relation::Table, column: &relation::Column, field: &str) -> Result<Mapped, ErrorReport> {
+    if column.is_virtual {
+        return Err(mistake(
+            &format!("column \"{}\" of {} is computed when it is read, and cannot be sent", column.name, table.quoted),
+            "Triggers see NULL in its place. Make it GENERATED ... STORED, or leave it out of fields.",
+        ));
+    }
+    Ok(Mapped { column: sql_column(column), field: field.to_owned() })
 }
 
 /// Whether upstream ids can be kept in `column`. It could when the table was attached, but columns change.

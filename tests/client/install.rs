@@ -11,9 +11,11 @@ const OBJECTS: &str = "
     FROM pg_depend d JOIN pg_class c ON c.oid = classid
     WHERE refclassid = 'pg_extension'::regclass AND deptype = 'e'
       AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'sequin_mutations')
-      -- A composite type's relation and array come with the type.
+      -- A composite type's relation and array come with the type, a relation's types (from PostgreSQL 17) with it.
       AND NOT (classid = 'pg_class'::regclass AND (SELECT relkind = 'c' FROM pg_class WHERE oid = objid))
-      AND NOT (classid = 'pg_type'::regclass AND (SELECT typcategory = 'A' FROM pg_type WHERE oid = objid))";
+      AND NOT (classid = 'pg_type'::regclass AND (SELECT typcategory = 'A' FROM pg_type WHERE oid = objid))
+      AND NOT (classid = 'pg_type'::regclass
+               AND EXISTS (SELECT FROM pg_type t JOIN pg_class r ON r.oid = typrelid WHERE t.oid = objid AND relkind <> 'c'))";
 
 #[test]
 fn every_object_has_a_comment() {

@@ -6,6 +6,7 @@ mod floods;
 mod look_ups;
 mod rows;
 mod stalling;
+mod wait_events;
 
 use std::thread;
 

@@ -111,11 +111,13 @@ fn a_loop_sends_at_each_turn() {
 #[test]
 fn a_parallel_plan_does_not_repeat_it() {
     let mut world = World::new();
-    world.run(
+    let force =
+        if world.database.server().config().major() < 16 { "force_parallel_mode" } else { "debug_parallel_query" };
+    world.run(&format!(
         "CREATE TABLE big AS SELECT n FROM generate_series(1, 5000) n; ANALYZE big;
-         SET force_parallel_mode = on; SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0;
-         SET min_parallel_table_scan_size = 0",
-    );
+         SET {force} = on; SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0;
+         SET min_parallel_table_scan_size = 0"
+    ));
     let from = create_three();
     let call = from.trim_start_matches("SELECT * FROM ");
     world.all_send(&[

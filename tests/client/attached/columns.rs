@@ -1,5 +1,6 @@
 //! Columns by name and kind.
 
+use postgres::error::SqlState;
 use serde_json::{Value, json};
 
 use super::sent;
@@ -71,6 +72,34 @@ fn generated_and_identity_columns() {
     assert_eq!(sent(&world)[0].1[0]["data"], json!({"ExternalId": 1, "Name": "Paul Atreides", "O": 7}));
     world.run("UPDATE t SET last = 'Muad''Dib'");
     assert_eq!(sent(&world)[0].1[0]["data"], json!({"Name": "Paul Muad'Dib"}));
+}
+
+/// PostgreSQL 18 has them. A trigger would see NULL, which is not what a SELECT shows.
+#[test]
+fn virtual_columns_are_refused() {
+    let mut world = World::new();
+    let table = "CREATE TABLE t (id int PRIMARY KEY, n int, twice int GENERATED ALWAYS AS (n * 2) VIRTUAL, sf_id text)";
+    if world.database.server().config().major() < 18 {
+        assert_eq!(world.error(table).code(), &SqlState::SYNTAX_ERROR);
+        return;
+    }
+    world.run(table);
+    for fields in ["NULL", "'{\"twice\": \"Twice\"}'"] {
+        let error = world.error(&format!("SELECT sequin_attach('t', 's', 'salesforce:contact', 'sf_id', {fields})"));
+        assert_eq!(error.code(), &SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE);
+        assert!(error.message().starts_with("column \"twice\" of public.t is computed when it is read"), "{error:?}");
+    }
+    attach(&mut world, "'t', 's', 'salesforce:contact', 'sf_id', '{\"n\": \"N\"}'");
+    world.run("INSERT INTO t (id, n) VALUES (1, 2)");
+    assert_eq!(sent(&world)[0].1[0]["data"], json!({"N": 2}));
+
+    // One that comes later is refused when it would be sent, and nothing is lost.
+    world.run("CREATE TABLE all_of_it (id int PRIMARY KEY, n int, sf_id text)");
+    attach(&mut world, "'all_of_it', 's', 'salesforce:contact', 'sf_id'");
+    world.run("ALTER TABLE all_of_it ADD twice int GENERATED ALWAYS AS (n * 2)");
+    let error = world.error("INSERT INTO all_of_it (id, n) VALUES (1, 2)");
+    assert_eq!(error.code(), &SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE);
+    assert_eq!(sent(&world), []);
 }
 
 #[test]

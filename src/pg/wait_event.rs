@@ -1,0 +1,62 @@
+//! What `pg_stat_activity.wait_event` says of a process of ours that waits.
+
+#[cfg(any(feature = "pg17", feature = "pg18"))]
+use std::ffi::CStr;
+
+use pgrx::pg_sys;
+
+/// What is waited for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum WaitEvent {
+    /// `SequinResolve`: the address of a host.
+    Resolve,
+    /// `SequinConnect`: a TCP connection.
+    Connect,
+    /// `SequinSend`: room for more of the request.
+    Send,
+    /// `SequinReceive`: the reply, or the other side of a TLS handshake.
+    Receive,
+    /// `SequinAwaitDelivery`: records that others deliver.
+    AwaitDelivery,
+    /// `SequinWorkerMain`: an idle worker, for work.
+    WorkerMain,
+    /// `SequinLauncherMain`: the launcher, for databases that want workers.
+    LauncherMain,
+}
+
+/// Before PostgreSQL 17 extensions have no names of their own: all wait for `Extension`.
+#[cfg(any(feature = "pg15", feature = "pg16"))]
+impl WaitEvent {
+    /// As the functions that wait want it.
+    pub fn id(self) -> u32 {
+        pg_sys::PG_WAIT_EXTENSION
+    }
+}
+
+#[cfg(any(feature = "pg17", feature = "pg18"))]
+impl WaitEvent {
+    const COUNT: usize = WaitEvent::LauncherMain as usize + 1;
+
+    const fn name(self) -> &'static CStr {
+        match self {
+            WaitEvent::Resolve => c"SequinResolve",
+            WaitEvent::Connect => c"SequinConnect",
+            WaitEvent::Send => c"SequinSend",
+            WaitEvent::Receive => c"SequinReceive",
+            WaitEvent::AwaitDelivery => c"SequinAwaitDelivery",
+            WaitEvent::WorkerMain => c"SequinWorkerMain",
+            WaitEvent::LauncherMain => c"SequinLauncherMain",
+        }
+    }
+
+    /// As the functions that wait want it. Raises if the extensions of this cluster have used up all names (128).
+    pub fn id(self) -> u32 {
+        use std::sync::OnceLock;
+
+        // Asked for at the first wait and not when the library is loaded: preloaded, there is no shared memory yet.
+        static IDS: [OnceLock<u32>; WaitEvent::COUNT] = [const { OnceLock::new() }; WaitEvent::COUNT];
+        // SAFETY: a process that waits is attached to shared memory, where the name is copied to. The same name has
+        // the same number in every process.
+        *IDS[self as usize].get_or_init(|| unsafe { pg_sys::WaitEventExtensionNew(self.name().as_ptr()) })
+    }
+}
