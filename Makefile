@@ -16,18 +16,20 @@ library = $(target)/release/libsequin_mutations.so
 extension = --release --no-default-features --features pg$(major)
 # Always together, so that cargo builds what they share once: its features depend on who is built with it.
 members = --workspace --exclude sequin_mutations
+# A workspace of its own, whose tests replay what fuzzing has found.
+fuzz = --manifest-path fuzz/Cargo.toml
 
 .DEFAULT_GOAL := all
 .NOTPARALLEL:
-.PHONY: all install uninstall deps demo demo-psql members test soak check-sql bench clean help
+.PHONY: all install uninstall deps demo demo-psql members test test-all test-neighbours soak fuzz check-sql deny deb dist bench clean help
 
 all: ## the extension, for the Postgres that PG_CONFIG names
 	PGRX_PG_CONFIG_PATH=$(pg_config) cargo build $(extension)
 
 install: ## puts it there (DESTDIR is honoured); needs no Rust
-	@test -f $(library) || { echo "There is no $(library): run make first." >&2; exit 1; }
+	@test -f '$(library)' || { echo "There is no $(library): run make first." >&2; exit 1; }
 	install -d '$(DESTDIR)$(pkglibdir)' '$(DESTDIR)$(sharedir)/extension'
-	install -m 755 $(library) '$(DESTDIR)$(pkglibdir)/sequin_mutations.so'
+	install -m 755 '$(library)' '$(DESTDIR)$(pkglibdir)/sequin_mutations.so'
 	install -m 644 sequin_mutations.control sql/sequin_mutations--*.sql '$(DESTDIR)$(sharedir)/extension/'
 
 uninstall: ## takes it out again
@@ -52,18 +54,50 @@ demo-psql: deps all members ## psql in a Postgres like the demo's
 test: deps ## everything: format, lints, unit tests, sandbox, harness, the extension seen from a client
 	cargo fmt --all --check
 	cargo test --lib
+	cargo fmt $(fuzz) --check
+	cargo clippy $(fuzz) --all-targets --target-dir '$(target)/fuzz' -- -D warnings
+	cargo test $(fuzz) --target-dir '$(target)/fuzz'
 	cargo clippy --all-targets -- -D warnings
 	cargo clippy $(members) --all-targets -- -D warnings
 	PGRX_PG_CONFIG_PATH=$(pg_config) cargo clippy $(extension) -- -D warnings
 	$(MAKE) all members
 	cargo test $(members)
 
-soak: deps all members ## crashes of the outbox at random moments, for long; ROUNDS=200 SEED=n
+test-all: deps ## all tests against each major, those that are not here included; MAJORS='15 16 17 18'
+	scripts/test-majors '$(target)' $(or $(MAJORS),15 16 17 18)
+
+# The oldest and the newest major, for pg_upgrade from the one to the other.
+test-neighbours: deps all members ## beside PgBouncer, other languages' drivers, standbys, subscribers, pg_upgrade
+	scripts/deps-neighbours '$(target)/neighbours'
+	set -e; for other in 15 18; do \
+	    config=$$(scripts/postgres $$other '$(target)/postgres'); \
+	    [ $$other != '$(major)' ] || continue; \
+	    CARGO_TARGET_DIR='$(target)/majors' PGRX_PG_CONFIG_PATH=$$config \
+	        cargo build --release --no-default-features --features pg$$other; \
+	    install -D '$(target)/majors/release/libsequin_mutations.so' '$(target)/majors/pg'$$other/libsequin_mutations.so; \
+	done
+	cargo clippy $(members) --features sequin-tests/neighbours --test neighbours -- -D warnings
+	cargo test $(members) --features sequin-tests/neighbours --test neighbours
+
+soak: deps all members ## crashes and cancels at random moments, for long, and fuzzing; ROUNDS=200 SEED=n SECONDS=20
 	SEQUIN_SOAK_ROUNDS=$(or $(ROUNDS),200) SEQUIN_SOAK_SEED=$(SEED) cargo test -p sequin-tests -- --nocapture \
-	    outbox::random_kills outbox::kills
+	    outbox::random_kills outbox::kills cancels
+	scripts/fuzz $(or $(SECONDS),20)
+
+fuzz: ## the pure part under inputs that nobody would think of, each target for SECONDS=60; TARGETS='reply outcome'
+	scripts/fuzz $(or $(SECONDS),60) $(TARGETS)
 
 check-sql: all ## whether the committed install script is the one that the code makes (slow the first time)
 	scripts/check-sql '$(pg_config)' $(major) $(target)
+
+deny: ## licences, duplicates, sources and known flaws of the dependencies; ADVISORIES=required
+	@scripts/deny $(target)
+
+deb: all ## a Debian package for the major of PG_CONFIG, in target/deb
+	@scripts/deb $(major) $(target)
+
+dist: ## the archive for PGXN, of what is committed, in target
+	@scripts/dist $(target)
 
 bench: deps all ## the measurements; BENCH='one-record --quick' for some
 	cargo build --profile fast $(members)

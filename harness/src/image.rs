@@ -35,9 +35,9 @@ pub struct Image {
 }
 
 impl Image {
-    /// The image of `config` in `home`, made if it is not there, with the extension as it was last built. The caller
-    /// holds the home's lock.
-    pub fn of(config: &PgConfig, home: &Home, account: &Account) -> io::Result<Image> {
+    /// The image of `config` in `home`, made if it is not there, with the extension's `library` in it. The caller holds
+    /// the home's lock.
+    pub fn of(config: &PgConfig, library: Option<&Path>, home: &Home, account: &Account) -> io::Result<Image> {
         let root = home.root().join(config.name()?);
         let common = common_ancestor(&[&config.bindir, &config.sharedir, &config.pkglibdir]);
         let mut image = Image {
@@ -53,13 +53,18 @@ impl Image {
         }
         image.library_path = fs::read_to_string(root.join(LIBRARY_PATH)).ok();
         image.check(account)?;
-        image.install_extension()?;
+        image.install_extension(library)?;
         Ok(image)
     }
 
     /// What the image's executables need in their environment.
     pub fn environment(&self) -> impl Iterator<Item = (&'static str, &str)> {
         self.library_path.iter().map(|path| ("LD_LIBRARY_PATH", path.as_str()))
+    }
+
+    /// Where its executables are.
+    pub fn bindir(&self) -> &Path {
+        &self.bindir
     }
 
     /// An executable of the image.
@@ -83,7 +88,7 @@ impl Image {
     }
 
     /// Puts in what has changed. Each file is renamed into place, so a running server keeps the library it has open.
-    fn install_extension(&self) -> io::Result<()> {
+    fn install_extension(&self, library: Option<&Path>) -> io::Result<()> {
         let extension = self.sharedir.join("extension");
         let mut sources = vec![paths::workspace().join(format!("{NAME}.control"))];
         let scripts = fs::read_dir(paths::workspace().join("sql"))?;
@@ -102,8 +107,8 @@ impl Image {
         for source in sources.iter().filter(|source| source.is_file()) {
             replace(source, &extension.join(source.file_name().unwrap_or_default()), 0o644)?;
         }
-        if let Some(library) = paths::shared_library() {
-            replace(&library, &self.pkglibdir.join(format!("{NAME}.so")), 0o755)?;
+        if let Some(library) = library {
+            replace(library, &self.pkglibdir.join(format!("{NAME}.so")), 0o755)?;
         }
         Ok(())
     }

@@ -19,19 +19,23 @@
 //! - [`Database`] is one test's own database of it.
 //! - [`Sandbox`] is one process of the local Mutation API, with its controls.
 //! - [`RawServer`] is a listener that does to a connection what a test says; [`tls`] makes certificates for it.
+//! - [`Proxy`] stands before either of them, and cuts, stalls or corrupts what passes.
 //!
 //! It all lives under `target/pg`, see [`home`]. As root the servers run under another [account].
 
 pub mod account;
 mod database;
+pub mod delays;
 pub mod guard;
 pub mod home;
 pub mod image;
 mod libraries;
 pub mod logs;
+pub mod look_ups;
 pub mod paths;
 pub mod pg_config;
 pub mod process;
+pub mod proxy;
 pub mod raw;
 mod sandbox;
 mod server;
@@ -39,6 +43,9 @@ pub mod template;
 pub mod tls;
 
 pub use database::{Database, Encoding, identifier, literal};
+pub use delays::Delays;
+pub use pg_config::PgConfig;
+pub use proxy::Proxy;
 pub use raw::RawServer;
 pub use sandbox::{Log, Request, Sandbox, SandboxBuilder, TOKEN};
 pub use server::{Builder, SUPERUSER, Server, Stop};

@@ -1,10 +1,10 @@
-//! What the Postgres installation says of itself.
+//! What a Postgres installation says of itself.
 
 use std::env;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The answers of `pg_config`: `PG_CONFIG` in the environment, or the one on the path.
@@ -23,11 +23,15 @@ pub struct PgConfig {
 }
 
 impl PgConfig {
-    /// Asks.
+    /// Asks the one of this run.
     pub fn ask() -> io::Result<PgConfig> {
-        let program = env::var_os("PG_CONFIG").unwrap_or_else(|| "pg_config".into());
+        PgConfig::of(Path::new(&env::var_os("PG_CONFIG").unwrap_or_else(|| "pg_config".into())))
+    }
+
+    /// Asks `program`.
+    pub fn of(program: &Path) -> io::Result<PgConfig> {
         let questions = ["--version", "--bindir", "--sharedir", "--pkglibdir", "--libdir"];
-        let output = Command::new(&program)
+        let output = Command::new(program)
             .args(questions)
             .output()
             .map_err(|e| io::Error::new(e.kind(), format!("cannot run {program:?} (make deps installs it): {e}")))?;

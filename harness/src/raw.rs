@@ -88,6 +88,11 @@ impl RawServer {
         format!("https://{host}:{}", self.address.port())
     }
 
+    /// How many connections are open on this side, which has to be told that the other has closed one.
+    pub fn open(&self) -> usize {
+        self.shared.open().len()
+    }
+
     /// How many connections came.
     pub fn accepted(&self) -> usize {
         self.shared.accepted.load(Ordering::SeqCst)
@@ -156,6 +161,14 @@ pub fn hold(stream: &mut impl Read) {
 
 /// Reads one request: its head up to the empty line, and as many bytes of body as `content-length` says.
 pub fn read_request(stream: &mut impl Read) -> io::Result<(String, Vec<u8>)> {
+    let (head, length) = read_head(stream)?;
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body)?;
+    Ok((head, body))
+}
+
+/// Reads the head of a request up to the empty line. With it the length of the body that follows.
+pub fn read_head(stream: &mut impl Read) -> io::Result<(String, usize)> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
@@ -167,9 +180,7 @@ pub fn read_request(stream: &mut impl Read) -> io::Result<(String, Vec<u8>)> {
         let (name, value) = line.split_once(':')?;
         name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().ok()).flatten()
     });
-    let mut body = vec![0; length.unwrap_or(0)];
-    stream.read_exact(&mut body)?;
-    Ok((head, body))
+    Ok((head, length.unwrap_or(0)))
 }
 
 /// A whole reply with `content-length`.

@@ -131,12 +131,15 @@ impl SandboxBuilder {
             pipe.read_line(&mut line)?;
             collect(pipe, stderr.clone());
         }
+        // The sandbox is ours, whatever certificate a test has given it.
+        let tls = TlsConfig::builder()
+            .disable_verification(true)
+            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()));
         let controls = Agent::config_builder()
             .http_status_as_error(false)
             .proxy(None)
             .timeout_global(Some(Duration::from_secs(60)))
-            // The sandbox is ours, whatever certificate a test has given it.
-            .tls_config(TlsConfig::builder().disable_verification(true).build())
+            .tls_config(tls.build())
             .build()
             .into();
         let url = line.trim().strip_prefix("listening on ").unwrap_or_default().to_owned();

@@ -17,7 +17,7 @@ use crate::home::{Home, open_directory};
 use crate::image::Image;
 use crate::logs::KeptOnPanic;
 use crate::pg_config::PgConfig;
-use crate::{process, template};
+use crate::{paths, process, template};
 
 /// What every server here has; a builder's own lines come after it and win.
 const DEFAULTS: &str = "
@@ -82,7 +82,22 @@ pub struct Builder {
     env: Vec<(String, String)>,
     base: Option<PathBuf>,
     data: Option<PathBuf>,
+    installation: Option<Installation>,
     is_standby: bool,
+}
+
+/// A Postgres, and a library of the extension that was built for it.
+#[derive(Debug)]
+struct Installation {
+    config: PgConfig,
+    library: Option<PathBuf>,
+}
+
+impl Installation {
+    /// The one that the tests run against.
+    fn of_this_run() -> io::Result<Installation> {
+        Ok(Installation { config: PgConfig::ask()?, library: paths::shared_library() })
+    }
 }
 
 impl Builder {
@@ -105,6 +120,12 @@ impl Builder {
         self
     }
 
+    /// Runs another Postgres than the rest of this run: the one that `config` is of, with the extension's `library`.
+    pub fn installation(mut self, config: PgConfig, library: impl Into<PathBuf>) -> Builder {
+        self.installation = Some(Installation { config, library: Some(library.into()) });
+        self
+    }
+
     /// Begins with a copy of the data directory `data`, which no server may be running in, or with a base backup.
     pub fn copy_of(mut self, data: impl Into<PathBuf>) -> Builder {
         self.data = Some(data.into());
@@ -120,13 +141,13 @@ impl Builder {
     /// Starts it, and returns when it takes connections.
     pub fn start(self) -> io::Result<Server> {
         let account = Account::for_server()?;
-        let config = PgConfig::ask()?;
+        let Installation { config, library } = self.installation.map_or_else(Installation::of_this_run, Ok)?;
         let home = match &self.base {
             Some(base) => Arc::new(Home::under(base, &account)?),
             None => Home::shared(&account)?,
         };
         let lock = home.lock()?;
-        let image = Image::of(&config, &home, &account)?;
+        let image = Image::of(&config, library.as_deref(), &home, &account)?;
         let template = template::of(&config, &image, &home, &account)?;
         drop(lock);
 
@@ -289,6 +310,11 @@ impl Server {
         let mut command = self.account.command(self.image.program(name));
         without_pg_variables(&mut command).envs(self.image.environment());
         command
+    }
+
+    /// The image that it runs from.
+    pub fn image(&self) -> &Image {
+        &self.image
     }
 
     /// The installation that it is an image of.

@@ -39,7 +39,7 @@ impl<'a> Cursor<'a> {
     /// Steps into the array or object that starts here.
     #[inline]
     pub fn enter(&mut self) {
-        if self.peek().is_some() {
+        if matches!(self.peek(), Some(b'{' | b'[')) {
             self.at += 1;
         }
     }

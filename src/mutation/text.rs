@@ -3,8 +3,11 @@
 //! Error texts reach logs and terminals. A newline in one forges a log line, an ESC moves the cursor, a bidirectional
 //! override makes a line read backwards, and an API that echoes its request's headers echoes the token.
 
-use std::borrow::Cow;
+mod redact;
+
 use std::fmt::Write as _;
+
+pub use redact::redact;
 
 /// The longest message taken from an API, in characters.
 pub const MESSAGE_CHARS: usize = 1_000;
@@ -12,8 +15,6 @@ pub const MESSAGE_CHARS: usize = 1_000;
 pub const EXCERPT_CHARS: usize = 200;
 /// The longest name (a key, a word) repeated from what somebody wrote, in characters.
 pub const NAME_CHARS: usize = 60;
-
-const REDACTED: &str = "[redacted]";
 
 /// Whether a character changes how a log or terminal shows what is around it, or shows nothing itself.
 pub fn is_hidden(c: char) -> bool {
@@ -64,26 +65,14 @@ pub fn push_escaped(out: &mut String, c: char) {
     }
 }
 
-/// `text` without `secret`. An empty secret is none.
-pub fn redact<'a>(text: &'a str, secret: &str) -> Cow<'a, str> {
-    if secret.is_empty() || !text.contains(secret) {
-        Cow::Borrowed(text)
-    } else {
-        Cow::Owned(text.replace(secret, REDACTED))
-    }
-}
-
 /// A single line from the beginning of any bytes: a proxy's HTML page, plain text, binary. `None` if nothing is there
 /// to be read.
 pub fn excerpt(bytes: &[u8], secret: &str) -> Option<String> {
     // A window, because the body may be 64 MiB of anything. A secret that the window cuts in two must not show either.
-    let window = &bytes[..bytes.len().min(4_096 + secret.len())];
+    let window = &bytes[..bytes.len().min(4_096 + secret.len() * redact::LONGEST_UNIT)];
     let lossy = String::from_utf8_lossy(window);
-    let mut clean = redact(&lossy, secret).into_owned();
-    if window.len() < bytes.len() {
-        let partial = (1..secret.len()).rev().find(|&n| secret.is_char_boundary(n) && clean.ends_with(&secret[..n]));
-        clean.truncate(clean.len() - partial.unwrap_or(0));
-    }
+    let clean =
+        if window.len() < bytes.len() { redact::redact_beginning(&lossy, secret) } else { redact(&lossy, secret) };
     let line = clean.split_whitespace().collect::<Vec<_>>().join(" ");
     (!line.is_empty()).then(|| printable(&line, EXCERPT_CHARS))
 }

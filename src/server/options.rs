@@ -195,6 +195,10 @@ fn read<T: Default>(rules: &[Rule<T>], options: &[(String, String)]) -> Result<T
 
 /// The operation's address below the url that the user wrote.
 fn base_url(value: &str) -> Result<Uri, String> {
+    // The parser lets other characters through in a path, and they would stand in the request's first line.
+    if !value.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err("it must be printable ASCII, with anything else as %XX".into());
+    }
     let uri: Uri = value.parse().map_err(|error| format!("it is not a url ({error})"))?;
     let scheme = uri.scheme().ok_or("it must begin with https:// or http://")?;
     if *scheme != Scheme::HTTPS && *scheme != Scheme::HTTP {
@@ -206,6 +210,11 @@ fn base_url(value: &str) -> Result<Uri, String> {
     }
     if authority.host().is_empty() {
         return Err("it names no host".into());
+    }
+    // To the parser a port that is no number is none, and the token would go to another port than the one that is meant.
+    let port = &authority.as_str()[authority.host().len()..];
+    if !port.is_empty() && authority.port_u16().is_none_or(|number| number == 0 || port != format!(":{number}")) {
+        return Err("its port must be a number from 1 to 65535".into());
     }
     if uri.query().is_some() || value.contains('#') {
         return Err("it must not have a query or a fragment".into());

@@ -10,6 +10,18 @@ use std::process::{Command, Stdio};
 
 use sequin_harness::paths;
 
+/// What is written for people.
+const DOCUMENTS: &[&str] = &[
+    "README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "docs/dependencies.md",
+    "docs/operations.md",
+    "docs/reference.md",
+    "docs/security.md",
+    "sandbox/README.md",
+];
+
 /// A fenced block.
 #[derive(Clone, Debug)]
 pub struct Block {
@@ -95,6 +107,26 @@ pub fn make_targets(shell: &str) -> Vec<String> {
     targets
 }
 
+/// The part of the document under a heading, up to the next of the same rank or a higher one.
+pub fn section(document: &str, heading: &str) -> String {
+    let rank = heading.len() - heading.trim_start_matches('#').len();
+    let mut lines = document.lines().skip_while(|line| *line != heading);
+    assert!(lines.next().is_some(), "there is no {heading:?}");
+    let ends = |line: &&str| {
+        let other = line.len() - line.trim_start_matches('#').len();
+        other == 0 || other > rank
+    };
+    lines.take_while(ends).collect::<Vec<_>>().join("\n")
+}
+
+/// The cells of the rows of all tables in a text, without backquotes.
+pub fn rows(text: &str) -> Vec<Vec<String>> {
+    let is_ruler = |line: &&str| line.chars().all(|c| "|- ".contains(c));
+    let lines = text.lines().map(str::trim).filter(|line| line.starts_with('|')).filter(|line| !is_ruler(line));
+    let cells = |line: &str| line.trim_matches('|').split('|').map(|cell| cell.trim().replace('`', "")).collect();
+    lines.map(cells).collect()
+}
+
 /// The files that a document's links lead to, seen from the document's own directory.
 pub fn links(document: &str) -> Vec<&str> {
     let after_brackets = document.split("](").skip(1);
@@ -119,7 +151,7 @@ fn anchors(document: &str) -> Vec<(&str, &str)> {
 #[test]
 fn every_anchor_leads_to_a_heading() {
     let mut seen = 0;
-    for name in ["README.md", "docs/reference.md", "docs/operations.md", "docs/security.md"] {
+    for name in DOCUMENTS {
         let document = read(name);
         let directory = Path::new(name).parent().unwrap_or(Path::new("."));
         for (file, wanted) in anchors(&document) {
@@ -134,7 +166,7 @@ fn every_anchor_leads_to_a_heading() {
 
 #[test]
 fn every_link_leads_to_a_file() {
-    for name in ["README.md", "CHANGELOG.md", "docs/reference.md", "docs/operations.md", "docs/security.md"] {
+    for name in DOCUMENTS {
         let document = read(name);
         let file = path(name);
         let directory = file.parent().unwrap_or(Path::new("."));
@@ -156,7 +188,7 @@ pub fn makefile_targets() -> Vec<String> {
 fn every_make_command_has_its_target() {
     let targets = makefile_targets();
     let mut seen = 0;
-    for name in ["README.md", "docs/reference.md", "docs/operations.md", "docs/security.md"] {
+    for name in DOCUMENTS {
         let document = read(name);
         let mut commands: Vec<String> = Vec::new();
         for block in blocks(&document).iter().filter(|block| ["sh", "console"].contains(&block.language.as_str())) {

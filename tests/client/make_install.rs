@@ -15,7 +15,8 @@ fn make(command: &str, target: &Path, root: &Path) -> Output {
     make.output().unwrap_or_else(|e| panic!("{make:?}: {e}"))
 }
 
-fn files_below(directory: &Path) -> Vec<PathBuf> {
+/// The files in a directory and those below it, sorted.
+pub fn files_below(directory: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
     let mut files: Vec<PathBuf> =
         entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect();
@@ -24,7 +25,7 @@ fn files_below(directory: &Path) -> Vec<PathBuf> {
 }
 
 /// `path`, which is absolute, below `root`.
-fn moved(path: &Path, root: &Path) -> PathBuf {
+pub fn moved(path: &Path, root: &Path) -> PathBuf {
     root.join(path.strip_prefix("/").unwrap())
 }
 

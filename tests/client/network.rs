@@ -4,7 +4,6 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::path::PathBuf;
-use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, OnceLock};
@@ -13,9 +12,8 @@ use std::time::{Duration, Instant};
 
 use postgres::error::DbError;
 use postgres::{Client, SimpleQueryMessage};
-use sequin_harness::account::Account;
-use sequin_harness::home::{Home, open_directory};
-use sequin_harness::{Builder, Database, RawServer, Server, literal, process, raw};
+pub use sequin_harness::look_ups::release;
+use sequin_harness::{Builder, Database, RawServer, Server, literal, look_ups, raw};
 
 /// Where every connection is refused. Not a port that was free a moment ago: the next test may have been given it.
 pub const REFUSING: &str = "127.77.0.1:1";
@@ -26,7 +24,7 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 /// A reply's body with one record, `003`.
 pub const RECORD: &str = r#"{"records":[{"upstream_id":"003","data":{"Email":"a@b.c"}}]}"#;
 
-/// The server that these tests share. Its look-ups are answered by `tests/shim/getaddrinfo.c`.
+/// The server that these tests share. Its look-ups are answered by `harness/shim/getaddrinfo.c`.
 pub fn server() -> &'static Server {
     static SERVER: OnceLock<Server> = OnceLock::new();
     SERVER.get_or_init(|| builder().start().unwrap_or_else(|e| panic!("no server: {e}")))
@@ -34,38 +32,7 @@ pub fn server() -> &'static Server {
 
 /// For another server like it.
 pub fn builder() -> Builder {
-    let (shim, releases) = shim();
-    Server::builder().env("LD_PRELOAD", shim).env("SEQUIN_TEST_RELEASES", releases)
-}
-
-/// Ends the look-up of `name.stall.test`. It counts for all servers of this process.
-pub fn release(name: &str) {
-    fs::write(PathBuf::from(&shim().1).join(name), "").unwrap();
-}
-
-/// The library and the directory of the releases, where the server's account can read them.
-fn shim() -> &'static (String, String) {
-    static SHIM: OnceLock<(String, String)> = OnceLock::new();
-    SHIM.get_or_init(|| {
-        let home = Home::shared(&Account::for_server().unwrap()).unwrap();
-        let library = home.root().join("getaddrinfo.so");
-        let releases = home.root().join(format!("releases-{}", std::process::id()));
-        // Nothing of this process is dropped at its end; the next one removes it, or its namesake's.
-        for stale in fs::read_dir(home.root()).unwrap().flatten().map(|entry| entry.path()) {
-            let name = stale.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let pid = name.strip_prefix("releases-").and_then(|pid| pid.parse().ok());
-            if pid.is_some_and(|pid| stale == releases || !process::is_alive(pid)) {
-                let _ = fs::remove_dir_all(stale);
-            }
-        }
-        open_directory(&releases).unwrap();
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/shim/getaddrinfo.c");
-        let new = library.with_extension(std::process::id().to_string());
-        let status = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&new).arg(source).arg("-ldl").status();
-        assert!(status.unwrap().success(), "{source} was not compiled");
-        fs::rename(new, &library).unwrap();
-        (library.display().to_string(), releases.display().to_string())
-    })
+    look_ups::obeying(Server::builder())
 }
 
 /// Makes or changes the server object `name` and its mapping for everybody.

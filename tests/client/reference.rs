@@ -5,7 +5,7 @@ use std::fs;
 
 use serde_json::json;
 
-use crate::documents::{path, psql, read, statements, tidy};
+use crate::documents::{path, psql, read, rows, section, statements, tidy};
 use crate::support::World;
 
 const DOCUMENT: &str = "docs/reference.md";
@@ -15,26 +15,6 @@ const SQLSTATES: &[&str] = &[
     "0A000", "22004", "22023", "25006", "28000", "42501", "42704", "53400", "57014", "HV00L", "HV00K", "HV00M",
     "HV00N", "HV00R", "HV024",
 ];
-
-/// The part of the document under a heading, up to the next of the same rank or a higher one.
-fn section(document: &str, heading: &str) -> String {
-    let rank = heading.len() - heading.trim_start_matches('#').len();
-    let mut lines = document.lines().skip_while(|line| *line != heading);
-    assert!(lines.next().is_some(), "there is no {heading:?}");
-    let ends = |line: &&str| {
-        let other = line.len() - line.trim_start_matches('#').len();
-        other == 0 || other > rank
-    };
-    lines.take_while(ends).collect::<Vec<_>>().join("\n")
-}
-
-/// The cells of the rows of all tables in a text, without backquotes.
-fn rows(text: &str) -> Vec<Vec<String>> {
-    let is_ruler = |line: &&str| line.chars().all(|c| "|- ".contains(c));
-    let lines = text.lines().map(str::trim).filter(|line| line.starts_with('|')).filter(|line| !is_ruler(line));
-    let cells = |line: &str| line.trim_matches('|').split('|').map(|cell| cell.trim().replace('`', "")).collect();
-    lines.map(cells).collect()
-}
 
 /// The first cells of a section's rows that are written as code.
 fn names(text: &str) -> BTreeSet<String> {

@@ -1,13 +1,13 @@
 //! Peers that hold a request up, each in another phase, and tell when one has come so far.
 
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use sequin_harness::raw::{self, FullBacklog};
+use sequin_harness::tls::Kind;
 use sequin_harness::{Database, RawServer, Server, Tls, identifier, literal};
 
 use crate::Result;
@@ -15,15 +15,22 @@ use crate::Result;
 /// More than the kernel's buffers on both sides take when nobody reads.
 const LARGE_BYTES: usize = 12 << 20;
 
-/// One phase of a request that does not end by itself.
+/// Records of the reply that is made into rows.
+const RECORDS: usize = 10_000;
+
+/// One phase of a request, which does not end by itself unless it is busy.
 pub struct Phase {
     pub name: &'static str,
     /// A call that gets stuck there.
     pub sql: String,
     /// Long enough for a call to get there before it ends.
     pub timeout: Duration,
+    /// The session works there, or works and waits in turns, and may come to an end.
+    pub is_busy: bool,
     url: String,
-    ca_file: Option<String>,
+    options: String,
+    /// What the call needs, once its server object is there.
+    setup: String,
     progress: Arc<Progress>,
     /// Whether the peer can see a request come.
     seen_by_peer: bool,
@@ -39,60 +46,104 @@ struct Progress {
 
 #[expect(dead_code, reason = "they are held, not used")]
 enum Peer {
+    Nobody,
     Silent(FullBacklog),
     Stuck(RawServer),
 }
 
+/// A connection, with or without TLS.
+trait Stream: Read + Write {}
+impl<T: Read + Write> Stream for T {}
+
+/// Holds a connection up.
+type Serve = fn(&mut dyn Stream, &Progress) -> io::Result<()>;
+
 impl Phase {
+    /// All of them, for a server whose look-ups obey.
     pub fn all(server: &Server) -> Result<Vec<Phase>> {
         let tls = Tls::in_directory(&server.scratch("bench"));
-        let backlog = FullBacklog::start();
-        let mut connect = Phase::new("connect", |_, _| Ok(()));
-        connect.url = format!("http://{}", backlog.address());
-        connect._peer = Peer::Silent(backlog);
-        connect.seen_by_peer = false;
+        let mut look_up = Phase::new("look-up", Peer::Nobody, "http://bench.stall.test");
+        look_up.options = ", allow_http 'true'".into();
 
-        let mut handshake = Phase::new("TLS handshake", |stream, progress| {
+        let backlog = FullBacklog::start();
+        let url = format!("http://{}", backlog.address());
+        let connect = Phase::new("connect", Peer::Silent(backlog), &url);
+
+        let mut handshake = Phase::stuck("TLS handshake", |mut stream, progress| {
             stream.read_exact(&mut [0])?;
             progress.reach();
-            raw::hold(stream);
+            raw::hold(&mut stream);
             Ok(())
         });
         handshake.url = handshake.url.replace("http://", "https://");
-        handshake.ca_file = Some(tls.ca_file().display().to_string());
+        handshake.options = ca_file(&tls);
 
-        let mut send = Phase::new("send", |stream, progress| {
-            stream.read_exact(&mut [0])?;
-            progress.hold();
-            Ok(())
-        });
-        send.sql = call(&format!("jsonb_build_object('data', jsonb_build_object('Note', repeat('x', {LARGE_BYTES})))"));
-        send.timeout = Duration::from_millis(500);
+        let mut phases = vec![look_up, connect, handshake];
+        phases.extend([Phase::stuck("send", send), Phase::over_tls("send, TLS", &tls, send)].map(|mut phase| {
+            let data = format!("jsonb_build_object('Note', repeat('x', {LARGE_BYTES}))");
+            phase.sql = call(&format!("jsonb_build_object('data', {data})"));
+            phase.timeout = Duration::from_millis(500);
+            phase
+        }));
+        phases.extend([Phase::stuck("wait", wait), Phase::over_tls("wait, TLS", &tls, wait)]);
+        phases.extend([Phase::stuck("slow body", drip), Phase::over_tls("slow body, TLS", &tls, drip)]);
 
-        let wait = Phase::new("wait", |stream, progress| {
-            raw::read_request(stream)?;
-            progress.reach();
-            raw::hold(stream);
-            Ok(())
-        });
-        let body = Phase::new("slow body", |stream, progress| {
-            raw::read_request(stream)?;
-            stream
-                .write_all(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 9999999\r\n\r\n")?;
-            progress.reach();
-            loop {
-                stream.write_all(b" ")?;
-                thread::sleep(Duration::from_millis(5));
-            }
-        });
-        Ok(vec![connect, handshake, send, wait, body])
+        let mut rows = Phase::stuck("making rows", many);
+        rows.is_busy = true;
+        rows.timeout = Duration::from_millis(150);
+
+        let mut between = Phase::stuck("calls in a loop", one_by_one);
+        between.sql = format!(
+            "DO $$ DECLARE r record; BEGIN
+                 FOR i IN 1..1000000 LOOP {}; PERFORM count(*) FROM generate_series(1, 1000); END LOOP;
+             END $$",
+            small_call().replace("count(*)", "* INTO r")
+        );
+        between.is_busy = true;
+
+        let mut block = Phase::stuck("subtransaction", wait);
+        block.sql = format!(
+            "DO $$ DECLARE r record; BEGIN
+                 BEGIN {}; EXCEPTION WHEN unique_violation THEN NULL; END;
+             END $$",
+            small_call().replace("count(*)", "* INTO r")
+        );
+
+        let mut trigger = Phase::stuck("inline trigger", wait);
+        trigger.setup = "CREATE TABLE people (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text, sf text);
+            SELECT sequin_attach('people', 'bench', 'salesforce:contact', 'sf', '{\"name\": \"Name\"}', 'inline',
+                server => 'inline trigger')"
+            .into();
+        trigger.sql = "INSERT INTO people (name) VALUES ('Paul')".into();
+
+        // Nobody is asked anything: the queue is paused.
+        let mut delivery = Phase::new("await delivery", Peer::Nobody, "http://127.0.0.1:1");
+        delivery.setup = "SELECT sequin_pause('await delivery');
+            SELECT sequin_enqueue('create', 'bench', 'salesforce:contact', '{\"data\": {}}', server => 'await delivery')"
+            .into();
+        delivery.sql = "SELECT sequin_await_delivery(ARRAY(SELECT id FROM sequin.outbox), 86400000)".into();
+
+        phases.extend([rows, between, block, trigger, delivery]);
+        Ok(phases)
+    }
+
+    fn new(name: &'static str, peer: Peer, url: &str) -> Phase {
+        Phase {
+            name,
+            sql: small_call(),
+            timeout: Duration::from_millis(60),
+            is_busy: false,
+            url: url.to_owned(),
+            options: String::new(),
+            setup: String::new(),
+            progress: Arc::default(),
+            seen_by_peer: matches!(peer, Peer::Stuck(_)),
+            _peer: peer,
+        }
     }
 
     /// A phase in which `serve` holds a connection up.
-    fn new(
-        name: &'static str,
-        serve: impl Fn(&mut TcpStream, &Progress) -> io::Result<()> + Send + Sync + 'static,
-    ) -> Phase {
+    fn stuck(name: &'static str, serve: Serve) -> Phase {
         let progress = Arc::new(Progress::default());
         let server = RawServer::start({
             let progress = progress.clone();
@@ -101,26 +152,37 @@ impl Phase {
                 let _ = serve(stream, &progress);
             }
         });
-        Phase {
-            name,
-            sql: call(r#"'{"data": {"Email": "paul@arrakis.org"}}'"#),
-            timeout: Duration::from_millis(60),
-            url: server.url(),
-            ca_file: None,
-            progress,
-            seen_by_peer: true,
-            _peer: Peer::Stuck(server),
-        }
+        let url = server.url();
+        let mut phase = Phase::new(name, Peer::Stuck(server), &url);
+        phase.progress = progress;
+        phase
+    }
+
+    /// The same with TLS.
+    fn over_tls(name: &'static str, tls: &Tls, serve: Serve) -> Phase {
+        let progress = Arc::new(Progress::default());
+        let server = RawServer::tls(tls.server(Kind::Valid), {
+            let progress = progress.clone();
+            move |stream| {
+                let _ = serve(stream, &progress);
+            }
+        });
+        let url = server.https_url("localhost");
+        let mut phase = Phase::new(name, Peer::Stuck(server), &url);
+        phase.options = ca_file(tls);
+        phase.progress = progress;
+        phase
     }
 
     /// The server object that leads there, with no time limits of its own that could come first.
     pub fn create_server(&self, database: &Database<'_>) {
-        database.create_server_named(self.name, &self.url, "bench");
-        let ca_file = self.ca_file.as_ref().map_or(String::new(), |file| format!(", ADD ca_file {}", literal(file)));
+        let (name, url, options) = (identifier(self.name), literal(&self.url), &self.options);
         database.execute(&format!(
-            "ALTER SERVER {} OPTIONS (ADD connect_timeout_ms '86400000', ADD request_timeout_ms '86400000'{ca_file})",
-            identifier(self.name)
+            "CREATE SERVER {name} FOREIGN DATA WRAPPER sequin_mutations
+                 OPTIONS (url {url}, connect_timeout_ms '86400000', request_timeout_ms '86400000'{options});
+             CREATE USER MAPPING FOR PUBLIC SERVER {name} OPTIONS (token 'bench')"
         ));
+        database.execute(&self.setup);
     }
 
     /// How many requests have come so far as the peer can tell; none where it cannot.
@@ -154,6 +216,63 @@ impl Progress {
             thread::sleep(Duration::from_millis(1));
         }
     }
+}
+
+/// Reads the beginning and no more.
+fn send(stream: &mut dyn Stream, progress: &Progress) -> io::Result<()> {
+    stream.read_exact(&mut [0])?;
+    progress.hold();
+    Ok(())
+}
+
+/// Never answers.
+fn wait(mut stream: &mut dyn Stream, progress: &Progress) -> io::Result<()> {
+    raw::read_request(&mut stream)?;
+    progress.reach();
+    raw::hold(&mut stream);
+    Ok(())
+}
+
+/// Answers a little at a time.
+fn drip(mut stream: &mut dyn Stream, progress: &Progress) -> io::Result<()> {
+    raw::read_request(&mut stream)?;
+    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 9999999\r\n\r\n")?;
+    stream.flush()?;
+    progress.reach();
+    loop {
+        stream.write_all(b" ")?;
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Answers at once, with much.
+fn many(mut stream: &mut dyn Stream, progress: &Progress) -> io::Result<()> {
+    let data = r#"{"Email":"paul@arrakis.org","Name":"Paul","Tags":["a","b","c"],"Numbers":[1,2,3,4,5,6,7,8]}"#;
+    let record = format!(r#"{{"upstream_id":"003","data":{{"first":{data},"second":{data},"third":{data}}}}}"#);
+    let reply = raw::reply(200, &format!(r#"{{"records":[{}]}}"#, vec![record; RECORDS].join(",")));
+    loop {
+        raw::read_request(&mut stream)?;
+        stream.write_all(&reply)?;
+        progress.reach();
+    }
+}
+
+/// Answers each request at once.
+fn one_by_one(mut stream: &mut dyn Stream, progress: &Progress) -> io::Result<()> {
+    let reply = raw::reply(200, r#"{"records":[{"upstream_id":"003","data":{}}]}"#);
+    loop {
+        raw::read_request(&mut stream)?;
+        progress.reach();
+        stream.write_all(&reply)?;
+    }
+}
+
+fn ca_file(tls: &Tls) -> String {
+    format!(", ca_file {}", literal(&tls.ca_file().display().to_string()))
+}
+
+fn small_call() -> String {
+    call(r#"'{"data": {"Email": "paul@arrakis.org"}}'"#)
 }
 
 fn call(records: &str) -> String {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use postgres::Client;
 use postgres::error::SqlState;
-use sequin_harness::{Database, Server, process};
+use sequin_harness::{Database, Delays, Server, process};
 
 use crate::Result;
 
@@ -48,60 +48,58 @@ impl<'a> Scene<'a> {
         Ok(Scene { database, phase, observer: database.connect() })
     }
 
-    /// Gives `order` so many times. Its latencies in milliseconds.
-    pub fn give(&mut self, order: Order, times: usize) -> Result<Vec<f64>> {
-        match order {
-            Order::Cancel => self.cancel(times),
-            Order::TimeOut => self.time_out(times),
-            Order::Terminate => self.terminate(times),
+    /// Gives `order` so many times. How long it took to be obeyed.
+    pub fn give(&mut self, order: Order, times: usize) -> Result<Delays> {
+        let mut delays = Delays::default();
+        let mut session = None;
+        // A call that is busy may end before its order comes, and a timeout may come before the phase is reached.
+        for i in 0..50 * times {
+            if delays.len() == times {
+                return Ok(delays);
+            }
+            let victim = match session.take() {
+                Some(victim) if order != Order::Terminate => victim,
+                _ => self.victim()?,
+            };
+            let victim = session.insert(victim);
+            let delay = match order {
+                // From pg_cancel_backend to the client's error.
+                Order::Cancel => {
+                    self.interrupt(victim, "SELECT pg_cancel_backend($1)", i, &SqlState::QUERY_CANCELED)?
+                }
+                // From pg_terminate_backend until the client has its error and the process has gone.
+                Order::Terminate => {
+                    self.interrupt(victim, "SELECT pg_terminate_backend($1)", i, &SqlState::ADMIN_SHUTDOWN)?
+                }
+                Order::TimeOut => self.time_out(victim, i)?,
+            };
+            if let Some(delay) = delay {
+                delays.add(delay);
+            }
         }
-    }
-
-    /// From pg_cancel_backend to the client's error.
-    fn cancel(&mut self, times: usize) -> Result<Vec<f64>> {
-        let mut victim = self.victim()?;
-        (0..times)
-            .map(|i| self.interrupt(&mut victim, "SELECT pg_cancel_backend($1)", i, &SqlState::QUERY_CANCELED))
-            .collect()
-    }
-
-    /// From pg_terminate_backend until the client has its error and the process has gone. Each takes a
-    /// session of its own.
-    fn terminate(&mut self, times: usize) -> Result<Vec<f64>> {
-        let mut latencies = Vec::new();
-        for i in 0..times {
-            let mut victim = self.victim()?;
-            let order = "SELECT pg_terminate_backend($1)";
-            latencies.push(self.interrupt(&mut victim, order, i, &SqlState::ADMIN_SHUTDOWN)?);
-        }
-        Ok(latencies)
+        Err("the order comes too early or too late again and again".into())
     }
 
     /// By how much a call lasts longer than statement_timeout.
-    fn time_out(&mut self, times: usize) -> Result<Vec<f64>> {
-        let mut victim = self.victim()?;
-        let timeout = self.phase.timeout;
-        victim.client.batch_execute(&format!("SET statement_timeout = {}", timeout.as_millis()))?;
-        let mut latencies = Vec::new();
-        let mut early = 0;
-        while latencies.len() < times {
-            let reached = self.phase.reached();
-            let begun = Instant::now();
-            let end = victim.client.batch_execute(&self.phase.sql);
-            let elapsed = begun.elapsed();
-            self.phase.next();
-            expect(end, &SqlState::QUERY_CANCELED)?;
-            if reached.is_some() && reached == self.phase.reached() {
-                // On a busy machine the time may be up before the phase is reached: that is another phase.
-                early += 1;
-                if early > times {
-                    return Err("the statement timeout comes before the phase is reached".into());
-                }
-                continue;
-            }
-            latencies.push(elapsed.saturating_sub(timeout).as_secs_f64() * 1e3);
+    fn time_out(&mut self, victim: &mut Victim, i: usize) -> Result<Option<Duration>> {
+        let mut timeout = self.phase.timeout;
+        if self.phase.is_busy {
+            timeout = timeout / 3 + timeout * (i as u32 * 7919 % 100) / 100;
         }
-        Ok(latencies)
+        let timeout = Duration::from_millis(timeout.as_millis() as u64);
+        victim.client.batch_execute(&format!("SET statement_timeout = {}", timeout.as_millis()))?;
+        let reached = self.phase.reached();
+        let begun = Instant::now();
+        let end = victim.client.batch_execute(&self.phase.sql);
+        let elapsed = begun.elapsed();
+        self.phase.next();
+        if self.phase.is_busy && end.is_ok() {
+            return Ok(None);
+        }
+        expect(end, &SqlState::QUERY_CANCELED, self.database.server())?;
+        // On a busy machine the time may be up before the phase is reached: that is another phase.
+        let is_early = reached.is_some() && reached == self.phase.reached();
+        Ok((!is_early).then(|| elapsed.saturating_sub(timeout)))
     }
 
     fn victim(&self) -> Result<Victim> {
@@ -111,11 +109,18 @@ impl<'a> Scene<'a> {
         Ok(Victim { client, pid })
     }
 
-    /// Gets `victim` stuck, gives the order, and measures until it has obeyed.
-    fn interrupt(&mut self, victim: &mut Victim, order: &str, i: usize, expected: &SqlState) -> Result<f64> {
+    /// Gets `victim` stuck, gives the order, and measures until it has obeyed. Nothing if the call ended by itself.
+    fn interrupt(
+        &mut self,
+        victim: &mut Victim,
+        order: &str,
+        i: usize,
+        expected: &SqlState,
+    ) -> Result<Option<Duration>> {
         let order = self.observer.prepare(order)?;
         let terminate = *expected == SqlState::ADMIN_SHUTDOWN;
         let (phase, observer, pid) = (self.phase, &mut self.observer, victim.pid);
+        let server = self.database.server();
         let reached = phase.reached();
         thread::scope(|scope| {
             let stuck = scope.spawn(|| {
@@ -124,14 +129,15 @@ impl<'a> Scene<'a> {
             });
             let patience = Instant::now() + PATIENCE;
             let arrived = || reached.is_none() || reached != phase.reached();
-            while !(arrived() && waits(observer, pid)?) {
+            while !(arrived() && (phase.is_busy || waits(observer, pid)?)) {
                 if stuck.is_finished() || Instant::now() > patience {
                     break;
                 }
                 thread::sleep(Duration::from_millis(1));
             }
             // Not always at the same moment of whatever goes on there.
-            thread::sleep(Duration::from_micros(1 + (i as u64 * 7919) % 5000));
+            let span = if phase.is_busy { phase.timeout.as_micros() as u64 / 2 } else { 5000 };
+            thread::sleep(Duration::from_micros(1 + (i as u64 * 7919) % span));
             let begun = Instant::now();
             observer.execute(&order, &[&pid])?;
             while terminate && process::is_alive(pid) {
@@ -140,9 +146,12 @@ impl<'a> Scene<'a> {
             let gone = Instant::now();
             let (end, told) = stuck.join().map_err(|_| "the session's thread panicked")?;
             phase.next();
-            expect(end, expected)?;
+            if phase.is_busy && end.is_ok() {
+                return Ok(None);
+            }
+            expect(end, expected, server)?;
             let obeyed = if terminate { told.max(gone) } else { told };
-            Ok(obeyed.saturating_duration_since(begun).as_secs_f64() * 1e3)
+            Ok(Some(obeyed.saturating_duration_since(begun)))
         })
     }
 }
@@ -155,19 +164,19 @@ fn waits(observer: &mut Client, pid: i32) -> Result<bool> {
 }
 
 /// That a call ended as it was told to.
-fn expect(end: std::result::Result<(), postgres::Error>, expected: &SqlState) -> Result<()> {
+fn expect(end: std::result::Result<(), postgres::Error>, expected: &SqlState, server: &Server) -> Result<()> {
     match end {
         Err(e) if e.code() == Some(expected) => Ok(()),
         // Now and then the client library sees the end of the connection before the last message on it.
         Err(e) if e.is_closed() && *expected == SqlState::ADMIN_SHUTDOWN => Ok(()),
-        Err(e) => Err(format!("{}\nThe server's log ends with:\n{}", crate::in_words(&e), end_of_log()).into()),
+        Err(e) => Err(format!("{}\nThe server's log ends with:\n{}", crate::in_words(&e), end_of_log(server)).into()),
         Ok(()) => Err("the call was not interrupted".into()),
     }
 }
 
 /// What the server said last: where a session ended in another way than it was told to, that is the way to the reason.
-fn end_of_log() -> String {
-    let log = Server::shared().log();
+fn end_of_log(server: &Server) -> String {
+    let log = server.log();
     let lines: Vec<&str> = log.lines().collect();
     lines[lines.len().saturating_sub(8)..].join("\n")
 }

@@ -2,6 +2,7 @@
 
 mod home;
 mod leftovers;
+mod proxy;
 mod raw;
 mod sandbox;
 mod server;

@@ -133,6 +133,14 @@ fn what_is_not_json_ends_and_does_not_panic() {
         tokens(broken);
         is_storable(broken);
     }
+    // Taken for an object, which it is not.
+    for broken in ["é", "\u{a0}{\"x", "7", "\"é\""] {
+        let mut cursor = Cursor::new(broken);
+        cursor.enter();
+        while cursor.next_key().is_some() {
+            cursor.value();
+        }
+    }
 }
 
 #[test]

@@ -93,10 +93,13 @@ fn object<'a>(kind: Kind, cursor: &mut Cursor<'a>) -> Result<Option<&'a str>, Pr
 
 /// A value that must be an id: a string that is not blank. It keeps its quotes.
 fn upstream_id(value: &str) -> Result<&str, Problem> {
-    match value.strip_prefix('"') {
-        None => Err(Problem::IdIsNoString { found: json::type_of(value) }),
-        Some(rest) if rest.trim_end_matches('"').trim().is_empty() => Err(Problem::EmptyId),
-        Some(_) => Ok(value),
+    if !value.starts_with('"') {
+        return Err(Problem::IdIsNoString { found: json::type_of(value) });
+    }
+    // Without the quotes and escapes, since a line's end is written as one.
+    match json::unquote(value) {
+        Some(id) if id.trim().is_empty() => Err(Problem::EmptyId),
+        _ => Ok(value),
     }
 }
 

@@ -122,7 +122,9 @@ fn records_that_are_wrong_are_named() {
         ("delete", "[{}]", r#"records[0]: a delete needs "upstream_id""#),
         ("delete", r#"[{"upstream_id": "x", "data": {}}]"#, r#"records[0]: a delete takes no "data""#),
         ("delete", r#"[{"id": "x"}]"#, r#"records[0]: a delete takes no key "id""#),
+        ("update", r#"[{"upstream_id": "\n", "data": {}}]"#, r#"records[0]: "upstream_id" must not be empty"#),
         ("delete", r#"["a", "b", ""]"#, r#"records[2]: "upstream_id" must not be empty"#),
+        ("delete", r#"["a", "\t \r\n"]"#, r#"records[1]: "upstream_id" must not be empty"#),
         ("delete", r#"[{"upstream_id": ""}]"#, r#"records[0]: "upstream_id" must not be empty"#),
         ("delete", r#"[{"upstream_id": ["x"]}]"#, r#"records[0]: "upstream_id" must be a string, not an array"#),
     ] {

@@ -1,5 +1,6 @@
 //! A server of a test's own, for those that stop it, kill it, or count its workers.
 
+use std::process::Output;
 use std::time::{Duration, Instant};
 
 use postgres::types::{FromSqlOwned, ToSql};
@@ -194,4 +195,22 @@ pub fn enqueue_in(client: &mut Client, kind: &str, records: &Value) -> Vec<i64> 
     let sql = "SELECT * FROM sequin_enqueue($1, 'sync', 'salesforce:contact', $2::text::jsonb)";
     let rows = client.query(sql, &[&kind, &records.to_string()]);
     rows.unwrap_or_else(|error| panic!("{kind}: {error:?}")).iter().map(|row| row.get(0)).collect()
+}
+
+/// That a program has done what it should.
+pub fn must(output: &Output) {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// A server that follows `primary`.
+pub fn standby_of(primary: &Server) -> Server {
+    let scratch = primary.scratch("backup");
+    primary.account().give(&scratch).unwrap();
+    let backup = scratch.join("data");
+    let mut command = primary.program("pg_basebackup");
+    let command = command.args(["-X", "stream", "-c", "fast", "-d", &primary.dsn("postgres"), "-D"]).arg(&backup);
+    must(&command.output().unwrap());
+    let conninfo = primary.dsn("postgres").replace('\'', "''");
+    let conf = format!("{PRELOADED}\nhot_standby = on\nprimary_conninfo = '{conninfo}'");
+    Server::builder().conf(&conf).copy_of(&backup).standby().start().unwrap_or_else(|error| panic!("{error}"))
 }

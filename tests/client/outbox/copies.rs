@@ -1,12 +1,12 @@
 //! Copies of a database, made in every way there is: a copy sends nothing by itself, and loses nothing.
 
 use std::io::Write;
-use std::process::{Output, Stdio};
+use std::process::Stdio;
 
-use sequin_harness::{Server, Stop};
+use sequin_harness::Stop;
 use serde_json::{Value, json};
 
-use super::cluster::{APP, Cluster, PRELOADED, enqueue_in, eventually};
+use super::cluster::{APP, Cluster, enqueue_in, eventually, must, standby_of};
 
 const STATES: &str = "SELECT COALESCE(string_agg(id || ' ' || state, ', ' ORDER BY id), '') FROM sequin.outbox";
 
@@ -62,10 +62,6 @@ fn a_copied_database_is_paused_and_sends_nothing_a_second_time() {
         .unwrap();
     eventually("the copy delivers", || cluster.sandbox.log().mutations().len() == 4);
     assert_eq!(names(&cluster), ["\"Chani\"", "\"Jessica\"", "\"Leto\"", "\"Paul\""]);
-}
-
-fn must(output: &Output) {
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]
@@ -127,19 +123,6 @@ fn a_restored_dump_has_all_that_was_open_and_is_paused_until_it_is_resumed() {
     assert_eq!(cluster.one::<String>(STATES), format!("{rejected} rejected, {unknown} unknown, {claimed} unknown"));
     let sent: Vec<Value> = cluster.mutations();
     assert_eq!(sent.len(), 3, "the update, and the two creates that were never sent: {sent:?}");
-}
-
-/// A server that follows `primary`.
-fn standby_of(primary: &Server) -> Server {
-    let scratch = primary.scratch("backup");
-    primary.account().give(&scratch).unwrap();
-    let backup = scratch.join("data");
-    let mut command = primary.program("pg_basebackup");
-    let command = command.args(["-X", "stream", "-c", "fast", "-d", &primary.dsn("postgres"), "-D"]).arg(&backup);
-    must(&command.output().unwrap());
-    let conninfo = primary.dsn("postgres").replace('\'', "''");
-    let conf = format!("{PRELOADED}\nhot_standby = on\nprimary_conninfo = '{conninfo}'");
-    Server::builder().conf(&conf).copy_of(&backup).standby().start().unwrap_or_else(|error| panic!("{error}"))
 }
 
 #[test]

@@ -5,12 +5,13 @@
 
 use std::collections::HashMap;
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use sequin_harness::Stop;
 use serde_json::{Value, json};
 
 use super::cluster::{Cluster, PRELOADED};
+use crate::dice::{Dice, seed_and_rounds};
 
 /// So few that they fit into everybody's `make test`.
 const ROUNDS: u64 = 6;
@@ -23,22 +24,6 @@ const SPARE: u64 = 5;
 
 /// How long after the last record of a round the crash comes, at most.
 const MOST_MS: u64 = 60;
-
-/// A small generator of numbers; how good they are does not matter.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
-}
-
-fn variable(name: &str) -> Option<u64> {
-    std::env::var(name).ok().and_then(|value| value.parse().ok())
-}
 
 /// What was committed.
 #[derive(Default)]
@@ -125,11 +110,8 @@ const QUIET: &str = "SELECT NOT EXISTS (SELECT FROM sequin.outbox \
 
 #[test]
 fn crashes_at_random_moments_lose_and_repeat_nothing() {
-    let clock = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64;
-    let seed = variable("SEQUIN_SOAK_SEED").unwrap_or_else(clock) | 1;
-    let rounds = variable("SEQUIN_SOAK_ROUNDS").unwrap_or(ROUNDS);
-    eprintln!("SEQUIN_SOAK_SEED={seed} SEQUIN_SOAK_ROUNDS={rounds}");
-    let mut dice = Dice(seed);
+    let (seed, rounds) = seed_and_rounds(ROUNDS);
+    let mut dice = Dice::new(seed);
     let mut cluster = Cluster::start(PRELOADED);
     cluster.run(
         "CREATE TABLE people (id int PRIMARY KEY, \"Name\" text, n int, sf_id text);

@@ -1,0 +1,83 @@
+//! The first byte says how many of the lines that follow are of one record; each line is the data of a change.
+//!
+//! - Merged changes are valid JSON, and the union of their fields, of which the later wins, as it was written.
+//! - Records that come back in another order are paired with those that were sent, or with none.
+
+use std::collections::BTreeMap;
+
+use crate::input::Input;
+use crate::mutation::{merge, pairing};
+use crate::oracle::{self, Field};
+
+/// More would be a test of the machine.
+const RECORDS: usize = 64;
+
+pub fn run(bytes: &[u8]) {
+    let mut input = Input::new(bytes);
+    let records = 1 + input.below(4);
+    let mut lines: Vec<String> = Vec::new();
+    while !input.is_empty() && lines.len() < RECORDS {
+        lines.push(input.line().into_owned());
+    }
+    // Whatever it is, it ends, and one alone is not touched.
+    merge::later_wins(lines.clone());
+    if let Some(first) = lines.first() {
+        assert_eq!(merge::later_wins(vec![first.clone()]), *first);
+    }
+    lines.retain(|line| oracle::is_json(line));
+    are_merged(&lines);
+    are_merged_by_id(&lines, records);
+    are_paired(&lines);
+}
+
+/// Names in their plain spelling where they have one: the others are the same if they are written alike.
+fn fold<'a>(objects: &[&'a str]) -> BTreeMap<String, &'a str> {
+    let fields = objects.iter().flat_map(|object| oracle::fields(object).unwrap_or_default());
+    fields.map(|(name, value): Field<'a>| (name.unwrap_or_default(), value)).collect()
+}
+
+fn has_plain_names(object: &str) -> bool {
+    oracle::fields(object).is_none_or(|fields| fields.iter().all(|(name, _)| name.is_some()))
+}
+
+fn are_merged(objects: &[String]) {
+    let merged = merge::later_wins(objects.to_vec());
+    assert!(oracle::is_json(&merged) || objects.is_empty(), "{merged}");
+    if objects.len() != 1 && objects.iter().all(|object| has_plain_names(object)) {
+        let objects: Vec<&str> = objects.iter().map(String::as_str).collect();
+        let fields = oracle::fields(&merged).expect("an object");
+        assert_eq!(fold(&[&merged]), fold(&objects));
+        assert_eq!(fields.len(), fold(&objects).len(), "a name twice in {merged}");
+    }
+}
+
+fn are_merged_by_id(objects: &[String], records: usize) {
+    let id = |n: usize| format!("{}", n % records);
+    let merged = merge::by_id(objects.iter().enumerate().map(|(n, object)| (id(n), object.clone())).collect());
+    assert_eq!(merged.len(), records.min(objects.len()));
+    for (n, (of, data)) in merged.iter().enumerate() {
+        assert_eq!(*of, id(n), "the order of the first changes is kept");
+        let own = objects.iter().skip(n).step_by(records).cloned().collect();
+        assert_eq!(*data, merge::later_wins(own));
+    }
+}
+
+fn are_paired(objects: &[String]) {
+    let sent: Vec<&str> = objects.iter().map(String::as_str).collect();
+    let in_order: Vec<usize> = (0..sent.len()).collect();
+    let kept: Vec<Option<&str>> = sent.iter().map(|data| Some(*data)).collect();
+    assert_eq!(pairing::pair(&sent, &kept), Ok(in_order.clone()), "echoed as they were sent");
+    assert_eq!(pairing::pair(&sent, &vec![None; sent.len()]), Ok(in_order.clone()), "without data");
+
+    let backwards: Vec<Option<&str>> = kept.iter().rev().copied().collect();
+    let fields: Vec<_> = sent.iter().map(|data| fold(&[data])).collect();
+    let is_kept = |i: usize, j: usize| fields[i].iter().all(|(name, value)| fields[j].get(name) == Some(value));
+    if let Ok(pairs) = pairing::pair(&sent, &backwards) {
+        let mut places = pairs.clone();
+        places.sort_unstable();
+        assert_eq!(places, in_order, "each record has one partner");
+        let all_plain = sent.iter().all(|object| has_plain_names(object));
+        let is_right = |(i, &j): (usize, &usize)| is_kept(i, sent.len() - 1 - j);
+        assert!(!all_plain || pairs == in_order || pairs.iter().enumerate().all(is_right), "{pairs:?}");
+    }
+}

@@ -1,0 +1,172 @@
+//! Five bytes choose the kind, the number of records, what was observed, and the status; then a line with what
+//! `Retry-After` says; the rest is the body, or the cause. In it the byte 1 stands for the token, and 2 for the token
+//! with its first letter as JSON may write it, so that an API that echoes it is likely.
+//!
+//! - "Not sent" is said if and only if nothing was sent; "nothing was applied" of the few answers that say so; a 2xx is
+//!   always told as applied.
+//! - A create that may have been applied is not sent again.
+//! - Nothing that is shown has the token, a control character or no end; the DETAIL is JSON that jsonb takes, and its
+//!   `docs` are those of the body.
+
+use std::time::Duration;
+
+use crate::input::Input;
+use crate::mutation::kind::Kind;
+use crate::mutation::outcome::{Action, Applied, Body, Facts, Name, Observation, Outcome, outcome};
+use crate::mutation::{reply, retry_after};
+use crate::oracle;
+
+const TOKENS: [&str; 4] =
+    ["", "Tok3n~abcdef.0123456789_ABCDEF", "8675309867530986753098675309", "%25&amp;\\u0025%\\\"<%25&amp;%"];
+const NOW: i64 = 1_763_752_800;
+
+/// What was observed, in the order of the byte that chooses it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    NotSent,
+    Cut,
+    TimedOut,
+    Truncated,
+    TooLarge,
+    Whole,
+}
+
+pub fn run(bytes: &[u8]) {
+    let mut input = Input::new(bytes);
+    let kind = input.one_of(&Kind::ALL);
+    let records = [1, 2, 200, 10_000][input.below(4)];
+    let flags = input.byte();
+    let token = TOKENS[usize::from(flags & 3)];
+    let facts = Facts {
+        kind,
+        records,
+        collection_id: "salesforce:contact",
+        server: "sequin",
+        atomic_batches: flags & 4 != 0,
+        token,
+    };
+    let seen = [Seen::Whole, Seen::Whole, Seen::NotSent, Seen::Cut, Seen::TimedOut, Seen::Truncated, Seen::TooLarge]
+        [usize::from(flags >> 3) % 7];
+    let status = input.two();
+    let retry_after = retry_after::parse(&input.line(), NOW);
+    let body = echoing(input.rest(), token);
+    let cause = String::from_utf8_lossy(&body);
+    let reply = |body| Observation::Reply { status, retry_after, body };
+    let observed = match seen {
+        Seen::NotSent => Observation::NotSent { cause: &cause },
+        Seen::Cut => Observation::Cut { cause: &cause },
+        Seen::TimedOut => Observation::TimedOut { after: Duration::from_millis(status.into()) },
+        Seen::Truncated => reply(Body::Truncated { cause: &cause }),
+        Seen::TooLarge => reply(Body::TooLarge { limit: status.into() }),
+        Seen::Whole => reply(Body::Whole(&body)),
+    };
+    let result = outcome(&facts, &observed);
+    assert_eq!(result.as_ref().err(), outcome(&facts, &observed).as_ref().err());
+
+    let is_good = seen == Seen::Whole && (200..300).contains(&status) && reply::parse(&body).is_ok();
+    assert_eq!(result.is_ok(), is_good);
+    let Err(outcome) = result else { return };
+    tells_the_truth(&facts, seen, status, &outcome);
+    can_be_shown(&facts, &outcome);
+    let answer = !matches!(seen, Seen::NotSent | Seen::Cut | Seen::TimedOut);
+    assert_eq!(outcome.http_status, answer.then_some(status));
+    if answer && !(200..300).contains(&status) {
+        assert_eq!(outcome.retry_after, retry_after);
+    }
+    is_detailed(&outcome);
+    if seen == Seen::Whole && token.is_empty() {
+        has_the_docs(&outcome, &body);
+    }
+}
+
+fn echoing(bytes: &[u8], token: &str) -> Vec<u8> {
+    let mut body = Vec::with_capacity(bytes.len());
+    for &byte in bytes {
+        match (byte, token.as_bytes()) {
+            (1, token) => body.extend_from_slice(token),
+            (2, [first, rest @ ..]) => {
+                body.extend_from_slice(format!("\\u{first:04x}").as_bytes());
+                body.extend_from_slice(rest);
+            }
+            _ => body.push(byte),
+        }
+    }
+    body
+}
+
+/// By the contract, where it is silent by caution.
+fn tells_the_truth(facts: &Facts<'_>, seen: Seen, status: u16, outcome: &Outcome) {
+    let is_answer = !matches!(seen, Seen::NotSent | Seen::Cut | Seen::TimedOut);
+    assert_eq!(outcome.name == Name::NotSent, seen == Seen::NotSent, "{outcome:?}");
+    assert_eq!(outcome.hint.contains("Nothing was sent"), seen == Seen::NotSent, "{outcome:?}");
+    let is_refusal = is_answer && matches!(status, 300..=399 | 401 | 403 | 404 | 405 | 429);
+    let is_rejection = is_answer && matches!(status, 400 | 422);
+    let is_total = facts.records == 1 || facts.atomic_batches;
+    let nothing = seen == Seen::NotSent || is_refusal || (is_rejection && is_total);
+    assert_eq!(outcome.applied == Applied::None, nothing, "{outcome:?}");
+    assert_eq!(outcome.hint.contains("Nothing was applied"), nothing && seen != Seen::NotSent, "{outcome:?}");
+    match outcome.applied {
+        Applied::All => assert!(is_answer && ((200..300).contains(&status) || status == 500), "{outcome:?}"),
+        _ => assert!(!is_answer || !(200..300).contains(&status), "{outcome:?}"),
+    }
+    if outcome.applied == Applied::All && status == 500 {
+        assert!(seen == Seen::Whole && outcome.name == Name::AppliedNotConfirmed, "{outcome:?}");
+    }
+    let sends_again = matches!(outcome.action, Action::Retry | Action::Bisect | Action::Defer);
+    assert!(!sends_again || outcome.applied == Applied::None || facts.kind != Kind::Create, "{outcome:?}");
+    assert!(!sends_again || outcome.applied != Applied::All, "{outcome:?}");
+    assert_eq!(outcome.action == Action::Reject, is_rejection && facts.records == 1, "{outcome:?}");
+}
+
+fn can_be_shown(facts: &Facts<'_>, outcome: &Outcome) {
+    let detail = outcome.detail_json();
+    for text in [&outcome.message, &outcome.hint, &detail] {
+        assert!(!text.contains(char::is_control), "{text:?}");
+        assert!(!text.contains(['\u{202e}', '\u{2066}', '\u{200b}', '\u{feff}', '\u{2028}']), "{text:?}");
+        assert!(facts.token.is_empty() || !without_our_escapes(text).contains(facts.token), "{text}");
+        assert!(!text.is_empty());
+    }
+    assert!(outcome.message.chars().count() < 1_200, "{}", outcome.message);
+    assert!(outcome.hint.len() < 1_000 && detail.len() < 20_000);
+}
+
+/// An escape that is written for a hidden character may by chance complete what follows it to the token: that takes an
+/// API that writes the token without its beginning behind the very character.
+fn without_our_escapes(text: &str) -> String {
+    let mut parts = text.split("\\u");
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    parts.for_each(|part| out.extend([" ", part.get(4..).unwrap_or_default()]));
+    out
+}
+
+fn is_detailed(outcome: &Outcome) {
+    let detail = outcome.detail_json();
+    let fields = oracle::fields(&detail).unwrap_or_else(|| panic!("not JSON: {detail}"));
+    let names: Vec<_> = fields.iter().map(|(name, _)| name.as_deref().unwrap_or_default()).collect();
+    assert_eq!(names, ["outcome", "applied", "http_status", "docs", "retry_after_ms"]);
+    let value = |name: &str| oracle::last(&fields, name).filter(|value| *value != "null");
+    assert_eq!(value("outcome").and_then(oracle::string).as_deref(), Some(outcome.name.as_str()));
+    assert_eq!(value("applied").and_then(oracle::string).as_deref(), Some(outcome.applied.as_str()));
+    assert_eq!(value("http_status").map(str::to_owned), outcome.http_status.map(|status| status.to_string()));
+    assert_eq!(value("docs"), outcome.docs.as_deref());
+    assert!(oracle::is_storable(&detail) && !oracle::has_huge_number(&detail), "{detail}");
+    let waits = outcome.retry_after.map(|wait| wait.as_millis().to_string());
+    assert_eq!(value("retry_after_ms").map(str::to_owned), waits);
+}
+
+/// The docs are those of the body, but for texts and numbers that jsonb would refuse.
+fn has_the_docs(outcome: &Outcome, body: &[u8]) {
+    let Some(docs) = &outcome.docs else { return };
+    let fields = std::str::from_utf8(body).ok().and_then(oracle::fields).expect("docs come from an object");
+    let given = |name| oracle::last(&fields, name).filter(|value| *value != "null");
+    let original = given("docs").or_else(|| given("validation_errors")).expect("docs come from somewhere");
+    let alike = |original: &str, shown: &str| {
+        let shown = oracle::string(shown);
+        if !original.starts_with('"') {
+            return shown.is_some_and(|number| number == original && original.contains(['e', 'E']));
+        }
+        let expected = oracle::string(original).map(|text| text.replace('\0', "\u{fffd}"));
+        shown == expected.or(Some("[unreadable]".to_owned()))
+    };
+    assert!(oracle::same(original, docs, alike), "{original} became {docs}");
+}

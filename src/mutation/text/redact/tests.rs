@@ -1,0 +1,95 @@
+use super::*;
+
+/// Every character that some notation writes otherwise.
+const TOKEN: &str = r#"s3"c\r/e+t&%<'9"#;
+
+fn escaped(write: impl Fn(char) -> String) -> String {
+    TOKEN.chars().map(write).collect()
+}
+
+/// The spellings of the token.
+fn spellings() -> Vec<(&'static str, String)> {
+    let json = serde_json::to_string(TOKEN).unwrap();
+    let json = json.trim_matches('"').to_owned();
+    let special = |c: char| !c.is_ascii_alphanumeric();
+    let html = |c: char| match c {
+        '"' => "&quot;".to_owned(),
+        '&' => "&amp;".to_owned(),
+        '<' => "&lt;".to_owned(),
+        '\'' => "&apos;".to_owned(),
+        other => other.to_string(),
+    };
+    vec![
+        ("plain", TOKEN.to_owned()),
+        ("debug", format!("{TOKEN:?}").trim_matches('"').to_owned()),
+        ("JSON with escaped slashes", json.replace('/', "\\/")),
+        ("JSON in JSON", serde_json::to_string(&json).unwrap().trim_matches('"').to_owned()),
+        ("JSON in JSON in JSON", json.replace('/', "\\/").replace('\\', r"\\\\")),
+        ("code units", escaped(|c| format!("\\u{:04x}", u32::from(c)))),
+        ("code units, upper case", escaped(|c| format!("\\u{:04X}", u32::from(c)))),
+        ("code units in JSON", escaped(|c| format!("\\\\u{:04x}", u32::from(c)))),
+        ("some code units", escaped(|c| if special(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() })),
+        ("bytes", escaped(|c| format!("\\x{:02x}", u32::from(c)))),
+        ("percent signs", escaped(|c| if special(c) { format!("%{:02X}", u32::from(c)) } else { c.to_string() })),
+        ("percent signs for all", escaped(|c| format!("%{:02x}", u32::from(c)))),
+        ("HTML", escaped(html)),
+        ("HTML numbers", escaped(|c| format!("&#{};", u32::from(c)))),
+        ("HTML numbers, hexadecimal", escaped(|c| format!("&#x{:04x};", u32::from(c)))),
+        ("mixed", r#"\u0073%33\"c\\r\/e%2bt&amp;%25&lt;&#39;9"#.to_owned()),
+        ("JSON", json),
+    ]
+}
+
+#[test]
+fn a_secret_is_found_in_every_spelling() {
+    for (name, spelling) in spellings() {
+        for (before, after) in
+            [("", ""), ("Bearer ", " is bad"), ("{\"a\":\"", "\"}"), ("é", "é"), ("%", "%"), ("&", ";")]
+        {
+            let text = format!("{before}{spelling}{after}");
+            assert_eq!(redact(&text, TOKEN), format!("{before}[redacted]{after}"), "{name}: {text}");
+            let twice = format!("{text}{text}");
+            assert_eq!(redact(&twice, TOKEN).matches(REDACTED).count(), 2, "{name}: {twice}");
+        }
+    }
+}
+
+#[test]
+fn the_beginning_of_a_secret_is_found_at_the_end() {
+    for (name, spelling) in spellings() {
+        let text = format!("before {spelling}");
+        for end in "before ".len()..text.len() {
+            let shown = redact_beginning(&text[..end], TOKEN);
+            assert!(!shown.contains("s3") && shown.starts_with("before"), "{name}: {} gives {shown}", &text[..end]);
+            assert!(shown.len() <= "before ".len(), "{name}: {} gives {shown}", &text[..end]);
+        }
+    }
+    // What ends is not cut.
+    assert_eq!(redact("before s3", TOKEN), "before s3");
+}
+
+#[test]
+fn what_looks_like_a_spelling_can_be_the_secret_itself() {
+    for secret in
+        ["a%2Fb", "a&amp;b", "%25", "%", "&", "&quot;", "\\", "\\\\", "\\u0041", "\\n", "a\\", "\\a", "u0041", "x41"]
+    {
+        let json = serde_json::to_string(secret).unwrap();
+        let percent = secret.replace('%', "%25").replace('\\', "%5C").replace('&', "%26");
+        for text in [secret, json.trim_matches('"'), &percent] {
+            if text == percent && secret.chars().all(|c| c == '\\') {
+                continue; // Not found: a token of backslashes alone.
+            }
+            let shown = redact(text, secret);
+            assert!(shown.chars().all(|c| REDACTED.contains(c)), "{secret} in {text}: {shown}");
+        }
+    }
+}
+
+#[test]
+fn what_is_not_the_secret_stays() {
+    for text in ["", "s3", "\\", "%", "&", "&#;", "&#x;", "%zz", "\\u00", "\\u00zz", "%+1", "é\\é", "S3\"C\\R/E+T&%<'9"]
+    {
+        assert_eq!(redact(text, TOKEN), text);
+        assert!(matches!(redact(text, ""), Cow::Borrowed(_)));
+    }
+}

@@ -1,0 +1,169 @@
+//! Cancels, timeouts, terminations and lost clients at random moments in every phase of a call, many of them in one and the
+//! same backend. What is told of each mutation is compared with the APIs' books; in the end nothing is left behind.
+//!
+//! The delays are printed (`--nocapture`), not judged: that is for `sequin-bench cancel`. `SEQUIN_SOAK_ROUNDS` makes it more,
+//! `SEQUIN_SOAK_SEED` repeats the choices of another run, though not what the machine makes of its moments.
+
+mod apis;
+mod cable;
+mod claim;
+mod judge;
+mod lane;
+mod orders;
+mod phases;
+
+use std::thread;
+
+use sequin_harness::{Delays, Server};
+
+use crate::dice::{Dice, seed_and_rounds};
+use crate::network::{builder, eventually};
+
+use apis::Apis;
+use claim::Claim;
+use judge::{Evidence, Histogram, last_words, note};
+use lane::{Call, Holding, Lane};
+use phases::Phase;
+
+/// Of ten orders in each phase of a lane.
+const ROUNDS: u64 = 8;
+
+/// As many as the books of a sandbox should hold.
+const MOST_AT_ONCE: u64 = 40;
+
+/// What one session goes through.
+struct Plan {
+    phases: &'static [Phase],
+    /// By how much its backend may grow without having lost memory.
+    slack_kib: i64,
+    /// Of so many rounds it makes one.
+    one_of: u64,
+}
+
+const LANES: [Plan; 3] = [
+    Plan {
+        phases: &[
+            Phase::LookUp,
+            Phase::Connect,
+            Phase::Handshake,
+            Phase::Wait,
+            Phase::TlsWait,
+            Phase::Body,
+            Phase::TlsBody,
+        ],
+        slack_kib: 200,
+        one_of: 1,
+    },
+    Plan { phases: &[Phase::Loop, Phase::Block, Phase::Trigger, Phase::Await], slack_kib: 200, one_of: 1 },
+    // A session to themselves, and room for a few of their requests and replies: malloc keeps some, depending on where the
+    // order comes. It takes longer, too.
+    Plan { phases: &[Phase::Send, Phase::TlsSend, Phase::Rows], slack_kib: 24 << 10, one_of: 2 },
+];
+
+/// Lines of a server's log that tell of something that was not given back, or of a process that died. All that it should
+/// say here is LOG, ERROR and FATAL.
+const BAD: [&str; 6] =
+    [" PANIC: ", " WARNING: ", "server process", "was terminated by signal", "leak", "resource was not closed"];
+
+#[test]
+fn orders_at_random_moments_are_obeyed_and_leave_nothing_behind() {
+    let (seed, rounds) = seed_and_rounds(ROUNDS);
+    let mut dice = Dice::new(seed);
+    let (mut phases, mut orders) = (Histogram::default(), Histogram::default());
+    let mut left = rounds;
+    while left > 0 {
+        let now = left.min(MOST_AT_ONCE);
+        run(now, &mut dice, &mut phases, &mut orders);
+        left -= now;
+    }
+    print(&phases, &orders);
+    let obeyed: usize = orders.0.values().map(Delays::len).sum();
+    assert!(obeyed >= 1_000 || rounds < ROUNDS, "{obeyed}");
+}
+
+fn run(rounds: u64, dice: &mut Dice, phases: &mut Histogram, orders: &mut Histogram) {
+    let server = builder().start().unwrap();
+    let mut apis = Apis::start(&server);
+    let database = server.fresh_database();
+    apis.create_servers(&database);
+    database.execute(&phases::schema(LANES.len()));
+    let mut lanes: Vec<Lane<'_>> = Vec::new();
+    for (number, plan) in LANES.iter().enumerate() {
+        lanes.push(Lane::new(number, plan.phases, &database, Dice::new(dice.below(u64::MAX))));
+    }
+    thread::scope(|scope| {
+        for (lane, plan) in lanes.iter_mut().zip(&LANES) {
+            scope.spawn(|| (0..rounds.div_ceil(plan.one_of)).for_each(|_| lane.round()));
+        }
+    });
+
+    apis.relent();
+    lanes[0].connect_at_last();
+    let mut admin = database.connect();
+    let open = "SELECT count(*) FROM sequin.outbox";
+    eventually("all is delivered", || admin.query_one(open, &[]).unwrap().get::<_, i64>(0) == 0);
+    // Each session keeps a connection to what it calls, and the worker too.
+    apis.assert_connections(LANES.len() + 1, "while the sessions live");
+    let (mut calls, mut held): (Vec<Call>, Vec<Vec<Holding>>) = (Vec::new(), Vec::new());
+    let mut undisturbed = Vec::new();
+    for lane in lanes {
+        calls.extend(lane.calls);
+        undisturbed.extend(lane.undisturbed);
+        held.push(lane.held);
+    }
+
+    let evidence = Evidence { arrived: &apis.arrived(), last_words: &last_words(&server.log()) };
+    let (mut late, mut silent) = (0, 0);
+    for call in &calls {
+        let claim = evidence.judge(call, &mut admin);
+        late += usize::from(claim.is_none());
+        silent += usize::from(claim == Some(Claim::Silent));
+        note(call, claim, phases, orders);
+    }
+    undisturbed.iter().for_each(|mark| evidence.judge_undisturbed(mark));
+    eprintln!(
+        "{} calls were ended, {silent} of them with no mutation under way; {late} had ended when their order came; {} that \
+         followed were as if nothing had been",
+        calls.len() - late,
+        undisturbed.len(),
+    );
+    held.iter().enumerate().for_each(|(lane, held)| assert_held(lane, held));
+
+    let others = "SELECT count(*) FROM pg_stat_activity \
+                  WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()";
+    eventually("the sessions end", || admin.query_one(others, &[]).unwrap().get::<_, i64>(0) == 0);
+    drop(admin);
+    drop(database);
+    apis.assert_connections(0, "after the sessions");
+    assert_log(&server);
+}
+
+/// After the first rounds, which fill caches and arenas, nothing grows. One KiB for each order would be some 300 KiB more.
+fn assert_held(lane: usize, held: &[Holding]) {
+    for (round, holding) in held.iter().enumerate() {
+        eprintln!("lane {lane}, round {}: {holding:?}", round + 1);
+    }
+    let [_, warm, .., last] = held else { return };
+    assert_eq!(last.descriptors, warm.descriptors, "lane {lane}: {held:?}");
+    assert!(last.context_bytes - warm.context_bytes < 64 << 10, "lane {lane}: {held:?}");
+    assert!(last.private_kib - warm.private_kib < LANES[lane].slack_kib, "lane {lane}: {held:?}");
+}
+
+fn assert_log(server: &Server) {
+    let log = server.log();
+    let bad: Vec<&str> = log.lines().filter(|line| BAD.iter().any(|words| line.contains(words))).collect();
+    assert!(bad.is_empty(), "{bad:#?}");
+    assert!(log.contains(" FATAL: "), "this is not the log of these sessions");
+}
+
+fn print(phases: &Histogram, orders: &Histogram) {
+    let mut all = Delays::default();
+    orders.0.values().for_each(|delays| all.extend(delays));
+    let all = ("all".to_owned(), all);
+    let heads: String = Delays::heads().iter().map(|head| format!("{head:>7}")).collect();
+    eprintln!("{:34}{heads}   (milliseconds from the order until the client has the end of the call)", "");
+    for (name, delays) in phases.0.iter().chain(&orders.0).chain([(&all.0, &all.1)]) {
+        let cells: String = delays.cells().iter().map(|cell| format!("{cell:>7}")).collect();
+        eprintln!("{name:34}{cells}");
+    }
+}

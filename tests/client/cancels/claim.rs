@@ -1,0 +1,52 @@
+//! What an error claims of the mutation that it ended.
+
+/// The end of the CONTEXT's line about the mutation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Claim {
+    /// No mutation was under way.
+    Silent,
+    NotSent,
+    Unknown,
+    Applied,
+}
+
+impl Claim {
+    pub fn of(context: &str) -> Claim {
+        let Some(line) = line(context) else { return Claim::Silent };
+        match line.split_once("\": ").map(|(_, known)| known) {
+            Some("the request was not sent, nothing was applied") => Claim::NotSent,
+            Some("the request had been sent, whether it was applied is unknown") => Claim::Unknown,
+            Some("it was applied") => Claim::Applied,
+            _ => panic!("nothing is said of the mutation: {context}"),
+        }
+    }
+
+    /// How many of `records` may have been applied.
+    pub fn allows(self, applied: i64, records: i64) -> bool {
+        match self {
+            Claim::NotSent => applied == 0,
+            Claim::Applied => applied == records,
+            Claim::Unknown | Claim::Silent => applied == 0 || applied == records,
+        }
+    }
+}
+
+/// How many records the mutation under way has.
+pub fn records(context: &str) -> i64 {
+    line(context).map_or(0, |line| number_after(line, "create of "))
+}
+
+/// How many records earlier requests of the statement have applied, if the error comes from within its trigger.
+pub fn applied_before(context: &str) -> Option<i64> {
+    let line = context.lines().find(|line| line.contains("INSERT on public.people"))?;
+    Some(if line.contains(", after ") { number_after(line, ", after ") } else { 0 })
+}
+
+fn line(context: &str) -> Option<&str> {
+    context.lines().find(|line| line.contains(" in salesforce:contact through server \""))
+}
+
+fn number_after(line: &str, words: &str) -> i64 {
+    let number = line.split_once(words).and_then(|(_, rest)| rest.split(' ').next()?.parse().ok());
+    number.unwrap_or_else(|| panic!("no number after {words:?}: {line}"))
+}

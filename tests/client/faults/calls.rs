@@ -1,0 +1,97 @@
+//! Calls at once, over plain HTTP.
+
+use std::thread;
+
+use sequin_harness::proxy::{Direction, Fault, Harm};
+
+use super::answers::{self, ERRORS, GOOD};
+use super::bench::Bench;
+use super::{Case, Dice, HARMS, KINDS, Place, oracle, places};
+
+/// How many places of each kind of call the dice choose.
+const BY_DICE: usize = 20;
+
+/// The digit of a status, and bits of it, so that it says 300, 400, 500, 210, 201, or nothing at all.
+const STATUSES: [(usize, u8); 6] = [(0, 0x01), (0, 0x06), (0, 0x07), (1, 0x01), (2, 0x01), (1, 0x40)];
+
+fn case(kind: &'static str, answer: &'static answers::Answer, (place, direction, at): Place, harm: Harm) -> Case {
+    Case {
+        kind,
+        answer,
+        kept: false,
+        fault: Fault { direction, at, harm },
+        place,
+        // What ends it by itself takes its time.
+        cancelled: harm == Harm::Stall && !matches!(place, "the token" | "the status" | "the body"),
+    }
+}
+
+/// Every other case is over a kept connection.
+fn by_turns(mut cases: Vec<Case>) -> Vec<Case> {
+    for (turn, case) in cases.iter_mut().enumerate() {
+        case.kept = turn % 2 == 1;
+    }
+    cases
+}
+
+/// Each harm at each place, and then some by dice.
+fn sample(bench: &mut Bench, kind: &'static str, dice: &mut Dice) -> Vec<Case> {
+    let (request, reply) = bench.measure(kind, &GOOD, false);
+    let mut cases = Vec::new();
+    for place in places::of_request(&request).into_iter().chain(places::of_reply(&reply)) {
+        cases.extend(HARMS.map(|harm| case(kind, &GOOD, place, harm)));
+    }
+    for (digit, bits) in STATUSES {
+        let place = ("the status", Direction::ToClient, oracle::STATUS.start() + digit);
+        cases.push(case(kind, &GOOD, place, Harm::Corrupt(bits)));
+    }
+    for _ in 0..BY_DICE {
+        let harm = match HARMS[dice.below(HARMS.len())] {
+            Harm::Corrupt(_) => Harm::Corrupt(1 << dice.below(8)),
+            harm => harm,
+        };
+        cases.push(case(kind, &GOOD, places::by_dice(dice, request.len(), reply.len()), harm));
+    }
+    by_turns(cases)
+}
+
+#[test]
+fn each_fault_is_told_as_it_is() {
+    let mut dice = Dice::printed();
+    thread::scope(|scope| {
+        for kind in KINDS {
+            let mut dice = Dice(dice.below(usize::MAX) as u64 | 1);
+            let name = thread::current().name().unwrap_or_default().to_owned();
+            let work = move || {
+                let mut bench = Bench::new();
+                let cases = sample(&mut bench, kind, &mut dice);
+                bench.run(&cases);
+            };
+            thread::Builder::new().name(format!("{name}, {kind}")).spawn_scoped(scope, work).unwrap();
+        }
+    });
+}
+
+/// The statuses and bodies that the API may answer with, each broken in some way. A status says what it says with half a
+/// body as well, but for the one 500 whose text makes the difference.
+#[test]
+fn each_answer_is_told_as_far_as_it_came() {
+    let mut bench = Bench::new();
+    let mut cases = Vec::new();
+    for (turn, answer) in ERRORS.iter().enumerate() {
+        let kind = KINDS[turn % KINDS.len()];
+        let (_, reply) = bench.measure(kind, answer, false);
+        // A wrong length takes until the time for the request is up, whatever the answer is.
+        for place in places::of_reply(&reply).into_iter().filter(|(name, ..)| *name != "the length") {
+            let others = [Harm::Reset, Harm::Drip, Harm::DuplicateByte, Harm::DuplicateRest, Harm::Corrupt(0x01)];
+            for harm in [Harm::Cut, others[cases.len() % others.len()]] {
+                cases.push(case(kind, answer, place, harm));
+            }
+            if place.0 == "the body" {
+                let stall = Case { cancelled: true, ..case(kind, answer, place, Harm::Stall) };
+                cases.extend([stall, Case { cancelled: turn % 4 != 0, ..stall }]);
+            }
+        }
+    }
+    bench.run(&by_turns(cases));
+}

@@ -1,0 +1,43 @@
+//! Servers with an identity of their own.
+//!
+//! The harness copies every data directory from one template, so its servers have one system identifier, by which the
+//! outbox tells a copy from the original. Where two servers are to be strangers, one is made from the beginning.
+
+use std::fs;
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use sequin_harness::{Sandbox, Server};
+
+use crate::cluster::{APP, Cluster, must};
+
+/// initdb's arguments, as the harness has them.
+const INITDB: [&str; 7] = ["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8"];
+
+/// A server that is a stranger to all others, with these lines in its postgresql.conf.
+pub fn stranger(conf: &str) -> Server {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let scratch = Server::shared().scratch(&format!("initdb-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
+    Server::shared().account().give(&scratch).unwrap();
+    let data = scratch.join("data");
+    initdb(Server::shared().program("initdb")).arg("-D").arg(&data).output().map(|output| must(&output)).unwrap();
+    let server = Server::builder().conf(conf).copy_of(&data).start().unwrap_or_else(|error| panic!("{error}"));
+    fs::remove_dir_all(scratch).unwrap();
+    server
+}
+
+/// The command with the arguments that every data directory here is made with.
+pub fn initdb(mut initdb: Command) -> Command {
+    initdb.args(INITDB).arg("--no-sync");
+    initdb
+}
+
+/// A stranger with a database, a sandbox and a server object, as [`Cluster::start`] has it.
+pub fn cluster(conf: &str) -> Cluster {
+    let server = stranger(conf);
+    server.connect("postgres").batch_execute("CREATE DATABASE app").unwrap();
+    let mut cluster = Cluster { client: server.connect(APP), server, sandbox: Sandbox::start() };
+    cluster.run("CREATE EXTENSION sequin_mutations");
+    cluster.create_server();
+    cluster
+}

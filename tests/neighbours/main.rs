@@ -1,0 +1,28 @@
+//! The extension beside the programs that real installations have around it: a pooler, dumps, a standby, subscribers,
+//! other extensions, other languages' drivers, another major.
+//!
+//! A binary of its own, behind a feature: it needs programs that `make test` does not. `make test-neighbours` brings and
+//! runs it all.
+
+mod beside;
+mod bouncer;
+mod drivers;
+mod dumps;
+mod elsewhere;
+mod failover;
+mod gate;
+mod pooled_roles;
+mod pooling;
+mod programs;
+mod subscribers;
+mod upgrade;
+
+#[allow(dead_code)] // The other tests use the rest of it.
+#[path = "../client/outbox/cluster.rs"]
+mod cluster;
+#[allow(dead_code, unused_imports)]
+#[path = "../client/network.rs"]
+mod network;
+#[allow(dead_code)]
+#[path = "../client/support.rs"]
+mod support;
