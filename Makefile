@@ -70,11 +70,8 @@ test-all: deps ## all tests against each major, those that are not here included
 test-neighbours: deps all members ## beside PgBouncer, other languages' drivers, standbys, subscribers, pg_upgrade
 	scripts/deps-neighbours '$(target)/neighbours'
 	set -e; for other in 15 18; do \
-	    config=$$(scripts/postgres $$other '$(target)/postgres'); \
-	    [ $$other != '$(major)' ] || continue; \
-	    CARGO_TARGET_DIR='$(target)/majors' PGRX_PG_CONFIG_PATH=$$config \
-	        cargo build --release --no-default-features --features pg$$other; \
-	    install -D '$(target)/majors/release/libsequin_mutations.so' '$(target)/majors/pg'$$other/libsequin_mutations.so; \
+	    scripts/postgres $$other '$(target)/postgres'; \
+	    [ $$other = '$(major)' ] || scripts/build-for $$other '$(target)'; \
 	done
 	cargo clippy $(members) --features sequin-tests/neighbours --test neighbours -- -D warnings
 	cargo test $(members) --features sequin-tests/neighbours --test neighbours
