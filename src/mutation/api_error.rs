@@ -44,7 +44,7 @@ impl ApiError {
         let tidy_docs = docs.and_then(|docs| tidy(docs, token, DOCS_BYTES));
         ApiError {
             excerpt: if own_text.is_none() { json_excerpt(body, token) } else { None },
-            text: own_text.map(|own| text::printable(&text::redact(&own, token), text::MESSAGE_CHARS)),
+            text: own_text.map(|own| text::message(&own, token)),
             has_lost_docs: docs.is_some() && tidy_docs.is_none(),
             docs: tidy_docs,
             consumers_timed_out: error.is_some_and(|text| is_consumer_timeout(&text)),
@@ -109,6 +109,10 @@ fn tidy(json: &str, token: &str, limit: usize) -> Option<String> {
         match part.as_bytes()[0] {
             b'"' => {
                 let content = json::unquote(part).unwrap_or("[unreadable]".into());
+                // To look for the token costs more than a copy does.
+                if content.len() > limit {
+                    return None;
+                }
                 push_tidy_string(&mut out, &text::redact(&content, token));
             }
             b'{' | b'[' => {
@@ -120,6 +124,7 @@ fn tidy(json: &str, token: &str, limit: usize) -> Option<String> {
                 out.push_str(part);
             }
             b',' | b':' => out.push_str(part),
+            _ if part.len() > limit => return None,
             _ if is_huge_number(part) || (!token.is_empty() && part.contains(token)) => {
                 push_tidy_string(&mut out, &text::redact(part, token));
             }

@@ -5,6 +5,7 @@
 
 mod redact;
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 pub use redact::redact;
@@ -65,14 +66,29 @@ pub fn push_escaped(out: &mut String, c: char) {
     }
 }
 
+/// What a message says of a text of any length.
+pub fn message(text: &str, secret: &str) -> String {
+    let beginning = &text[..text.floor_char_boundary(window(secret))];
+    printable(&without(secret, beginning, beginning.len() < text.len()), MESSAGE_CHARS)
+}
+
+/// How many bytes are looked at, because a body may be 64 MiB of anything: enough for a message of characters of four
+/// bytes, with the secret in it.
+fn window(secret: &str) -> usize {
+    4 * MESSAGE_CHARS + secret.len() * redact::LONGEST_UNIT
+}
+
+/// A secret that was cut in two must not show either.
+fn without<'a>(secret: &str, text: &'a str, is_cut: bool) -> Cow<'a, str> {
+    if is_cut { redact::redact_beginning(text, secret) } else { redact(text, secret) }
+}
+
 /// A single line from the beginning of any bytes: a proxy's HTML page, plain text, binary. `None` if nothing is there
 /// to be read.
 pub fn excerpt(bytes: &[u8], secret: &str) -> Option<String> {
-    // A window, because the body may be 64 MiB of anything. A secret that the window cuts in two must not show either.
-    let window = &bytes[..bytes.len().min(4_096 + secret.len() * redact::LONGEST_UNIT)];
+    let window = &bytes[..bytes.len().min(window(secret))];
     let lossy = String::from_utf8_lossy(window);
-    let clean =
-        if window.len() < bytes.len() { redact::redact_beginning(&lossy, secret) } else { redact(&lossy, secret) };
+    let clean = without(secret, &lossy, window.len() < bytes.len());
     let line = clean.split_whitespace().collect::<Vec<_>>().join(" ");
     (!line.is_empty()).then(|| printable(&line, EXCERPT_CHARS))
 }

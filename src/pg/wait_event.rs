@@ -35,7 +35,16 @@ impl WaitEvent {
 
 #[cfg(any(feature = "pg17", feature = "pg18"))]
 impl WaitEvent {
-    const COUNT: usize = WaitEvent::LauncherMain as usize + 1;
+    /// In the order of their declaration.
+    const ALL: [WaitEvent; 7] = [
+        WaitEvent::Resolve,
+        WaitEvent::Connect,
+        WaitEvent::Send,
+        WaitEvent::Receive,
+        WaitEvent::AwaitDelivery,
+        WaitEvent::WorkerMain,
+        WaitEvent::LauncherMain,
+    ];
 
     const fn name(self) -> &'static CStr {
         match self {
@@ -49,14 +58,17 @@ impl WaitEvent {
         }
     }
 
-    /// As the functions that wait want it. Raises if the extensions of this cluster have used up all names (128).
+    /// As the functions that wait want it. Raises in the first wait of a process if the extensions of this cluster have
+    /// used up all names (128).
     pub fn id(self) -> u32 {
         use std::sync::OnceLock;
 
-        // Asked for at the first wait and not when the library is loaded: preloaded, there is no shared memory yet.
-        static IDS: [OnceLock<u32>; WaitEvent::COUNT] = [const { OnceLock::new() }; WaitEvent::COUNT];
+        // Asked for at the first wait and not when the library is loaded: preloaded, there is no shared memory yet. All
+        // at once: that wait is for a connection or for work, and later ones, behind a request, shall not fail.
+        static IDS: OnceLock<[u32; WaitEvent::ALL.len()]> = OnceLock::new();
         // SAFETY: a process that waits is attached to shared memory, where the name is copied to. The same name has
         // the same number in every process.
-        *IDS[self as usize].get_or_init(|| unsafe { pg_sys::WaitEventExtensionNew(self.name().as_ptr()) })
+        let name = |event: WaitEvent| unsafe { pg_sys::WaitEventExtensionNew(event.name().as_ptr()) };
+        IDS.get_or_init(|| WaitEvent::ALL.map(name))[self as usize]
     }
 }

@@ -3,6 +3,7 @@
 //! What is open to everybody stands in [`OPEN`]: an object that comes later and is in neither fails here.
 
 mod attempts;
+mod statements;
 
 use std::collections::BTreeSet;
 
@@ -10,7 +11,7 @@ use postgres::Client;
 use sequin_harness::Database;
 
 use crate::documents::read;
-use attempts::{Attempt, attempts};
+use attempts::{Attempt, UNCHANGED, attempts};
 
 /// What everybody may do. docs/security.md says so.
 const OPEN: [(&str, &str); 9] = [
@@ -39,22 +40,35 @@ const OBJECTS: &str = "
     UNION ALL SELECT 'setting', name, 0 FROM pg_settings WHERE name LIKE 'sequin.%'
     ORDER BY 1, 2";
 
-/// All that says who may do what, to see that nothing of it has changed.
+/// All that says who may do what, to see that nothing of it has changed. A default may be written out.
 const RIGHTS: &str = "
     SELECT string_agg(acl, E'\\n' ORDER BY acl) FROM (
-      SELECT 'proc ' || oid::regprocedure || proacl::text AS acl FROM pg_proc
-      UNION ALL SELECT 'class ' || oid::regclass || relacl::text FROM pg_class
-      UNION ALL SELECT 'type ' || oid::regtype || typacl::text FROM pg_type
-      UNION ALL SELECT 'schema ' || nspname || nspacl::text FROM pg_namespace
-      UNION ALL SELECT 'wrapper ' || fdwname || fdwacl::text FROM pg_foreign_data_wrapper
-      UNION ALL SELECT 'server ' || srvname || srvacl::text FROM pg_foreign_server) acls";
+      SELECT 'proc ' || oid || proacl::text AS acl FROM pg_proc
+      UNION ALL SELECT 'class ' || oid || relacl::text FROM pg_class
+      UNION ALL SELECT 'column ' || attrelid || attname || attacl::text FROM pg_attribute
+      UNION ALL SELECT 'type ' || oid || COALESCE(typacl, acldefault('T', typowner))::text FROM pg_type
+      UNION ALL SELECT 'schema ' || oid || nspacl::text FROM pg_namespace
+      UNION ALL SELECT 'wrapper ' || oid || fdwacl::text FROM pg_foreign_data_wrapper
+      UNION ALL SELECT 'server ' || oid || srvacl::text FROM pg_foreign_server
+      UNION ALL SELECT 'setting ' || oid || paracl::text FROM pg_parameter_acl
+      UNION ALL SELECT 'default ' || oid || defaclacl::text FROM pg_default_acl) acls";
 
-/// The SQLSTATE of an attempt, which changes nothing; empty if it worked.
-fn outcome(session: &mut Client, attempt: &Attempt) -> (String, String) {
-    session.batch_execute("BEGIN").unwrap();
+fn rights(client: &mut Client) -> String {
+    client.query_one(RIGHTS, &[]).unwrap().get(0)
+}
+
+/// The SQLSTATE of an attempt, which is rolled back; empty if it worked. Those who hold a right without the option to
+/// grant it are warned and not refused: then it matters whether they have changed the rights as they were `before`.
+fn outcome(session: &mut Client, attempt: &Attempt, before: &str) -> (String, String) {
+    // ALTER SYSTEM does not run in a transaction.
+    if !attempt.sql.starts_with("ALTER SYSTEM") {
+        session.batch_execute("BEGIN").unwrap();
+    }
     let result = session.batch_execute(&attempt.sql);
+    let is_unchanged = result.is_ok() && attempt.refusals.contains(&UNCHANGED) && rights(session) == before;
     session.batch_execute("ROLLBACK").unwrap();
     match result {
+        Ok(()) if is_unchanged => (UNCHANGED.to_owned(), String::new()),
         Ok(()) => (String::new(), String::new()),
         Err(error) => (error.code().map(|code| code.code().to_owned()).unwrap_or_default(), error.to_string()),
     }
@@ -70,13 +84,12 @@ fn a_role_without_rights_gets_nothing_but_what_is_open_to_all() {
     let mut superuser = database.connect();
     // Something that a role without rights must not see.
     superuser.batch_execute("LOAD 'sequin_mutations'; SELECT sequin_enqueue('delete', 's', 'c:c', '\"1\"')").unwrap();
-    let rights = |client: &mut Client| client.query_one(RIGHTS, &[]).unwrap().get::<_, String>(0);
-    let before = rights(&mut superuser);
     let objects = superuser.query(OBJECTS, &[]).unwrap();
     assert!(objects.len() > 80, "{}", objects.len());
 
     let mut session = database.connect_as(&role);
     session.batch_execute("CREATE TABLE own.a (a int); CREATE TABLE own.b (id bigint)").unwrap();
+    let before = rights(&mut superuser);
     let mut wrong = Vec::new();
     let mut open = BTreeSet::new();
     let mut tried = 0;
@@ -93,7 +106,7 @@ fn a_role_without_rights_gets_nothing_but_what_is_open_to_all() {
             .get(0);
         for attempt in attempts(kind, identity, &arguments) {
             tried += 1;
-            let (state, error) = outcome(&mut session, &attempt);
+            let (state, error) = outcome(&mut session, &attempt, &before);
             let is_open = OPEN.iter().find(|entry| **entry == (identity, attempt.name));
             match is_open {
                 Some(entry) if state.is_empty() => {
@@ -107,7 +120,6 @@ fn a_role_without_rights_gets_nothing_but_what_is_open_to_all() {
     eprintln!("{tried} attempts on {} objects", objects.len());
     assert_eq!(wrong, Vec::<String>::new());
     assert_eq!(open.len(), OPEN.len(), "of {OPEN:?} only {open:?} are there");
-    // Those who hold a right without the option to grant it are warned and not refused.
     assert_eq!(rights(&mut superuser), before);
     for view in ["outbox", "dead_letters", "delivered", "status", "attachments"] {
         let rows = session.query(&format!("SELECT FROM sequin.{view}"), &[]).unwrap().len();
@@ -135,7 +147,7 @@ fn documented() -> BTreeSet<String> {
 #[test]
 fn what_everybody_has_is_what_the_document_lists() {
     let database = Database::fresh();
-    // Row types come with their relations.
+    // Row types come with their relations; from major 17 on they are the extension's own as well.
     let granted = "
         WITH mine AS (
           SELECT classid, objid FROM pg_depend d JOIN pg_extension e ON e.oid = refobjid
@@ -147,7 +159,8 @@ fn what_everybody_has_is_what_the_document_lists() {
             COALESCE(relacl, acldefault(CASE relkind WHEN 'S' THEN 's'::\"char\" ELSE 'r' END, relowner))
           FROM pg_class c JOIN mine ON classid = 'pg_class'::regclass AND objid = c.oid AND relkind <> 'c'
           UNION ALL SELECT t.oid::regtype::text, COALESCE(typacl, acldefault('T', typowner))
-          FROM pg_type t JOIN mine ON classid = 'pg_type'::regclass AND objid = t.oid WHERE typcategory <> 'A'
+          FROM pg_type t JOIN mine ON classid = 'pg_type'::regclass AND objid = t.oid LEFT JOIN pg_class c ON c.oid = typrelid
+          WHERE typcategory <> 'A' AND COALESCE(relkind, 'c') = 'c'
           UNION ALL SELECT nspname::text, COALESCE(nspacl, acldefault('n', nspowner))
           FROM pg_namespace n JOIN mine ON classid = 'pg_namespace'::regclass AND objid = n.oid
           UNION ALL SELECT fdwname::text, COALESCE(fdwacl, acldefault('F', fdwowner))

@@ -7,8 +7,8 @@ mod garden;
 
 use sequin_harness::{Sandbox, Server, paths};
 
-use crate::network::{eventually, refusal};
-use garden::{Garden, values};
+use crate::network::{column as values, eventually, refusal};
+use garden::Garden;
 
 /// The calls, with nothing of their own that could be shadowed.
 const CALLS: [&str; 12] = [

@@ -210,5 +210,5 @@ fn collection(facts: &Facts<'_>) -> String {
 
 /// A text that came from elsewhere, fit for a message.
 fn clean(facts: &Facts<'_>, cause: &str) -> String {
-    text::printable(&text::redact(cause, facts.token), text::MESSAGE_CHARS)
+    text::message(cause, facts.token)
 }

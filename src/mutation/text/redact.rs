@@ -45,7 +45,11 @@ fn scan<'a>(text: &'a str, secret: &str, is_whole: bool) -> Cow<'a, str> {
                 out.push_str(&text[kept..at]);
                 return Cow::Owned(out);
             }
-            Found::Beginning | Found::Not => at += 1,
+            Found::Beginning | Found::Not => {
+                // What was not found behind the first of some backslashes is not behind the others.
+                let run = bytes[at..].iter().take_while(|byte| **byte == b'\\').count();
+                at += run.max(1);
+            }
         }
     }
     if kept == 0 {

@@ -1,6 +1,11 @@
 //! What a role without rights tries with an object, by the object's kind.
 //!
-//! `@` in a statement is the object. The role owns the schema `own` with the tables `a (a int)` and `b (id bigint)`.
+//! The role owns the schema `own` with the tables `a (a int)` and `b (id bigint)`.
+
+use super::statements::{
+    EXTENSION, FUNCTION, INDEX, RELATION, ROW_TYPE, SCHEMA, SEQUENCE, SERVER, Statements, TABLE, TOAST, TYPE, VIEW,
+    WRAPPER, WRITE,
+};
 
 /// One statement, which must be refused or stand in the list of what is open to everybody.
 pub struct Attempt {
@@ -24,156 +29,6 @@ const DENIED_OR_NOT_WRITABLE: &[&str] = &["42501", "55000"];
 /// What belongs in the configuration file says so before it looks who asks.
 const DENIED_OR_CONFIGURED: &[&str] = &["42501", "55P02"];
 
-const TABLE: &[(&str, &str)] = &[
-    ("select", "SELECT FROM @"),
-    ("count", "SELECT count(*) FROM @"),
-    ("select nothing", "SELECT 1 FROM @ WHERE false"),
-    ("the row", "SELECT t FROM @ AS t"),
-    ("system columns", "SELECT ctid, tableoid FROM @"),
-    ("copy out", "COPY @ TO STDOUT"),
-    ("copy in", "COPY @ FROM STDIN"),
-    ("insert", "INSERT INTO @ DEFAULT VALUES"),
-    ("insert of nothing", "INSERT INTO @ SELECT t.* FROM @ AS t WHERE false"),
-    ("delete", "DELETE FROM @"),
-    ("delete of nothing", "DELETE FROM @ WHERE false"),
-    ("merge", "MERGE INTO @ USING own.a ON true WHEN MATCHED THEN DELETE"),
-    ("for update", "SELECT FROM @ FOR UPDATE"),
-    ("for key share", "SELECT FROM @ FOR KEY SHARE"),
-    ("truncate", "TRUNCATE @"),
-    ("lock", "LOCK @ IN ACCESS SHARE MODE"),
-    ("references", "ALTER TABLE own.b ADD FOREIGN KEY (id) REFERENCES @"),
-    ("inherit", "CREATE TABLE own.x () INHERITS (@)"),
-    ("copy the shape", "CREATE TABLE own.x (LIKE @)"),
-    ("make a parent", "ALTER TABLE @ INHERIT own.a"),
-    ("index", "CREATE INDEX ON @ ((1))"),
-    ("statistics", "CREATE STATISTICS own.x ON a, b FROM @"),
-    ("publish", "CREATE PUBLICATION x FOR TABLE @"),
-    ("cluster", "CLUSTER @"),
-    ("reindex", "REINDEX TABLE @"),
-    ("row security", "ALTER TABLE @ ENABLE ROW LEVEL SECURITY"),
-    ("constraint", "ALTER TABLE @ ADD CHECK (false)"),
-    ("storage", "ALTER TABLE @ SET (autovacuum_enabled = off)"),
-    ("unlogged", "ALTER TABLE @ SET UNLOGGED"),
-    ("replica identity", "ALTER TABLE @ REPLICA IDENTITY FULL"),
-    ("triggers off", "ALTER TABLE @ DISABLE TRIGGER ALL"),
-];
-
-/// For tables and views.
-const RELATION: &[(&str, &str)] = &[
-    ("lock it alone", "LOCK @ IN ACCESS EXCLUSIVE MODE"),
-    (
-        "trigger",
-        "CREATE TRIGGER x BEFORE INSERT ON @ FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()",
-    ),
-    ("rule", "CREATE RULE x AS ON INSERT TO @ DO INSTEAD NOTHING"),
-    ("policy", "CREATE POLICY x ON @"),
-    ("add", "ALTER TABLE @ ADD x int"),
-    ("rename", "ALTER TABLE @ RENAME TO x"),
-    ("own", "ALTER TABLE @ OWNER TO CURRENT_USER"),
-    ("schema", "ALTER TABLE @ SET SCHEMA own"),
-    ("drop", "DROP TABLE @"),
-];
-
-const VIEW: &[(&str, &str)] = &[
-    ("select", "SELECT * FROM @"),
-    ("replace", "CREATE OR REPLACE VIEW @ AS SELECT 1"),
-    ("invoker", "ALTER VIEW @ SET (security_invoker = on)"),
-    ("barrier", "ALTER VIEW @ RESET (security_barrier)"),
-    ("drop the view", "DROP VIEW @"),
-];
-
-const WRITE: &[(&str, &str)] =
-    &[("insert", "INSERT INTO @ SELECT t.* FROM @ AS t"), ("delete", "DELETE FROM @"), ("truncate", "TRUNCATE @")];
-
-const SEQUENCE: &[(&str, &str)] = &[
-    ("select", "SELECT * FROM @"),
-    ("nextval", "SELECT nextval('@')"),
-    ("setval", "SELECT setval('@', 1)"),
-    ("currval", "SELECT currval('@')"),
-    ("restart", "ALTER SEQUENCE @ RESTART"),
-    ("cache", "ALTER SEQUENCE @ CACHE 10"),
-    ("default", "ALTER TABLE own.b ALTER id SET DEFAULT nextval('@'); INSERT INTO own.b DEFAULT VALUES"),
-    ("owned", "ALTER SEQUENCE @ OWNED BY own.a.a"),
-    ("rename", "ALTER SEQUENCE @ RENAME TO x"),
-    ("own", "ALTER SEQUENCE @ OWNER TO CURRENT_USER"),
-    ("schema", "ALTER SEQUENCE @ SET SCHEMA own"),
-    ("drop", "DROP SEQUENCE @"),
-];
-
-const INDEX: &[(&str, &str)] = &[
-    ("rename", "ALTER INDEX @ RENAME TO x"),
-    ("set", "ALTER INDEX @ SET (fillfactor = 50)"),
-    ("reindex", "REINDEX INDEX @"),
-    ("drop", "DROP INDEX @"),
-    ("comment", "COMMENT ON INDEX @ IS 'x'"),
-];
-
-const FUNCTION: &[(&str, &str)] = &[
-    ("replace", "CREATE OR REPLACE FUNCTION @ RETURNS int LANGUAGE sql AS 'SELECT 1'"),
-    ("alter", "ALTER FUNCTION @ SECURITY DEFINER"),
-    ("configure", "ALTER FUNCTION @ SET search_path = own"),
-    ("support", "CREATE FUNCTION own.x() RETURNS int LANGUAGE sql SUPPORT $ AS 'SELECT 1'"),
-    ("depend", "ALTER FUNCTION @ NO DEPENDS ON EXTENSION sequin_mutations"),
-    ("rename", "ALTER FUNCTION @ RENAME TO x"),
-    ("own", "ALTER FUNCTION @ OWNER TO CURRENT_USER"),
-    ("schema", "ALTER FUNCTION @ SET SCHEMA own"),
-    ("drop", "DROP FUNCTION @"),
-];
-
-const TYPE: &[(&str, &str)] = &[("drop", "DROP TYPE @"), ("cast", "CREATE CAST (@ AS own.a) WITHOUT FUNCTION")];
-
-const ROW_TYPE: &[(&str, &str)] = &[
-    ("add", "ALTER TYPE @ ADD ATTRIBUTE x int"),
-    ("rename", "ALTER TYPE @ RENAME TO x"),
-    ("own", "ALTER TYPE @ OWNER TO CURRENT_USER"),
-    ("schema", "ALTER TYPE @ SET SCHEMA own"),
-];
-
-const SCHEMA: &[(&str, &str)] = &[
-    ("usage", "SELECT '@.outbox'::regclass"),
-    ("create", "CREATE TABLE @.x ()"),
-    ("create view", "CREATE VIEW @.x AS SELECT 1"),
-    ("create type", "CREATE TYPE @.x AS (a int)"),
-    ("create function", "CREATE FUNCTION @.x() RETURNS int LANGUAGE sql AS 'SELECT 1'"),
-    ("create operator", "CREATE OPERATOR @.= (FUNCTION = int4eq, LEFTARG = int, RIGHTARG = int)"),
-    ("move into", "ALTER TABLE own.a SET SCHEMA @"),
-    ("defaults", "ALTER DEFAULT PRIVILEGES IN SCHEMA @ GRANT SELECT ON TABLES TO PUBLIC"),
-    ("rename", "ALTER SCHEMA @ RENAME TO x"),
-    ("own", "ALTER SCHEMA @ OWNER TO CURRENT_USER"),
-    ("drop", "DROP SCHEMA @"),
-];
-
-const WRAPPER: &[(&str, &str)] = &[
-    ("usage", "CREATE SERVER x FOREIGN DATA WRAPPER @ OPTIONS (url 'https://example.com')"),
-    ("set", "ALTER FOREIGN DATA WRAPPER @ OPTIONS (x 'x')"),
-    ("validator", "ALTER FOREIGN DATA WRAPPER @ NO VALIDATOR"),
-    ("rename", "ALTER FOREIGN DATA WRAPPER @ RENAME TO x"),
-    ("own", "ALTER FOREIGN DATA WRAPPER @ OWNER TO CURRENT_USER"),
-    ("drop", "DROP FOREIGN DATA WRAPPER @"),
-];
-
-const SERVER: &[(&str, &str)] = &[
-    ("set", "ALTER SERVER @ OPTIONS (SET url 'https://example.com')"),
-    ("version", "ALTER SERVER @ VERSION '1'"),
-    ("rename", "ALTER SERVER @ RENAME TO x"),
-    ("own", "ALTER SERVER @ OWNER TO CURRENT_USER"),
-    ("drop", "DROP SERVER @ CASCADE"),
-    ("map", "CREATE USER MAPPING FOR CURRENT_USER SERVER @ OPTIONS (token 'x')"),
-    ("map another", "CREATE USER MAPPING FOR postgres SERVER @ OPTIONS (token 'x')"),
-    ("map for all", "ALTER USER MAPPING FOR PUBLIC SERVER @ OPTIONS (SET token 'x')"),
-    ("unmap", "DROP USER MAPPING FOR PUBLIC SERVER @"),
-    ("foreign table", "CREATE FOREIGN TABLE own.x (a int) SERVER @"),
-    ("import", "IMPORT FOREIGN SCHEMA x FROM SERVER @ INTO own"),
-];
-
-const EXTENSION: &[(&str, &str)] = &[
-    ("update", "ALTER EXTENSION @ UPDATE"),
-    ("schema", "ALTER EXTENSION @ SET SCHEMA own"),
-    ("add", "ALTER EXTENSION @ ADD TABLE own.a"),
-    ("take out", "ALTER EXTENSION @ DROP VIEW sequin.outbox"),
-    ("drop", "DROP EXTENSION @"),
-];
-
 /// All that is tried with the object `identity`, which `pg_identify_object` says is a `kind`. A function is called with
 /// `arguments`.
 pub fn attempts(kind: &str, identity: &str, arguments: &str) -> Vec<Attempt> {
@@ -183,7 +38,7 @@ pub fn attempts(kind: &str, identity: &str, arguments: &str) -> Vec<Attempt> {
         "sequence" => with_rights("SEQUENCE", identity, SEQUENCE),
         "index" => all(INDEX, identity, DENIED),
         "function" => function(identity, arguments),
-        "type" | "composite type" => of_type(identity),
+        "type" | "composite type" => of_type(kind, identity),
         "schema" => with_rights("SCHEMA", identity, SCHEMA),
         "foreign-data wrapper" => with_rights("FOREIGN DATA WRAPPER", identity, WRAPPER),
         "server" => server(identity),
@@ -198,4 +53,142 @@ pub fn attempts(kind: &str, identity: &str, arguments: &str) -> Vec<Attempt> {
         "toast table" => all(TOAST, identity, DENIED),
         _ => panic!("nothing is tried with the {kind} {identity}"),
     }
+}
+
+fn attempt(name: &'static str, sql: String, refusals: &'static [&'static str]) -> Attempt {
+    Attempt { name, sql, refusals }
+}
+
+fn all(statements: Statements, identity: &str, refusals: &'static [&'static str]) -> Vec<Attempt> {
+    statements.iter().map(|(name, sql)| attempt(name, sql.replace('@', identity), refusals)).collect()
+}
+
+/// With what can be said of any object of the `class`.
+fn with_comment(class: &str, identity: &str, statements: Statements) -> Vec<Attempt> {
+    let mut attempts = all(statements, identity, DENIED);
+    attempts.push(attempt("comment", format!("COMMENT ON {class} {identity} IS 'x'"), DENIED));
+    attempts
+}
+
+/// With what can be said of any object of the `class` that has an access list.
+fn with_rights(class: &str, identity: &str, statements: Statements) -> Vec<Attempt> {
+    let mut attempts = with_comment(class, identity, statements);
+    attempts.extend(rights(class, identity));
+    attempts
+}
+
+fn rights(class: &str, identity: &str) -> [Attempt; 3] {
+    [
+        ("grant", format!("GRANT ALL ON {class} {identity} TO pg_monitor")),
+        ("grant to himself", format!("GRANT ALL ON {class} {identity} TO CURRENT_USER WITH GRANT OPTION")),
+        ("revoke", format!("REVOKE ALL ON {class} {identity} FROM PUBLIC")),
+    ]
+    .map(|(name, sql)| attempt(name, sql, DENIED_OR_UNCHANGED))
+}
+
+fn table(identity: &str) -> Vec<Attempt> {
+    let mut attempts = with_comment("TABLE", identity, TABLE);
+    attempts.extend(all(RELATION, identity, DENIED));
+    attempts.extend(rights("TABLE", identity));
+    attempts.extend(columns(identity, DENIED));
+    attempts
+}
+
+fn view(identity: &str) -> Vec<Attempt> {
+    let mut attempts = with_comment("VIEW", identity, VIEW);
+    attempts.extend(all(RELATION, identity, DENIED));
+    attempts.extend(all(WRITE, identity, DENIED_OR_NOT_WRITABLE));
+    attempts.extend(rights("TABLE", identity));
+    attempts.extend(columns(identity, DENIED_OR_NOT_WRITABLE));
+    attempts
+}
+
+/// What needs the name of a column: with each of them, and refused if none could be done.
+fn columns(identity: &str, writing: &'static [&'static str]) -> Vec<Attempt> {
+    let each = |sql: &str| {
+        let sql = sql.replace('@', identity);
+        format!(
+            "DO $do$ DECLARE worked bool = false; a name; BEGIN
+               FOR a IN SELECT attname FROM pg_attribute WHERE attrelid = '{identity}'::regclass AND attnum > 0 LOOP
+                 BEGIN EXECUTE format('{sql}', a); worked = true;
+                 EXCEPTION WHEN insufficient_privilege THEN END;
+               END LOOP;
+               IF NOT worked THEN RAISE insufficient_privilege; END IF;
+             END $do$"
+        )
+    };
+    vec![
+        attempt("insert a column", each("INSERT INTO @ (%I) VALUES (DEFAULT)"), writing),
+        attempt("update a column", each("UPDATE @ SET %1$I = DEFAULT"), writing),
+        attempt("comment on a column", each("COMMENT ON COLUMN @.%I IS NULL"), DENIED),
+        attempt("rename a column", each("ALTER TABLE @ RENAME %I TO x"), DENIED),
+        attempt("default of a column", each("ALTER TABLE @ ALTER %I DROP DEFAULT"), DENIED),
+        attempt("grant a column", each("GRANT ALL (%I) ON @ TO pg_monitor"), DENIED_OR_UNCHANGED),
+    ]
+}
+
+fn function(identity: &str, arguments: &str) -> Vec<Attempt> {
+    let (name, _) = identity.split_once('(').expect("a function's identity has its arguments");
+    let with_support: Vec<_> =
+        FUNCTION.iter().filter(|(kind, _)| *kind != "support" || identity.contains("internal)")).collect();
+    let mut attempts: Vec<Attempt> = with_support
+        .iter()
+        .map(|(kind, sql)| attempt(kind, sql.replace('@', identity).replace('$', name), DENIED))
+        .collect();
+    // Only Postgres itself can call those with an internal argument.
+    if !identity.contains("internal)") {
+        attempts.push(attempt("call", format!("SELECT {name}({arguments})"), DENIED));
+    }
+    if identity.ends_with("()") {
+        let trigger = format!("CREATE TRIGGER x AFTER INSERT ON own.a FOR EACH STATEMENT EXECUTE FUNCTION {identity}");
+        attempts.push(attempt("trigger", trigger, if name.ends_with(".workers") { &["42P17"] } else { DENIED }));
+    }
+    attempts.push(attempt("comment", format!("COMMENT ON FUNCTION {identity} IS 'x'"), DENIED));
+    attempts.extend(rights("FUNCTION", identity));
+    attempts
+}
+
+fn of_type(kind: &str, identity: &str) -> Vec<Attempt> {
+    let mut attempts = with_comment("TYPE", identity, TYPE);
+    // An array's type has neither a name nor rights of its own to change.
+    if !identity.ends_with("[]") {
+        attempts.extend(all(ROW_TYPE, identity, DENIED));
+        attempts.extend(rights("TYPE", identity));
+    }
+    // That of a relation changes hands with it.
+    if kind == "composite type" {
+        attempts.push(attempt("own", format!("ALTER TYPE {identity} OWNER TO CURRENT_USER"), DENIED));
+    }
+    attempts
+}
+
+fn server(identity: &str) -> Vec<Attempt> {
+    let mut attempts = with_comment("SERVER", identity, SERVER);
+    attempts.extend(rights("FOREIGN SERVER", identity));
+    attempts
+}
+
+fn setting(identity: &str) -> Vec<Attempt> {
+    let value = if identity == "sequin.capture" { "off" } else { "'1'" };
+    let set = format!("SET {identity} = {value}");
+    vec![
+        attempt("set", format!("{set}; ALTER ROLE CURRENT_USER {set}"), DENIED_OR_CONFIGURED),
+        attempt("for all", format!("ALTER SYSTEM {set}"), DENIED),
+        attempt("for another", format!("ALTER ROLE postgres {set}"), DENIED),
+        attempt("for the database", format!("ALTER DATABASE postgres {set}"), DENIED),
+        attempt("grant", format!("GRANT SET, ALTER SYSTEM ON PARAMETER {identity} TO pg_monitor"), DENIED),
+    ]
+}
+
+/// Of `$ on @`.
+fn part(identity: &str, statements: Statements) -> Vec<Attempt> {
+    let (name, relation) = identity.rsplit_once(" on ").expect("a part's identity has its relation's");
+    statements.iter().map(|(kind, sql)| attempt(kind, sql.replace('$', name).replace('@', relation), DENIED)).collect()
+}
+
+/// Of `for schema.table.column`.
+fn default_value(identity: &str) -> Vec<Attempt> {
+    let column = identity.strip_prefix("for ").expect("a default's identity is its column's");
+    let (relation, name) = column.rsplit_once('.').expect("a column has a relation");
+    vec![attempt("drop", format!("ALTER TABLE {relation} ALTER {name} DROP DEFAULT"), DENIED)]
 }

@@ -85,6 +85,14 @@ fn what_looks_like_a_spelling_can_be_the_secret_itself() {
     }
 }
 
+/// Looking at each backslash behind each would take minutes.
+#[test]
+fn a_long_run_of_backslashes_is_looked_at_once() {
+    let text = "\\".repeat(8 << 20);
+    assert_eq!(redact(&text, TOKEN), text);
+    assert_eq!(redact(&(text + TOKEN), TOKEN), REDACTED);
+}
+
 #[test]
 fn what_is_not_the_secret_stays() {
     for text in ["", "s3", "\\", "%", "&", "&#;", "&#x;", "%zz", "\\u00", "\\u00zz", "%+1", "é\\é", "S3\"C\\R/E+T&%<'9"]
