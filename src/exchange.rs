@@ -72,7 +72,7 @@ pub fn send<T>(
     context::within(&context, || {
         let headers = [server::authorization(&token)];
         let patience = request.awaits().unwrap_or(Duration::ZERO);
-        let exchange = server.client().post(&headers, request.body(), patience);
+        let exchange = server.client().post(headers, request.body(), patience);
         // The rows are made next; a large request need not be in memory beside them.
         drop(request);
         let result = outcome::outcome(&facts, &observe(&exchange, server));
