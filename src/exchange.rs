@@ -72,7 +72,7 @@ pub fn send<T>(
     context::within(&context, || {
         let headers = [server::authorization(&token)];
         let patience = request.awaits().unwrap_or(Duration::ZERO);
-        let exchange = server.client().post(&headers, request.body(), patience);
+        let exchange = server.client().post(headers, request.body(), patience);
         // The rows are made next; a large request need not be in memory beside them.
         drop(request);
         let result = outcome::outcome(&facts, &observe(&exchange, server));
@@ -125,11 +125,11 @@ pub fn after_applied<T>(
     })
 }
 
-/// The first line of the CONTEXT.
+/// The first line of the CONTEXT. It is written for each call, and read when one fails: joined, not formatted.
 fn summary(facts: &Facts<'_>) -> String {
-    let noun = if facts.records == 1 { "record" } else { "records" };
-    let collection = name(facts.collection_id);
-    format!("{} of {} {noun} in {collection} through server \"{}\"", facts.kind, facts.records, facts.server)
+    let noun = if facts.records == 1 { " record in " } else { " records in " };
+    let (records, collection) = (facts.records.to_string(), name(facts.collection_id));
+    [facts.kind.as_str(), " of ", &records, noun, &collection, " through server \"", facts.server, "\""].concat()
 }
 
 /// The exchange in the words of the contract.

@@ -105,10 +105,27 @@ pub enum ReplyBody {
 /// A request header of the caller's.
 pub type Header = (HeaderName, HeaderValue);
 
+/// What each request says. ureq would write it anew for each, the host from the parts of the address.
+fn own_headers(uri: &Uri) -> Vec<Header> {
+    let default_port = if uri.scheme_str() == Some("https") { 443 } else { 80 };
+    let host = match (uri.authority(), uri.port_u16()) {
+        (Some(authority), Some(port)) if port != default_port => authority.as_str(),
+        _ => uri.host().unwrap_or_default(),
+    };
+    vec![
+        (header::HOST, HeaderValue::from_str(host).expect("an address is printable ASCII")),
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
+        (header::USER_AGENT, HeaderValue::from_static(concat!("sequin_mutations/", env!("CARGO_PKG_VERSION")))),
+        (header::ACCEPT, HeaderValue::from_static("application/json")),
+        (header::ACCEPT_ENCODING, HeaderValue::from_static("identity")),
+    ]
+}
+
 /// A client for one endpoint, with its own connections, which close when it is dropped.
 pub struct Client {
     agent: Agent,
     endpoint: Endpoint,
+    headers: Vec<Header>,
 }
 
 impl Client {
@@ -127,9 +144,6 @@ impl Client {
             .max_redirects(0)
             .max_redirects_will_error(false)
             .tls_config(tls.build())
-            .user_agent(concat!("sequin_mutations/", env!("CARGO_PKG_VERSION")))
-            .accept("application/json")
-            .accept_encoding("identity")
             .max_response_header_size(MAX_HEADER_BYTES)
             .max_idle_connections(1)
             .max_idle_connections_per_host(1)
@@ -137,13 +151,14 @@ impl Client {
             .build();
         let connector = ().chain(LatchConnector).chain(RustlsConnector::default()).chain(ReadyConnector);
         let agent = Agent::with_parts(config, connector, resolver::LaterResolver);
-        Ok(Client { agent, endpoint })
+        let headers = own_headers(&endpoint.uri);
+        Ok(Client { agent, endpoint, headers })
     }
 
     /// Sends `body` once, as JSON, and reads the reply. `patience` is added to the endpoint's request timeout.
     ///
     /// An interrupt of Postgres ends this call as that interrupt, with nothing of ureq left on the stack.
-    pub fn post(&self, headers: &[Header], body: &[u8], patience: Duration) -> Exchange {
+    pub fn post(&self, headers: impl IntoIterator<Item = Header>, body: &[u8], patience: Duration) -> Exchange {
         let endpoint = &self.endpoint;
         let timeout = endpoint.request_timeout.saturating_add(patience);
         interrupt::forget();
@@ -153,14 +168,17 @@ impl Client {
         exchange
     }
 
-    fn exchange(&self, headers: &[Header], body: &[u8], timeout: Duration) -> Exchange {
+    fn exchange(&self, headers: impl IntoIterator<Item = Header>, body: &[u8], timeout: Duration) -> Exchange {
         // A cancel that came while the arguments were read shall not cost a request.
         if interrupt::check().is_err() {
             return Exchange::NotSent(Interrupted.to_string());
         }
-        let mut request = self.agent.post(&self.endpoint.uri).header(header::CONTENT_TYPE, "application/json");
-        for (name, value) in headers {
-            request = request.header(name, value);
+        let mut request = self.agent.post(&self.endpoint.uri);
+        // All at once, because each step of a builder moves the whole request. There is no map if ureq objects to the
+        // address, which `send` then says.
+        if let Some(map) = request.headers_mut() {
+            map.extend(self.headers.iter().cloned());
+            map.extend(headers);
         }
         match request.send(body) {
             Ok(reply) => self.read(reply),

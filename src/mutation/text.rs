@@ -27,6 +27,10 @@ pub fn is_hidden(c: char) -> bool {
 
 /// `text` with its hidden characters escaped as in JSON, cut to `limit` characters of which the last is then `…`.
 pub fn printable(text: &str, limit: usize) -> String {
+    // Most names, and each call has one.
+    if text.len() <= limit && text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return text.to_owned();
+    }
     let mut out = String::with_capacity(text.len().min(4 * limit));
     let mut length = 0;
     // Where to cut if more follows: the last place that leaves room for the `…`.

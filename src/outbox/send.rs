@@ -93,7 +93,7 @@ fn attempt(server: &Server, lane: &Lane, kind: Kind, part: &[Operation], news: &
     facts.token = token.expose();
     let mut headers = vec![server::authorization(&token)];
     headers.extend(idempotency_header(server, part));
-    let exchange = server.client().post(&headers, request.body(), request.awaits().unwrap_or_default());
+    let exchange = server.client().post(headers, request.body(), request.awaits().unwrap_or_default());
     match outcome::outcome(&facts, &observe(&exchange, server)) {
         Ok(records) => Attempt::Settled(delivered(kind, part, records)),
         Err(outcome) => failed(kind, part, &outcome, news),

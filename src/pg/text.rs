@@ -12,9 +12,12 @@ use pgrx::pg_sys::{self, Datum, Oid};
 
 const UTF8: c_int = pg_sys::pg_enc::PG_UTF8 as c_int;
 
+/// Asked for each string: pgrx's own binding would guard the reading of a variable against an error that cannot come.
 pub fn database_is_utf8() -> bool {
-    // SAFETY: reads a variable of the backend.
-    unsafe { pg_sys::GetDatabaseEncoding() == UTF8 }
+    unsafe extern "C" {
+        safe fn GetDatabaseEncoding() -> c_int;
+    }
+    GetDatabaseEncoding() == UTF8
 }
 
 /// An argument of type text, in UTF-8.

@@ -5,8 +5,10 @@
 //! wins) and sizes checked by Postgres, so the result is the one that `jsonb_in` gives.
 
 use std::ffi::{c_char, c_int};
+use std::mem::MaybeUninit;
 use std::ptr;
 
+use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 use pgrx::pg_sys::{self, Datum, JsonbIteratorToken as Token, JsonbParseState, JsonbValue, Oid, jbvType};
 
 use crate::mutation::json::{self, Cursor};
@@ -14,61 +16,94 @@ use crate::mutation::json::{self, Cursor};
 /// `json`, a valid JSON text whose root is an array or object and whose strings Postgres can store, in UTF-8.
 pub fn build(json: &str) -> Datum {
     let mut cursor = Cursor::new(json);
-    let mut builder = Builder { state: ptr::null_mut() };
+    let mut builder = Builder::new();
+    // The open containers: whether each is an object.
+    let mut open = Vec::new();
     let mut is_key = false;
     while let Some(token) = cursor.token() {
-        let root = match token.as_bytes()[0] {
-            b'{' => {
-                is_key = true;
-                builder.push(Token::WJB_BEGIN_OBJECT, ptr::null_mut())
+        match token.as_bytes()[0] {
+            first @ (b'{' | b'[') => {
+                is_key = first == b'{';
+                open.push(is_key);
+                builder.push(if is_key { Token::WJB_BEGIN_OBJECT } else { Token::WJB_BEGIN_ARRAY }, None);
             }
-            b'[' => {
-                is_key = false;
-                builder.push(Token::WJB_BEGIN_ARRAY, ptr::null_mut())
+            first @ (b'}' | b']') => {
+                builder.push(if first == b'}' { Token::WJB_END_OBJECT } else { Token::WJB_END_ARRAY }, None);
+                open.pop();
+                if open.is_empty() {
+                    return builder.finish();
+                }
             }
-            b'}' => builder.push(Token::WJB_END_OBJECT, ptr::null_mut()),
-            b']' => builder.push(Token::WJB_END_ARRAY, ptr::null_mut()),
-            b',' => {
-                is_key = builder.is_in_object();
-                continue;
-            }
-            b':' => {
-                is_key = false;
-                continue;
-            }
+            b',' => is_key = open.last() == Some(&true),
+            b':' => is_key = false,
             _ => {
-                let place = match (is_key, builder.is_in_object()) {
+                let place = match (is_key, open.last()) {
                     (true, _) => Token::WJB_KEY,
-                    (false, true) => Token::WJB_VALUE,
-                    (false, false) => Token::WJB_ELEM,
+                    (false, Some(true)) => Token::WJB_VALUE,
+                    (false, _) => Token::WJB_ELEM,
                 };
-                let mut value = scalar(token);
-                builder.push(place, &mut value)
+                builder.push(place, Some(scalar(token)));
             }
-        };
-        if builder.state.is_null() {
-            // SAFETY: the builder has closed the root and gave it out.
-            return unsafe { Datum::from(pg_sys::JsonbValueToJsonb(root)) };
         }
     }
     unreachable!("a valid JSON text closes what it opens")
 }
 
+/// How many tokens go to Postgres at once. Each way there is guarded against an error, which costs as much as the token.
+const AT_ONCE: usize = 32;
+
 struct Builder {
     /// Postgres' stack of open containers; null before the root is opened and after it is closed.
     state: *mut JsonbParseState,
+    waiting: [(Token::Type, MaybeUninit<JsonbValue>); AT_ONCE],
+    count: usize,
 }
 
 impl Builder {
-    /// Adds one token. The value is copied, but not the bytes of a string.
-    fn push(&mut self, token: Token::Type, value: *mut JsonbValue) -> *mut JsonbValue {
-        // SAFETY: the state is Postgres' own; values come in the order of a valid text.
-        unsafe { pg_sys::pushJsonbValue(&mut self.state, token, value) }
+    fn new() -> Builder {
+        let none = (Token::WJB_DONE, MaybeUninit::uninit());
+        Builder { state: ptr::null_mut(), waiting: [none; AT_ONCE], count: 0 }
     }
 
-    fn is_in_object(&self) -> bool {
-        // SAFETY: Postgres' own state, while the root is open.
-        unsafe { !self.state.is_null() && (*self.state).contVal.type_ == jbvType::jbvObject }
+    /// Adds one token. A string's bytes are not copied before [`finish`](Self::finish).
+    fn push(&mut self, token: Token::Type, value: Option<JsonbValue>) {
+        if self.count == AT_ONCE {
+            self.flush();
+        }
+        self.waiting[self.count] = (token, value.map_or(MaybeUninit::uninit(), MaybeUninit::new));
+        self.count += 1;
+    }
+
+    /// Passes on what waits, and gives what the last token made.
+    fn flush(&mut self) -> *mut JsonbValue {
+        unsafe extern "C-unwind" {
+            fn pushJsonbValue(
+                state: *mut *mut JsonbParseState,
+                token: Token::Type,
+                value: *mut JsonbValue,
+            ) -> *mut JsonbValue;
+        }
+        let (state, waiting) = (&raw mut self.state, &mut self.waiting[..self.count]);
+        self.count = 0;
+        // SAFETY: the state is Postgres' own, and tokens come in the order of a valid text; those of containers have no
+        // value, as Postgres expects. It copies the values. Within the guard nothing panics and nothing has a drop.
+        unsafe {
+            pg_guard_ffi_boundary(|| {
+                let mut made = ptr::null_mut();
+                for (token, value) in waiting {
+                    let has_value = matches!(*token, Token::WJB_KEY | Token::WJB_VALUE | Token::WJB_ELEM);
+                    made = pushJsonbValue(state, *token, if has_value { value.as_mut_ptr() } else { ptr::null_mut() });
+                }
+                made
+            })
+        }
+    }
+
+    /// The whole value, when its root is closed.
+    fn finish(mut self) -> Datum {
+        let root = self.flush();
+        // SAFETY: what the builder gave out for the end of the root.
+        unsafe { Datum::from(pg_sys::JsonbValueToJsonb(root)) }
     }
 }
 
