@@ -44,10 +44,10 @@ members: # the sandbox, the harness, the demo, the benchmarks
 	cargo build $(members)
 
 demo: deps all members ## creates, updates, triggers and refusals on a throw-away Postgres
-	@$(target)/debug/sequin-demo
+	@'$(target)/debug/sequin-demo'
 
 demo-psql: deps all members ## psql in a Postgres like the demo's
-	@$(target)/debug/sequin-demo psql
+	@'$(target)/debug/sequin-demo' psql
 
 # Cheap and likely failures first. The pure part is tested and checked without Postgres; the extension is checked with
 # the release profile because its build scripts, which take a minute, then run once for both.
@@ -85,20 +85,20 @@ fuzz: ## the pure part under inputs that nobody would think of, each target for 
 	scripts/fuzz $(or $(SECONDS),60) $(TARGETS)
 
 check-sql: all ## whether the committed install script is the one that the code makes (slow the first time)
-	scripts/check-sql '$(pg_config)' $(major) $(target)
+	scripts/check-sql '$(pg_config)' $(major) '$(target)'
 
 deny: ## licences, duplicates, sources and known flaws of the dependencies; ADVISORIES=required
-	@scripts/deny $(target)
+	@scripts/deny '$(target)'
 
 deb: all ## a Debian package for the major of PG_CONFIG, in target/deb
-	@scripts/deb $(major) $(target)
+	@scripts/deb $(major) '$(target)'
 
 dist: ## the archive for PGXN, of what is committed, in target
-	@scripts/dist $(target)
+	@scripts/dist '$(target)'
 
 bench: deps all ## the measurements; BENCH='one-record --quick' for some
 	cargo build --profile fast $(members)
-	@$(target)/fast/sequin-bench $(BENCH)
+	@'$(target)/fast/sequin-bench' $(BENCH)
 
 clean: ## removes everything that was built
 	cargo clean

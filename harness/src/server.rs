@@ -1,7 +1,9 @@
 //! One throw-away Postgres.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+mod builder;
+
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -17,24 +19,9 @@ use crate::home::{Home, open_directory};
 use crate::image::Image;
 use crate::logs::KeptOnPanic;
 use crate::pg_config::PgConfig;
-use crate::{paths, process, template};
+use crate::process;
 
-/// What every server here has; a builder's own lines come after it and win.
-const DEFAULTS: &str = "
-listen_addresses = ''
-port = 5432
-max_connections = 50
-shared_buffers = '32MB'
-timezone = 'UTC'
-log_timezone = 'UTC'
-log_line_prefix = '%m [%p] %q%u@%d '
-# Nothing here outlives the machine.
-fsync = off
-# Compiling would only add noise to what is measured.
-jit = off
-# In files of the data directory, so that a killed server leaves nothing in /dev/shm.
-dynamic_shared_memory_type = mmap
-";
+pub use builder::Builder;
 
 /// Longer than any start takes: when it has passed, something is wrong.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -73,102 +60,6 @@ pub struct Server {
 struct Running {
     guard: Guard,
     postmaster: Option<i32>,
-}
-
-/// Chooses how a server is started.
-#[derive(Debug, Default)]
-pub struct Builder {
-    conf: String,
-    env: Vec<(String, String)>,
-    base: Option<PathBuf>,
-    data: Option<PathBuf>,
-    installation: Option<Installation>,
-    is_standby: bool,
-}
-
-/// A Postgres, and a library of the extension that was built for it.
-#[derive(Debug)]
-struct Installation {
-    config: PgConfig,
-    library: Option<PathBuf>,
-}
-
-impl Installation {
-    /// The one that the tests run against.
-    fn of_this_run() -> io::Result<Installation> {
-        Ok(Installation { config: PgConfig::ask()?, library: paths::shared_library() })
-    }
-}
-
-impl Builder {
-    /// Adds lines to postgresql.conf, after the harness's own.
-    pub fn conf(mut self, lines: &str) -> Builder {
-        self.conf.push_str(lines);
-        self.conf.push('\n');
-        self
-    }
-
-    /// Adds a variable to the environment of the server's processes.
-    pub fn env(mut self, name: &str, value: &str) -> Builder {
-        self.env.push((name.to_owned(), value.to_owned()));
-        self
-    }
-
-    /// Keeps image, template and server under `base` instead of `target/pg`, if a server can run there.
-    pub fn under(mut self, base: impl Into<PathBuf>) -> Builder {
-        self.base = Some(base.into());
-        self
-    }
-
-    /// Runs another Postgres than the rest of this run: the one that `config` is of, with the extension's `library`.
-    pub fn installation(mut self, config: PgConfig, library: impl Into<PathBuf>) -> Builder {
-        self.installation = Some(Installation { config, library: Some(library.into()) });
-        self
-    }
-
-    /// Begins with a copy of the data directory `data`, which no server may be running in, or with a base backup.
-    pub fn copy_of(mut self, data: impl Into<PathBuf>) -> Builder {
-        self.data = Some(data.into());
-        self
-    }
-
-    /// Follows the server that `primary_conninfo` names until it is promoted.
-    pub fn standby(mut self) -> Builder {
-        self.is_standby = true;
-        self
-    }
-
-    /// Starts it, and returns when it takes connections.
-    pub fn start(self) -> io::Result<Server> {
-        let account = Account::for_server()?;
-        let Installation { config, library } = self.installation.map_or_else(Installation::of_this_run, Ok)?;
-        let home = match &self.base {
-            Some(base) => Arc::new(Home::under(base, &account)?),
-            None => Home::shared(&account)?,
-        };
-        let lock = home.lock()?;
-        let image = Image::of(&config, library.as_deref(), &home, &account)?;
-        let template = template::of(&config, &image, &home, &account)?;
-        drop(lock);
-
-        let dir = home.server_directory()?;
-        let guard = Guard::spawn(&dir, &image, &account, &self.env)?;
-        let log = KeptOnPanic::in_directory(&dir);
-        let running = Mutex::new(Running { guard, postmaster: None });
-        let server = Server { running, log, dir, image, config, account, home };
-        server.account.give(&server.dir)?;
-        template::copy(self.data.as_ref().unwrap_or(&template), &server.data())?;
-        if self.is_standby {
-            let signal = server.data().join("standby.signal");
-            File::create(&signal)?;
-            server.account.give(&signal)?;
-        }
-        let socket = format!("unix_socket_directories = '{}'\n", server.dir.display().to_string().replace('\'', "''"));
-        let mut conf = File::options().append(true).open(server.data().join("postgresql.conf"))?;
-        conf.write_all([DEFAULTS, &socket, &self.conf].concat().as_bytes())?;
-        server.start_again()?;
-        Ok(server)
-    }
 }
 
 impl Server {

@@ -11,6 +11,9 @@ use crate::home::Home;
 use crate::image::Image;
 use crate::pg_config::PgConfig;
 
+/// What initdb is told, wherever a data directory is made, but where.
+pub const INITDB: [&str; 8] = ["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"];
+
 /// The template for `image`. The caller holds the home's lock.
 pub fn of(config: &PgConfig, image: &Image, home: &Home, account: &Account) -> io::Result<PathBuf> {
     // A data directory belongs to one account alone, so each account has its template.
@@ -25,7 +28,7 @@ pub fn of(config: &PgConfig, image: &Image, home: &Home, account: &Account) -> i
     fs::create_dir(&new)?;
     account.give(&new)?;
     let mut initdb = account.command(image.program("initdb"));
-    initdb.args(["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "-D"]).arg(&new);
+    initdb.args(INITDB).arg("-D").arg(&new);
     initdb.envs(image.environment());
     run(crate::guard::without_pg_variables(&mut initdb))?;
     fs::rename(&new, &template)?;

@@ -143,7 +143,10 @@ fn assert_held(lane: usize, held: &[Holding]) {
     for (round, holding) in held.iter().enumerate() {
         eprintln!("lane {lane}, round {}: {holding:?}", round + 1);
     }
-    let [_, warm, .., last] = held else { return };
+    let [_, warm, .., last] = held else {
+        eprintln!("lane {lane}: after {} rounds, what it holds is not judged", held.len());
+        return;
+    };
     assert_eq!(last.descriptors, warm.descriptors, "lane {lane}: {held:?}");
     assert!(last.context_bytes - warm.context_bytes < 64 << 10, "lane {lane}: {held:?}");
     assert!(last.private_kib - warm.private_kib < LANES[lane].slack_kib, "lane {lane}: {held:?}");

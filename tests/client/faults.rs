@@ -1,12 +1,13 @@
 //! Faults of the network at a chosen byte in either direction: what is claimed is true by the sandbox's word and right by
 //! the table, a request is sent once, and the next call works.
 //!
-//! Some places are chosen by dice; `SEQUIN_FAULTS_SEED` repeats the choices of another run, and `SEQUIN_FAULTS_ONLY` runs
-//! those cases alone whose name, as a failure prints it, contains this.
+//! Some places are chosen by dice: `SEQUIN_SOAK_ROUNDS` says how many, and `SEQUIN_SOAK_SEED` repeats those of another run.
+//! `SEQUIN_FAULTS_ONLY` runs those cases alone whose name, as a failure prints it, contains this.
 
 mod answers;
 mod bench;
 mod calls;
+mod claim;
 mod oracle;
 mod places;
 mod tls;
@@ -46,30 +47,20 @@ const KINDS: [&str; 3] = ["create", "update", "delete"];
 const HARMS: [Harm; 7] =
     [Harm::Cut, Harm::Reset, Harm::Stall, Harm::Drip, Harm::DuplicateByte, Harm::DuplicateRest, Harm::Corrupt(0x01)];
 
-/// A small generator of numbers; how good they are does not matter.
-struct Dice(u64);
-
-impl Dice {
-    /// From the environment or from the clock. Printed, so that a failure can be repeated.
-    fn printed() -> Dice {
-        let clock = || std::time::UNIX_EPOCH.elapsed().map_or(1, |since| since.as_micros() as u64);
-        let seed = std::env::var("SEQUIN_FAULTS_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(clock);
-        eprintln!("SEQUIN_FAULTS_SEED={seed}");
-        // Zero would stay zero.
-        Dice(seed | 1)
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % limit as u64) as usize
-    }
+/// What `SEQUIN_FAULTS_ONLY` asks for.
+fn chosen() -> Option<String> {
+    std::env::var("SEQUIN_FAULTS_ONLY").ok()
 }
 
 /// Whether this run is about the case.
 fn is_wanted(case: &impl fmt::Display) -> bool {
-    std::env::var("SEQUIN_FAULTS_ONLY").map_or(true, |only| case.to_string().contains(&only))
+    chosen().is_none_or(|only| case.to_string().contains(&only))
+}
+
+/// That a test has run some of its cases: one that a choice leaves without any has shown nothing.
+fn assert_ran(cases: usize) {
+    let only = chosen();
+    assert_ne!(cases, 0, "no case here is named {only:?}: run its test, with its SEQUIN_SOAK_SEED if it is by dice");
 }
 
 /// The direction and the place in it, of those that are listed.

@@ -15,10 +15,17 @@ const MADE: &str = "
           AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'sequin_mutations')
     ), relations AS (
         SELECT o.object, c.* FROM ours o JOIN pg_class c ON o.classid = 'pg_class'::regclass AND c.oid = o.objid
+        -- A type that is a row hangs on the extension as a type alone.
+        UNION ALL SELECT o.object, c.* FROM ours o JOIN pg_type t ON o.classid = 'pg_type'::regclass AND t.oid = o.objid
+            JOIN pg_class c ON c.oid = t.typrelid
     )
     SELECT format('%s: %s', object, obj_description(objid, classid::regclass::name)) FROM ours
     UNION ALL SELECT format('%s: %s, to %s', o.object, pg_get_functiondef(p.oid), p.proacl)
         FROM ours o JOIN pg_proc p ON o.classid = 'pg_proc'::regclass AND p.oid = o.objid
+    UNION ALL SELECT format('%s: %s, to %s', object, t.typtype, COALESCE(t.typacl, acldefault('T', t.typowner)))
+        FROM ours JOIN pg_type t ON classid = 'pg_type'::regclass AND t.oid = objid
+    UNION ALL SELECT format('%s: %s', object, to_jsonb(s) - 'seqrelid')
+        FROM relations r JOIN pg_sequence s ON s.seqrelid = r.oid
     UNION ALL SELECT format('%s: %s, %s, %s, %s', object, relkind, relacl, reloptions, relrowsecurity) FROM relations
     UNION ALL SELECT format('%s: is %s', object, pg_get_viewdef(oid)) FROM relations WHERE relkind = 'v'
     UNION ALL SELECT format('%s: %s. %s %s %s %s %s %s', r.object, a.attnum, a.attname,
@@ -85,17 +92,37 @@ fn a_step_that_forgets_something_is_found() {
         found[found.find(kind).unwrap()..].to_owned()
     };
     let mut version = 0;
-    for kind in ["\nCOMMENT ON COLUMN ", "\nGRANT ", "\nCREATE INDEX ", "\nSELECT pg_catalog.pg_extension_config_dump("]
-    {
-        let statement = last(kind);
-        for (step, is_whole) in [(statement.as_str(), true), ("", false)] {
+    let mut judge = |old: &str, step: &str| {
+        assert_ne!(old, script, "{step}");
+        for (step, is_whole) in [(step, true), ("", false)] {
             version += 1;
-            let old = script.replace(&statement, "\n");
-            assert!(old.len() < script.len(), "{statement}");
             fs::write(format!("{extension}/sequin_mutations--0.{version}.sql"), old).unwrap();
             fs::write(format!("{extension}/sequin_mutations--0.{version}--{now}.sql"), step).unwrap();
             let updated = updated(&server, &format!("0.{version}"));
-            assert_eq!(updated == fresh, is_whole, "{statement} {step}");
+            assert_eq!(updated == fresh, is_whole, "{step}");
         }
+    };
+    // What is new in the later version,
+    for kind in ["\nCOMMENT ON COLUMN ", "\nGRANT ", "\nCREATE INDEX ", "\nSELECT pg_catalog.pg_extension_config_dump("]
+    {
+        let statement = last(kind);
+        judge(&script.replace(&statement, "\n"), &statement);
+    }
+    // a column of a type, after the last of the others,
+    let whole = last("\nCREATE TYPE ");
+    let (others, column) = whole.trim_end_matches("\n);\n").rsplit_once(",\n").unwrap();
+    let (name, of_type) = column.trim().split_once(' ').unwrap();
+    let comment = last(&format!("\nCOMMENT ON COLUMN @extschema@.sequin_record.{name} "));
+    let without = script.replace(&whole, &format!("{others}\n);\n")).replace(&comment, "\n");
+    judge(&without, &format!("ALTER TYPE @extschema@.sequin_record ADD ATTRIBUTE {name} {of_type}; {comment}"));
+    // and what is another.
+    for (before, after) in [
+        ("ALTER SEQUENCE sequin.outbox_id CACHE 2", "ALTER SEQUENCE sequin.outbox_id CACHE 1"),
+        (
+            "REVOKE USAGE ON TYPE @extschema@.sequin_record FROM PUBLIC",
+            "GRANT USAGE ON TYPE @extschema@.sequin_record TO PUBLIC",
+        ),
+    ] {
+        judge(&format!("{script}\n{before};\n"), &format!("{after};\n"));
     }
 }

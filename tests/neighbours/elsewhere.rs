@@ -7,12 +7,10 @@ use std::fs;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use sequin_harness::template::INITDB;
 use sequin_harness::{Sandbox, Server};
 
 use crate::cluster::{APP, Cluster, must};
-
-/// initdb's arguments, as the harness has them.
-const INITDB: [&str; 7] = ["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8"];
 
 /// A server that is a stranger to all others, with these lines in its postgresql.conf.
 pub fn stranger(conf: &str) -> Server {
@@ -28,7 +26,7 @@ pub fn stranger(conf: &str) -> Server {
 
 /// The command with the arguments that every data directory here is made with.
 pub fn initdb(mut initdb: Command) -> Command {
-    initdb.args(INITDB).arg("--no-sync");
+    initdb.args(INITDB);
     initdb
 }
 

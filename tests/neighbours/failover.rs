@@ -7,23 +7,25 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use sequin_harness::{Server, Stop};
-use serde_json::Value;
+use sequin_harness::{Sandbox, Server, Stop};
+use serde_json::{Value, json};
 
 use crate::cluster::{APP, Cluster, PRELOADED, eventually, standby_of};
 
 const CREATES: usize = 1_000;
 const UPDATED: usize = 500;
-const ROUNDS: i64 = 4;
+const ROUNDS: usize = 4;
 
-/// As many deliveries as must be over before the primary is lost.
-const BEFORE: i64 = 200;
+/// As many creates are over when the primary is lost, or at first the standby. More than a round has.
+const BEFORE: usize = 300;
+
+const WORKERS: usize = 2;
 
 const PATIENCE: Duration = Duration::from_secs(180);
 
 /// A primary with all of it queued and nothing sent, and the upstream ids of what will be updated.
 fn full_outbox() -> (Cluster, Vec<String>) {
-    let mut cluster = Cluster::start(&format!("{PRELOADED}\nmax_wal_senders = 4"));
+    let mut cluster = Cluster::start(&format!("{PRELOADED}\nsequin.workers = {WORKERS}\nmax_wal_senders = 4"));
     cluster.run(
         "CREATE TABLE people (id int PRIMARY KEY, \"Name\" text, n int, sf_id text);
          SELECT sequin_attach('people', 'sync', 'salesforce:contact', 'sf_id')",
@@ -32,59 +34,72 @@ fn full_outbox() -> (Cluster, Vec<String>) {
         (SELECT jsonb_agg(jsonb_build_object('data', jsonb_build_object('n', 0))) FROM generate_series(1, $1) n))";
     let made: Vec<String> = cluster.rows(made, &[&i32::try_from(UPDATED).unwrap()]).iter().map(|r| r.get(0)).collect();
     cluster.run(
-        "ALTER SERVER sequin OPTIONS (ADD max_batch '20', ADD request_timeout_ms '20000');
+        "ALTER SERVER sequin OPTIONS (ADD max_batch '20', ADD request_timeout_ms '600000');
          SELECT sequin_pause('sequin')",
     );
-    // Half of the creates by an attached table, whose rows are to have their ids in the end.
-    cluster.run(&format!(
-        "INSERT INTO people SELECT n, 'row ' || n, 1 FROM generate_series(1, {half}) n;
-         SELECT count(*) FROM sequin_enqueue('create', 'sync', 'salesforce:contact',
-           (SELECT jsonb_agg(jsonb_build_object('data', jsonb_build_object('Name', 'queued ' || n, 'n', 1)))
-            FROM generate_series(1, {half}) n))",
-        half = CREATES / 2
-    ));
-    // Each round in an order of its own, so that what waits is merged in some places and not in others.
+    let a_round = CREATES / 2 / ROUNDS;
     for round in 1..=ROUNDS {
+        // Half of the creates by an attached table, whose rows are to have their ids in the end.
+        let numbers = format!("generate_series({}, {}) n", (round - 1) * a_round + 1, round * a_round);
+        cluster.run(&format!(
+            "INSERT INTO people SELECT n, 'row ' || n, 1 FROM {numbers};
+             SELECT count(*) FROM sequin_enqueue('create', 'sync', 'salesforce:contact',
+               (SELECT jsonb_agg(jsonb_build_object('data', jsonb_build_object('Name', 'queued ' || n, 'n', 1)))
+                FROM {numbers}))"
+        ));
+        // Each in an order of its own, so that what waits is merged in some places and not in others.
         let enqueue = "SELECT count(*) FROM sequin_enqueue('update', 'sync', 'salesforce:contact',
             (SELECT jsonb_agg(jsonb_build_object('upstream_id', id, 'data', jsonb_build_object('n', $2::bigint))
                               ORDER BY md5(id || $2)) FROM unnest($1::text[]) id), await_consumers => $3)";
         // What waits for other consumers is not merged: `{}` and NULL are two.
         let consumers: Option<Vec<String>> = (round % 2 == 0).then(Vec::new);
-        cluster.rows(enqueue, &[&made, &round, &consumers]);
+        cluster.rows(enqueue, &[&made, &(round as i64), &consumers]);
     }
     cluster.sandbox.clear_log();
     (cluster, made)
 }
 
-/// Resumes, and loses the primary in the middle; what is left stands on `standby`.
-fn lose(mut cluster: Cluster, standby: Server, before_end: impl FnOnce(&mut Cluster, &Server)) -> Cluster {
+/// Has so many more creates delivered. The one after them is applied too, and its reply does not come: there the queue
+/// stands still, with a claim of each worker that has come so far.
+fn deliver(cluster: &mut Cluster, creates: usize) {
+    let done = "SELECT count(*) FROM sequin.delivered WHERE kind = 'create'";
+    let done = cluster.one::<i64>(done) + creates as i64;
+    let before = unanswered(&cluster.sandbox);
+    cluster.sandbox.fault(json!({"times": creates, "match": {"kind": "create"}}));
+    cluster.sandbox.fault(json!({"times": null, "stall": "reply", "match": {"kind": "create"}}));
     cluster.run("SELECT sequin_resume('sequin')");
-    cluster.until(&format!("SELECT count(*) >= {BEFORE} FROM sequin.delivered"));
-    before_end(&mut cluster, &standby);
-    let open: i64 = cluster.one("SELECT count(*) FROM sequin.outbox");
-    assert!(open > 500, "in the middle: {open} are open");
+    patiently(cluster, &format!("SELECT count(*) = {done} FROM sequin.delivered WHERE kind = 'create'"));
+    eventually("a request is in the air", || unanswered(&cluster.sandbox) > before);
+}
+
+fn unanswered(sandbox: &Sandbox) -> usize {
+    sandbox.log().mutations().iter().filter(|request| request.status.is_none()).count()
+}
+
+/// Loses the primary, with requests in the air; what is left stands on `standby`.
+fn lose(cluster: Cluster, standby: Server) -> Cluster {
     cluster.server.stop(Stop::Immediate);
     let Cluster { client, server: primary, sandbox } = cluster;
     drop(client);
+    sandbox.clear_faults();
     let mut follower = standby.connect(APP);
     follower.batch_execute("SELECT pg_promote()").unwrap();
     // Its directory goes, so that there is no way back.
     drop(primary);
     let mut cluster = Cluster { client: follower, server: standby, sandbox };
-    settled(&mut cluster);
+    patiently(
+        &mut cluster,
+        "SELECT NOT EXISTS (SELECT FROM sequin.outbox WHERE state IN ('pending', 'sending'))",
+    );
     cluster
 }
 
 /// Waits as long as thousands of requests take on a busy machine.
-fn settled(cluster: &mut Cluster) {
+fn patiently(cluster: &mut Cluster, sql: &str) {
     let begun = Instant::now();
-    let open = "SELECT count(*) FROM sequin.outbox WHERE state IN ('pending', 'sending')";
-    loop {
-        let left: i64 = cluster.one(open);
-        if left == 0 {
-            return;
-        }
-        assert!(begun.elapsed() < PATIENCE, "{left} are left after {PATIENCE:?}");
+    while !cluster.one::<bool>(sql) {
+        let left = "SELECT count(*) FROM sequin.outbox";
+        assert!(begun.elapsed() < PATIENCE, "{} are left after {PATIENCE:?}: {sql}", cluster.one::<i64>(left));
         thread::sleep(Duration::from_millis(20));
     }
 }
@@ -139,7 +154,7 @@ fn assert_nothing_is_lost(cluster: &mut Cluster, made: &[String]) {
         .iter()
         .map(|contact| (contact["upstream_id"].as_str().unwrap().to_owned(), contact["data"]["n"].as_i64().unwrap()))
         .collect();
-    assert!(made.iter().all(|id| last[id] == ROUNDS), "{last:?}");
+    assert!(made.iter().all(|id| last[id] == ROUNDS as i64), "{last:?}");
 }
 
 #[test]
@@ -149,7 +164,8 @@ fn a_synchronous_standby_loses_nothing_and_sends_no_create_twice() {
     cluster.run("ALTER SYSTEM SET synchronous_standby_names = '*'");
     cluster.run("SELECT pg_reload_conf()");
     cluster.until("SELECT count(*) = 1 FROM pg_stat_replication WHERE sync_state = 'sync'");
-    let mut cluster = lose(cluster, standby, |_, _| ());
+    deliver(&mut cluster, BEFORE);
+    let mut cluster = lose(cluster, standby);
 
     assert_nothing_is_lost(&mut cluster, &made);
     let times = creates(&cluster);
@@ -159,35 +175,37 @@ fn a_synchronous_standby_loses_nothing_and_sends_no_create_twice() {
         assert!(numbers.is_sorted(), "{id} went back: {numbers:?}");
     }
     let unknown: i64 = cluster.one("SELECT count(*) FROM sequin.outbox");
-    assert!(unknown <= 2, "no more than were under way, one a worker: {unknown}");
+    assert!((1..=WORKERS as i64).contains(&unknown), "what was under way, one a worker: {unknown}");
     eprintln!("synchronous: {} creates sent once, {unknown} unknown", times.len());
 }
 
 #[test]
 fn an_asynchronous_standby_may_repeat_what_it_had_not_heard_of_and_nothing_else() {
-    let (cluster, made) = full_outbox();
+    let (mut cluster, made) = full_outbox();
     let standby = standby_of(&cluster.server);
-    let mut known = BTreeSet::new();
-    let mut cluster = lose(cluster, standby, |cluster, standby| {
-        // From here on the standby hears nothing. What it has by now is what it will go on from.
-        let mut follower = standby.connect(APP);
-        follower.batch_execute("ALTER SYSTEM SET primary_conninfo = ''").unwrap();
-        follower.batch_execute("SELECT pg_reload_conf()").unwrap();
-        let is_cut = "SELECT NOT EXISTS (SELECT FROM pg_stat_wal_receiver)
-                      AND pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn()";
-        eventually("it is cut off", || follower.query_one(is_cut, &[]).unwrap().get(0));
-        let open = "SELECT data->>'Name' FROM sequin.outbox WHERE kind = 'create'";
-        let open: BTreeSet<String> = follower.query(open, &[]).unwrap().iter().map(|row| row.get(0)).collect();
-        known.extend(open);
-        let delivered: i64 = cluster.one("SELECT count(*) FROM sequin.delivered");
-        cluster.until(&format!("SELECT count(*) >= {delivered} + {BEFORE} FROM sequin.delivered"));
-    });
+    deliver(&mut cluster, BEFORE);
+    // From here on the standby hears nothing. What it has by now is what it will go on from.
+    let mut follower = standby.connect(APP);
+    follower.batch_execute("ALTER SYSTEM SET primary_conninfo = ''").unwrap();
+    follower.batch_execute("SELECT pg_reload_conf()").unwrap();
+    let is_cut = "SELECT NOT EXISTS (SELECT FROM pg_stat_wal_receiver)
+                  AND pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn()";
+    eventually("it is cut off", || follower.query_one(is_cut, &[]).unwrap().get(0));
+    let known = "SELECT data->>'Name' FROM sequin.outbox WHERE kind = 'create'";
+    let known: BTreeSet<String> = follower.query(known, &[]).unwrap().iter().map(|row| row.get(0)).collect();
+    drop(follower);
+    cluster.run("SELECT sequin_pause('sequin')");
+    cluster.sandbox.clear_faults();
+    cluster.until("SELECT NOT EXISTS (SELECT FROM sequin.outbox WHERE state = 'sending')");
+    deliver(&mut cluster, BEFORE);
+    let mut cluster = lose(cluster, standby);
 
     assert_nothing_is_lost(&mut cluster, &made);
     let times = creates(&cluster);
     let twice: Vec<&String> = times.iter().filter(|(_, times)| **times > 1).map(|(name, _)| name).collect();
     assert!(times.values().all(|times| *times <= 2), "{times:?}");
     assert!(twice.iter().all(|name| known.contains(*name)), "only what was open at the standby: {twice:?}");
-    assert!(!twice.is_empty(), "this is the exception that docs/operations.md warns of");
-    eprintln!("asynchronous, {} deliveries behind: {} creates sent twice", BEFORE, twice.len());
+    // The exception that docs/operations.md warns of: what was delivered after the cut, and what then was in the air.
+    assert!((BEFORE + 1..=BEFORE + WORKERS).contains(&twice.len()), "{} creates sent twice", twice.len());
+    eprintln!("asynchronous, {BEFORE} creates behind: {} sent twice", twice.len());
 }

@@ -11,6 +11,9 @@ use super::phases::{Phase, small};
 use crate::dice::Dice;
 use crate::network::{column, descriptors, eventually, private_kib, threads};
 
+/// So often an order may come too late. At random moments of a call some do, all of them only if something is wrong.
+const TRIES: usize = 100;
+
 /// One call that an order was meant for, and what was told of it.
 pub struct Call {
     pub mark: String,
@@ -120,7 +123,8 @@ impl<'a> Lane<'a> {
         self.dice.shuffle(&mut cards);
         for (phase, order) in cards {
             // One that comes too late does not count.
-            while !self.give(phase, order) {}
+            let is_obeyed = (0..TRIES).any(|_| self.give(phase, order));
+            assert!(is_obeyed, "{phase:?}, {order:?}: too late, {TRIES} times");
         }
         let held = self.hold();
         self.held.push(held);

@@ -1,15 +1,14 @@
 //! A session that calls through the proxy, and the judgement of each case.
 
 use postgres::Client;
-use postgres::error::DbError;
 use sequin_harness::proxy::{Direction, Harm, Proxy};
 use sequin_harness::{Database, Log, Sandbox, Server};
 use serde_json::{Value, json};
 
-use super::oracle::{self, Claim};
-use super::{Case, answers, is_wanted};
+use super::claim::{Claim, claim_of};
+use super::{Case, answers, is_wanted, oracle};
 use crate::network::{PATIENCE, Pending, backend, column, eventually, sockets_to, waits};
-use crate::support::{TARGET, context_of, detail_of};
+use crate::support::TARGET;
 
 /// Long enough for a busy machine, short enough for some dozens of stalls.
 const REQUEST_TIMEOUT_MS: u32 = 1_500;
@@ -107,15 +106,16 @@ impl Bench {
         (self.proxy.came(Direction::ToApi), self.proxy.came(Direction::ToClient))
     }
 
-    /// Runs the cases, and says of all failures which they were.
-    pub fn run(&mut self, cases: &[Case]) {
-        for case in cases {
-            if is_wanted(case) {
-                self.check(case);
-            }
+    /// Runs the cases that are wanted, and says of all failures which they were. Returns how many have run.
+    pub fn run(&mut self, cases: &[Case]) -> usize {
+        let mut ran = 0;
+        for case in cases.iter().filter(|case| is_wanted(case)) {
+            self.check(case);
+            ran += 1;
         }
         let failures = &self.failures;
-        assert!(failures.is_empty(), "{} of {} cases:\n{}", failures.len(), cases.len(), failures.join("\n"));
+        assert!(failures.is_empty(), "{} of {ran} cases:\n{}", failures.len(), failures.join("\n"));
+        ran
     }
 
     fn check(&mut self, case: &Case) {
@@ -285,22 +285,4 @@ fn has_read_all(port: u16) -> bool {
 /// How many requests begin in these bytes.
 pub fn requests_in(bytes: &[u8]) -> usize {
     bytes.windows(5).filter(|window| window == b"POST ").count()
-}
-
-/// What an error says; of a cancel that is in the CONTEXT.
-pub fn claim_of(error: &DbError) -> Claim {
-    let state = Some(error.code().code().to_owned());
-    if error.detail().is_some() {
-        let detail = detail_of(error);
-        let text = |key: &str| detail[key].as_str().unwrap_or_default().to_owned();
-        return Claim { state, outcome: text("outcome"), applied: text("applied") };
-    }
-    let context = context_of(error);
-    let applied = match context.lines().next().and_then(|line| line.rsplit(": ").next()) {
-        Some("the request had been sent, whether it was applied is unknown") => "unknown",
-        Some("it was applied") => "all",
-        Some("the request was not sent, nothing was applied") => "none",
-        _ => context,
-    };
-    Claim { state, outcome: "cancelled".into(), applied: applied.into() }
 }

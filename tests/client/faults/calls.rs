@@ -1,15 +1,17 @@
 //! Calls at once, over plain HTTP.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use sequin_harness::proxy::{Direction, Fault, Harm};
 
 use super::answers::{self, ERRORS, GOOD};
 use super::bench::Bench;
-use super::{Case, Dice, HARMS, KINDS, Place, oracle, places};
+use super::{Case, HARMS, KINDS, Place, assert_ran, oracle, places};
+use crate::dice::{Dice, seed_and_rounds};
 
 /// How many places of each kind of call the dice choose.
-const BY_DICE: usize = 20;
+const BY_DICE: u64 = 20;
 
 /// The digit of a status, and bits of it, so that it says 300, 400, 500, 210, 201, or nothing at all.
 const STATUSES: [(usize, u8); 6] = [(0, 0x01), (0, 0x06), (0, 0x07), (1, 0x01), (2, 0x01), (1, 0x40)];
@@ -35,7 +37,7 @@ fn by_turns(mut cases: Vec<Case>) -> Vec<Case> {
 }
 
 /// Each harm at each place, and then some by dice.
-fn sample(bench: &mut Bench, kind: &'static str, dice: &mut Dice) -> Vec<Case> {
+fn sample(bench: &mut Bench, kind: &'static str, dice: &mut Dice, by_dice: u64) -> Vec<Case> {
     let (request, reply) = bench.measure(kind, &GOOD, false);
     let mut cases = Vec::new();
     for place in places::of_request(&request).into_iter().chain(places::of_reply(&reply)) {
@@ -45,8 +47,8 @@ fn sample(bench: &mut Bench, kind: &'static str, dice: &mut Dice) -> Vec<Case> {
         let place = ("the status", Direction::ToClient, oracle::STATUS.start() + digit);
         cases.push(case(kind, &GOOD, place, Harm::Corrupt(bits)));
     }
-    for _ in 0..BY_DICE {
-        let harm = match HARMS[dice.below(HARMS.len())] {
+    for _ in 0..by_dice {
+        let harm = match HARMS[dice.below(HARMS.len() as u64) as usize] {
             Harm::Corrupt(_) => Harm::Corrupt(1 << dice.below(8)),
             harm => harm,
         };
@@ -57,19 +59,22 @@ fn sample(bench: &mut Bench, kind: &'static str, dice: &mut Dice) -> Vec<Case> {
 
 #[test]
 fn each_fault_is_told_as_it_is() {
-    let mut dice = Dice::printed();
+    let (seed, by_dice) = seed_and_rounds(BY_DICE);
+    let mut dice = Dice::new(seed);
+    let ran = &AtomicUsize::new(0);
     thread::scope(|scope| {
         for kind in KINDS {
-            let mut dice = Dice(dice.below(usize::MAX) as u64 | 1);
+            let mut dice = Dice::new(dice.below(u64::MAX));
             let name = thread::current().name().unwrap_or_default().to_owned();
             let work = move || {
                 let mut bench = Bench::new();
-                let cases = sample(&mut bench, kind, &mut dice);
-                bench.run(&cases);
+                let cases = sample(&mut bench, kind, &mut dice, by_dice);
+                ran.fetch_add(bench.run(&cases), Ordering::Relaxed);
             };
             thread::Builder::new().name(format!("{name}, {kind}")).spawn_scoped(scope, work).unwrap();
         }
     });
+    assert_ran(ran.load(Ordering::Relaxed));
 }
 
 /// The statuses and bodies that the API may answer with, each broken in some way. A status says what it says with half a
@@ -93,5 +98,5 @@ fn each_answer_is_told_as_far_as_it_came() {
             }
         }
     }
-    bench.run(&by_turns(cases));
+    assert_ran(bench.run(&by_turns(cases)));
 }

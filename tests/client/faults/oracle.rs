@@ -7,15 +7,7 @@ use sequin_harness::proxy::{Direction, Harm};
 use serde_json::Value;
 
 use super::Case;
-
-/// What a call says of its mutation.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Claim {
-    /// The SQLSTATE; none when it gave its record.
-    pub state: Option<String>,
-    pub outcome: String,
-    pub applied: String,
-}
+use super::claim::{Claim, claim};
 
 /// What the client could see.
 #[derive(Debug, PartialEq)]
@@ -50,10 +42,6 @@ const TABLE: &[Row] = &[
     (429..=429, ANY, Some("53400"), "refused_for_now", "none"),
     (500..=500, &[Consumers], Some("HV00M"), "applied_not_confirmed", "all"),
 ];
-
-pub fn claim(state: Option<&str>, outcome: &str, applied: &str) -> Claim {
-    Claim { state: state.map(str::to_owned), outcome: outcome.to_owned(), applied: applied.to_owned() }
-}
 
 /// Nobody knows: what the table does not have.
 fn unknown() -> Claim {

@@ -2,7 +2,8 @@
 
 use sequin_harness::proxy::Direction::{ToApi, ToClient};
 
-use super::{Dice, Place, oracle};
+use super::{Place, oracle};
+use crate::dice::Dice;
 
 fn after(bytes: &[u8], text: &str) -> usize {
     let lower = bytes.to_ascii_lowercase();
@@ -48,5 +49,5 @@ pub fn of_reply(bytes: &[u8]) -> Vec<Place> {
 /// Anywhere in either.
 pub fn by_dice(dice: &mut Dice, request: usize, reply: usize) -> Place {
     let (direction, bytes) = if dice.below(2) == 0 { (ToApi, request) } else { (ToClient, reply) };
-    ("by dice", direction, dice.below(bytes))
+    ("by dice", direction, dice.below(bytes as u64) as usize)
 }

@@ -7,8 +7,8 @@ use sequin_harness::{Sandbox, Server, Tls};
 
 use super::answers::GOOD;
 use super::bench::Bench;
-use super::oracle::{Claim, claim};
-use super::{Case, HARMS, KINDS, Place};
+use super::claim::{Claim, claim};
+use super::{Case, HARMS, KINDS, Place, assert_ran};
 
 fn bench() -> Bench {
     let certificates = Tls::in_directory(&Server::shared().scratch("faults"));
@@ -105,5 +105,5 @@ fn each_fault_within_tls_is_told_as_it_is() {
             }
         }
     }
-    bench.run(&cases);
+    assert_ran(bench.run(&cases));
 }

@@ -1,5 +1,6 @@
 //! The same faults under the outbox's worker. Updates and deletes arrive in the end, a create is sent once.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use sequin_harness::proxy::Direction::{self, ToApi, ToClient};
@@ -7,8 +8,7 @@ use sequin_harness::proxy::{Fault, Harm, Proxy};
 use serde_json::{Value, json};
 
 use super::bench::{close, requests_in};
-use super::{HARMS, KINDS, is_wanted, oracle};
-
+use super::{HARMS, KINDS, assert_ran, is_wanted, oracle};
 use crate::support::World;
 
 struct Delivery {
@@ -110,6 +110,7 @@ fn is_spoiling(harm: Harm) -> bool {
 
 #[test]
 fn what_the_worker_sends_ends_as_the_provider_has_it() {
+    let ran = &AtomicUsize::new(0);
     thread::scope(|scope| {
         for kind in KINDS {
             let name = format!("{}, {kind}", thread::current().name().unwrap_or_default());
@@ -132,6 +133,7 @@ fn what_the_worker_sends_ends_as_the_provider_has_it() {
                         let name = format!("worker, {kind}, {direction:?} {harm:?} at {at} ({place})");
                         if is_wanted(&name) {
                             delivery.check(&name, Fault { direction, at, harm });
+                            ran.fetch_add(1, Ordering::Relaxed);
                         }
                     }
                 }
@@ -139,4 +141,5 @@ fn what_the_worker_sends_ends_as_the_provider_has_it() {
             thread::Builder::new().name(name).spawn_scoped(scope, work).unwrap();
         }
     });
+    assert_ran(ran.load(Ordering::Relaxed));
 }

@@ -2,7 +2,7 @@
 
 use postgres::Client;
 
-use crate::network::{Pending, backend, eventually, foreign_server, server};
+use crate::network::{Pending, backend, builder, eventually, foreign_server, server};
 
 use super::begin;
 use super::stalling::{Phase, Stalling};
@@ -61,5 +61,17 @@ fn a_session_that_awaits_delivery_and_an_idle_worker_have_theirs() {
     eventually("a worker is idle", || {
         let sql = "SELECT count(*) > 0 FROM pg_stat_activity WHERE pid = ANY (sequin.workers()) AND wait_event = $1";
         admin.query_one(sql, &[&idle]).unwrap().get(0)
+    });
+}
+
+#[test]
+fn an_idle_launcher_has_its_own() {
+    let preloaded = builder().conf("shared_preload_libraries = 'sequin_mutations'").start().unwrap();
+    let mut admin = preloaded.connect("postgres");
+    let pid = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'sequin launcher'";
+    let launches = expected("SequinLauncherMain");
+    eventually("the launcher is idle", || {
+        let launcher = admin.query_opt(pid, &[]).unwrap().map(|row| row.get(0));
+        launcher.and_then(|pid| wait_event(&mut admin, pid)).as_deref() == Some(launches)
     });
 }

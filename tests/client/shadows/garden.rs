@@ -20,10 +20,24 @@ const FUNCTIONS: &str = "
       BEGIN EXECUTE sql; RETURN true;
       EXCEPTION WHEN syntax_error_or_access_rule_violation OR feature_not_supported THEN RETURN NULL; END $$";
 
+const PLAIN: &str = "
+    CREATE TEMP TABLE plain AS
+    SELECT unnest('{text, name, oid, int4, int8, bool, jsonb, uuid, timestamptz, regclass}'::text[]) AS type";
+
+/// How much there is of each kind of shadow: functions, operators, relations, types, aggregates, casts.
+const PLANTED: &str = "
+    SELECT nspname, (SELECT count(*) FROM pg_proc WHERE pronamespace = n.oid AND prokind = 'f'),
+      (SELECT count(*) FROM pg_operator WHERE oprnamespace = n.oid),
+      (SELECT count(*) FROM pg_class WHERE relnamespace = n.oid AND relkind = 'v'),
+      (SELECT count(*) FROM pg_type WHERE typnamespace = n.oid AND typtype = 'd'),
+      (SELECT count(*) FROM pg_proc WHERE pronamespace = n.oid AND prokind = 'a'),
+      (SELECT count(*) FROM pg_cast JOIN pg_proc p ON p.oid = castfunc WHERE pronamespace = n.oid)
+    FROM pg_namespace AS n WHERE nspname IN ('app', 'public')";
+
 /// See the module.
 pub struct Garden {
     pub server: Server,
-    /// The settings that `plant.sql` reads.
+    /// What `names.sql` needs.
     settings: String,
     /// Statements that make what has the names of our functions.
     namesakes: String,
@@ -32,15 +46,11 @@ pub struct Garden {
 impl Garden {
     /// A server of its own, because scripts are written into its installation.
     pub fn start() -> Garden {
-        let server = Server::builder().under(Server::shared().scratch("garden")).conf("log_min_duration_statement = 200").start();
+        let server = Server::builder().under(Server::shared().scratch("garden")).start();
         let server = server.unwrap_or_else(|error| panic!("no server: {error}"));
         server.connect("postgres").batch_execute("CREATE ROLE mallory LOGIN").unwrap();
         let script = install_script();
-        let settings = format!(
-            "SET search_path = pg_catalog; SET check_function_bodies = off; SET garden.words = '{}'; SET garden.relations = '{}'",
-            words(),
-            relations(&script)
-        );
+        let settings = format!("SET search_path = pg_catalog; SET garden.relations = '{}'", relations(&script));
         Garden { server, settings, namesakes: namesakes(&script) }
     }
 
@@ -50,7 +60,8 @@ impl Garden {
         superuser.batch_execute(&format!("CREATE DATABASE {name} OWNER mallory")).unwrap();
         let mut mallory = self.server.connect_as(name, "mallory");
         let mut run = |sql: &str| mallory.batch_execute(sql).unwrap_or_else(|error| panic!("{error:?}: {sql:.300}"));
-        run(&format!("{}; CREATE SCHEMA app; {FUNCTIONS}", self.settings));
+        run(&format!("{}; SET check_function_bodies = off; CREATE SCHEMA app; {FUNCTIONS}", self.settings));
+        run(&format!("CREATE TEMP TABLE words AS SELECT unnest(string_to_array('{}', ' ')) AS word; {PLAIN}", words()));
         for schema in ["app", "public"] {
             for sql in [include_str!("plant.sql"), include_str!("names.sql")] {
                 // In transactions of their own: thousands of subtransactions in one are slow.
@@ -59,16 +70,13 @@ impl Garden {
         }
         run(&self.namesakes);
         run(&format!("ALTER DATABASE {name} SET search_path = pg_temp, app, public, pg_catalog"));
-        let planted = "SELECT nspname, (SELECT count(*) FROM pg_proc WHERE pronamespace = n.oid),
-            (SELECT count(*) FROM pg_operator WHERE oprnamespace = n.oid),
-            (SELECT count(*) FROM pg_class WHERE relnamespace = n.oid AND relkind = 'v'),
-            (SELECT count(*) FROM pg_type WHERE typnamespace = n.oid AND typtype = 'd')
-            FROM pg_namespace AS n WHERE nspname IN ('app', 'public')";
-        for row in mallory.query(planted, &[]).unwrap() {
-            let counts: [i64; 4] = [1, 2, 3, 4].map(|i| row.get(i));
-            eprintln!("{}: {counts:?} functions, operators, views and types", row.get::<_, &str>(0));
+        for row in mallory.query(PLANTED, &[]).unwrap() {
+            let counts: [i64; 6] = [1, 2, 3, 4, 5, 6].map(|i| row.get(i));
+            let enough = counts.iter().zip([1500, 1000, 100, 50, 10, 10]).all(|(count, least)| *count >= least);
+            assert!(enough, "{}: {counts:?}", row.get::<_, &str>(0));
         }
     }
+
     /// A session of mallory's, whose own temporary schema is planted as well.
     pub fn mallory(&self, database: &str) -> Client {
         let mut client = self.server.connect_as(database, "mallory");

@@ -1,4 +1,4 @@
--- Shadows of relations and types in the schema @, which may be pg_temp. See plant.sql; here the catalogs
+-- Shadows of relations and types in the schema @, which may be pg_temp. See plant.sql; garden.relations are the names of ours; here the catalogs
 -- are named in full, because pg_temp comes before all that is not named.
 
 SELECT count(app.make(format(

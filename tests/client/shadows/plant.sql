@@ -1,10 +1,8 @@
 -- Shadows in the schema @, made by mallory with search_path = pg_catalog. app.make leaves out what cannot be made: for a
--- pseudo-type, or because it is there. garden.words are the words of our sources, garden.relations the names of ours.
+-- pseudo-type, or because it is there. words are those of our sources, plain the types
+-- that much is made of.
 
 -- Operators: those of Postgres, and between types for which it has none, where a shadow would fit better than a cast.
-CREATE OR REPLACE TEMP VIEW plain AS
-    SELECT unnest('{text, name, oid, int4, int8, bool, jsonb, uuid, timestamptz, regclass}'::text[]) AS type;
-
 SELECT count(app.make(format(
     'CREATE FUNCTION @.shadow_%s(%s) RETURNS %s LANGUAGE plpgsql AS %L; CREATE OPERATOR @.%5$s (FUNCTION = @.shadow_%1$s%6$s%7$s)',
     oid, concat_ws(', ', l, r), oprresult::regtype,
@@ -30,9 +28,11 @@ SELECT count(app.make(format(
     replace(replace(pg_get_function_arguments(oid), 'VARIADIC "any"', 'VARIADIC anyarray'), '"any"', 'anyelement'),
     pg_get_function_result(oid),
     format('BEGIN PERFORM app.noted(%L); RETURN %s; END', 'function ' || proname,
-        CASE WHEN NOT (proretset OR prorettype = 'void'::regtype OR COALESCE(proargmodes && '{o,b,t}', false)) THEN 'NULL' END))))
+        CASE WHEN NOT (proretset OR prorettype = 'void'::regtype OR COALESCE(proargmodes && '{o,b,t}', false))
+             THEN 'NULL' END))))
 FROM pg_proc
-WHERE pronamespace = 'pg_catalog'::regnamespace AND prokind IN ('f', 'w') AND proname = ANY (string_to_array(current_setting('garden.words'), ' '));
+WHERE pronamespace = 'pg_catalog'::regnamespace AND prokind IN ('f', 'w')
+  AND proname IN (SELECT word FROM words);
 
 -- Functions of one argument, for types for which Postgres has none.
 SELECT count(app.make(format(
@@ -41,7 +41,7 @@ SELECT count(app.make(format(
 FROM (
     SELECT DISTINCT proname AS name FROM pg_proc
     WHERE pronamespace = 'pg_catalog'::regnamespace AND prokind = 'f' AND pronargs = 1
-      AND proname = ANY (string_to_array(current_setting('garden.words'), ' '))
+      AND proname IN (SELECT word FROM words)
 ) AS names, plain;
 
 -- Aggregates.
@@ -53,7 +53,7 @@ SELECT count(app.make(format(
 FROM pg_proc JOIN pg_aggregate ON aggfnoid = pg_proc.oid, pg_get_function_result(pg_proc.oid) AS result,
     replace(pg_get_function_arguments(pg_proc.oid), '"any"', 'anyelement') AS arguments
 WHERE pronamespace = 'pg_catalog'::regnamespace AND aggkind = 'n'
-  AND proname = ANY (string_to_array(current_setting('garden.words'), ' '));
+  AND proname IN (SELECT word FROM words);
 
 -- A type that much can be made into without saying so, and back.
 CREATE TYPE @.lure AS ENUM ('a');
