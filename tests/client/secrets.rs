@@ -51,6 +51,7 @@ fn tokens_show_nowhere() {
         assert!(hits.is_empty(), "tokens of files, in {dir:?}: {}", described(&hits));
     }
     let canaries: Vec<&Canary> = in_mappings.iter().collect();
+    assert!(!search(&server.data(), &canaries).is_empty(), "a search of the data directory finds tokens");
     let hits = search(evidence.dir(), &canaries);
     for place in ["log", "superuser.pg_stat_statements"] {
         assert!(files(&hits).contains(place), "what was typed stands in {place}");

@@ -87,8 +87,8 @@ fn no_shadow_runs_at_the_install_in_a_call_in_a_trigger_in_the_worker_or_at_an_u
     for (role, sql, kinds) in [
         (
             "mallory",
-            "SELECT 1 = 2, count(*), 'a'::text FROM pg_foreign_server",
-            ["relation pg_foreign_server", "operator =", "aggregate count", "type text"],
+            "SELECT 1 = 2, count(*), 'a'::text FROM pg_namespace",
+            ["relation pg_namespace", "operator =", "aggregate count", "type text"],
         ),
         (
             "postgres",

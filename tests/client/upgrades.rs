@@ -22,7 +22,8 @@ const MADE: &str = "
     SELECT format('%s: %s', object, obj_description(objid, classid::regclass::name)) FROM ours
     UNION ALL SELECT format('%s: %s, to %s', o.object, pg_get_functiondef(p.oid), p.proacl)
         FROM ours o JOIN pg_proc p ON o.classid = 'pg_proc'::regclass AND p.oid = o.objid
-    UNION ALL SELECT format('%s: %s, to %s', object, t.typtype, COALESCE(t.typacl, acldefault('T', t.typowner)))
+    UNION ALL SELECT format('%s: %s, to %s', object, t.typtype,
+                (SELECT array_agg(a ORDER BY a::text) FROM unnest(COALESCE(t.typacl, acldefault('T', t.typowner))) a))
         FROM ours JOIN pg_type t ON classid = 'pg_type'::regclass AND t.oid = objid
     UNION ALL SELECT format('%s: %s', object, to_jsonb(s) - 'seqrelid')
         FROM relations r JOIN pg_sequence s ON s.seqrelid = r.oid

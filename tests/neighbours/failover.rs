@@ -87,10 +87,7 @@ fn lose(cluster: Cluster, standby: Server) -> Cluster {
     // Its directory goes, so that there is no way back.
     drop(primary);
     let mut cluster = Cluster { client: follower, server: standby, sandbox };
-    patiently(
-        &mut cluster,
-        "SELECT NOT EXISTS (SELECT FROM sequin.outbox WHERE state IN ('pending', 'sending'))",
-    );
+    patiently(&mut cluster, "SELECT NOT EXISTS (SELECT FROM sequin.outbox WHERE state IN ('pending', 'sending'))");
     cluster
 }
 

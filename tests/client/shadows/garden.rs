@@ -13,6 +13,7 @@ use sequin_harness::{Server, paths};
 /// What begins a line about a shadow that ran.
 const MARK: &str = "LOG:  shadow: ";
 
+/// What each shadow calls, and what makes them.
 const FUNCTIONS: &str = "
     CREATE FUNCTION app.noted(what pg_catalog.text) RETURNS pg_catalog.bool LANGUAGE plpgsql AS $$
       BEGIN RAISE LOG 'shadow: % ran as % for %', what, current_user, session_user; RETURN true; END $$;
@@ -20,6 +21,7 @@ const FUNCTIONS: &str = "
       BEGIN EXECUTE sql; RETURN true;
       EXCEPTION WHEN syntax_error_or_access_rule_violation OR feature_not_supported THEN RETURN NULL; END $$";
 
+/// The types of which shadows are made where Postgres has nothing that fits.
 const PLAIN: &str = "
     CREATE TEMP TABLE plain AS
     SELECT unnest('{text, name, oid, int4, int8, bool, jsonb, uuid, timestamptz, regclass}'::text[]) AS type";
@@ -33,6 +35,8 @@ const PLANTED: &str = "
       (SELECT count(*) FROM pg_proc WHERE pronamespace = n.oid AND prokind = 'a'),
       (SELECT count(*) FROM pg_cast JOIN pg_proc p ON p.oid = castfunc WHERE pronamespace = n.oid)
     FROM pg_namespace AS n WHERE nspname IN ('app', 'public')";
+
+const IN_PG_TEMP: &str = "SELECT count(*) FROM pg_catalog.pg_class WHERE relnamespace = pg_my_temp_schema()";
 
 /// See the module.
 pub struct Garden {
@@ -80,8 +84,10 @@ impl Garden {
     /// A session of mallory's, whose own temporary schema is planted as well.
     pub fn mallory(&self, database: &str) -> Client {
         let mut client = self.server.connect_as(database, "mallory");
-        client.batch_execute(&format!("{}; CREATE TEMP TABLE first ()", self.settings)).unwrap();
+        client.batch_execute(&self.settings).unwrap();
         client.batch_execute(&include_str!("names.sql").replace("@.", "pg_temp.")).unwrap();
+        let relations: i64 = client.query_one(IN_PG_TEMP, &[]).unwrap().get(0);
+        assert!(relations > 100, "{relations} relations in pg_temp");
         client.batch_execute("RESET search_path").unwrap();
         client
     }
@@ -114,9 +120,9 @@ impl Garden {
     }
 }
 
-/// The newest script that installs the extension.
+/// The script that installs the extension.
 fn install_script() -> String {
-    let name = format!("sql/sequin_mutations--{}.sql", env!("CARGO_PKG_VERSION"));
+    let name = format!("sql/sequin_mutations--{}.sql", super::version());
     fs::read_to_string(paths::workspace().join(name)).unwrap()
 }
 

@@ -1,10 +1,10 @@
 -- Shadows in the schema @, made by mallory with search_path = pg_catalog. app.make leaves out what cannot be made: for a
--- pseudo-type, or because it is there. words are those of our sources, plain the types
--- that much is made of.
+-- pseudo-type, or because it is there. See garden.rs for the tables words and plain.
 
 -- Operators: those of Postgres, and between types for which it has none, where a shadow would fit better than a cast.
 SELECT count(app.make(format(
-    'CREATE FUNCTION @.shadow_%s(%s) RETURNS %s LANGUAGE plpgsql AS %L; CREATE OPERATOR @.%5$s (FUNCTION = @.shadow_%1$s%6$s%7$s)',
+    'CREATE FUNCTION @.shadow_%s(%s) RETURNS %s LANGUAGE plpgsql AS %L;
+     CREATE OPERATOR @.%5$s (FUNCTION = @.shadow_%1$s%6$s%7$s)',
     oid, concat_ws(', ', l, r), oprresult::regtype,
     format('BEGIN PERFORM app.noted(%L); RETURN NULL; END', 'operator ' || oprname),
     oprname, ', LEFTARG = ' || l, ', RIGHTARG = ' || r)))
@@ -46,7 +46,8 @@ FROM (
 
 -- Aggregates.
 SELECT count(app.make(format(
-    'CREATE FUNCTION @.%I(%s) RETURNS %s LANGUAGE plpgsql AS %L; CREATE AGGREGATE @.%I(%s) (SFUNC = @.%1$I, STYPE = %3$s)',
+    'CREATE FUNCTION @.%I(%s) RETURNS %s LANGUAGE plpgsql AS %L;
+     CREATE AGGREGATE @.%I(%s) (SFUNC = @.%1$I, STYPE = %3$s)',
     'shadow_' || proname, concat_ws(', ', result, nullif(arguments, '')), result,
     format('BEGIN PERFORM app.noted(%L); RETURN $1; END', 'aggregate ' || proname),
     proname, COALESCE(nullif(arguments, ''), '*'))))
