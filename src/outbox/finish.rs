@@ -1,14 +1,15 @@
 //! Moving what is done from the queue to the history.
 //!
-//! This is most of what a delivered record costs, so the rows are taken out by one statement over the range of their
-//! ids, which the index alone answers whatever plan Postgres has kept, and appended as COPY does it, their values as
-//! they are.
+//! This is most of what a delivered record costs, so the rows are taken out along the index, and appended as COPY does
+//! it, their values as they are.
 
 use pgrx::pg_sys::Datum;
 
 use crate::pg::append::Appender;
+use crate::pg::scratch::Scratch;
 use crate::pg::spi::{Batch, Connection};
 use crate::pg::statement::{Statement, Value};
+use crate::pg::take::take;
 use crate::pg::text::to_text_datum;
 use crate::pg::{relation, session};
 
@@ -18,9 +19,10 @@ const COLUMNS: usize = 14;
 /// The place of the upstream id among them.
 const UPSTREAM_ID: usize = 11;
 
+/// What [`take`] has left: a row that somebody else has changed at that moment is found as it is now.
 static TAKE: Statement = Statement::new(
-    "DELETE FROM sequin.queue q WHERE q.server OPERATOR(pg_catalog.=) $1 AND q.id OPERATOR(pg_catalog.>=) $2 \
-     AND q.id OPERATOR(pg_catalog.<=) $3 AND q.id OPERATOR(pg_catalog.=) ANY ($4) RETURNING q.*",
+    "DELETE FROM sequin.queue q WHERE q.server OPERATOR(pg_catalog.=) $1 AND q.id OPERATOR(pg_catalog.=) ANY ($2) \
+     RETURNING q.*",
 );
 
 static TAKE_PARKED: Statement = Statement::new(
@@ -43,53 +45,55 @@ pub struct Finished<'a> {
 
 /// Moves the records of a server to the history. Those that are not there any more are left out.
 pub fn finish(connection: &Connection, server: &str, mut finished: Vec<Finished<'_>>) {
+    if finished.is_empty() {
+        return;
+    }
     finished.sort_unstable_by_key(|finished| finished.id);
     let ids: Vec<i64> = finished.iter().map(|finished| finished.id).collect();
-    let (Some(&first), Some(&last)) = (ids.first(), ids.last()) else { return };
-    let range = [Value::Text(Some(server)), Value::Int8(first), Value::Int8(last), Value::Int8s(&ids)];
-    let mut history = History { table: Appender::open(relation::of_outbox(c"history")), finished: &finished };
-    let taken = TAKE.run(connection, &range);
-    history.append(&taken);
-    let is_all = taken.len() == ids.len();
-    let parked = (!is_all).then(|| TAKE_PARKED.run(connection, &[Value::Int8s(&ids)]));
-    if let Some(parked) = &parked {
-        history.append(parked);
+    let scratch = Scratch::enter();
+    let table = Appender::open(relation::of_outbox(c"history"));
+    let mut history = History { table, now: session::now(), finished: &finished };
+    let left = take(relation::of_outbox(c"queue"), server, &ids, |id, columns| history.append(id, columns));
+    let mut taken = Vec::new();
+    if !left.is_empty() {
+        let parked = TAKE_PARKED.run(connection, &[Value::Int8s(&left)]);
+        if parked.len() < left.len() {
+            taken.push(TAKE.run(connection, &[Value::Text(Some(server)), Value::Int8s(&left)]));
+        }
+        taken.push(parked);
+    }
+    for rows in &taken {
+        for row in 0..rows.len() {
+            history.append(rows.int8(row, 2).unwrap_or_default(), rows.columns(row));
+        }
     }
     // It still reads what was taken.
     history.table.finish();
-    taken.free();
-    if let Some(parked) = parked {
-        parked.free();
-    }
+    taken.into_iter().for_each(Batch::free);
+    scratch.leave();
 }
 
 struct History<'a> {
     table: Appender,
+    now: i64,
     /// By id.
     finished: &'a [Finished<'a>],
 }
 
 impl History<'_> {
-    fn append(&mut self, taken: &Batch) {
-        let now = session::now();
-        for row in 0..taken.len() {
-            let mut columns: [Option<Datum>; COLUMNS] = taken.columns(row);
-            let Some(finished) = taken.int8(row, 2).and_then(|id| self.of(id)) else { continue };
-            if let Some(upstream_id) = finished.upstream_id {
-                columns[UPSTREAM_ID] = Some(to_text_datum(upstream_id));
-            }
-            let mut all = [None; COLUMNS + 4];
-            all[..COLUMNS].copy_from_slice(&columns);
-            all[COLUMNS] = Some(Datum::from(now));
-            all[COLUMNS + 1] = Some(to_text_datum(finished.outcome));
-            all[COLUMNS + 2] = finished.sent_with.map(Datum::from);
-            // A json is stored as its text is, and this text was read as JSON already.
-            all[COLUMNS + 3] = finished.record.map(to_text_datum);
-            self.table.append(all);
+    fn append(&mut self, id: i64, mut columns: [Option<Datum>; COLUMNS]) {
+        let Ok(place) = self.finished.binary_search_by_key(&id, |finished| finished.id) else { return };
+        let finished = &self.finished[place];
+        if let Some(upstream_id) = finished.upstream_id {
+            columns[UPSTREAM_ID] = Some(to_text_datum(upstream_id));
         }
-    }
-
-    fn of(&self, id: i64) -> Option<&Finished<'_>> {
-        self.finished.binary_search_by_key(&id, |finished| finished.id).ok().map(|place| &self.finished[place])
+        let mut all = [None; COLUMNS + 4];
+        all[..COLUMNS].copy_from_slice(&columns);
+        all[COLUMNS] = Some(Datum::from(self.now));
+        all[COLUMNS + 1] = Some(to_text_datum(finished.outcome));
+        all[COLUMNS + 2] = finished.sent_with.map(Datum::from);
+        // A json is stored as its text is, and this text was read as JSON already.
+        all[COLUMNS + 3] = finished.record.map(to_text_datum);
+        self.table.append(all);
     }
 }

@@ -37,7 +37,8 @@ pub const AT_ONCE: Duration = Duration::from_millis(1);
 
 static WINDOW: Statement = Statement::new(
     "SELECT q.id, q.kind, q.role::pg_catalog.oid, q.sync_id, q.collection_id, q.await_consumers, q.timeout_ms, \
-     q.relation::pg_catalog.oid, q.ordering_key, q.upstream_id, q.data, q.key::pg_catalog.text \
+     q.relation::pg_catalog.oid, q.ordering_key, q.upstream_id, q.data, \
+     CASE WHEN $4 THEN q.key::pg_catalog.text END \
      FROM sequin.queue q WHERE q.server OPERATOR(pg_catalog.=) $1 AND q.id OPERATOR(pg_catalog.>=) $2 \
      ORDER BY q.id LIMIT $3",
 );
@@ -83,7 +84,7 @@ impl Look<'_> {
         let position = self.places.positions.get(self.server).copied().unwrap_or(i64::MIN);
         let narrow = self.places.narrow.get(self.server).copied();
         // Before the options are read: most looks find nothing.
-        let window = self.window(position, NARROW);
+        let window = self.window(position, NARROW, true);
         if window.len() == 0 && !has_parked {
             self.places.positions.insert(self.server.to_owned(), position);
             return Ok(Seen::default());
@@ -95,11 +96,14 @@ impl Look<'_> {
             one_record_a_request: options.idempotency_header.is_some(),
             requests: REQUESTS,
         };
+        // To print them all takes time.
+        let with_keys = options.idempotency_header.is_some();
         // What others are sending is read as well, and must not make this worker's requests small.
         let width = narrow.unwrap_or(limits.max_batch * REQUESTS) + self.under_way.ids.len();
         let width = width.clamp(NARROW, WIDEST);
-        let window = if width > NARROW && window.len() == NARROW { self.window(position, width) } else { window };
-        let mut reader = Reader::default();
+        let window =
+            if width > NARROW && window.len() == NARROW { self.window(position, width, with_keys) } else { window };
+        let mut reader = Reader::without(&self.under_way.ids);
         let fresh = reader.read(&window, false);
         let is_full = window.len() == width || fresh.rows < window.len();
         let last = fresh.rows.checked_sub(1).and_then(|row| window.int8(row, 1));
@@ -152,8 +156,9 @@ impl Look<'_> {
         Ok(Seen { requests, has_more: is_full || sorted.has_more_due || !waiting.is_empty(), next })
     }
 
-    fn window(&self, from: i64, width: usize) -> Batch {
-        let values = [Value::Text(Some(self.server)), Value::Int8(from), Value::Int8(width as i64)];
+    fn window(&self, from: i64, width: usize, with_keys: bool) -> Batch {
+        let server = Value::Text(Some(self.server));
+        let values = [server, Value::Int8(from), Value::Int8(width as i64), Value::Bool(with_keys)];
         WINDOW.run(self.connection, &values)
     }
 
@@ -173,7 +178,7 @@ impl Look<'_> {
 
     /// Tells what may be sent now from what must wait, and parks what would be read again and again. `now` is None if
     /// nothing is parked.
-    fn sort(&self, fresh: Vec<Change>, now: Option<i64>, reader: &mut Reader) -> Sorted {
+    fn sort(&self, fresh: Vec<Change>, now: Option<i64>, reader: &mut Reader<'_>) -> Sorted {
         // Where keys wait from on: what was enqueued before a change that must wait need not.
         let mut paused: HashMap<Rc<str>, i64> = HashMap::new();
         for change in fresh.iter().filter(|change| self.is_paused(change)) {
@@ -197,9 +202,6 @@ impl Look<'_> {
         };
         let mut follow = Vec::new();
         for change in fresh {
-            if self.under_way.ids.contains(&change.id) {
-                continue;
-            }
             let blocked_from = change.key.as_ref().and_then(|key| found.blocked.get(key));
             if blocked_from.is_some_and(|from| change.id >= *from) || self.is_paused(&change) {
                 follow.push(change.id);

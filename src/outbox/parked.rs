@@ -105,7 +105,7 @@ struct Due {
 
 impl Search<'_> {
     /// Looks for what may be sent with `fresh`. `paused` says from where on keys of fresh changes are paused.
-    pub fn run(&self, fresh: &[Change], paused: HashMap<Rc<str>, i64>, reader: &mut Reader) -> Found {
+    pub fn run(&self, fresh: &[Change], paused: HashMap<Rc<str>, i64>, reader: &mut Reader<'_>) -> Found {
         let due = self.due();
         let mut found = Found { blocked: paused, has_more: due.len() >= WIDEST, ..Found::default() };
         let mut keys: HashMap<&Rc<str>, i64> = HashMap::new();
@@ -213,7 +213,7 @@ impl Search<'_> {
     }
 
     /// Reads what goes, or of too much the first part.
-    fn read(&self, going: &[Rc<str>], alone: &[i64], rejected: usize, reader: &mut Reader, found: &mut Found) {
+    fn read(&self, going: &[Rc<str>], alone: &[i64], rejected: usize, reader: &mut Reader<'_>, found: &mut Found) {
         // Rejected ones alone make no request: there must be room for others, or it would be the same ones each time.
         let most = WIDEST + rejected;
         let text = |text| -> Option<&str> { Some(text) };

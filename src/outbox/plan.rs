@@ -30,6 +30,7 @@ pub struct Lane {
 #[derive(Debug, Clone)]
 pub struct Change {
     pub id: i64,
+    /// May be empty where none is sent.
     pub idempotency_key: String,
     pub lane: Rc<Lane>,
     pub kind: Kind,

@@ -18,9 +18,11 @@ use super::plan::{Change, Lane};
 const WIDEST_BYTES: usize = 32 << 20;
 
 /// Reads rows, and keeps what many of them have in common once.
-#[derive(Default)]
-pub struct Reader {
+pub struct Reader<'a> {
+    /// The records that others are sending. They are left out: to read them takes as long as to read one's own.
+    under_way: &'a HashSet<i64>,
     lanes: HashSet<Rc<Lane>>,
+    last: Option<Rc<Lane>>,
     /// The records that could not be read, and why.
     pub unreadable: Vec<(i64, String)>,
 }
@@ -32,7 +34,11 @@ pub struct Read {
     pub rows: usize,
 }
 
-impl Reader {
+impl<'a> Reader<'a> {
+    pub fn without(under_way: &'a HashSet<i64>) -> Reader<'a> {
+        Reader { under_way, lanes: HashSet::new(), last: None, unreadable: Vec::new() }
+    }
+
     /// Reads rows up to a limit of bytes, which is not kept while all that was read is refused: such changes are sent
     /// only with others, and so alone they would be read again and again.
     ///
@@ -48,8 +54,10 @@ impl Reader {
         if attempt(|| self.read_on(rows, are_parked, &mut read)).is_err() {
             let mut bytes = bytes(&read.changes);
             while read.rows < rows.len() && !is_enough(&read.changes, bytes) {
-                match attempt(|| self.change(rows, read.rows, are_parked)) {
-                    Ok(change) => {
+                let is_under_way = self.is_under_way(rows, read.rows);
+                match attempt(|| (!is_under_way).then(|| self.change(rows, read.rows, are_parked))) {
+                    Ok(None) => {}
+                    Ok(Some(change)) => {
                         bytes += size(&change);
                         read.changes.push(change);
                     }
@@ -67,36 +75,28 @@ impl Reader {
     fn read_on(&mut self, rows: &Batch, are_parked: bool, read: &mut Read) {
         let mut bytes = 0;
         while read.rows < rows.len() && !is_enough(&read.changes, bytes) {
-            let change = self.change(rows, read.rows, are_parked);
-            bytes += size(&change);
-            read.changes.push(change);
+            if !self.is_under_way(rows, read.rows) {
+                let change = self.change(rows, read.rows, are_parked);
+                bytes += size(&change);
+                read.changes.push(change);
+            }
             read.rows += 1;
         }
     }
 
+    fn is_under_way(&self, rows: &Batch, row: usize) -> bool {
+        !self.under_way.is_empty() && rows.int8(row, 1).is_some_and(|id| self.under_way.contains(&id))
+    }
+
     fn change(&mut self, rows: &Batch, row: usize, is_parked: bool) -> Change {
-        let text = |column| rows.text(row, column).unwrap_or_default();
-        let lane = Lane {
-            role: rows.oid_number(row, 3).unwrap_or_default(),
-            sync_id: text(4),
-            collection_id: text(5),
-            await_consumers: rows.texts(row, 6).map(|ids| ids.into_iter().flatten().collect()),
-            timeout_ms: rows.int4(row, 7),
-        };
-        let key = rows.text(row, 9).map(|ordering| key(&lane.collection_id, rows.oid_number(row, 8), &ordering));
-        let lane = match self.lanes.get(&lane) {
-            Some(known) => Rc::clone(known),
-            None => {
-                let lane = Rc::new(lane);
-                self.lanes.insert(Rc::clone(&lane));
-                lane
-            }
-        };
+        let lane = self.lane(rows, row);
+        let ordering_key = rows.str(row, 9);
+        let key = ordering_key.map(|ordering| key(&lane.collection_id, rows.oid_number(row, 8), &ordering));
         Change {
             id: rows.int8(row, 1).unwrap_or_default(),
-            idempotency_key: text(12),
+            idempotency_key: rows.text(row, 12).unwrap_or_default(),
             lane,
-            kind: text(2).parse().unwrap_or(Kind::Update),
+            kind: rows.str(row, 2).and_then(|kind| kind.parse().ok()).unwrap_or(Kind::Update),
             key,
             upstream_id: rows.text(row, 10),
             data: rows.jsonb(row, 11).map(|_| rows.json(row, 11)),
@@ -105,10 +105,35 @@ impl Reader {
             is_refused: is_parked && is_rejected(rows, row),
         }
     }
+
+    fn lane(&mut self, rows: &Batch, row: usize) -> Rc<Lane> {
+        let role = rows.oid_number(row, 3).unwrap_or_default();
+        let text = |column| rows.str(row, column).unwrap_or_default();
+        let (sync_id, collection_id) = (text(4), text(5));
+        let await_consumers = rows.texts(row, 6).map(|ids| ids.into_iter().flatten().collect());
+        let timeout_ms = rows.int4(row, 7);
+        let is_it = |lane: &Lane| {
+            lane.role == role
+                && lane.sync_id == sync_id
+                && lane.collection_id == collection_id
+                && lane.await_consumers == await_consumers
+                && lane.timeout_ms == timeout_ms
+        };
+        // Mostly it is that of the row before.
+        if let Some(last) = self.last.as_ref().filter(|last| is_it(last)) {
+            return Rc::clone(last);
+        }
+        let (sync_id, collection_id) = (sync_id.into_owned(), collection_id.into_owned());
+        let lane = Rc::new(Lane { role, sync_id, collection_id, await_consumers, timeout_ms });
+        let lane = self.lanes.get(&lane).cloned().unwrap_or(lane);
+        self.lanes.insert(Rc::clone(&lane));
+        self.last = Some(Rc::clone(&lane));
+        lane
+    }
 }
 
 fn is_rejected(rows: &Batch, row: usize) -> bool {
-    rows.text(row, 15).as_deref() == Some("rejected")
+    rows.str(row, 15).as_deref() == Some("rejected")
 }
 
 /// Whether no more is to be read after `changes`, whose data are so many bytes.

@@ -121,6 +121,10 @@ fn element(kind: Kind, operation: &Operation) -> String {
 fn idempotency_header(server: &Server, part: &[Operation]) -> Option<(HeaderName, HeaderValue)> {
     let name = server.options().idempotency_header.clone()?;
     let [operation] = part else { return None };
+    // The option was added while the record was claimed: its key was not read, and an empty one is everybody's.
+    if operation.idempotency_key.is_empty() {
+        return None;
+    }
     Some((name, HeaderValue::from_str(&operation.idempotency_key).ok()?))
 }
 

@@ -21,6 +21,7 @@ pub mod settings;
 pub mod socket;
 pub mod spi;
 pub mod statement;
+pub mod take;
 mod tally;
 pub mod text;
 pub mod thread;

@@ -3,6 +3,8 @@
 //! pgrx's own SPI copies each value into a context that lives as long as the connection: for a statement over many rows
 //! that is all of them. Here a batch is freed before the next is read.
 
+use std::borrow::Cow;
+use std::cell::{Ref, RefCell};
 use std::ffi::{CString, c_long};
 use std::ptr;
 
@@ -11,7 +13,7 @@ use pgrx::pg_sys::{self, Datum, Oid};
 
 use super::jsonb::Json;
 use super::statement::Value;
-use super::text::{self, Text};
+use super::text;
 
 /// An open SPI connection.
 pub struct Connection(());
@@ -68,7 +70,7 @@ impl Connection {
             let portal = pg_sys::SPI_cursor_open(ptr::null(), plan, ptr::null_mut(), ptr::null(), true);
             loop {
                 pg_sys::SPI_cursor_fetch(portal, true, c_long::from(size));
-                let batch = Batch { table: pg_sys::SPI_tuptable, rows: pg_sys::SPI_processed as usize };
+                let batch = Batch::of_last();
                 if batch.rows == 0 {
                     break;
                 }
@@ -150,7 +152,7 @@ impl Connection {
         // SAFETY: a NUL-terminated string; the rows are freed once, after their last use.
         unsafe {
             check(pg_sys::SPI_execute(query.as_ptr(), false, 0), "look into the catalogs");
-            let batch = Batch { table: pg_sys::SPI_tuptable, rows: pg_sys::SPI_processed as usize };
+            let batch = Batch::of_last();
             (0..batch.rows).for_each(|i| row(&batch, i));
             pg_sys::SPI_freetuptable(batch.table);
         }
@@ -161,6 +163,15 @@ impl Connection {
 pub struct Batch {
     table: *mut pg_sys::SPITupleTable,
     rows: usize,
+    row: RefCell<Row>,
+}
+
+/// The row of a batch that was read last: Postgres would search it anew for each column.
+#[derive(Default)]
+struct Row {
+    number: Option<usize>,
+    values: Vec<Datum>,
+    nulls: Vec<bool>,
 }
 
 impl Batch {
@@ -172,7 +183,8 @@ impl Batch {
         // SAFETY: as the caller promises.
         unsafe {
             let table = pg_sys::SPI_tuptable;
-            Batch { table, rows: if table.is_null() { 0 } else { pg_sys::SPI_processed as usize } }
+            let rows = if table.is_null() { 0 } else { pg_sys::SPI_processed as usize };
+            Batch { table, rows, row: RefCell::default() }
         }
     }
 
@@ -211,15 +223,9 @@ impl Batch {
 
     /// All columns of a row as they are.
     pub fn columns<const COLUMNS: usize>(&self, row: usize) -> [Option<Datum>; COLUMNS] {
-        let (mut values, mut nulls) = ([Datum::null(); COLUMNS], [true; COLUMNS]);
-        assert!(row < self.rows, "a batch of {} rows has no row {row}", self.rows);
-        // SAFETY: a row of a table that is not freed yet, with as many columns as there is room for.
-        unsafe {
-            let table = &*self.table;
-            assert_eq!((*table.tupdesc).natts as usize, COLUMNS, "a table of the outbox was altered");
-            pg_sys::heap_deform_tuple(*table.vals.add(row), table.tupdesc, values.as_mut_ptr(), nulls.as_mut_ptr());
-        }
-        std::array::from_fn(|i| (!nulls[i]).then_some(values[i]))
+        let row = self.row(row);
+        assert_eq!(row.values.len(), COLUMNS, "a table of the outbox was altered");
+        std::array::from_fn(|i| (!row.nulls[i]).then_some(row.values[i]))
     }
 
     /// The jsonb in a column, as it is.
@@ -233,7 +239,13 @@ impl Batch {
 
     /// The text in a column, counted from 1; None is NULL. The query must give it as text.
     pub fn text(&self, row: usize, column: i32) -> Option<String> {
-        self.value::<Text>(row, column).map(|Text(text)| text)
+        self.str(row, column).map(Cow::into_owned)
+    }
+
+    /// The same, where it is if it can be.
+    pub fn str(&self, row: usize, column: i32) -> Option<Cow<'_, str>> {
+        // SAFETY: as the query says. The row is not freed while the batch is there.
+        self.datum(row, column).map(|datum| unsafe { text::from_text_datum(datum) })
     }
 
     /// The jsonb in a column, as JSON text; NULL is `null`.
@@ -258,13 +270,26 @@ impl Batch {
     }
 
     fn datum(&self, row: usize, column: i32) -> Option<Datum> {
-        assert!(row < self.rows, "a batch of {} rows has no row {row}", self.rows);
-        // SAFETY: a row of a table that is not freed yet; Postgres checks the column.
-        unsafe {
-            let table = &*self.table;
-            let mut is_null = false;
-            let datum = pg_sys::SPI_getbinval(*table.vals.add(row), table.tupdesc, column, &mut is_null);
-            (!is_null).then_some(datum)
+        let row = self.row(row);
+        let place = column as usize - 1;
+        (!row.nulls[place]).then(|| row.values[place])
+    }
+
+    fn row(&self, number: usize) -> Ref<'_, Row> {
+        assert!(number < self.rows, "a batch of {} rows has no row {number}", self.rows);
+        if self.row.borrow().number != Some(number) {
+            let mut row = self.row.borrow_mut();
+            // SAFETY: a row of a table that is not freed yet; there is room for all of its columns.
+            unsafe {
+                let table = &*self.table;
+                let columns = (*table.tupdesc).natts as usize;
+                row.values.resize(columns, Datum::null());
+                row.nulls.resize(columns, true);
+                let (values, nulls) = (row.values.as_mut_ptr(), row.nulls.as_mut_ptr());
+                pg_sys::heap_deform_tuple(*table.vals.add(number), table.tupdesc, values, nulls);
+            }
+            row.number = Some(number);
         }
+        self.row.borrow()
     }
 }

@@ -40,7 +40,7 @@ super::argument_from_datum!(TextArray, "text[]");
 impl FromDatum for Text {
     unsafe fn from_polymorphic_datum(datum: Datum, is_null: bool, _: Oid) -> Option<Self> {
         // SAFETY: as the caller promises, a text.
-        (!is_null).then(|| Text(unsafe { from_text_datum(datum) }))
+        (!is_null).then(|| Text(unsafe { from_text_datum(datum) }.into_owned()))
     }
 }
 
@@ -80,21 +80,26 @@ impl FromDatum for TextArray {
                 &mut nulls,
                 &mut count,
             );
-            let texts = (0..count as usize).map(|i| (!*nulls.add(i)).then(|| from_text_datum(*elements.add(i))));
+            let texts =
+                (0..count as usize).map(|i| (!*nulls.add(i)).then(|| from_text_datum(*elements.add(i)).into_owned()));
             Some(TextArray(texts.collect()))
         }
     }
 }
 
 /// # Safety
-/// A text that is not NULL.
-unsafe fn from_text_datum(datum: Datum) -> String {
+/// A text that is not NULL, and lasts for `'a`, as does the current memory context.
+pub(super) unsafe fn from_text_datum<'a>(datum: Datum) -> Cow<'a, str> {
     // SAFETY: as the caller promises; a detoasted text is a header and its bytes.
     let bytes = unsafe {
-        let text = pg_sys::pg_detoast_datum_packed(datum.cast_mut_ptr());
+        let mut text = datum.cast_mut_ptr();
+        // A call into Postgres costs more than most texts.
+        if pgrx::varatt_is_1b_e(text) || pgrx::varatt_is_4b_c(text) {
+            text = pg_sys::pg_detoast_datum_packed(text);
+        }
         std::slice::from_raw_parts(pgrx::vardata_any(text).cast::<u8>(), pgrx::varsize_any_exhdr(text))
     };
-    from_server(bytes).into_owned()
+    from_server(bytes)
 }
 
 /// `bytes` of the database's encoding as UTF-8; borrowed unless a conversion was needed.

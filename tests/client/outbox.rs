@@ -9,6 +9,7 @@ mod hostile;
 mod kills;
 mod lifecycle;
 mod looks;
+mod moving;
 mod order;
 mod poison;
 mod random_kills;

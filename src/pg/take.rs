@@ -1,0 +1,112 @@
+//! Taking rows out of a table of ours by its key, without the executor.
+//!
+//! A DELETE over a list of ids goes down the index for each of them, is planned anew for each list, and copies each row
+//! twice on its way out: that is more than the deletion itself. Here ids that stand close together are found in one walk
+//! along the index. Nothing is done here that a DELETE would do besides: the table must be a heap without a trigger and
+//! row security, and nobody's foreign key may point at it, as is true of the outbox's tables.
+
+use std::ffi::c_int;
+use std::mem::MaybeUninit;
+use std::ptr;
+
+use pgrx::pg_sys::{self, Datum, Oid};
+
+use super::text::to_text_datum;
+
+/// How far two ids of one walk may be apart. What lies between them is stepped over, dead or alive, and that must not be
+/// more than a new descent would cost: under an old snapshot everything that was ever taken is still there.
+const GAP: i64 = 16;
+
+/// Deletes the rows of a table with the primary key (text, bigint) and hands each to `each`, as the values of its
+/// columns, in the order of `ids`, which rise. They last as long as the current memory context. Gives the ids that were
+/// not found, or were changed by somebody else at this moment.
+pub fn take<const COLUMNS: usize>(
+    table: Oid,
+    first: &str,
+    ids: &[i64],
+    mut each: impl FnMut(i64, [Option<Datum>; COLUMNS]),
+) -> Vec<i64> {
+    let mut left = Vec::new();
+    // SAFETY: raises if there is no such table. What is opened here is closed, or belongs to the (sub)transaction, which
+    // an error ends. A row is copied out of its page before anything else is done.
+    unsafe {
+        let table = pg_sys::table_open(table, pg_sys::RowExclusiveLock as c_int);
+        assert_eq!((*(*table).rd_att).natts as usize, COLUMNS, "a table of the outbox was altered");
+        let index = pg_sys::index_open(pg_sys::RelationGetPrimaryKeyIndex(table), pg_sys::RowExclusiveLock as c_int);
+        let slot = pg_sys::table_slot_create(table, ptr::null_mut());
+        // As for any statement: what was committed before it.
+        pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
+        let command = pg_sys::GetCurrentCommandId(true);
+        let scan = begin_scan(table, index);
+        let mut keys = [key(1, pg_sys::BTEqualStrategyNumber, pg_sys::F_TEXTEQ, to_text_datum(first)); 3];
+        let (mut values, mut nulls) = ([Datum::null(); COLUMNS], [true; COLUMNS]);
+        for ids in ids.chunk_by(|one, next| next - one <= GAP) {
+            keys[1] = key(2, pg_sys::BTGreaterEqualStrategyNumber, pg_sys::F_INT8GE, Datum::from(ids[0]));
+            keys[2] = key(2, pg_sys::BTLessEqualStrategyNumber, pg_sys::F_INT8LE, Datum::from(ids[ids.len() - 1]));
+            pg_sys::index_rescan(scan, keys.as_mut_ptr(), keys.len() as c_int, ptr::null_mut(), 0);
+            let mut wanted = ids.iter().copied().peekable();
+            while pg_sys::index_getnext_slot(scan, pg_sys::ScanDirection::ForwardScanDirection, slot) {
+                let row = pg_sys::ExecCopySlotHeapTuple(slot);
+                pg_sys::heap_deform_tuple(row, (*table).rd_att, values.as_mut_ptr(), nulls.as_mut_ptr());
+                let id = values[1].value() as i64;
+                while let Some(missing) = wanted.next_if(|wanted| *wanted < id) {
+                    left.push(missing);
+                }
+                if wanted.next_if_eq(&id).is_none() {
+                    continue;
+                }
+                let mut failure = MaybeUninit::uninit();
+                let (tid, none) = (&raw mut (*row).t_self, ptr::null_mut());
+                if pg_sys::heap_delete(table, tid, command, none, true, failure.as_mut_ptr(), false)
+                    == pg_sys::TM_Result::TM_Ok
+                {
+                    each(id, std::array::from_fn(|column| (!nulls[column]).then_some(values[column])));
+                } else {
+                    left.push(id);
+                }
+            }
+            left.extend(wanted);
+        }
+        pg_sys::index_endscan(scan);
+        pg_sys::PopActiveSnapshot();
+        pg_sys::ExecDropSingleTupleTableSlot(slot);
+        pg_sys::index_close(index, pg_sys::NoLock as c_int);
+        pg_sys::table_close(table, pg_sys::NoLock as c_int);
+        // So that what runs next in this transaction does not see the rows.
+        pg_sys::CommandCounterIncrement();
+    }
+    left
+}
+
+/// # Safety
+/// A table and its index, both open, and an active snapshot, which lasts as long as the scan.
+unsafe fn begin_scan(table: pg_sys::Relation, index: pg_sys::Relation) -> pg_sys::IndexScanDesc {
+    // SAFETY: as the caller promises.
+    unsafe {
+        let snapshot = pg_sys::GetActiveSnapshot();
+        #[cfg(not(feature = "pg18"))]
+        return pg_sys::index_beginscan(table, index, snapshot, 3, 0);
+        #[cfg(feature = "pg18")]
+        return pg_sys::index_beginscan(table, index, snapshot, ptr::null_mut(), 3, 0);
+    }
+}
+
+/// A condition on a column of the index, by a function of Postgres' own.
+fn key(column: i16, strategy: u32, function: u32, value: Datum) -> pg_sys::ScanKeyData {
+    let collation = if column == 1 { pg_sys::C_COLLATION_OID } else { Oid::INVALID };
+    let mut key = MaybeUninit::uninit();
+    // SAFETY: fills the key in; the function exists.
+    unsafe {
+        pg_sys::ScanKeyEntryInitialize(
+            key.as_mut_ptr(),
+            0,
+            column,
+            strategy as u16,
+            Oid::INVALID,
+            collation,
+            Oid::from(function),
+            value,
+        );
+        key.assume_init()
+    }
+}
