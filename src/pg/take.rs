@@ -32,7 +32,7 @@ pub fn take<const COLUMNS: usize>(
     unsafe {
         let table = pg_sys::table_open(table, pg_sys::RowExclusiveLock as c_int);
         assert_eq!((*(*table).rd_att).natts as usize, COLUMNS, "a table of the outbox was altered");
-        let index = pg_sys::index_open(pg_sys::RelationGetPrimaryKeyIndex(table), pg_sys::RowExclusiveLock as c_int);
+        let index = pg_sys::index_open(primary_key(table), pg_sys::RowExclusiveLock as c_int);
         let slot = pg_sys::table_slot_create(table, ptr::null_mut());
         // As for any statement: what was committed before it.
         pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
@@ -79,12 +79,24 @@ pub fn take<const COLUMNS: usize>(
 }
 
 /// # Safety
+/// An open table.
+unsafe fn primary_key(table: pg_sys::Relation) -> Oid {
+    // SAFETY: as the caller promises.
+    unsafe {
+        #[cfg(any(feature = "pg15", feature = "pg16", feature = "pg17"))]
+        return pg_sys::RelationGetPrimaryKeyIndex(table);
+        #[cfg(feature = "pg18")]
+        return pg_sys::RelationGetPrimaryKeyIndex(table, false);
+    }
+}
+
+/// # Safety
 /// A table and its index, both open, and an active snapshot, which lasts as long as the scan.
 unsafe fn begin_scan(table: pg_sys::Relation, index: pg_sys::Relation) -> pg_sys::IndexScanDesc {
     // SAFETY: as the caller promises.
     unsafe {
         let snapshot = pg_sys::GetActiveSnapshot();
-        #[cfg(not(feature = "pg18"))]
+        #[cfg(any(feature = "pg15", feature = "pg16", feature = "pg17"))]
         return pg_sys::index_beginscan(table, index, snapshot, 3, 0);
         #[cfg(feature = "pg18")]
         return pg_sys::index_beginscan(table, index, snapshot, ptr::null_mut(), 3, 0);

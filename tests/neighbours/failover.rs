@@ -19,7 +19,6 @@ const ROUNDS: usize = 4;
 /// As many creates are over when the primary is lost, or at first the standby. More than a round has.
 const BEFORE: usize = 300;
 
-/// One that loses a create, and one that loses updates.
 const WORKERS: usize = 2;
 
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -60,19 +59,17 @@ fn full_outbox() -> (Cluster, Vec<String>) {
     (cluster, made)
 }
 
-/// Has so many more creates delivered, and then stands still: each worker has a request in the air that was applied and is
-/// not answered, the one some updates and the other the next create.
+/// Has so many more creates delivered. The one after them is applied too, and its reply does not come: there the queue
+/// stands still, with a claim of each worker that has come so far.
 fn deliver(cluster: &mut Cluster, creates: usize) {
     let done = "SELECT count(*) FROM sequin.delivered WHERE kind = 'create'";
     let done = cluster.one::<i64>(done) + creates as i64;
     let before = unanswered(&cluster.sandbox);
     cluster.sandbox.fault(json!({"times": creates, "match": {"kind": "create"}}));
-    for kind in ["create", "update"] {
-        cluster.sandbox.fault(json!({"stall": "reply", "match": {"kind": kind}}));
-    }
+    cluster.sandbox.fault(json!({"times": null, "stall": "reply", "match": {"kind": "create"}}));
     cluster.run("SELECT sequin_resume('sequin')");
     patiently(cluster, &format!("SELECT count(*) = {done} FROM sequin.delivered WHERE kind = 'create'"));
-    eventually("each worker has a request in the air", || unanswered(&cluster.sandbox) == before + WORKERS);
+    eventually("a request is in the air", || unanswered(&cluster.sandbox) > before);
 }
 
 fn unanswered(sandbox: &Sandbox) -> usize {
@@ -175,10 +172,8 @@ fn a_synchronous_standby_loses_nothing_and_sends_no_create_twice() {
         assert!(numbers.is_sorted(), "{id} went back: {numbers:?}");
     }
     let unknown: i64 = cluster.one("SELECT count(*) FROM sequin.outbox");
-    assert_eq!(unknown, 1, "the create that was in the air");
-    let repeated = updates(&cluster).values().filter(|numbers| numbers.windows(2).any(|two| two[0] == two[1])).count();
-    assert_ne!(repeated, 0, "the updates that were in the air");
-    eprintln!("synchronous: {} creates sent once, {repeated} updates twice", times.len());
+    assert!((1..=WORKERS as i64).contains(&unknown), "what was under way, one a worker: {unknown}");
+    eprintln!("synchronous: {} creates sent once, {unknown} unknown", times.len());
 }
 
 #[test]
@@ -208,6 +203,6 @@ fn an_asynchronous_standby_may_repeat_what_it_had_not_heard_of_and_nothing_else(
     assert!(times.values().all(|times| *times <= 2), "{times:?}");
     assert!(twice.iter().all(|name| known.contains(*name)), "only what was open at the standby: {twice:?}");
     // The exception that docs/operations.md warns of: what was delivered after the cut, and what then was in the air.
-    assert_eq!(twice.len(), BEFORE + 1);
+    assert!((BEFORE + 1..=BEFORE + WORKERS).contains(&twice.len()), "{} creates sent twice", twice.len());
     eprintln!("asynchronous, {BEFORE} creates behind: {} sent twice", twice.len());
 }
