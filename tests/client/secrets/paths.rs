@@ -51,6 +51,7 @@ fn replies(stage: &mut Stage, api: &Echo, server: &str) {
     let calls: Vec<String> = (0..echo::count()).map(|way| call(way, server)).collect();
     let shown = stage.psql("app", &calls);
     assert!(api.requests() >= before + calls.len(), "every call was answered");
+    assert!(shown.matches("[redacted]").count() > 30, "the token was echoed, and taken out: {shown}");
 
     // Another protocol, and parameters.
     let mut app = stage.app();

@@ -43,4 +43,5 @@ pub fn drive(stage: &mut Stage, api: &Echo, files: &[String], in_mappings: &[Can
     let told =
         "SELECT string_agg(concat(error, last_error), ' ') FROM sequin.outbox FULL JOIN sequin.status USING (server)";
     let told: String = stage.observer.query_one(told, &[]).unwrap().get(0);
+    assert!(told.matches("[redacted]").count() > 20, "the token was echoed, and taken out: {told}");
 }
