@@ -109,7 +109,7 @@ impl Bench {
     /// Runs the cases that are wanted, and says of all failures which they were. Returns how many have run.
     pub fn run(&mut self, cases: &[Case]) -> usize {
         let mut ran = 0;
-        for case in cases.iter().filter(|case| is_wanted(case)) {
+        for case in cases.iter().filter(is_wanted) {
             self.check(case);
             ran += 1;
         }

@@ -18,10 +18,10 @@ pub fn drive(stage: &mut Stage, in_files: &[Canary], in_mappings: &[Canary]) {
     let mapped: Vec<String> = (0..in_mappings.len()).map(|n| format!("mapped{n}")).collect();
     for (name, canary) in files.iter().zip(in_files) {
         stage.write_token_file(name, &format!("{}\n", canary.token), 0o600);
-        stage.servers_with_file(&[name.clone()], &api.raw.url(), OPTIONS, name);
+        stage.servers_with_file(std::slice::from_ref(name), &api.raw.url(), OPTIONS, name);
     }
     for (name, canary) in mapped.iter().zip(in_mappings) {
-        stage.servers_with_token(&[name.clone()], &api.raw.url(), OPTIONS, &canary.token);
+        stage.servers_with_token(std::slice::from_ref(name), &api.raw.url(), OPTIONS, &canary.token);
     }
     for name in files.iter().chain(&mapped) {
         replies(stage, &api, name);
@@ -115,9 +115,9 @@ fn interrupted(stage: &mut Stage, server: &str) {
 /// Servers that get no request, for want of an address, of an answer or of proof.
 fn not_sent(stage: &mut Stage, file: &str, in_mapping: &Canary) {
     let tls = Tls::in_directory(&stage.server.scratch("certificates"));
-    let unproved = [Kind::Expired, Kind::OtherHost, Kind::UnknownAuthority]
-        .map(|kind| RawServer::tls(tls.server(kind), |stream| serve(stream)));
-    let plain = RawServer::start(|stream| serve(stream));
+    let unproved =
+        [Kind::Expired, Kind::OtherHost, Kind::UnknownAuthority].map(|kind| RawServer::tls(tls.server(kind), serve));
+    let plain = RawServer::start(serve);
     let mut urls: Vec<String> = unproved.iter().map(|server| server.https_url("localhost")).collect();
     urls.extend([
         plain.https_url("localhost"),
@@ -151,7 +151,7 @@ fn bad_files(stage: &mut Stage, canary: &Canary) {
     for (n, (content, mode)) in contents.iter().enumerate() {
         let name = format!("bad_file{n}");
         stage.write_token_file(&name, content, *mode);
-        stage.servers_with_file(&[name.clone()], "http://127.0.0.1:9", "", &name);
+        stage.servers_with_file(std::slice::from_ref(&name), "http://127.0.0.1:9", "", &name);
         let shown = stage.psql("app", &[call(0, &name)]);
         assert!(shown.contains("token_file \""), "{shown}");
     }
