@@ -16,6 +16,7 @@ const DOCUMENTS: &[&str] = &[
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "docs/dependencies.md",
+    "docs/measurements.md",
     "docs/operations.md",
     "docs/reference.md",
     "docs/security.md",
