@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use pgrx::pg_guard;
 use pgrx::pg_sys::Datum;
 
+use crate::mutation::kind::Kind;
 use crate::pg::board::{self, Place};
 use crate::pg::session;
 use crate::pg::settings;
@@ -20,7 +21,7 @@ use crate::pg::wait_event::WaitEvent;
 use crate::pg::worker::{self as process, Activity, Extension, Life};
 
 use super::backoff::{Health, Sign};
-use super::claim::{self, Found, Places, Work};
+use super::claim::{self, Claimed, Found, Places, Work};
 use super::results::{self, Said, Sent};
 use super::retention::Retention;
 use super::send::{self, News};
@@ -264,7 +265,7 @@ impl Worker {
         let mut unsettled: Vec<Sent<'_>> = Vec::new();
         let mut since = Instant::now();
         let mut is_refused = false;
-        for claimed in &requests {
+        for (place, claimed) in requests.iter().enumerate() {
             let count = claimed.planned.operations.len();
             process::report(
                 Activity::Running,
@@ -281,7 +282,11 @@ impl Worker {
                 (fates, Some(news))
             };
             unsettled.push(Sent { claimed, fates, news });
-            if since.elapsed() > UNSETTLED {
+            // Creates go first. What is known of them shall not wait for an update that hangs: it would be lost with
+            // this worker.
+            let is_create = |claimed: &Claimed| claimed.planned.kind == Kind::Create;
+            let was_last_create = is_create(claimed) && requests.get(place + 1).is_some_and(|next| !is_create(next));
+            if was_last_create || since.elapsed() > UNSETTLED {
                 self.settle(&server, &unsettled, is_in_trouble);
                 unsettled.clear();
                 since = Instant::now();

@@ -34,6 +34,19 @@ fn while_a_request_is_in_the_air_the_worker_has_no_snapshot_and_no_lock() {
 }
 
 #[test]
+fn a_create_that_was_answered_does_not_wait_for_an_update_that_hangs() {
+    let mut cluster = Cluster::start("sequin.workers = 1");
+    let contact = cluster.create("Paul");
+    cluster.sandbox.fault(json!({"stall": "reply", "match": {"kind": "update"}}));
+    cluster.run("SELECT sequin_pause('sequin')");
+    cluster.enqueue_update(&contact, 1);
+    let create = cluster.enqueue_create("Chani");
+    cluster.run("SELECT sequin_resume('sequin')");
+    cluster.until(&format!("SELECT EXISTS (SELECT FROM sequin.delivered WHERE id = {create})"));
+    assert_eq!(cluster.one::<String>("SELECT state FROM sequin.outbox"), "sending");
+}
+
+#[test]
 fn a_request_in_the_air_does_not_keep_vacuum_from_its_work() {
     let mut cluster = Cluster::start("autovacuum = off");
     cluster.sandbox.fault(json!({"stall": "reply"}));
