@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sequin_harness::raw::{self, FullBacklog};
@@ -57,8 +58,9 @@ fn certificates_are_what_they_say() {
     let tls = Tls::in_directory(&Server::shared().scratch("certificates"));
     let pem = std::fs::read(tls.ca_file()).unwrap();
     let roots = RootCerts::new_with_certs(&[Certificate::from_pem(&pem).unwrap()]);
-    let config = Agent::config_builder().tls_config(TlsConfig::builder().root_certs(roots).build());
-    let agent = Agent::new_with_config(config.build());
+    let ciphers = Arc::new(rustls::crypto::ring::default_provider());
+    let tls_config = TlsConfig::builder().root_certs(roots).unversioned_rustls_crypto_provider(ciphers);
+    let agent = Agent::new_with_config(Agent::config_builder().tls_config(tls_config.build()).build());
     for (kind, refusal) in [
         (Kind::Valid, None),
         (Kind::Expired, Some("expired")),
