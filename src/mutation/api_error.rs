@@ -44,7 +44,8 @@ impl ApiError {
         let tidy_docs = docs.and_then(|docs| tidy(docs, token, DOCS_BYTES));
         ApiError {
             excerpt: if own_text.is_none() { json_excerpt(body, token) } else { None },
-            text: own_text.map(|own| text::message(&own, token)),
+            // None is left of a text that could be the beginning of the token all along.
+            text: own_text.map(|own| text::message(&own, token)).filter(|text| !text.is_empty()),
             has_lost_docs: docs.is_some() && tidy_docs.is_none(),
             docs: tidy_docs,
             consumers_timed_out: error.is_some_and(|text| is_consumer_timeout(&text)),

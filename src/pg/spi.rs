@@ -242,7 +242,7 @@ impl Batch {
         self.str(row, column).map(Cow::into_owned)
     }
 
-    /// The same, where it is if it can be.
+    /// The same, where it is if it can be; else it lasts as long as the current memory context.
     pub fn str(&self, row: usize, column: i32) -> Option<Cow<'_, str>> {
         // SAFETY: as the query says. The row is not freed while the batch is there.
         self.datum(row, column).map(|datum| unsafe { text::from_text_datum(datum) })

@@ -32,6 +32,7 @@ pub fn take<const COLUMNS: usize>(
     unsafe {
         let table = pg_sys::table_open(table, pg_sys::RowExclusiveLock as c_int);
         assert_eq!((*(*table).rd_att).natts as usize, COLUMNS, "a table of the outbox was altered");
+        assert_eq!((*(*table).rd_rel).relam, pg_sys::HEAP_TABLE_AM_OID, "a table of the outbox was altered");
         let index = pg_sys::index_open(primary_key(table), pg_sys::RowExclusiveLock as c_int);
         let slot = pg_sys::table_slot_create(table, ptr::null_mut());
         // As for any statement: what was committed before it.
@@ -46,15 +47,16 @@ pub fn take<const COLUMNS: usize>(
             pg_sys::index_rescan(scan, keys.as_mut_ptr(), keys.len() as c_int, ptr::null_mut(), 0);
             let mut wanted = ids.iter().copied().peekable();
             while pg_sys::index_getnext_slot(scan, pg_sys::ScanDirection::ForwardScanDirection, slot) {
-                let row = pg_sys::ExecCopySlotHeapTuple(slot);
-                pg_sys::heap_deform_tuple(row, (*table).rd_att, values.as_mut_ptr(), nulls.as_mut_ptr());
-                let id = values[1].value() as i64;
+                pg_sys::slot_getsomeattrs_int(slot, 2);
+                let id = (*(*slot).tts_values.add(1)).value() as i64;
                 while let Some(missing) = wanted.next_if(|wanted| *wanted < id) {
                     left.push(missing);
                 }
                 if wanted.next_if_eq(&id).is_none() {
                     continue;
                 }
+                let row = pg_sys::ExecCopySlotHeapTuple(slot);
+                pg_sys::heap_deform_tuple(row, (*table).rd_att, values.as_mut_ptr(), nulls.as_mut_ptr());
                 let mut failure = MaybeUninit::uninit();
                 let (tid, none) = (&raw mut (*row).t_self, ptr::null_mut());
                 if pg_sys::heap_delete(table, tid, command, none, true, failure.as_mut_ptr(), false)

@@ -34,6 +34,15 @@ impl WaitEvent {
 }
 
 #[cfg(any(feature = "pg17", feature = "pg18"))]
+const _: () = {
+    let mut place = 0;
+    while place < WaitEvent::ALL.len() {
+        assert!(WaitEvent::ALL[place] as usize == place, "not in the order of declaration");
+        place += 1;
+    }
+};
+
+#[cfg(any(feature = "pg17", feature = "pg18"))]
 impl WaitEvent {
     /// In the order of their declaration.
     const ALL: [WaitEvent; 7] = [
