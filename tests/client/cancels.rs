@@ -7,6 +7,7 @@
 mod apis;
 mod cable;
 mod claim;
+mod holding;
 mod judge;
 mod lane;
 mod orders;
@@ -21,8 +22,9 @@ use crate::network::{builder, eventually};
 
 use apis::Apis;
 use claim::Claim;
+use holding::{Holding, is_level};
 use judge::{Evidence, Histogram, last_words, note};
-use lane::{Call, Holding, Lane};
+use lane::{Call, Lane};
 use phases::Phase;
 
 /// Of ten orders in each phase of a lane.
@@ -31,13 +33,40 @@ const ROUNDS: u64 = 8;
 /// As many as the books of a sandbox should hold.
 const MOST_AT_ONCE: u64 = 40;
 
+/// After fewer rounds nobody can say what grows.
+const LEAST_JUDGED: usize = 4;
+
+/// So many times its rounds a session has to show that it does not grow.
+const MOST_TIMES: usize = 3;
+
 /// What one session goes through.
 struct Plan {
     phases: &'static [Phase],
-    /// By how much its backend may grow in the second half without having lost memory.
+    /// By how much its backend may grow in half of its rounds without having lost memory.
     slack_kib: i64,
     /// Of so many rounds it makes one.
     one_of: u64,
+}
+
+impl Plan {
+    fn rounds(&self, rounds: u64) -> usize {
+        rounds.div_ceil(self.one_of) as usize
+    }
+
+    /// In the first half of the rounds caches and arenas are filled, in the second nothing grows: one KiB for each order would
+    /// be some 160 KiB more. Whatever else makes a backend grow once (a cache that doubles, a catalog that was vacuumed)
+    /// does not go on, and a leak does, so that it may show in more rounds that it was not one.
+    fn go_through(&self, lane: &mut Lane<'_>, rounds: u64) {
+        let rounds = self.rounds(rounds);
+        (0..rounds).for_each(|_| lane.round());
+        while rounds >= LEAST_JUDGED && !self.is_level(&lane.held, rounds) && lane.held.len() < MOST_TIMES * rounds {
+            lane.round();
+        }
+    }
+
+    fn is_level(&self, held: &[Holding], rounds: usize) -> bool {
+        is_level(held, rounds / 2, self.slack_kib)
+    }
 }
 
 const LANES: [Plan; 3] = [
@@ -93,7 +122,7 @@ fn run(rounds: u64, dice: &mut Dice, phases: &mut Histogram, orders: &mut Histog
     }
     thread::scope(|scope| {
         for (lane, plan) in lanes.iter_mut().zip(&LANES) {
-            scope.spawn(|| (0..rounds.div_ceil(plan.one_of)).for_each(|_| lane.round()));
+            scope.spawn(|| plan.go_through(lane, rounds));
         }
     });
 
@@ -127,7 +156,7 @@ fn run(rounds: u64, dice: &mut Dice, phases: &mut Histogram, orders: &mut Histog
         calls.len() - late,
         undisturbed.len(),
     );
-    held.iter().enumerate().for_each(|(lane, held)| assert_held(lane, held));
+    held.iter().enumerate().for_each(|(lane, held)| assert_level(lane, held, rounds));
 
     let others = "SELECT count(*) FROM pg_stat_activity \
                   WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()";
@@ -138,20 +167,16 @@ fn run(rounds: u64, dice: &mut Dice, phases: &mut Histogram, orders: &mut Histog
     assert_log(&server);
 }
 
-/// In the first half caches and arenas are filled, in the second nothing grows. One KiB for each order would be some 160
-/// KiB more.
-fn assert_held(lane: usize, held: &[Holding]) {
+fn assert_level(lane: usize, held: &[Holding], rounds: u64) {
     for (round, holding) in held.iter().enumerate() {
         eprintln!("lane {lane}, round {}: {holding:?}", round + 1);
     }
-    if held.len() < 4 {
-        eprintln!("lane {lane}: after {} rounds, what it holds is not judged", held.len());
+    let rounds = LANES[lane].rounds(rounds);
+    if rounds < LEAST_JUDGED {
+        eprintln!("lane {lane}: after {rounds} rounds, what it holds is not judged");
         return;
     }
-    let (warm, last) = (&held[held.len() / 2 - 1], &held[held.len() - 1]);
-    assert_eq!(last.descriptors, warm.descriptors, "lane {lane}: {held:?}");
-    assert!(last.context_bytes - warm.context_bytes < 64 << 10, "lane {lane}: {held:?}");
-    assert!(last.private_kib - warm.private_kib < LANES[lane].slack_kib, "lane {lane}: {held:?}");
+    assert!(LANES[lane].is_level(held, rounds), "lane {lane} grows: {held:?}");
 }
 
 fn assert_log(server: &Server) {

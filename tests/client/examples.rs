@@ -267,7 +267,7 @@ fn outcomes_sql() {
     // A cancel in the middle: the row says for ever that its call was begun.
     world.run("TRUNCATE new_contacts; INSERT INTO new_contacts (data) VALUES ('{}'), ('{}')");
     world.sandbox.fault(json!({"stall": "reply"}));
-    world.run("SET statement_timeout = '300ms'");
+    world.run("SET statement_timeout = '1s'");
     assert_eq!(world.error("CALL create_contacts()").code().code(), "57014");
     world.run("RESET statement_timeout");
     world.sandbox.clear_faults();

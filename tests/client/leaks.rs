@@ -7,7 +7,8 @@ use postgres::Client;
 use sequin_harness::{Database, RawServer, raw};
 
 use crate::network::{
-    RECORD, REFUSING, backend, column, create, descriptors, foreign_server, private_kib, server, status_kib,
+    RECORD, REFUSING, backend, column, create, descriptors, foreign_server, private_kib, reset_statement_timeout,
+    server, status_kib,
 };
 
 /// What a round does on the server, apart from the calls that the client must make itself. Each of its turns makes five calls:
@@ -101,7 +102,7 @@ fn round(client: &mut Client) -> usize {
     for _ in 0..CANCELS {
         client.simple_query(&create("silent")).unwrap_err();
     }
-    client.batch_execute("RESET statement_timeout").unwrap();
+    reset_statement_timeout(client);
     5 * TURNS_A_ROUND + 5 * CALLS_OF_A_KIND + CANCELS
 }
 

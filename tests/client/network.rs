@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use postgres::error::DbError;
+use postgres::error::{DbError, SqlState};
 use postgres::{Client, SimpleQueryMessage};
 pub use sequin_harness::look_ups::release;
 use sequin_harness::{Builder, Database, RawServer, Server, literal, look_ups, raw};
@@ -61,6 +61,13 @@ pub fn create_of(server: &str, bytes: usize) -> String {
 /// The values of a query's first column.
 pub fn column(client: &mut Client, sql: &str) -> Vec<String> {
     rows(client.simple_query(sql).unwrap_or_else(|e| panic!("{sql}: {}", described(&e))))
+}
+
+/// Takes a session's statement_timeout away, which counts for this statement too and may be a millisecond.
+pub fn reset_statement_timeout(client: &mut Client) {
+    while let Err(error) = client.batch_execute("RESET statement_timeout") {
+        assert_eq!(error.code(), Some(&SqlState::QUERY_CANCELED), "{error:?}");
+    }
 }
 
 /// The error of a statement that must fail.

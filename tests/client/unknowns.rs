@@ -55,13 +55,13 @@ fn a_connection_that_is_cut_before_the_status_leaves_it_unknown() {
 
 #[test]
 fn a_reply_that_never_comes_leaves_it_unknown() {
-    let mut world = World::with_options("request_timeout_ms '150'");
+    let mut world = World::with_options("request_timeout_ms '1000'");
     for fault in [json!({"stall": "reply"}), json!({"stall": "body_read"})] {
         for (kind, records, sql) in calls() {
             world.sandbox.fault(fault.clone());
             let error = world.error(&sql);
             assert_told(&error, kind, records, "HV00K", &unknown());
-            assert_eq!(error.message(), "the API did not reply within 150 ms", "{fault}");
+            assert_eq!(error.message(), "the API did not reply within 1000 ms", "{fault}");
         }
         assert_eq!(world.rows(&create_three(), &[]).len(), 3, "the next call works after {fault}");
     }
@@ -70,16 +70,16 @@ fn a_reply_that_never_comes_leaves_it_unknown() {
 /// The API answers later than usual when it waits for consumers, and the client must not give up before it.
 #[test]
 fn the_await_time_is_added_to_the_patience() {
-    let mut world = World::with_options("request_timeout_ms '100'");
+    let mut world = World::with_options("request_timeout_ms '700'");
     world.sandbox.consumer(json!({"kind": "pull", "id": "nobody"}));
     world.sandbox.fault(json!({"stall": "reply"}));
-    let awaiting = "'sync', 'salesforce:contact', '{}', await_consumers => '{nobody}', timeout_ms => 50";
+    let awaiting = "'sync', 'salesforce:contact', '{}', await_consumers => '{nobody}', timeout_ms => 300";
     let error = world.error(&format!("SELECT sequin_create({awaiting})"));
-    assert_eq!(error.message(), "the API did not reply within 150 ms");
+    assert_eq!(error.message(), "the API did not reply within 1000 ms");
     // Without consumers there is nothing to wait for.
     world.sandbox.fault(json!({"stall": "reply"}));
-    let error = world.error("SELECT sequin_create('sync', 'salesforce:contact', '{}', timeout_ms => 50)");
-    assert_eq!(error.message(), "the API did not reply within 100 ms");
+    let error = world.error("SELECT sequin_create('sync', 'salesforce:contact', '{}', timeout_ms => 300)");
+    assert_eq!(error.message(), "the API did not reply within 700 ms");
 }
 
 #[test]

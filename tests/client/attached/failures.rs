@@ -169,7 +169,7 @@ fn a_timeout_and_a_cancel_say_what_is_known() {
     let before = table(&mut world);
     world.sandbox.fault(json!({"stall": "reply", "times": null}));
     for (keyword, kind, sql) in STATEMENTS {
-        let error = world.error(&format!("SET statement_timeout = '300ms'; {sql}"));
+        let error = world.error(&format!("SET statement_timeout = '1s'; {sql}"));
         assert_eq!(error.code().code(), "57014", "{error:?}");
         let context = context_of(&error);
         assert!(context.starts_with(&format!("{kind} of 2 records")), "{context}");
@@ -178,7 +178,7 @@ fn a_timeout_and_a_cancel_say_what_is_known() {
         world.run("SET statement_timeout = 0");
         assert_eq!(table(&mut world), before);
     }
-    world.run("ALTER SERVER sequin OPTIONS (ADD request_timeout_ms '300')");
+    world.run("ALTER SERVER sequin OPTIONS (ADD request_timeout_ms '1000')");
     for (keyword, kind, sql) in STATEMENTS {
         let error = world.error(sql);
         check(&error, keyword, kind, "HV00K", "unknown", "unknown", "whether it was applied is unknown");

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use sequin_harness::Database;
 
+use super::holding::Holding;
 use super::orders::{Given, Giver, Order, Session};
 use super::phases::{Phase, small};
 use crate::dice::Dice;
@@ -36,16 +37,6 @@ pub enum End {
     Caught(String),
     /// As ordered, with its session: the log has the last words.
     Lost,
-}
-
-/// What a backend holds.
-#[derive(Clone, Copy, Debug)]
-pub struct Holding {
-    pub descriptors: usize,
-    /// In Postgres' memory contexts, with what is free in them.
-    pub context_bytes: i64,
-    /// Of the process, Rust's own memory with it.
-    pub private_kib: i64,
 }
 
 pub struct Lane<'a> {

@@ -9,7 +9,7 @@ use postgres::{Client, Statement};
 use sequin_harness::{Database, process};
 
 use super::cable::Cable;
-use crate::network::{Pending, backend, eventually};
+use crate::network::{Pending, backend, eventually, reset_statement_timeout};
 
 /// What ends a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -117,10 +117,7 @@ impl Session {
         let (mut client, result) = pending.end(what);
         let mut ended = Instant::now();
         if order == Order::StatementTimeout {
-            // Which is itself under the time-out, and that may be a millisecond.
-            while let Err(error) = client.batch_execute("RESET statement_timeout") {
-                assert_eq!(error.code(), Some(&SqlState::QUERY_CANCELED), "{error:?}");
-            }
+            reset_statement_timeout(&mut client);
         }
         if order.ends_session() && (result.is_err() || order != Order::TransactionTimeout) {
             drop(client);

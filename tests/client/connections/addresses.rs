@@ -62,7 +62,7 @@ fn when_every_address_is_dead_each_is_named() {
     let silent = FullBacklog::start();
     let port = silent.address().port();
     let url = format!("http://127-0-0-2.127-0-0-1.two.test:{port}");
-    foreign_server(&database, "sequin", &url, ", allow_http 'true', connect_timeout_ms '200'");
+    foreign_server(&database, "sequin", &url, ", allow_http 'true', connect_timeout_ms '1000'");
     let (_, error) = Pending::start(database.connect(), &create("sequin")).refusal("two dead addresses");
     assert_eq!(error.code().code(), "HV00N", "{error:?}");
     assert!(error.message().contains(&format!("127.0.0.2:{port}: Connection refused")), "{error:?}");

@@ -155,7 +155,7 @@ fn when_nobody_knows_an_update_is_repeated_and_a_create_is_not() {
         json!({"reset": true, "apply": false}),
         json!({"stall": "reply"}),
     ] {
-        let mut world = World::with_options("request_timeout_ms '500'");
+        let mut world = World::with_options("request_timeout_ms '1500'");
         let id = world.contacts_made(1).remove(0);
         for kind in ["create", "update"] {
             let mut fault = fault.clone();

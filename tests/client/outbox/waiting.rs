@@ -22,7 +22,7 @@ fn awaiting_says_what_became_of_the_records() {
     let waits = world.enqueue_create(&json!({"n": 2}));
     assert!(!awaited(&mut world, vec![waits], Some(30)), "the time is over");
     assert!(!awaited(&mut world, vec![waits], Some(0)));
-    world.run("SET statement_timeout = 100");
+    world.run("SET statement_timeout = '500ms'");
     let error = world.error(&format!("SELECT sequin_await_delivery('{{{waits}}}')"));
     assert_eq!(error.code().code(), "57014");
     world.run("RESET statement_timeout; SELECT sequin_resume('sequin')");
