@@ -61,7 +61,7 @@ async fn before_body(
 ) -> Result<Response<Body>, Hangup> {
     match (rule.stall, rule.read_only_bytes) {
         (Some(Stall::BodyRead), _) => {
-            conn.unless_closed(app.faults.cleared()).await?;
+            conn.unless_closed(app.faults.cleared(rule)).await?;
         }
         (_, Some(limit)) => {
             let _ = arrive(app, entry, body, limit).await;

@@ -162,6 +162,19 @@ fn a_reply_in_chunks_hides_its_length() {
     assert!(text.contains("transfer-encoding: chunked\r\n") && !text.contains("content-length"), "{text}");
 }
 
+/// However soon after the request the rules are cleared, and not before.
+#[test]
+fn a_held_reply_comes_when_the_rules_are_cleared() {
+    let sandbox = start();
+    for applied in 1..=20 {
+        let mut client = under(&sandbox, json!({"hold": true, "status": 502, "apply": true}));
+        sandbox.until("it is carried out", |_| sandbox.records().len() == applied);
+        assert_eq!(sandbox.log()["requests"][applied - 1]["status"], Value::Null);
+        sandbox.control("DELETE", "faults", Value::Null);
+        assert_eq!(client.reply().status, 502);
+    }
+}
+
 /// Every stall ends with the client, and with the rules. `enough` holds when all that will come has come.
 fn stalls(rule: Value, enough: impl Fn(&[u8]) -> bool, applied: usize) {
     let sandbox = start();

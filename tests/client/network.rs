@@ -19,7 +19,7 @@ use sequin_harness::{Builder, Database, RawServer, Server, literal, look_ups, ra
 pub const REFUSING: &str = "127.77.0.1:1";
 
 /// How long anything may take before it counts as "never". No test measures how long things do take.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A reply's body with one record, `003`.
 pub const RECORD: &str = r#"{"records":[{"upstream_id":"003","data":{"Email":"a@b.c"}}]}"#;

@@ -8,6 +8,7 @@ use sequin_harness::{Sandbox, Server};
 use serde_json::json;
 
 use crate::documents::{Block, psql, read, statements};
+use crate::network::PATIENCE;
 
 const DOCUMENT: &str = "docs/operations.md";
 
@@ -42,7 +43,7 @@ impl Place {
         while !self.client.query_one(sql, &[]).unwrap_or_else(|e| panic!("{sql}: {e:?}")).get::<_, bool>(0) {
             let open = self.client.query("SELECT o::text FROM sequin.outbox o LIMIT 5", &[]).unwrap();
             let open: Vec<String> = open.iter().map(|row| row.get(0)).collect();
-            assert!(begun.elapsed() < Duration::from_secs(20), "not within 20 s: {sql}\n{open:#?}");
+            assert!(begun.elapsed() < PATIENCE, "not within {PATIENCE:?}: {sql}\n{open:#?}");
             std::thread::sleep(Duration::from_millis(5));
         }
     }

@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::network::PATIENCE;
 use crate::support::World;
 
 /// An address book, attached with delivery by the outbox, which is the default.
@@ -62,7 +63,7 @@ impl World {
     pub fn until(&mut self, sql: &str) {
         let begun = Instant::now();
         while !self.one::<bool>(sql) {
-            assert!(begun.elapsed() < Duration::from_secs(20), "not within 20 s: {sql}\n{:?}", self.open_work());
+            assert!(begun.elapsed() < PATIENCE, "not within {PATIENCE:?}: {sql}\n{:?}", self.open_work());
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -80,22 +81,21 @@ impl World {
             if log.mutations().iter().filter(|request| request.complete).count() >= mutations {
                 return;
             }
-            assert!(begun.elapsed() < Duration::from_secs(20), "no {mutations} mutations within 20 s: {log:?}");
+            assert!(begun.elapsed() < PATIENCE, "no {mutations} mutations within {PATIENCE:?}: {log:?}");
             std::thread::sleep(Duration::from_millis(5));
         }
     }
 
-    /// The next mutation is carried out at once, and answered so late that there is time for what a test does in between.
+    /// The next mutation is carried out at once, and answered when it is released.
     pub fn hold_next(&self) {
-        self.sandbox.fault(json!({"delay_ms": 1500}));
+        self.sandbox.fault(json!({"hold": true}));
     }
 
-    /// Says that a held mutation is still under way: else what the test did in between was not in between.
-    pub fn still_held(&mut self) {
-        assert!(
-            self.one::<bool>("SELECT EXISTS (SELECT FROM sequin.outbox WHERE state = 'sending')"),
-            "too slow a test"
-        );
+    /// Has the API answer the mutation that it holds.
+    pub fn release(&mut self) {
+        let is_sending = "SELECT EXISTS (SELECT FROM sequin.outbox WHERE state = 'sending')";
+        assert!(self.one::<bool>(is_sending), "none is held");
+        self.sandbox.clear_faults();
     }
 
     /// What is open, for a message.

@@ -19,6 +19,8 @@ const DEFAULTS: &str = "
 listen_addresses = ''
 port = 5432
 max_connections = 50
+# For the workers of many tests at once.
+max_worker_processes = 32
 shared_buffers = '32MB'
 timezone = 'UTC'
 log_timezone = 'UTC'

@@ -19,7 +19,8 @@ pub struct Faults {
     list: Mutex<Vec<Pending>>,
     /// Spares the usual request, which meets no rule, the lock.
     any: AtomicBool,
-    cleared: watch::Sender<()>,
+    /// How often the rules were cleared.
+    generation: watch::Sender<u64>,
 }
 
 struct Pending {
@@ -37,18 +38,21 @@ pub struct Target<'a> {
 
 impl Faults {
     pub fn push(&self, source: Value) -> Result<(), String> {
-        let rule = Arc::new(Rule::parse(&source)?);
+        let mut rule = Rule::parse(&source)?;
         let times = rule.times;
-        self.list().push(Pending { rule, times, source });
+        let mut list = self.list();
+        rule.generation = *self.generation.borrow();
+        list.push(Pending { rule: Arc::new(rule), times, source });
         self.any.store(true, Relaxed);
         Ok(())
     }
 
-    /// Drops the rules, and ends what is stalled by them.
+    /// Drops the rules, and ends what is stalled or held by them.
     pub fn clear(&self) {
-        self.list().clear();
+        let mut list = self.list();
+        list.clear();
         self.any.store(false, Relaxed);
-        self.cleared.send_replace(());
+        self.generation.send_modify(|generation| *generation += 1);
     }
 
     /// The rules that are left, `times` being what is left of it.
@@ -61,11 +65,12 @@ impl Faults {
         self.list().iter().map(left).collect()
     }
 
-    /// Ends when the rules are cleared.
-    pub fn cleared(&self) -> impl Future<Output = ()> + Send + 'static {
-        let mut cleared = self.cleared.subscribe();
+    /// Ends when `rule` and the others are cleared, or at once if they were since a request took it.
+    pub fn cleared(&self, rule: &Rule) -> impl Future<Output = ()> + Send + 'static {
+        let mut generation = self.generation.subscribe();
+        let its = rule.generation;
         async move {
-            let _ = cleared.changed().await;
+            let _ = generation.wait_for(|now| *now != its).await;
         }
     }
 

@@ -30,8 +30,11 @@ pub async fn perform(
 ) -> Result<Response<Body>, Hangup> {
     let reply = conn.unless_closed(reply(app, call, rule)).await?;
     conn.unless_closed(sleep(rule.delay())).await?;
+    if rule.hold {
+        conn.unless_closed(app.faults.cleared(rule)).await?;
+    }
     if rule.stall == Some(Stall::Reply) {
-        conn.unless_closed(app.faults.cleared()).await?;
+        conn.unless_closed(app.faults.cleared(rule)).await?;
         return Err(Hangup);
     }
     if rule.reset && rule.cut_after.is_none() {
@@ -42,7 +45,7 @@ pub async fn perform(
     if rule.raw.is_some() || rule.cut_after.is_some() || rule.drip.is_some() {
         let ends_on_wire = rule.raw.is_some() || rule.cut_after.is_some();
         let end = match ends_on_wire && std::mem::take(&mut silent) {
-            true => End::Silence(silence(app, conn)),
+            true => End::Silence(silence(app, conn, rule)),
             false if rule.reset => End::Reset,
             false => End::Close,
         };
@@ -55,14 +58,14 @@ pub async fn perform(
     let shaped = Shaped {
         data: if silent { reply.body.slice(..whole / 2) } else { reply.body.clone() },
         declared: (!rule.chunked).then_some(whole as u64),
-        silence: silent.then(|| silence(app, conn)),
+        silence: silent.then(|| silence(app, conn, rule)),
     };
     Ok(gate::response(reply, Body::new(shaped)))
 }
 
 /// Lasts until the client closes, or the rules are cleared.
-fn silence(app: &App, conn: &Conn) -> Silence {
-    let (closed, cleared) = (conn.peer_closed(), app.faults.cleared());
+fn silence(app: &App, conn: &Conn, rule: &Rule) -> Silence {
+    let (closed, cleared) = (conn.peer_closed(), app.faults.cleared(rule));
     Box::pin(async {
         tokio::select! {
             () = closed => {}

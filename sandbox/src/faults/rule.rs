@@ -23,6 +23,8 @@ pub struct Rule {
     apply: Option<bool>,
     #[serde(default)]
     delay_ms: u64,
+    #[serde(default)]
+    pub hold: bool,
     pub status: Option<u16>,
     #[serde(default)]
     headers: BTreeMap<String, String>,
@@ -39,6 +41,9 @@ pub struct Rule {
     pub read_only_bytes: Option<u64>,
     #[serde(skip)]
     pub checked: Checked,
+    /// How often the rules had been cleared when it was posted.
+    #[serde(skip)]
+    pub generation: u64,
 }
 
 /// The parts that are converted once.
@@ -115,6 +120,9 @@ impl Rule {
         }
         if self.is_early() && self.wanted.needs_body() {
             return refuse("this rule acts before the body is read: match cannot look into the body");
+        }
+        if self.hold && no_reply {
+            return refuse("this rule sends no reply: there is none to hold");
         }
         if self.is_early() && self.apply == Some(true) {
             return refuse("this rule acts before the body is read: apply cannot be true");
@@ -214,6 +222,9 @@ mod tests {
             (r#"{}"#, true),
             (r#"{"times":null,"delay_ms":5}"#, true),
             (r#"{"times":0}"#, false),
+            (r#"{"hold":true,"delay_ms":5,"status":500}"#, true),
+            (r#"{"hold":true,"stall":"reply"}"#, false),
+            (r#"{"hold":true,"read_only_bytes":10}"#, false),
             (r#"{"sattus":500}"#, false),
             (r#"{"status":100}"#, false),
             (r#"{"status":503,"headers":{"retry-after":"2"},"body":"x"}"#, true),

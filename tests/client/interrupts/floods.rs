@@ -56,7 +56,7 @@ fn a_flood_ends_with_the_time_for_the_request() {
     let database = server().fresh_database();
     for (what, first, then) in FLOODS {
         let (peer, _) = flood(first, then);
-        let options = ", max_response_bytes '1073741824', request_timeout_ms '2000'";
+        let options = ", max_response_bytes '1073741824', request_timeout_ms '700'";
         foreign_server(&database, "flood", &peer.url(), options);
         let (_, error) = Pending::start(database.connect(), &create("flood")).refusal(what);
         // A status of 200 had come.

@@ -54,7 +54,7 @@ fn an_update_during_the_create_waits_for_it_and_uses_its_id() {
     world.run("INSERT INTO people VALUES (1, 'Paul')");
     world.arrived(1);
     world.run("UPDATE people SET name = 'Usul'; UPDATE people SET email = 'u@a.org'");
-    world.still_held();
+    world.release();
     world.written_back();
     let id = world.sf_id().unwrap();
     let update = json!([{"upstream_id": id, "data": {"Name": "Usul", "Email": "u@a.org"}}]);
@@ -69,7 +69,7 @@ fn a_delete_during_the_create_deletes_what_it_made() {
     world.run("INSERT INTO people VALUES (1, 'Paul')");
     world.arrived(1);
     world.run("UPDATE people SET name = 'Usul'; DELETE FROM people");
-    world.still_held();
+    world.release();
     world.written_back();
     let ids = world.upstream();
     assert_eq!(world.requests()[1..], [request("delete", json!(ids))]);
@@ -85,7 +85,7 @@ fn a_row_that_follows_another_under_its_key_does_not_get_its_id() {
     world.run("INSERT INTO people VALUES (1, 'Paul')");
     world.arrived(1);
     world.run("DELETE FROM people; INSERT INTO people VALUES (1, 'Chani'); UPDATE people SET email = 'c@a.org'");
-    world.still_held();
+    world.release();
     world.written_back();
     let [old, new] = &world.upstream()[..] else { panic!("not two records") };
     assert_eq!(world.sf_id().as_ref(), Some(new));
@@ -199,7 +199,7 @@ fn what_happens_to_the_table_meanwhile_stops_nothing() {
             "TRUNCATE people" => world.run("SET sequin.capture = off; SELECT sequin_detach('people'); TRUNCATE people"),
             _ => world.run(sql),
         }
-        world.still_held();
+        world.release();
         world.written_back();
         let id = world.upstream().remove(0);
         let update = json!([{"upstream_id": id, "data": {"Name": "Usul"}}]);

@@ -8,23 +8,13 @@ use postgres::{Client, Row};
 use sequin_harness::{Sandbox, Server, Stop, literal, process};
 use serde_json::{Value, json};
 
+use crate::network::{PATIENCE, eventually};
+
 /// The database that the extension is in.
 pub const APP: &str = "app";
 
 /// Preloaded, a worker comes by itself with the server.
 pub const PRELOADED: &str = "shared_preload_libraries = 'sequin_mutations'";
-
-/// Far longer than anything here takes on a machine that is busy with other things.
-const PATIENCE: Duration = Duration::from_secs(40);
-
-/// Waits until `is_so`.
-pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !is_so() {
-        assert!(begun.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
-        std::thread::sleep(Duration::from_millis(2));
-    }
-}
 
 /// A server, a sandbox, and a superuser's session in the database `app`, which has the extension and a server object.
 pub struct Cluster {

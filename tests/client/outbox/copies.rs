@@ -6,7 +6,8 @@ use std::process::Stdio;
 use sequin_harness::Stop;
 use serde_json::{Value, json};
 
-use super::cluster::{APP, Cluster, enqueue_in, eventually, must, standby_of};
+use super::cluster::{APP, Cluster, enqueue_in, must, standby_of};
+use crate::network::eventually;
 
 const STATES: &str = "SELECT COALESCE(string_agg(id || ' ' || state, ', ' ORDER BY id), '') FROM sequin.outbox";
 

@@ -6,7 +6,8 @@ use postgres::Client;
 use sequin_harness::literal;
 use serde_json::json;
 
-use super::cluster::{APP, Cluster, PRELOADED, enqueue_in, eventually};
+use super::cluster::{APP, Cluster, PRELOADED, enqueue_in};
+use crate::network::eventually;
 
 /// A second database like the first one.
 fn second(cluster: &mut Cluster, name: &str) -> Client {

@@ -9,7 +9,8 @@ use sequin_harness::raw::FullBacklog;
 use sequin_harness::{Request, Stop};
 use serde_json::{Value, json};
 
-use super::cluster::{APP, Cluster, PRELOADED, eventually};
+use super::cluster::{APP, Cluster, PRELOADED};
+use crate::network::eventually;
 
 /// Where the worker is when it dies.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use sequin_harness::{Sandbox, Server, Stop};
 use serde_json::json;
 
-use super::cluster::{APP, Cluster, PRELOADED, eventually};
+use super::cluster::{APP, Cluster, PRELOADED};
+use crate::network::eventually;
 
 /// The guard of the harness loses its patience after ten seconds, and stops the server in a harsher way.
 const PROMPT: Duration = Duration::from_secs(8);

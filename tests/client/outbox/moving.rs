@@ -62,6 +62,7 @@ fn a_row_that_somebody_changes_meanwhile_is_delivered_once() {
     let mut other = world.database.connect();
     let mut change = other.transaction().unwrap();
     change.execute("UPDATE sequin.queue SET timeout_ms = 7 WHERE id = $1", &[&ids[0]]).unwrap();
+    world.release();
     world.until(
         "SELECT count(*) > 0 FROM pg_stat_activity WHERE pid = ANY (sequin.workers()) AND wait_event_type = 'Lock'",
     );

@@ -16,7 +16,7 @@ fn updates_of_one_key_keep_their_order_and_merge_while_they_wait() {
         .iter()
         .map(|data| world.enqueue_update(&id, data))
         .collect();
-    world.still_held();
+    world.release();
     world.settled();
     assert_eq!(
         world.requests(),
@@ -42,7 +42,7 @@ fn a_delete_supersedes_the_updates_that_wait_before_it() {
     world.enqueue_update(&id, &json!({"n": 2}));
     world.enqueue_update(&id, &json!({"n": 3}));
     world.enqueue("delete", &json!([id]));
-    world.still_held();
+    world.release();
     world.settled();
     let [first, second] = &world.requests()[..] else { panic!("not two requests") };
     assert_eq!((&first.0[..], second), ("update", &request("delete", json!([id]))));

@@ -69,7 +69,7 @@ fn triggers_with_arguments_that_are_no_json_do_not_end_the_worker() {
     world.run("INSERT INTO people VALUES (2, 'Chani')");
     world.arrived(2);
     nonsense(&mut world, "people", 0);
-    world.still_held();
+    world.release();
     let workers: Vec<i32> = world.one("SELECT sequin.workers()");
     world.settled();
     // Which of the two arguments is read first is Postgres' choice, and with it whether the id is written.

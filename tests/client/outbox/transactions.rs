@@ -1,10 +1,9 @@
 //! What a transaction enqueues is part of it: it is sent if, and only if, the transaction commits.
 
-use std::time::{Duration, Instant};
-
 use sequin_harness::{Sandbox, Server};
 use serde_json::json;
 
+use crate::network::eventually;
 use crate::support::World;
 
 const ENQUEUE: &str = "SELECT sequin_enqueue('create', 'sync', 'salesforce:contact', '{\"data\":{\"n\":1}}')";
@@ -127,12 +126,10 @@ fn a_prepared_transaction_is_sent_when_it_is_committed() {
     // One that is sent shows that the worker has looked, and that the prepared ones were passed over.
     client.batch_execute(&numbered(3)).unwrap();
     let mut wait_for = |delivered: i64| {
-        let begun = Instant::now();
         let sql = "SELECT count(*) FROM sequin.delivered";
-        while client.query_one(sql, &[]).unwrap().get::<_, i64>(0) < delivered {
-            assert!(begun.elapsed() < Duration::from_secs(20), "not delivered: {:?}", sandbox.log());
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        eventually(&format!("{delivered} are delivered"), || {
+            client.query_one(sql, &[]).unwrap().get::<_, i64>(0) >= delivered
+        });
     };
     wait_for(1);
     assert_eq!(sandbox.log().requests.len(), 1);

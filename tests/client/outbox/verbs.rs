@@ -226,7 +226,7 @@ fn a_record_that_is_being_sent_cannot_be_touched() {
         let error = world.error(&format!("SELECT sequin_{verb}"));
         assert_eq!(error.code().code(), "55006", "{verb}: {error:?}");
     }
-    world.still_held();
+    world.release();
     world.settled();
     assert_eq!(world.fates(), [(id, "applied".to_owned())]);
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use postgres::fallible_iterator::FallibleIterator;
 use serde_json::{Value, json};
 
+use crate::network::PATIENCE;
 use crate::support::World;
 
 #[test]
@@ -58,7 +59,7 @@ fn who_listens_is_told() {
     let begun = Instant::now();
     let (mut delivered, mut rejected) = (0, 0);
     while delivered + rejected < 2 {
-        assert!(begun.elapsed() < Duration::from_secs(20), "told of {delivered} and {rejected}");
+        assert!(begun.elapsed() < PATIENCE, "told of {delivered} and {rejected}");
         let next = listener.notifications().timeout_iter(Duration::from_secs(5)).next().unwrap();
         let Some(notification) = next else { continue };
         assert_eq!(notification.channel(), "sequin_outbox");

@@ -13,7 +13,7 @@ fn a_locked_row_is_written_later_and_nothing_waits_for_it() {
     world.run("INSERT INTO people VALUES (1, 'Paul')");
     world.arrived(1);
     other.batch_execute("BEGIN; SELECT FROM people WHERE id = 1 FOR UPDATE").unwrap();
-    world.still_held();
+    world.release();
     // These come, are sent and are written while the other is locked.
     world.run("INSERT INTO people VALUES (2, 'Chani')");
     world.until("SELECT sf_id IS NOT NULL FROM people WHERE id = 2");
@@ -36,7 +36,7 @@ fn a_row_that_was_locked_and_replaced_does_not_get_the_old_id() {
     world.run("INSERT INTO people VALUES (1, 'Paul')");
     world.arrived(1);
     other.batch_execute("BEGIN; SELECT FROM people WHERE id = 1 FOR UPDATE").unwrap();
-    world.still_held();
+    world.release();
     world.until("SELECT EXISTS (SELECT FROM sequin.created)");
     other
         .batch_execute(
@@ -135,7 +135,7 @@ fn a_change_that_is_parked_when_its_id_comes_gets_it() {
     world.arrived(1);
     world.run("UPDATE people SET name = 'Usul'; SELECT sequin_pause('sequin')");
     other.batch_execute("BEGIN; SELECT FROM people WHERE id = 1 FOR UPDATE").unwrap();
-    world.still_held();
+    world.release();
     world.until("SELECT EXISTS (SELECT FROM sequin.created)");
     mover
         .batch_execute(
@@ -167,7 +167,7 @@ fn what_another_worker_is_about_to_write_is_not_waited_for() {
     world.run("INSERT INTO people VALUES (1, 'Paul')");
     world.arrived(1);
     other.batch_execute("BEGIN; SELECT FROM people WHERE id = 1 FOR UPDATE").unwrap();
-    world.still_held();
+    world.release();
     world.until("SELECT EXISTS (SELECT FROM sequin.created)");
     worker.batch_execute("BEGIN; SELECT FROM sequin.created FOR UPDATE").unwrap();
     other.batch_execute("COMMIT").unwrap();
