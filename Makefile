@@ -11,6 +11,9 @@ major = $(shell $(PG_CONFIG) --version | sed 's/^[^0-9]*\([0-9]*\).*/\1/')
 sharedir = $(shell $(PG_CONFIG) --sharedir)
 pkglibdir = $(shell $(PG_CONFIG) --pkglibdir)
 
+# Tests wait for servers most of their time.
+export RUST_TEST_THREADS ?= 4
+
 target := $(or $(CARGO_TARGET_DIR),target)
 library = $(target)/release/libsequin_mutations.so
 extension = --release --no-default-features --features pg$(major)
