@@ -1,0 +1,77 @@
+//! Changes and plans in short. Changes are numbered from 1 in the order they stand:
+//! `key kind [upstream id] [@lane] [#attempts] [!]`, separated by semicolons, with `-` for no key, `!` for pinned and `x`
+//! for refused.
+//! A plan is its requests, separated by ` | `, then its endings: in `update 3+1+2, 5 | delete 7/6; cancelled 8 9`, 1 and 2
+//! are merged into 3, and the delete 7 supersedes 6.
+
+use super::*;
+
+pub const LIMITS: Limits = Limits { max_batch: 100, atomic_batches: true, one_record_a_request: false, requests: 100 };
+
+pub fn lane(name: &str) -> Rc<Lane> {
+    let (sync_id, collection_id) = ("sync".to_owned(), "salesforce:contact".to_owned());
+    Rc::new(Lane { role: 10, sync_id, collection_id, await_consumers: Some(vec![name.to_owned()]), timeout_ms: None })
+}
+
+pub fn changes(text: &str) -> Vec<Change> {
+    let texts = text.split(';').map(str::trim).filter(|text| !text.is_empty());
+    texts.zip(1..).map(|(text, id)| change(id, text)).collect()
+}
+
+pub fn change(id: i64, text: &str) -> Change {
+    let mut words = text.split(' ');
+    let key = words.next().filter(|key| *key != "-").map(Rc::from);
+    let kind: Kind = words.next().expect("a kind").parse().unwrap();
+    let data = (kind != Kind::Delete).then(|| format!(r#"{{"last": {id}, "f{id}": {id}.10}}"#));
+    let idempotency_key = format!("uuid-{id}");
+    let (mut upstream_id, mut attempts, mut is_pinned, mut is_refused, mut lane_name) = (None, 0, false, false, "");
+    for word in words {
+        match word.split_at(1) {
+            ("@", name) => lane_name = name,
+            ("#", number) => attempts = number.parse().unwrap(),
+            ("!", _) => is_pinned = true,
+            ("x", "") => is_refused = true,
+            _ => upstream_id = Some(word.to_owned()),
+        }
+    }
+    Change { id, idempotency_key, lane: lane(lane_name), kind, key, upstream_id, data, attempts, is_pinned, is_refused }
+}
+
+pub fn written(plan: &Plan) -> String {
+    let requests: Vec<String> = plan.requests.iter().map(written_request).collect();
+    let mut text = requests.join(" | ");
+    for (end, word) in [(End::CancelledOut, "cancelled"), (End::NothingToSend, "nothing"), (End::NoUpstreamId, "no-id")]
+    {
+        let ids: Vec<String> = plan.endings.iter().filter(|e| e.end == end).map(|e| e.id.to_string()).collect();
+        if !ids.is_empty() {
+            text.push_str(&format!("; {word} {}", ids.join(" ")));
+        }
+    }
+    text.trim_start_matches("; ").to_owned()
+}
+
+fn written_request(request: &Planned) -> String {
+    let operations: Vec<String> = request.operations.iter().map(written_operation).collect();
+    format!("{} {}", request.kind, operations.join(", "))
+}
+
+fn written_operation(operation: &Operation) -> String {
+    let absorbed = operation.absorbed.iter().map(|absorbed| match absorbed.how {
+        How::Merged => format!("+{}", absorbed.id),
+        How::Superseded => format!("/{}", absorbed.id),
+    });
+    operation.id.to_string() + &absorbed.collect::<String>()
+}
+
+#[track_caller]
+pub fn check(limits: &Limits, table: &[(&str, &str)]) {
+    for (text, expected) in table {
+        assert_eq!(written(&plan(changes(text), limits)), *expected, "{text}");
+    }
+}
+
+pub fn only_operation(text: &str) -> Operation {
+    let mut plan = plan(changes(text), &LIMITS);
+    assert_eq!((plan.requests.len(), plan.requests[0].operations.len()), (1, 1), "{text}");
+    plan.requests.remove(0).operations.remove(0)
+}
