@@ -135,6 +135,12 @@ CREATE FUNCTION sequin.refuse_truncate() RETURNS trigger
 COMMENT ON FUNCTION sequin.refuse_truncate() IS
     'trigger of attached tables: refuses TRUNCATE, which does not tell which rows there were';
 
+CREATE FUNCTION sequin.is_attachment(argument pg_catalog.text) RETURNS pg_catalog.bool
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'is_attachment_wrapper';
+COMMENT ON FUNCTION sequin.is_attachment(pg_catalog.text) IS
+    'whether this is the argument of an attached table''s trigger, and not of one that somebody made by hand';
+
 CREATE VIEW sequin.attachments AS
     SELECT
         attached.relation,
@@ -154,7 +160,7 @@ CREATE VIEW sequin.attachments AS
             pg_catalog.convert_from(
                 pg_catalog.substr(t.tgargs, 1, pg_catalog.octet_length(t.tgargs) OPERATOR(pg_catalog.-) 1),
                 pg_catalog.getdatabaseencoding()
-            )::pg_catalog.jsonb AS json,
+            ) AS argument,
             pg_catalog.array_agg(
                 -- The bits of pg_trigger.h: 4 insert, 8 delete, 16 update.
                 CASE t.tgtype::pg_catalog.int4 OPERATOR(pg_catalog.&) 28
@@ -167,7 +173,9 @@ CREATE VIEW sequin.attachments AS
             AND t.tgnargs OPERATOR(pg_catalog.=) 1
         GROUP BY t.tgrelid, t.tgargs
     ) AS attached
-    CROSS JOIN LATERAL pg_catalog.jsonb_to_record(attached.json) AS argument(
+    CROSS JOIN LATERAL pg_catalog.jsonb_to_record(
+        CASE WHEN sequin.is_attachment(attached.argument) THEN attached.argument::pg_catalog.jsonb END
+    ) AS argument(
         sync_id pg_catalog.text,
         collection_id pg_catalog.text,
         upstream_id_column pg_catalog.name,
@@ -176,7 +184,9 @@ CREATE VIEW sequin.attachments AS
         await_consumers pg_catalog.text[],
         timeout_ms pg_catalog.int4,
         server pg_catalog.name
-    );
+    )
+    -- Each attachment has one; what is none has nothing.
+    WHERE argument.sync_id IS NOT NULL;
 COMMENT ON VIEW sequin.attachments IS 'the tables that sequin_attach has attached, and how';
 COMMENT ON COLUMN sequin.attachments.relation IS 'the table';
 COMMENT ON COLUMN sequin.attachments.sync_id IS 'the sync that its rows are sent with';
@@ -557,8 +567,8 @@ COMMENT ON FUNCTION @extschema@.sequin_await_delivery(pg_catalog.int8[], pg_cata
 GRANT USAGE ON SCHEMA sequin TO PUBLIC;
 -- Each of these views shows a role its own rows.
 GRANT SELECT ON sequin.attachments, sequin.outbox, sequin.dead_letters, sequin.delivered, sequin.status TO PUBLIC;
--- The view sequin.status calls it.
-GRANT EXECUTE ON FUNCTION sequin.workers() TO PUBLIC;
+-- The views sequin.status and sequin.attachments call them.
+GRANT EXECUTE ON FUNCTION sequin.workers(), sequin.is_attachment(pg_catalog.text) TO PUBLIC;
 
 -- All of them reach the network, or decide what does: only those who are granted them may call them.
 REVOKE EXECUTE ON FUNCTION

@@ -6,7 +6,7 @@ use pgrx::pg_sys::FunctionCallInfo;
 use pgrx::pg_sys::panic::ErrorReport;
 
 use crate::pg::settings;
-use crate::pg::text::for_message;
+use crate::pg::text::{Text, database_is_utf8, for_message};
 use crate::pg::trigger::{Fired, NoRow};
 use crate::tables::attachment::Attachment;
 use crate::tables::capture;
@@ -25,6 +25,14 @@ fn capture(call: FunctionCallInfo) -> Result<NoRow, ErrorReport> {
         capture::capture(&fired, &attachment)?;
     }
     Ok(NoRow)
+}
+
+/// Whether a trigger's argument is one that `sequin.attachments` can show. Anybody who may make such triggers can give them
+/// another, which must not keep others from reading the view.
+#[pg_extern(schema = "sequin", immutable, parallel_safe)]
+fn is_attachment(argument: Text) -> bool {
+    let attachment = Attachment::from_argument(&argument.0);
+    attachment.is_ok_and(|attachment| attachment.is_jsonb(&argument.0, database_is_utf8()))
 }
 
 /// Refuses TRUNCATE, which tells a trigger of no rows.

@@ -165,6 +165,16 @@ impl Attachment {
         serde_json::to_string(self).expect("strings and numbers can be written")
     }
 
+    /// Whether a database that holds `argument`, which this was read from, can hold it as jsonb too: its escapes may stand
+    /// for characters that the database does not have.
+    pub fn is_jsonb(&self, argument: &str, is_utf8: bool) -> bool {
+        let texts = [&self.sync_id, &self.collection_id, &self.upstream_id_column].into_iter();
+        let texts = texts.chain(self.fields.iter().flatten().flat_map(|(column, field)| [column, field]));
+        let texts = texts.chain(self.await_consumers.iter().flatten()).chain(&self.server);
+        let mut characters = texts.flat_map(|text| text.chars());
+        characters.all(|c| c != '\0' && (is_utf8 || c.is_ascii() || argument.contains(c)))
+    }
+
     /// Reads a trigger's argument. The error says what a person who wrote it by hand did wrong.
     pub fn from_argument(argument: &str) -> Result<Attachment, String> {
         serde_json::from_str(argument).map_err(|error| error.to_string())
@@ -195,6 +205,27 @@ mod tests {
         assert_eq!(Attachment::from_argument(&argument), Ok(attachment));
         assert!(Attachment::from_argument("{}").is_err());
         assert!(Attachment::from_argument(&argument.replace("timeout_ms", "timeout")).is_err());
+    }
+
+    #[test]
+    fn an_escape_may_be_of_a_character_that_the_database_does_not_have() {
+        let written = |column: &str| {
+            let argument = r#"{"sync_id":"s","collection_id":"c","upstream_id_column":"ü","fields":{"COLUMN":"f"},"delivery":"outbox"}"#;
+            argument.replace("COLUMN", column)
+        };
+        for (column, in_utf8, in_another) in [
+            ("name", true, true),
+            ("ü", true, true),
+            (r"\u00fc \u0001", true, true),
+            (r"\u20ac", true, false),
+            (r"\u0000", false, false),
+            (r"\\u0000", true, true),
+        ] {
+            let argument = written(column);
+            let attachment = Attachment::from_argument(&argument).unwrap();
+            assert_eq!(attachment.is_jsonb(&argument, true), in_utf8, "{column}");
+            assert_eq!(attachment.is_jsonb(&argument, false), in_another, "{column}");
+        }
     }
 
     #[test]

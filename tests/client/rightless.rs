@@ -14,9 +14,10 @@ use crate::documents::read;
 use attempts::{Attempt, UNCHANGED, attempts};
 
 /// What everybody may do. docs/security.md says so.
-const OPEN: [(&str, &str); 9] = [
+const OPEN: [(&str, &str); 10] = [
     ("sequin", "usage"),
     ("sequin.workers()", "call"),
+    ("sequin.is_attachment(pg_catalog.text)", "call"),
     ("sequin.attachments", "select"),
     ("sequin.outbox", "select"),
     ("sequin.dead_letters", "select"),
