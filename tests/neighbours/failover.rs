@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use sequin_harness::{Sandbox, Server, Stop};
 use serde_json::{Value, json};
 
-use crate::cluster::{APP, Cluster, PRELOADED, eventually, standby_of};
+use crate::cluster::{APP, Cluster, PRELOADED, standby_of};
+use crate::network::eventually;
 
 const CREATES: usize = 1_000;
 const UPDATED: usize = 500;
