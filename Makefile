@@ -11,7 +11,7 @@ major = $(shell $(PG_CONFIG) --version | sed 's/^[^0-9]*\([0-9]*\).*/\1/')
 sharedir = $(shell $(PG_CONFIG) --sharedir)
 pkglibdir = $(shell $(PG_CONFIG) --pkglibdir)
 
-# Tests wait for servers most of their time.
+# Tests wait for servers most of their time: two cores carry four.
 export RUST_TEST_THREADS ?= 4
 
 target := $(or $(CARGO_TARGET_DIR),target)

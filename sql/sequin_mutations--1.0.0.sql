@@ -135,10 +135,10 @@ CREATE FUNCTION sequin.refuse_truncate() RETURNS trigger
 COMMENT ON FUNCTION sequin.refuse_truncate() IS
     'trigger of attached tables: refuses TRUNCATE, which does not tell which rows there were';
 
-CREATE FUNCTION sequin.is_attachment(argument pg_catalog.text) RETURNS pg_catalog.bool
+CREATE FUNCTION sequin.is_attachment(argument pg_catalog.bytea) RETURNS pg_catalog.bool
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
     AS 'MODULE_PATHNAME', 'is_attachment_wrapper';
-COMMENT ON FUNCTION sequin.is_attachment(pg_catalog.text) IS
+COMMENT ON FUNCTION sequin.is_attachment(pg_catalog.bytea) IS
     'whether this is the argument of an attached table''s trigger, and not of one that somebody made by hand';
 
 CREATE VIEW sequin.attachments AS
@@ -157,10 +157,7 @@ CREATE VIEW sequin.attachments AS
         SELECT
             t.tgrelid::pg_catalog.regclass AS relation,
             -- Each argument ends with a zero byte; there is one argument.
-            pg_catalog.convert_from(
-                pg_catalog.substr(t.tgargs, 1, pg_catalog.octet_length(t.tgargs) OPERATOR(pg_catalog.-) 1),
-                pg_catalog.getdatabaseencoding()
-            ) AS argument,
+            pg_catalog.substr(t.tgargs, 1, pg_catalog.octet_length(t.tgargs) OPERATOR(pg_catalog.-) 1) AS argument,
             pg_catalog.array_agg(
                 -- The bits of pg_trigger.h: 4 insert, 8 delete, 16 update.
                 CASE t.tgtype::pg_catalog.int4 OPERATOR(pg_catalog.&) 28
@@ -174,7 +171,9 @@ CREATE VIEW sequin.attachments AS
         GROUP BY t.tgrelid, t.tgargs
     ) AS attached
     CROSS JOIN LATERAL pg_catalog.jsonb_to_record(
-        CASE WHEN sequin.is_attachment(attached.argument) THEN attached.argument::pg_catalog.jsonb END
+        CASE WHEN sequin.is_attachment(attached.argument) THEN
+            pg_catalog.convert_from(attached.argument, pg_catalog.getdatabaseencoding())::pg_catalog.jsonb
+        END
     ) AS argument(
         sync_id pg_catalog.text,
         collection_id pg_catalog.text,
@@ -568,7 +567,7 @@ GRANT USAGE ON SCHEMA sequin TO PUBLIC;
 -- Each of these views shows a role its own rows.
 GRANT SELECT ON sequin.attachments, sequin.outbox, sequin.dead_letters, sequin.delivered, sequin.status TO PUBLIC;
 -- The views sequin.status and sequin.attachments call them.
-GRANT EXECUTE ON FUNCTION sequin.workers(), sequin.is_attachment(pg_catalog.text) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION sequin.workers(), sequin.is_attachment(pg_catalog.bytea) TO PUBLIC;
 
 -- All of them reach the network, or decide what does: only those who are granted them may call them.
 REVOKE EXECUTE ON FUNCTION

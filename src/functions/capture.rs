@@ -6,9 +6,9 @@ use pgrx::pg_sys::FunctionCallInfo;
 use pgrx::pg_sys::panic::ErrorReport;
 
 use crate::pg::settings;
-use crate::pg::text::{Text, database_is_utf8, for_message};
+use crate::pg::text::{database_is_utf8, for_message};
 use crate::pg::trigger::{Fired, NoRow};
-use crate::tables::attachment::Attachment;
+use crate::tables::attachment::{self, Attachment};
 use crate::tables::capture;
 
 /// Sends what a statement changed in an attached table.
@@ -27,12 +27,10 @@ fn capture(call: FunctionCallInfo) -> Result<NoRow, ErrorReport> {
     Ok(NoRow)
 }
 
-/// Whether a trigger's argument is one that `sequin.attachments` can show. Anybody who may make such triggers can give them
-/// another, which must not keep others from reading the view.
+/// Whether a trigger's argument, without the zero byte at its end, is one that `sequin.attachments` can show.
 #[pg_extern(schema = "sequin", immutable, parallel_safe)]
-fn is_attachment(argument: Text) -> bool {
-    let attachment = Attachment::from_argument(&argument.0);
-    attachment.is_ok_and(|attachment| attachment.is_jsonb(&argument.0, database_is_utf8()))
+fn is_attachment(argument: &[u8]) -> bool {
+    attachment::is_shown(argument, database_is_utf8())
 }
 
 /// Refuses TRUNCATE, which tells a trigger of no rows.

@@ -165,20 +165,49 @@ impl Attachment {
         serde_json::to_string(self).expect("strings and numbers can be written")
     }
 
-    /// Whether a database that holds `argument`, which this was read from, can hold it as jsonb too: its escapes may stand
-    /// for characters that the database does not have.
-    pub fn is_jsonb(&self, argument: &str, is_utf8: bool) -> bool {
-        let texts = [&self.sync_id, &self.collection_id, &self.upstream_id_column].into_iter();
-        let texts = texts.chain(self.fields.iter().flatten().flat_map(|(column, field)| [column, field]));
-        let texts = texts.chain(self.await_consumers.iter().flatten()).chain(&self.server);
-        let mut characters = texts.flat_map(|text| text.chars());
-        characters.all(|c| c != '\0' && (is_utf8 || c.is_ascii() || argument.contains(c)))
-    }
-
     /// Reads a trigger's argument. The error says what a person who wrote it by hand did wrong.
     pub fn from_argument(argument: &str) -> Result<Attachment, String> {
         serde_json::from_str(argument).map_err(|error| error.to_string())
     }
+}
+
+/// Far more than the longest one: a table has 1,600 columns at most.
+const MOST_BYTES: usize = 1 << 20;
+
+/// Whether `argument`, in the encoding of the database, is an attachment that can be converted to jsonb there. It is given
+/// by whoever may make triggers, and must not keep others from reading the view: nothing here raises.
+///
+/// In an encoding other than UTF-8, escapes beyond ASCII may stand for characters that the database does not have, and
+/// sequin_attach writes none: an argument with one of them is no attachment.
+pub fn is_shown(argument: &[u8], is_utf8: bool) -> bool {
+    if argument.len() > MOST_BYTES {
+        return false;
+    }
+    // In every encoding of a server, the bytes of a character that is not ASCII are none of ASCII.
+    let text: String = argument.iter().map(|&byte| if byte.is_ascii() { char::from(byte) } else { '?' }).collect();
+    // An array of the same values would be read as well.
+    text.trim_start().starts_with('{')
+        && escapes(&text).all(|code| code != 0 && (is_utf8 || code < 0x80))
+        && Attachment::from_argument(&text).is_ok()
+}
+
+/// What follows `\u` wherever it is an escape; `u32::MAX` where that is no number.
+fn escapes(json: &str) -> impl Iterator<Item = u32> {
+    let mut parts = json.split('\\');
+    parts.next();
+    std::iter::from_fn(move || {
+        loop {
+            let part = parts.next()?;
+            // Two in a row are one that is escaped; it takes the next part along.
+            if part.is_empty() {
+                parts.next()?;
+            } else if let Some(digits) = part.strip_prefix('u') {
+                return Some(
+                    digits.get(..4).and_then(|digits| u32::from_str_radix(digits, 16).ok()).unwrap_or(u32::MAX),
+                );
+            }
+        }
+    })
 }
 
 #[cfg(test)]
@@ -208,24 +237,39 @@ mod tests {
     }
 
     #[test]
-    fn an_escape_may_be_of_a_character_that_the_database_does_not_have() {
+    fn an_argument_that_can_be_shown() {
         let written = |column: &str| {
-            let argument = r#"{"sync_id":"s","collection_id":"c","upstream_id_column":"ü","fields":{"COLUMN":"f"},"delivery":"outbox"}"#;
+            let argument = r#"{"sync_id":"s","collection_id":"c","upstream_id_column":"i","fields":{"COLUMN":"f"},"delivery":"outbox"}"#;
             argument.replace("COLUMN", column)
         };
         for (column, in_utf8, in_another) in [
             ("name", true, true),
             ("ü", true, true),
-            (r"\u00fc \u0001", true, true),
+            (r"\u0001 \n \u007f", true, true),
+            (r"\\u0000 \\\\u20ac", true, true),
             (r"\u20ac", true, false),
+            (r"\\\u20ac", true, false),
             (r"\u0000", false, false),
-            (r"\\u0000", true, true),
+            // The second is the one that a map keeps; jsonb reads both.
+            (r#"\u0000":"f","name"#, false, false),
+            (r#"a":"\u0000","a"#, false, false),
+            (r"\ud800", false, false),
+            (r"\u12", false, false),
+            (r"\", false, false),
         ] {
             let argument = written(column);
-            let attachment = Attachment::from_argument(&argument).unwrap();
-            assert_eq!(attachment.is_jsonb(&argument, true), in_utf8, "{column}");
-            assert_eq!(attachment.is_jsonb(&argument, false), in_another, "{column}");
+            assert_eq!(is_shown(argument.as_bytes(), true), in_utf8, "{argument}");
+            assert_eq!(is_shown(argument.as_bytes(), false), in_another, "{argument}");
         }
+        // Of another encoding.
+        assert!(is_shown(
+            &written("X").into_bytes().iter().map(|&b| if b == b'X' { 0xff } else { b }).collect::<Vec<_>>(),
+            false
+        ));
+        // serde reads this too.
+        assert!(!is_shown(br#"["s","c","i",null,"outbox"]"#, true));
+        assert!(!is_shown(b"", true) && !is_shown(b" ", true) && !is_shown(b"{}", true) && !is_shown(b"null", true));
+        assert!(!is_shown(written(&"x".repeat(MOST_BYTES)).as_bytes(), true));
     }
 
     #[test]

@@ -22,7 +22,7 @@ use crate::network::{builder, eventually};
 
 use apis::Apis;
 use claim::Claim;
-use holding::{Holding, is_level};
+use holding::{Holding, Slack, is_level};
 use judge::{Evidence, Histogram, last_words, note};
 use lane::{Call, Lane};
 use phases::Phase;
@@ -42,8 +42,7 @@ const MOST_TIMES: usize = 3;
 /// What one session goes through.
 struct Plan {
     phases: &'static [Phase],
-    /// By how much its backend may grow in half of its rounds without having lost memory.
-    slack_kib: i64,
+    slack: Slack,
     /// Of so many rounds it makes one.
     one_of: u64,
 }
@@ -53,9 +52,9 @@ impl Plan {
         rounds.div_ceil(self.one_of) as usize
     }
 
-    /// In the first half of the rounds caches and arenas are filled, in the second nothing grows: one KiB for each order would
-    /// be some 160 KiB more. Whatever else makes a backend grow once (a cache that doubles, a catalog that was vacuumed)
-    /// does not go on, and a leak does, so that it may show in more rounds that it was not one.
+    /// In the first half of the rounds caches and arenas are filled, in the second nothing grows. What makes a backend grow
+    /// once (a cache that doubles, a buffer that malloc keeps) does not go on, and a leak does: it may show in more rounds
+    /// that it was none.
     fn go_through(&self, lane: &mut Lane<'_>, rounds: u64) {
         let rounds = self.rounds(rounds);
         (0..rounds).for_each(|_| lane.round());
@@ -65,9 +64,12 @@ impl Plan {
     }
 
     fn is_level(&self, held: &[Holding], rounds: usize) -> bool {
-        is_level(held, rounds / 2, self.slack_kib)
+        is_level(held, rounds, self.slack)
     }
 }
+
+/// One KiB for each order would be 160 KiB and more.
+const SLACK: Slack = Slack { context_bytes: 64 << 10, private_kib: 120 };
 
 const LANES: [Plan; 3] = [
     Plan {
@@ -80,13 +82,17 @@ const LANES: [Plan; 3] = [
             Phase::Body,
             Phase::TlsBody,
         ],
-        slack_kib: 120,
+        slack: SLACK,
         one_of: 1,
     },
-    Plan { phases: &[Phase::Loop, Phase::Block, Phase::Trigger, Phase::Await], slack_kib: 120, one_of: 1 },
+    Plan { phases: &[Phase::Loop, Phase::Block, Phase::Trigger, Phase::Await], slack: SLACK, one_of: 1 },
     // A session to themselves, and room for a few of their requests and replies: malloc keeps some, depending on where the
     // order comes. It takes longer, too.
-    Plan { phases: &[Phase::Send, Phase::TlsSend, Phase::Rows], slack_kib: 24 << 10, one_of: 2 },
+    Plan {
+        phases: &[Phase::Send, Phase::TlsSend, Phase::Rows],
+        slack: Slack { private_kib: 24 << 10, ..SLACK },
+        one_of: 2,
+    },
 ];
 
 /// Lines of a server's log that tell of something that was not given back, or of a process that died. All that it should

@@ -17,7 +17,7 @@ use attempts::{Attempt, UNCHANGED, attempts};
 const OPEN: [(&str, &str); 10] = [
     ("sequin", "usage"),
     ("sequin.workers()", "call"),
-    ("sequin.is_attachment(pg_catalog.text)", "call"),
+    ("sequin.is_attachment(pg_catalog.bytea)", "call"),
     ("sequin.attachments", "select"),
     ("sequin.outbox", "select"),
     ("sequin.dead_letters", "select"),

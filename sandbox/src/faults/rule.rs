@@ -121,8 +121,8 @@ impl Rule {
         if self.is_early() && self.wanted.needs_body() {
             return refuse("this rule acts before the body is read: match cannot look into the body");
         }
-        if self.hold && no_reply {
-            return refuse("this rule sends no reply: there is none to hold");
+        if self.hold && (self.is_early() || self.stall.is_some()) {
+            return refuse("hold and what sends no reply, or a part, exclude each other");
         }
         if self.is_early() && self.apply == Some(true) {
             return refuse("this rule acts before the body is read: apply cannot be true");
@@ -224,6 +224,7 @@ mod tests {
             (r#"{"times":0}"#, false),
             (r#"{"hold":true,"delay_ms":5,"status":500}"#, true),
             (r#"{"hold":true,"stall":"reply"}"#, false),
+            (r#"{"hold":true,"stall":"reply_body"}"#, false),
             (r#"{"hold":true,"read_only_bytes":10}"#, false),
             (r#"{"sattus":500}"#, false),
             (r#"{"status":100}"#, false),

@@ -198,7 +198,7 @@ impl<'a> Lane<'a> {
             self.call_on(*phase, None);
         }
         eventually("the look-ups end", || threads(pid) == 1);
-        let sql = "SELECT sum(total_bytes)::bigint FROM pg_backend_memory_contexts";
+        let sql = "SELECT sum(used_bytes)::bigint FROM pg_backend_memory_contexts";
         let context_bytes = self.session.client().query_one(sql, &[]).unwrap().get(0);
         Holding { descriptors: descriptors(pid), context_bytes, private_kib: private_kib(pid) }
     }

@@ -51,6 +51,9 @@ fn a_message_that_cannot_be_stored_does_not_end_the_worker() {
     world.until("SELECT EXISTS (SELECT FROM sequin.created WHERE error LIKE '%absolue%')");
 }
 
+/// The values of an attachment, in their order.
+const ARRAY: &str = r#"["s", "salesforce:contact", "sf_id", null, "outbox"]"#;
+
 /// Somebody made them by hand, beside the table and on it. What reads the attachments passes them over.
 #[test]
 fn triggers_with_arguments_that_are_no_attachment_hold_nothing_up() {
@@ -74,16 +77,54 @@ fn triggers_with_arguments_that_are_no_attachment_hold_nothing_up() {
     world.hold_next();
     world.run("INSERT INTO people VALUES (1, 'Paul')");
     world.arrived(1);
-    let arguments = [" nonsense", "", "{}", "null", "[1]", r#"{"sync_id": "s"}"#, &with_nul, &wrong_type];
+    let arguments = [" nonsense", "", "{}", "null", "[1]", r#"{"sync_id": "s"}"#, ARRAY, &with_nul, &wrong_type];
     for (n, argument) in arguments.into_iter().enumerate() {
         nonsense(&mut world, "people", n, argument);
     }
+    let workers: Vec<i32> = world.one("SELECT sequin.workers()");
     world.release();
     world.written_back();
     assert_eq!(world.one::<i64>("SELECT count(sf_id) FROM people"), 1);
+    // One that has nothing to do may have come or gone.
+    assert!(world.one_of::<bool>("SELECT sequin.workers() && $1", &[&workers]));
     let shown = world.rows("SELECT relation::text, collection_id FROM sequin.attachments", &[]);
     let shown: Vec<(String, String)> = shown.iter().map(|row| (row.get(0), row.get(1))).collect();
     assert_eq!(shown, [("people".into(), "salesforce:contact".into())]);
+}
+
+/// What cannot be converted, to UTF-8 or to jsonb, is passed over as well, and what can be is shown.
+#[test]
+fn arguments_of_another_encoding_keep_nobody_from_reading_the_attachments() {
+    for encoding in [Encoding::Latin1, Encoding::SqlAscii] {
+        let mut world = World::in_encoding(encoding);
+        let attachment = |column: &str| {
+            format!(
+                r#"{{"sync_id": "s", "collection_id": "salesforce:contact", "upstream_id_column": "{column}",
+                    "delivery": "outbox"}}"#
+            )
+        };
+        let columns = [r"\u20ac", r"\u00e9 é", r"\u0000", "a\\", "é", "plain"];
+        for (n, column) in columns.iter().enumerate() {
+            world.run(&format!(
+                "CREATE TABLE t{n} (id int PRIMARY KEY);
+                 CREATE TRIGGER t AFTER INSERT ON t{n} FOR EACH STATEMENT EXECUTE FUNCTION sequin.capture({})",
+                literal(&attachment(column))
+            ));
+        }
+        if matches!(encoding, Encoding::SqlAscii) {
+            world.run(
+                r"CREATE TABLE bytes (id int PRIMARY KEY);
+                 DO $$ BEGIN
+                   EXECUTE format('CREATE TRIGGER t AFTER INSERT ON bytes FOR EACH STATEMENT EXECUTE FUNCTION
+                     sequin.capture(%L)', convert_from('\xff', 'SQL_ASCII'));
+                 END $$",
+            );
+        }
+        let shown =
+            world.rows("SELECT relation::text, upstream_id_column::text FROM sequin.attachments ORDER BY 1", &[]);
+        let shown: Vec<(String, String)> = shown.iter().map(|row| (row.get(0), row.get(1))).collect();
+        assert_eq!(shown, [("t4".into(), "é".into()), ("t5".into(), "plain".into())], "{encoding:?}");
+    }
 }
 
 /// All of them are a part of one create, of which nobody knows whether it was applied.
