@@ -205,25 +205,44 @@ pub fn plain_key(key: &str) -> Cow<'_, str> {
 
 /// Whether jsonb and text can hold every string in `value`: no `\u0000` and no half of a surrogate pair.
 pub fn is_storable(value: &str) -> bool {
-    !value.contains("\\u") || escapes_are_storable(value.as_bytes())
-}
-
-fn escapes_are_storable(bytes: &[u8]) -> bool {
-    // Valid JSON has backslashes within strings only, so strings need not be told from the rest.
-    let mut at = 0;
-    while let Some(offset) = bytes.get(at..).and_then(|rest| rest.iter().position(|&byte| byte == b'\\')) {
-        at += offset;
-        match code_unit(bytes, at) {
-            None => at += 2,
-            Some(0) | Some(0xDC00..=0xDFFF) => return false,
-            Some(0xD800..=0xDBFF) => match code_unit(bytes, at + 6) {
-                Some(0xDC00..=0xDFFF) => at += 12,
-                _ => return false,
-            },
-            Some(_) => at += 6,
+    // As a rule there is no such escape, and to find that out is quicker than to look at each backslash.
+    if !value.contains("\\u") {
+        return true;
+    }
+    let mut escapes = escapes(value);
+    while let Some((at, unit)) = escapes.next() {
+        let is_whole = match unit {
+            0 | 0xDC00..=0xDFFF => false,
+            0xD800..=0xDBFF => matches!(escapes.next(), Some((next, 0xDC00..=0xDFFF)) if next == at + 6),
+            _ => true,
+        };
+        if !is_whole {
+            return false;
         }
     }
     true
+}
+
+/// Whether no string in `value` has an escape of a character beyond ASCII, which other encodings than UTF-8 may not have.
+pub fn escapes_are_ascii(value: &str) -> bool {
+    escapes(value).all(|(_, unit)| unit < 0x80)
+}
+
+/// Where each `\uXXXX` in `value` is, and its number.
+fn escapes(value: &str) -> impl Iterator<Item = (usize, u16)> {
+    // Valid JSON has backslashes within strings only, so strings need not be told from the rest.
+    let bytes = value.as_bytes();
+    let mut end = 0;
+    std::iter::from_fn(move || {
+        loop {
+            let at = end + bytes.get(end..)?.iter().position(|&byte| byte == b'\\')?;
+            let unit = code_unit(bytes, at);
+            end = at + if unit.is_some() { 6 } else { 2 };
+            if let Some(unit) = unit {
+                return Some((at, unit));
+            }
+        }
+    })
 }
 
 /// The number of the escape `\uXXXX` at `at`; `None` if something else is there.

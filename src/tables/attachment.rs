@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::mutation::json;
 use crate::mutation::request::Arguments;
 
 /// An attachment as it is stored.
@@ -187,27 +188,9 @@ pub fn is_shown(argument: &[u8], is_utf8: bool) -> bool {
     let text: String = argument.iter().map(|&byte| if byte.is_ascii() { char::from(byte) } else { '?' }).collect();
     // An array of the same values would be read as well.
     text.trim_start().starts_with('{')
-        && escapes(&text).all(|code| code != 0 && (is_utf8 || code < 0x80))
         && Attachment::from_argument(&text).is_ok()
-}
-
-/// What follows `\u` wherever it is an escape; `u32::MAX` where that is no number.
-fn escapes(json: &str) -> impl Iterator<Item = u32> {
-    let mut parts = json.split('\\');
-    parts.next();
-    std::iter::from_fn(move || {
-        loop {
-            let part = parts.next()?;
-            // Two in a row are one that is escaped; it takes the next part along.
-            if part.is_empty() {
-                parts.next()?;
-            } else if let Some(digits) = part.strip_prefix('u') {
-                return Some(
-                    digits.get(..4).and_then(|digits| u32::from_str_radix(digits, 16).ok()).unwrap_or(u32::MAX),
-                );
-            }
-        }
-    })
+        && json::is_storable(&text)
+        && (is_utf8 || json::escapes_are_ascii(&text))
 }
 
 #[cfg(test)]
