@@ -12,6 +12,8 @@ pub mod mutation;
 pub mod outbox;
 #[path = "../../src/server/mod.rs"]
 pub mod server;
+#[path = "../../src/tables/mod.rs"]
+pub mod tables;
 
 pub mod calendar;
 pub mod input;

@@ -1,5 +1,6 @@
 //! One file for each target: its head says what its bytes mean and what must hold.
 
+pub mod attachment;
 pub mod mapping;
 pub mod merge;
 pub mod options;
@@ -14,6 +15,7 @@ pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
 pub const ALL: &[Target] = &[
+    ("attachment", attachment::run),
     ("mapping", mapping::run),
     ("merge", merge::run),
     ("options", options::run),
