@@ -9,7 +9,9 @@ use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process;
+use std::process::{self, Command};
+use std::thread;
+use std::time::Duration;
 
 use crate::account::Account;
 use crate::home::{Home, open_directory};
@@ -150,10 +152,23 @@ fn build(config: &PgConfig, common: &Path, root: &Path) -> io::Result<()> {
         if from.exists() {
             fs::remove_file(&to)?;
             fs::copy(&from, &to)?;
+            until_executable(&to)?;
             if let Some(path) = libraries::lost(&from, &to)? {
                 fs::write(root.join(LIBRARY_PATH), path)?;
             }
         }
+    }
+    Ok(())
+}
+
+/// Waits until nobody has `program`, which was just written, open for writing: what another thread forked meanwhile has,
+/// until it executes its own program, and for so long nobody can execute this one.
+fn until_executable(program: &Path) -> io::Result<()> {
+    while let Err(error) = Command::new(program).arg("--version").output() {
+        if error.kind() != io::ErrorKind::ExecutableFileBusy {
+            return Err(error);
+        }
+        thread::sleep(Duration::from_millis(1));
     }
     Ok(())
 }

@@ -48,7 +48,7 @@ fn an_address_that_never_answers_is_passed_over_in_time() {
     let port = silent.address().port();
     let api = Api::on(&format!("127.0.0.2:{port}"));
     let url = format!("http://127-0-0-1.127-0-0-2.two.test:{port}");
-    foreign_server(&database, "sequin", &url, ", allow_http 'true', connect_timeout_ms '1000'");
+    foreign_server(&database, "sequin", &url, ", allow_http 'true', connect_timeout_ms '4000'");
     let (mut client, rows) = Pending::start(database.connect(), &create("sequin")).end("a dead first address");
     assert_eq!(rows.unwrap(), ["003"]);
     assert_eq!(column(&mut client, &create("sequin")), ["003"]);
