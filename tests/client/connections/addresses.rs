@@ -48,11 +48,13 @@ fn an_address_that_never_answers_is_passed_over_in_time() {
     let port = silent.address().port();
     let api = Api::on(&format!("127.0.0.2:{port}"));
     let url = format!("http://127-0-0-1.127-0-0-2.two.test:{port}");
-    foreign_server(&database, "sequin", &url, ", allow_http 'true', connect_timeout_ms '4000'");
+    foreign_server(&database, "sequin", &url, ", allow_http 'true', connect_timeout_ms '2000'");
     let (mut client, rows) = Pending::start(database.connect(), &create("sequin")).end("a dead first address");
     assert_eq!(rows.unwrap(), ["003"]);
+    assert_eq!((api.requests(), api.raw.accepted()), (1, 1));
+    // Over another connection if other tests' changes of catalogs have made this session forget the server meanwhile.
     assert_eq!(column(&mut client, &create("sequin")), ["003"]);
-    assert_eq!((api.requests(), api.raw.accepted()), (2, 1));
+    assert_eq!(api.requests(), 2);
 }
 
 /// When none answers, the message names each and what it did, and nothing was sent.
