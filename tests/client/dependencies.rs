@@ -77,8 +77,13 @@ fn deny(name: &str, stub: &str, advisories: &str) -> (Vec<String>, String, bool)
     let log = target.join("log");
     fs::create_dir_all(program.parent().unwrap()).unwrap();
     let said = format!("#!/bin/sh\necho \"$*\" >>'{}'\ncase \"$*\" in\n{stub}\nesac\n", log.display());
-    fs::write(&program, said).unwrap();
-    fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
+    // Made executable by a copy in a process of its own: what this one has written, another thread's fork may have open
+    // for writing still, and for so long nobody can execute it.
+    let written = target.join("written");
+    fs::write(&written, said).unwrap();
+    fs::set_permissions(&written, Permissions::from_mode(0o755)).unwrap();
+    let copied = Command::new("cp").arg("-p").arg(&written).arg(&program).status().unwrap();
+    assert!(copied.success(), "{copied}");
 
     let mut command = Command::new(path("scripts/deny"));
     let output = command.arg(&target).env("ADVISORIES", advisories).output().unwrap();

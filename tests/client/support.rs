@@ -1,12 +1,15 @@
 //! What the tests of the extension share: a place to call from, and the parts of an error.
 
 use std::fmt::Debug;
+use std::thread;
 
 use postgres::error::DbError;
 use postgres::types::{FromSqlOwned, ToSql};
-use postgres::{Client, Row};
+use postgres::{Client, NoTls, Row};
 use sequin_harness::{Database, Encoding, Sandbox, Server};
 use serde_json::{Value, json};
+
+use crate::network::eventually;
 
 /// The first arguments of every verb.
 pub const TARGET: &str = "'sync', 'salesforce:contact'";
@@ -87,6 +90,27 @@ impl World {
         match self.client.query(sql, parameters) {
             Ok(rows) => panic!("no error but {rows:?}: {sql}"),
             Err(error) => db_error(error, sql),
+        }
+    }
+
+    /// The error of statements that are cancelled as soon as so many mutations have arrived, of which the last must not
+    /// be answered.
+    pub fn cancelled_after(&mut self, mutations: usize, sql: &str) -> DbError {
+        let token = self.client.cancel_token();
+        let World { client, sandbox, .. } = self;
+        let result = thread::scope(|scope| {
+            let statement = scope.spawn(|| client.batch_execute(sql));
+            eventually("the mutations arrive", || {
+                assert!(!statement.is_finished(), "the statement has ended before: {sql}");
+                let log = sandbox.log();
+                log.mutations().iter().filter(|request| request.complete).count() == mutations
+            });
+            token.cancel_query(NoTls).unwrap_or_else(|error| panic!("no cancel: {error}"));
+            statement.join()
+        });
+        match result {
+            Ok(Err(error)) => db_error(error, sql),
+            other => panic!("no error but {other:?}: {sql}"),
         }
     }
 

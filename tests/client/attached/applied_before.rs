@@ -181,7 +181,7 @@ fn a_trigger_of_the_table_that_sends_while_ids_are_written() {
     );
     world.sandbox.fault(json!({"delay_ms": 0, "times": 1}));
     world.sandbox.fault(json!({"stall": "reply"}));
-    let error = world.error("SET statement_timeout = '2s'; INSERT INTO people (name) VALUES ('d'), ('e')");
+    let error = world.cancelled_after(2, "INSERT INTO people (name) VALUES ('d'), ('e')");
     assert_eq!(error.code().code(), "57014", "{error:?}");
     assert_eq!(
         context_of(&error),
