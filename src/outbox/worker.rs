@@ -110,6 +110,15 @@ fn has_extension_soon(life: Life) -> bool {
     }
 }
 
+/// Ends this worker because the extension is gone. If it is back, somebody may have counted on this worker.
+fn leave_for_good() -> ! {
+    board::leave();
+    if process::extension() != Extension::Absent {
+        process::leave_to_heir();
+    }
+    process::leave(0)
+}
+
 /// Starts another worker, if there may be one more. It takes some milliseconds to appear.
 fn call_for_help() {
     const PATIENCE: Duration = Duration::from_secs(1);
@@ -225,7 +234,7 @@ impl Worker {
                 Extension::Present if session::try_lock_out_other_workers() => {}
                 // Whoever has the lock may keep it for long, and this worker must not hold a snapshot for as long.
                 Extension::Present | Extension::Wanted => return None,
-                Extension::Absent => process::leave(0),
+                Extension::Absent => leave_for_good(),
             }
             let connected = spi::connected(|connection| -> Result<Found, std::convert::Infallible> {
                 if is_time {
@@ -315,7 +324,7 @@ impl Worker {
             match process::extension() {
                 Extension::Present => {}
                 Extension::Wanted => return false,
-                Extension::Absent => process::leave(0),
+                Extension::Absent => leave_for_good(),
             }
             let connected = spi::connected(|connection| -> Result<(), std::convert::Infallible> {
                 freed = results::write(connection, server, sent, &said, self.owner, write_backs);

@@ -13,7 +13,7 @@ use crate::mutation::kind::Kind;
 use crate::pg::relation::Table;
 use crate::pg::spi::{self, Connection};
 use crate::pg::statement::{Statement, Value};
-use crate::pg::worker as process;
+use crate::pg::worker::{self as process, Extension};
 use crate::pg::{session, text};
 use crate::tables::late_ids::{self, Row};
 
@@ -154,6 +154,10 @@ impl Pending {
             self.resting.read(connection);
             read(connection, &ids)
         });
+        let Some(rows) = rows else {
+            self.not_before = Some(Instant::now() + LATER);
+            return;
+        };
         // What is not there any more was written by another worker.
         self.ids = rows.iter().map(|(_, row)| row.id).collect();
         for table in rows.chunk_by(|one, other| one.0 == other.0) {
@@ -174,17 +178,21 @@ impl Pending {
             in_transaction(|connection| self.resting.begin(connection, relation, &ids(rows)));
         }
         let failures = self.resting.failures_with_next(relation);
-        let visit = in_transaction(|connection| write_table(connection, relation, rows, failures));
+        let visit = in_transaction(|connection| write_table(connection, relation, rows, failures)).unwrap_or_default();
         self.resting.note(relation, &visit);
         visit
     }
 }
 
-fn in_transaction<T>(f: impl FnOnce(&Connection) -> T) -> T {
+/// None if somebody is taking the extension away, or has: then nothing is done.
+fn in_transaction<T>(f: impl FnOnce(&Connection) -> T) -> Option<T> {
     process::transaction(|| {
+        if process::extension() != Extension::Present {
+            return None;
+        }
         let connected = spi::connected(|connection| -> Result<T, std::convert::Infallible> { Ok(f(connection)) });
         let Ok(result) = connected;
-        result
+        Some(result)
     })
 }
 

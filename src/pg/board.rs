@@ -140,14 +140,19 @@ pub fn claim_start(now_us: u64) -> bool {
     }
     let here = database();
     let starting = &board().starting;
+    let is_over = |since: u64| now_us.saturating_sub(since) > PATIENCE_US;
+    let take =
+        |s: &Starting, from: u32| s.database.compare_exchange(from, here, Ordering::AcqRel, Ordering::Relaxed).is_ok();
     let known = starting.iter().find(|s| s.database.load(Ordering::Acquire) == here);
-    let place = known.or_else(|| {
-        starting.iter().find(|s| s.database.compare_exchange(0, here, Ordering::AcqRel, Ordering::Relaxed).is_ok())
-    });
-    let Some(place) = place else { return true };
+    let free = || starting.iter().find(|s| take(s, 0));
+    // Of a database that was dropped: whoever was to come there has nowhere to say that it has.
+    let failed = || {
+        let mut places = starting.iter().filter(|s| is_over(s.since.load(Ordering::Acquire)));
+        places.find(|s| take(s, s.database.load(Ordering::Acquire)))
+    };
+    let Some(place) = known.or_else(free).or_else(failed) else { return true };
     let since = place.since.load(Ordering::Acquire);
-    now_us.saturating_sub(since) > PATIENCE_US
-        && place.since.compare_exchange(since, now_us, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    is_over(since) && place.since.compare_exchange(since, now_us, Ordering::AcqRel, Ordering::Relaxed).is_ok()
 }
 
 /// Says that the worker that was asked for has come, or will not.

@@ -133,12 +133,82 @@ pub fn has_rights_of(role: Oid, other: u32) -> bool {
     unsafe { pg_sys::has_privs_of_role(role, Oid::from(other)) }
 }
 
-static GENERATION: AtomicU64 = AtomicU64::new(0);
+/// One version of a row of a catalog: where it lies, and who wrote it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Version {
+    /// Its block, in two halves, and its number there.
+    place: [u16; 3],
+    transaction: pg_sys::TransactionId,
+}
 
-/// A number that grows whenever this session learns that a server, a mapping or a wrapper was created, altered or
-/// dropped. It learns of its own changes at once, and of others' when its next statement takes a lock, as for any
-/// object of a catalog.
-pub fn generation() -> u64 {
+/// The versions of the server object `server` and its wrapper, if they are there.
+pub fn server_versions(server: Oid) -> Option<(Version, Version)> {
+    let server = cached(pg_sys::SysCacheIdentifier::FOREIGNSERVEROID, Datum::from(server), Datum::null(), |tuple| {
+        // SAFETY: a row of this catalog, whose tuples begin with this struct.
+        let object = unsafe { &*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_foreign_server>() };
+        (version_of(tuple), object.srvfdw)
+    });
+    let (server, wrapper) = server?;
+    let cache = pg_sys::SysCacheIdentifier::FOREIGNDATAWRAPPEROID;
+    Some((server, cached(cache, Datum::from(wrapper), Datum::null(), version_of)?))
+}
+
+/// The version of the mapping that `role` uses with `server`: its own, or else PUBLIC's.
+pub fn mapping_version(role: Oid, server: Oid) -> Option<Version> {
+    let cache = pg_sys::SysCacheIdentifier::USERMAPPINGUSERSERVER;
+    let of = |user: Oid| cached(cache, Datum::from(user), Datum::from(server), version_of);
+    of(role).or_else(|| of(Oid::INVALID))
+}
+
+/// What `read` takes from the row with this key, if there is one.
+fn cached<T>(
+    cache: pg_sys::SysCacheIdentifier::Type,
+    key: Datum,
+    second: Datum,
+    read: impl FnOnce(pg_sys::HeapTuple) -> T,
+) -> Option<T> {
+    // SAFETY: a look-up by the keys of this cache, inside a transaction; the row is held while it is read.
+    unsafe {
+        let tuple = pg_sys::SearchSysCache(cache as c_int, key, second, Datum::null(), Datum::null());
+        (!tuple.is_null()).then(|| {
+            let value = read(tuple);
+            pg_sys::ReleaseSysCache(tuple);
+            value
+        })
+    }
+}
+
+fn version_of(tuple: pg_sys::HeapTuple) -> Version {
+    // SAFETY: a row that the cache holds, whose header is as it is on the page.
+    unsafe {
+        let place = (*tuple).t_self;
+        Version {
+            place: [place.ip_blkid.bi_hi, place.ip_blkid.bi_lo, place.ip_posid],
+            transaction: (*(*tuple).t_data).t_choice.t_heap.t_xmin,
+        }
+    }
+}
+
+static CHANGES: AtomicU64 = AtomicU64::new(0);
+static RESETS: AtomicU64 = AtomicU64::new(0);
+
+/// What this session has learnt of servers, mappings and wrappers so far: two numbers that grow.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct News {
+    /// How often one was created, altered or dropped.
+    pub changes: u64,
+    /// How often it may have missed that: more has happened, to whatever objects, than Postgres keeps for those who do
+    /// not listen for long.
+    pub resets: u64,
+}
+
+impl News {
+    pub const NONE: News = News { changes: 0, resets: 0 };
+}
+
+/// The news so far. The session learns of its own changes at once, and of others' when its next statement takes a lock,
+/// as for any object of a catalog.
+pub fn news() -> News {
     static REGISTERED: Once = Once::new();
     REGISTERED.call_once(|| {
         let caches = [
@@ -154,11 +224,13 @@ pub fn generation() -> u64 {
             }
         }
     });
-    GENERATION.load(Ordering::Relaxed)
+    News { changes: CHANGES.load(Ordering::Relaxed), resets: RESETS.load(Ordering::Relaxed) }
 }
 
-/// Called by Postgres when it learns of a change, also in the middle of a transaction: so it only counts.
+/// Called by Postgres when it learns of a change, also in the middle of a transaction: so it only counts. No hash means
+/// that anything may have changed (inval.c).
 #[pg_guard]
-unsafe extern "C-unwind" fn something_changed(_arg: Datum, _cache: c_int, _hash: u32) {
-    GENERATION.fetch_add(1, Ordering::Relaxed);
+unsafe extern "C-unwind" fn something_changed(_arg: Datum, _cache: c_int, hash: u32) {
+    let counter = if hash == 0 { &RESETS } else { &CHANGES };
+    counter.fetch_add(1, Ordering::Relaxed);
 }

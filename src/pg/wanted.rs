@@ -43,7 +43,10 @@ pub enum Extension {
 pub fn extension() -> Extension {
     // SAFETY: look-ups by name, and a lock that is only tried and ends with the transaction.
     unsafe {
-        let find = || pg_sys::get_extension_oid(c"sequin_mutations".as_ptr(), true);
+        let find = || {
+            pg_sys::AcceptInvalidationMessages();
+            pg_sys::get_extension_oid(c"sequin_mutations".as_ptr(), true)
+        };
         let found = find();
         if found == Oid::INVALID {
             return Extension::Absent;
@@ -53,7 +56,6 @@ pub fn extension() -> Extension {
         if taken == pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL {
             return Extension::Wanted;
         }
-        pg_sys::AcceptInvalidationMessages();
         if find() == found { Extension::Present } else { Extension::Absent }
     }
 }

@@ -1,8 +1,9 @@
 //! From a server's name to something that can be called, with the rights checked on every call.
 //!
 //! What the catalogs say is read once and kept, with its connection, until Postgres tells of a change: then all of it is
-//! dropped, so an altered address or a dropped mapping takes effect with the next call, on a fresh connection. Whether
-//! the role may use the server is asked each time, because memberships change without a change to either object.
+//! dropped, so an altered address or a dropped mapping takes effect with the next call, on a fresh connection. A session
+//! that has not listened for long is told that anything may have changed, which on a busy server is often: then it looks.
+//! Whether the role may use the server is asked each time, because memberships change without a change to either object.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,6 +12,7 @@ use ureq::http::HeaderValue;
 use ureq::http::header;
 
 use crate::http::{Client, Endpoint, Header};
+use crate::pg::catalog::{News, Version};
 use crate::pg::{catalog, session, settings};
 
 use super::options::{self, ServerOptions, Token};
@@ -70,15 +72,45 @@ pub fn authorization(token: &Secret) -> Header {
 /// session that uses more in turns only loses time.
 const MOST_KEPT: usize = 16;
 
-/// What was read from the catalogs under one generation, the oldest first.
+/// What was read from the catalogs and holds as of `news`, the oldest first.
 struct Known {
-    generation: u64,
-    reaches: Vec<(Oid, Arc<Reach>)>,
+    news: News,
+    reaches: Vec<Kept<Oid, (Version, Version), Reach>>,
     /// By role and server.
-    tokens: Vec<((Oid, Oid), Arc<TokenSource>)>,
+    tokens: Vec<Kept<(Oid, Oid), Version, TokenSource>>,
 }
 
-static KNOWN: Mutex<Known> = Mutex::new(Known { generation: 0, reaches: Vec::new(), tokens: Vec::new() });
+/// What was read of an object, and which version of it was there just before.
+struct Kept<K, V, T> {
+    key: K,
+    version: Option<V>,
+    value: Arc<T>,
+}
+
+static KNOWN: Mutex<Known> = Mutex::new(Known::nothing(News::NONE));
+
+impl Known {
+    const fn nothing(news: News) -> Known {
+        Known { news, reaches: Vec::new(), tokens: Vec::new() }
+    }
+
+    /// Drops what need not hold any more.
+    fn hear(&mut self, news: News) {
+        if self.news.changes != news.changes || !self.is_as_it_was() {
+            *self = Known::nothing(news);
+        }
+        self.news = news;
+    }
+
+    /// Whether the catalogs have still the versions that all this was read from.
+    fn is_as_it_was(&self) -> bool {
+        self.reaches.iter().all(|kept| kept.version.is_some() && kept.version == catalog::server_versions(kept.key))
+            && self.tokens.iter().all(|kept| {
+                let (role, server) = kept.key;
+                kept.version.is_some() && kept.version == catalog::mapping_version(role, server)
+            })
+    }
+}
 
 /// The server `name`, or else the one that `sequin.server` names, as the current role may use it.
 pub fn find(name: Option<&str>) -> Result<Server, Unusable> {
@@ -91,13 +123,16 @@ pub fn find(name: Option<&str>) -> Result<Server, Unusable> {
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
     loop {
         // Reading the catalogs may bring the news of a change: an old address with a new token must not be used.
-        let generation = catalog::generation();
-        if known.generation != generation {
-            *known = Known { generation, reaches: Vec::new(), tokens: Vec::new() };
+        let news = catalog::news();
+        if known.news != news {
+            known.hear(news);
         }
-        let reach = recall(&mut known.reaches, oid, || read_reach(&name, oid))?;
-        let token = recall(&mut known.tokens, (role, oid), || read_token(&name, oid, role))?;
-        if catalog::generation() == generation {
+        // The version first: if it is another one by the time of the reading, that is read again.
+        let reach = recall(&mut known.reaches, oid, || Ok((catalog::server_versions(oid), read_reach(&name, oid)?)))?;
+        let token = recall(&mut known.tokens, (role, oid), || {
+            Ok((catalog::mapping_version(role, oid), read_token(&name, oid, role)?))
+        })?;
+        if catalog::news() == news {
             return Ok(Server { name, reach, token });
         }
     }
@@ -117,20 +152,21 @@ fn options_of(name: &str, oid: Oid) -> Result<ServerOptions, Unusable> {
     options::server(&object.options).map_err(|problem| Unusable::Options { name: name.to_owned(), problem })
 }
 
-/// What is kept under `key`, or else what `read` gives, which is then kept.
-fn recall<K: PartialEq, V>(
-    kept: &mut Vec<(K, Arc<V>)>,
+/// What is kept under `key`, or else what `read` gives, which is then kept with its version.
+fn recall<K: PartialEq, V, T>(
+    all: &mut Vec<Kept<K, V, T>>,
     key: K,
-    read: impl FnOnce() -> Result<V, Unusable>,
-) -> Result<Arc<V>, Unusable> {
-    if let Some((_, value)) = kept.iter().find(|(known, _)| *known == key) {
-        return Ok(Arc::clone(value));
+    read: impl FnOnce() -> Result<(Option<V>, T), Unusable>,
+) -> Result<Arc<T>, Unusable> {
+    if let Some(kept) = all.iter().find(|kept| kept.key == key) {
+        return Ok(Arc::clone(&kept.value));
     }
-    let value = Arc::new(read()?);
-    if kept.len() >= MOST_KEPT {
-        kept.remove(0);
+    let (version, value) = read()?;
+    let value = Arc::new(value);
+    if all.len() >= MOST_KEPT {
+        all.remove(0);
     }
-    kept.push((key, Arc::clone(&value)));
+    all.push(Kept { key, version, value: Arc::clone(&value) });
     Ok(value)
 }
 

@@ -1,6 +1,7 @@
 //! A connection is kept for the next call, for as long as what it was made for stays as it is.
 
 mod addresses;
+mod missed_news;
 
 use std::io::Write;
 use std::net::TcpStream;

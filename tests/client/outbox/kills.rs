@@ -121,9 +121,6 @@ struct Case {
 /// More than the buffers of two sockets hold.
 const MUCH: usize = 6_000_000;
 
-/// Long enough to lock a table in, before the reply comes.
-const REPLY_DELAY_MS: u64 = 1_000;
-
 impl Case {
     /// With the record that the update or the delete is for.
     fn prepare(cluster: &mut Cluster, point: Point, what: What, row: i64) -> Case {
@@ -220,10 +217,11 @@ impl Case {
                 (ids, None, None)
             }
             Point::Settling => {
-                sandbox.fault(json!({"delay_ms": REPLY_DELAY_MS}));
+                sandbox.fault(json!({"hold": true}));
                 let ids = self.queue(cluster);
                 cluster.in_the_air();
                 let lock = lock(cluster, "history");
+                cluster.sandbox.clear_faults();
                 waits_for_lock(cluster);
                 (ids, Some(lock), None)
             }
@@ -300,7 +298,7 @@ fn waits_for_lock(cluster: &mut Cluster) {
 fn crash_at_every_point(way: Way) {
     let mut cluster = Cluster::start(&way.conf());
     cluster.run(
-        "ALTER SERVER sequin OPTIONS (connect_timeout_ms '1000');
+        "ALTER SERVER sequin OPTIONS (connect_timeout_ms '30000');
          CREATE TABLE people (id int PRIMARY KEY, \"Name\" text, n int, note text, sf_id text);
          SELECT sequin_attach('people', 'sync', 'salesforce:contact', 'sf_id')",
     );

@@ -1,8 +1,11 @@
 //! The outbox in databases where somebody does something else: nothing of it may stop the delivery for good.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::BOOK;
+use crate::network::{Pending, backend};
 use crate::support::World;
 
 #[test]
@@ -73,4 +76,34 @@ fn the_extension_can_be_dropped_under_load() {
         world.database.create_server(world.sandbox.url(), world.sandbox.token());
         world.run(BOOK.split_once(';').unwrap().1);
     }
+}
+
+/// The worker looks again and again at a row that somebody has locked. If it touched the tables of an extension that is
+/// being dropped, the two could wait for each other.
+#[test]
+fn a_worker_keeps_away_from_an_extension_that_is_being_dropped() {
+    let mut world = World::new();
+    world.run(BOOK);
+    world.hold_next();
+    world.run("INSERT INTO people (id, name) VALUES (1, 'Paul')");
+    world.arrived(1);
+    let mut holder = world.database.connect();
+    holder.batch_execute("BEGIN; SELECT FROM people FOR UPDATE").unwrap();
+    world.release();
+    world.settled();
+    assert_eq!(world.one::<i64>("SELECT count(*) FROM sequin.created"), 1);
+    let worker = world.one::<i32>("SELECT (sequin.workers())[1]");
+
+    let mut dropper = world.database.connect();
+    let pid = backend(&mut dropper);
+    let drop = Pending::start(dropper, "DROP EXTENSION sequin_mutations CASCADE");
+    world.until(&format!("SELECT EXISTS (SELECT FROM pg_locks WHERE pid = {pid} AND NOT granted)"));
+    // Some visits long.
+    for _ in 0..100 {
+        let waits = format!("SELECT EXISTS (SELECT FROM pg_locks WHERE pid = {worker} AND NOT granted)");
+        assert!(!world.one::<bool>(&waits));
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    holder.batch_execute("ROLLBACK").unwrap();
+    drop.end("the drop").1.unwrap();
 }

@@ -11,6 +11,8 @@ fn while_a_request_is_in_the_air_the_worker_has_no_snapshot_and_no_lock() {
     cluster.enqueue_create("Paul");
     cluster.in_the_air();
     let pid = cluster.worker();
+    // What has arrived there need not have been reported as sent here.
+    cluster.until(&format!("SELECT wait_event IS NOT NULL FROM pg_stat_activity WHERE pid = {pid}"));
     for sample in 0..200 {
         let activity = cluster.rows(
             "SELECT backend_xmin::text, backend_xid::text, xact_start::text, state, query, wait_event_type, wait_event, \
@@ -68,11 +70,13 @@ fn an_idle_worker_has_no_snapshot_no_lock_and_does_nothing() {
         "SELECT count(*) = 1 AND bool_and(state = 'idle' AND clock_timestamp() - state_change > '3 s') \
          FROM pg_stat_activity WHERE backend_type = 'sequin worker'",
     );
-    // Its safety look comes every 30 seconds; a loop that asks all the time would be caught with a snapshot.
+    // Its safety look comes every 30 seconds; a loop that asks all the time would be caught with a snapshot. Every two
+    // seconds it tries the lock of the database, to make way for whoever wants to drop it.
     for sample in 0..200 {
         let rows = cluster.rows(
             "SELECT a.backend_xmin IS NULL AND a.backend_xid IS NULL AND state = 'idle' \
-             AND NOT EXISTS (SELECT FROM pg_locks l WHERE l.pid = a.pid), a::text \
+             AND NOT EXISTS (SELECT FROM pg_locks l WHERE l.pid = a.pid \
+             AND l.classid IS DISTINCT FROM 'pg_database'::regclass), a::text \
              FROM pg_stat_activity a WHERE backend_type = 'sequin worker'",
             &[],
         );

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use postgres::fallible_iterator::FallibleIterator;
 use serde_json::{Value, json};
 
-use crate::network::PATIENCE;
+use crate::network::{PATIENCE, reset_statement_timeout};
 use crate::support::World;
 
 #[test]
@@ -26,7 +26,8 @@ fn awaiting_says_what_became_of_the_records() {
     world.run("SET statement_timeout = '500ms'");
     let error = world.error(&format!("SELECT sequin_await_delivery('{{{waits}}}')"));
     assert_eq!(error.code().code(), "57014");
-    world.run("RESET statement_timeout; SELECT sequin_resume('sequin')");
+    reset_statement_timeout(&mut world.client);
+    world.run("SELECT sequin_resume('sequin')");
     assert!(awaited(&mut world, vec![waits], None));
     let unknown = world.unknown_create(&json!({"n": 3}));
     assert!(!awaited(&mut world, vec![unknown], None));
