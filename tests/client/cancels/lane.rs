@@ -136,6 +136,9 @@ impl<'a> Lane<'a> {
         let session = other.as_mut().unwrap_or(&mut self.session);
         let pid = session.pid;
         let Given { result, delay } = session.obey(order, moment, &sql, &mut self.giver, &what);
+        if order == Order::StatementTimeout && !session.is_in_step() {
+            *session = Session::new(self.database);
+        }
         let end = end(phase, order, &mark, result);
         let is_obeyed = !matches!(end, End::Worked);
         let returned = self.returned(phase);

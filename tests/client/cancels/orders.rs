@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use postgres::error::SqlState;
-use postgres::{Client, Statement};
+use postgres::{Client, SimpleQueryMessage, Statement};
 use sequin_harness::{Database, process};
 
 use super::cable::Cable;
@@ -133,6 +133,14 @@ impl Session {
             assert!(order.ends_session() || error.code() == Some(&SqlState::QUERY_CANCELED), "{what}: {error:?}");
         }
         Given { result, delay: ended.saturating_duration_since(ordered) }
+    }
+
+    /// Whether each answer belongs to its statement. A statement_timeout that comes at the very end of a statement takes
+    /// effect in Postgres a moment later, when there is nothing to cancel any more; a client takes that error for the answer
+    /// to its next statement, and is one behind from then on.
+    pub fn is_in_step(&mut self) -> bool {
+        let answer = self.client().simple_query("SELECT 'in step'").unwrap_or_default();
+        answer.iter().any(|message| matches!(message, SimpleQueryMessage::Row(row) if row.get(0) == Some("in step")))
     }
 }
 
