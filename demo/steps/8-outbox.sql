@@ -5,7 +5,7 @@ SELECT sequin_enqueue('create', 'demo', 'stripe:customer', '{"data": {"name": "I
 SELECT id, kind, data, state FROM sequin.outbox;
 COMMIT;
 
-SELECT sequin_await_delivery(ARRAY[:irulan], 10000) AS is_delivered;
+SELECT sequin_await_delivery(ARRAY[:irulan], 30000) AS is_delivered;
 SELECT id, kind, data, outcome, upstream_id FROM sequin.delivered;
 
 -- A table with the default delivery: no statement waits for the API, and the ids come later.
@@ -22,6 +22,6 @@ DO $$ BEGIN
     PERFORM pg_sleep(0.01);
   END LOOP;
 END $$;
-SELECT sequin_await_delivery(COALESCE(array_agg(id), '{}'), 10000) AS is_delivered FROM sequin.outbox;
+SELECT sequin_await_delivery(COALESCE(array_agg(id), '{}'), 30000) AS is_delivered FROM sequin.outbox;
 SELECT * FROM customers;
 SELECT server, backlog, rejected, unknown, paused, worker_alive FROM sequin.status WHERE server = 'sequin';

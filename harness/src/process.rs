@@ -9,18 +9,27 @@ use nix::unistd::Pid;
 
 /// Whether the process runs. One that has ended and waits for its parent does not.
 pub fn is_alive(pid: i32) -> bool {
-    // The state follows the name, which is in brackets and may hold any character.
-    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else {
-        return false;
-    };
-    let state = stat.rsplit(')').next().and_then(|rest| rest.trim_start().chars().next());
-    !matches!(state, Some('Z' | 'X'))
+    !matches!(state(pid), None | Some('Z' | 'X'))
+}
+
+/// The letter that proc(5) explains; None if there is no such process.
+fn state(pid: i32) -> Option<char> {
+    // It follows the name, which is in brackets and may hold any character.
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit(')').next().and_then(|rest| rest.trim_start().chars().next())
 }
 
 /// The processes that `pid` has started and that are still there.
 pub fn children(pid: i32) -> Vec<i32> {
     let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     list.split_whitespace().filter_map(|child| child.parse().ok()).collect()
+}
+
+/// Has it do nothing from here on but be killed, and returns when that is so, or it has ended.
+pub fn halt(pid: i32) {
+    while kill(Pid::from_raw(pid), Signal::SIGSTOP).is_ok() && !matches!(state(pid), None | Some('T' | 'Z' | 'X')) {
+        thread::sleep(Duration::from_millis(2));
+    }
 }
 
 /// Kills them, and returns when they are gone.

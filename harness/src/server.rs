@@ -146,7 +146,12 @@ impl Server {
         let Some(postmaster) = running.postmaster.take() else {
             return;
         };
-        let orphans = if how == Stop::Kill { process::children(postmaster) } else { Vec::new() };
+        let mut orphans = Vec::new();
+        if how == Stop::Kill {
+            // One that it starts after the look would live on, and keep the next server from its shared memory.
+            process::halt(postmaster);
+            orphans = process::children(postmaster);
+        }
         let signal = match how {
             Stop::Smart => "TERM",
             Stop::Fast => "INT",

@@ -107,6 +107,7 @@ fn advisories_that_cannot_be_checked_are_not_passed_over() {
         passed && said.is_empty() && calls.len() == 5 && calls[3..].iter().all(|call| call.ends_with("advisories")),
         "{calls:?} {said}"
     );
+    assert!(calls.iter().map(|call| call.contains("--offline")).eq([false, false, false, true, true]), "{calls:?}");
     assert!(is_fuzz(&calls[4]) && !is_fuzz(&calls[3]), "{calls:?}");
     let (calls, _, passed) = deny("deny-flaw", "*advisories*) exit 1;;", "");
     assert!(!passed && calls.len() == 4, "{calls:?}");

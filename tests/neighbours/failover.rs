@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use sequin_harness::{Sandbox, Server, Stop};
+use sequin_harness::{Request, Sandbox, Server, Stop};
 use serde_json::{Value, json};
 
 use crate::cluster::{APP, Cluster, PRELOADED, standby_of};
@@ -60,8 +60,9 @@ fn full_outbox() -> (Cluster, Vec<String>) {
     (cluster, made)
 }
 
-/// Has so many more creates delivered. The one after them is applied too, and its reply does not come: there the queue
-/// stands still, with a claim of each worker that has come so far.
+/// Has so many more creates delivered. Of those after them each worker sends one, which is applied too, and whose reply
+/// does not come: there the queue stands still. Nobody is about to claim more, and all that was delivered is on disk, for
+/// a claim of a create waits until it is there.
 fn deliver(cluster: &mut Cluster, creates: usize) {
     let done = "SELECT count(*) FROM sequin.delivered WHERE kind = 'create'";
     let done = cluster.one::<i64>(done) + creates as i64;
@@ -70,11 +71,13 @@ fn deliver(cluster: &mut Cluster, creates: usize) {
     cluster.sandbox.fault(json!({"times": null, "stall": "reply", "match": {"kind": "create"}}));
     cluster.run("SELECT sequin_resume('sequin')");
     patiently(cluster, &format!("SELECT count(*) = {done} FROM sequin.delivered WHERE kind = 'create'"));
-    eventually("a request is in the air", || unanswered(&cluster.sandbox) > before);
+    eventually("each worker's request is in the air", || unanswered(&cluster.sandbox) == before + WORKERS);
 }
 
+/// The creates that were not answered. Updates are, a moment later.
 fn unanswered(sandbox: &Sandbox) -> usize {
-    sandbox.log().mutations().iter().filter(|request| request.status.is_none()).count()
+    let is_open_create = |request: &&&Request| request.status.is_none() && request.json()["kind"] == "create";
+    sandbox.log().mutations().iter().filter(|request| request.complete).filter(is_open_create).count()
 }
 
 /// Loses the primary, with requests in the air; what is left stands on `standby`.
@@ -182,12 +185,14 @@ fn an_asynchronous_standby_may_repeat_what_it_had_not_heard_of_and_nothing_else(
     let (mut cluster, made) = full_outbox();
     let standby = standby_of(&cluster.server);
     deliver(&mut cluster, BEFORE);
-    // From here on the standby hears nothing. What it has by now is what it will go on from.
+    let delivered: String = cluster.one("SELECT pg_current_wal_flush_lsn()::text");
     let mut follower = standby.connect(APP);
+    let has_heard = format!("SELECT pg_last_wal_replay_lsn() >= '{delivered}'");
+    eventually("it has heard of all this", || follower.query_one(&has_heard, &[]).unwrap().get(0));
+    // From here on the standby hears nothing. What it has by now is what it will go on from.
     follower.batch_execute("ALTER SYSTEM SET primary_conninfo = ''").unwrap();
     follower.batch_execute("SELECT pg_reload_conf()").unwrap();
-    let is_cut = "SELECT NOT EXISTS (SELECT FROM pg_stat_wal_receiver)
-                  AND pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn()";
+    let is_cut = "SELECT NOT EXISTS (SELECT FROM pg_stat_wal_receiver)";
     eventually("it is cut off", || follower.query_one(is_cut, &[]).unwrap().get(0));
     let known = "SELECT data->>'Name' FROM sequin.outbox WHERE kind = 'create'";
     let known: BTreeSet<String> = follower.query(known, &[]).unwrap().iter().map(|row| row.get(0)).collect();

@@ -102,7 +102,7 @@ fn roles_that_share_a_backend_never_share_a_token() {
     let enqueue = format!("SELECT * FROM sequin_enqueue('create', {TARGET}, '{{\"data\": {{}}}}')");
     for (client, role) in [(&mut *second, "two"), (&mut *first, "one")] {
         let id = one(client, &roles.transaction(role, &enqueue));
-        let delivered = roles.transaction(role, &format!("SELECT sequin_await_delivery('{{{id}}}', 20000)"));
+        let delivered = roles.transaction(role, &format!("SELECT sequin_await_delivery('{{{id}}}', 60000)"));
         assert_eq!(one(client, &delivered), "t");
         let whose = format!("SELECT role::oid::regrole FROM sequin.delivered WHERE id = {id}");
         assert_eq!(one(client, &roles.transaction(role, &whose)), roles.name(role));

@@ -54,7 +54,7 @@ fn everything_works_through_it() {
     let enqueue =
         format!("SELECT * FROM sequin_enqueue('create', {TARGET}, '[{{\"data\": {{}}}}, {{\"data\": {{}}}}]')");
     let ids = column(&mut client, &enqueue);
-    assert_eq!(one(&mut client, &format!("SELECT sequin_await_delivery('{{{}}}', 20000)", ids.join(","))), "t");
+    assert_eq!(one(&mut client, &format!("SELECT sequin_await_delivery('{{{}}}', 60000)", ids.join(","))), "t");
     let outcomes = column(&mut client, "SELECT outcome FROM sequin.delivered");
     assert_eq!(outcomes, ["applied", "applied"]);
 
@@ -128,7 +128,7 @@ fn a_cancel_reaches_the_backend_and_says_what_is_known() {
     assert_eq!(column(&mut other, "SELECT state FROM sequin.outbox"), ["sending"]);
     world.sandbox.clear_faults();
     // The stalled request has ended without an answer.
-    assert_eq!(one(&mut other, &format!("SELECT sequin_await_delivery('{{{id}}}', 20000)")), "f");
+    assert_eq!(one(&mut other, &format!("SELECT sequin_await_delivery('{{{id}}}', 60000)")), "f");
     assert_eq!(column(&mut other, "SELECT state FROM sequin.outbox"), ["unknown"]);
 }
 

@@ -181,6 +181,13 @@ fn a_publication_of_all_tables_takes_the_queue_along() {
     pair.subscriber.run(&format!("CREATE SUBSCRIPTION people CONNECTION {conninfo} PUBLICATION people"));
     pair.subscriber.until("SELECT count(*) = 1 FROM sequin.outbox");
     pair.subscriber.until("SELECT bool_and(srsubstate = 'r') FROM pg_subscription_rel");
+    // The publisher tries again and again, and its claims go along as well: the subscriber's worker takes one that it
+    // sees for a dead worker's, and the create in it for unknown. A verb keeps the publisher's worker away, and what it
+    // has done is rolled back: a pause would go along too.
+    let mut verb = pair.publisher.server.connect(APP);
+    verb.batch_execute("BEGIN; SELECT sequin_pause('sequin')").unwrap();
+    pair.publisher.until("SELECT NOT EXISTS (SELECT FROM sequin.outbox WHERE state = 'sending')");
+    pair.caught_up();
     // The first number that the subscriber gives is taken.
     let mine = "SELECT * FROM sequin_enqueue('create', 'sync', 'salesforce:contact', '{\"data\": {}}')";
     let error = pair.subscriber.client.query(mine, &[]).unwrap_err();
@@ -193,6 +200,7 @@ fn a_publication_of_all_tables_takes_the_queue_along() {
     pair.subscriber.run("SELECT sequin_resume('sequin')");
     assert_eq!(names(&mut pair.subscriber), ["Paul", "own"]);
     pair.publisher.set_reachable();
+    verb.batch_execute("ROLLBACK").unwrap();
     assert_eq!(names(&mut pair.publisher), ["Paul"]);
     pair.subscriber.until("SELECT apply_error_count > 0 FROM pg_stat_subscription_stats");
 }

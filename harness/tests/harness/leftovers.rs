@@ -16,7 +16,7 @@ use sequin_harness::{Sandbox, Server, paths, process};
 /// A machine under load may take long; only a failure waits for all of it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-fn eventually(what: &str, reached: impl Fn() -> bool) {
+pub fn eventually(what: &str, reached: impl Fn() -> bool) {
     let begun = Instant::now();
     while !reached() {
         assert!(begun.elapsed() < PATIENCE, "{what} did not happen");

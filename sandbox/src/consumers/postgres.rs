@@ -21,7 +21,8 @@ use crate::stream::Stream;
 
 /// As much as one statement writes.
 const BATCH: usize = 10_000;
-const CONNECT: Duration = Duration::from_secs(5);
+/// Longer than any server takes that is only busy.
+const CONNECT: Duration = Duration::from_secs(60);
 
 pub struct Postgres {
     shared: Arc<Shared>,

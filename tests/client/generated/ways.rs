@@ -131,7 +131,7 @@ fn changed(world: &mut World, documents: &[String], wait: fn(&mut World)) -> Res
 fn delivered(world: &mut World, enqueue: &str, documents: &[String]) -> Result<Vec<i64>, String> {
     let rows = world.client.query(enqueue, &[&documents]).map_err(|error| format!("enqueue: {error:?}"))?;
     let ids: Vec<i64> = rows.iter().map(|row| row.get(0)).collect();
-    let done = world.client.query_one("SELECT sequin_await_delivery($1, 30000)", &[&ids]);
+    let done = world.client.query_one("SELECT sequin_await_delivery($1, 60000)", &[&ids]);
     match done.map(|row| row.get(0)) {
         Ok(true) => Ok(ids),
         Ok(false) => Err(format!("not delivered: {:?}", world.open_work())),

@@ -170,7 +170,7 @@ impl Stage {
     pub fn until(&mut self, sql: &str) {
         let begun = Instant::now();
         while !self.observer.query_one(sql, &[]).unwrap().get::<_, bool>(0) {
-            assert!(begun.elapsed() < Duration::from_secs(60), "waited in vain: {sql}");
+            assert!(begun.elapsed() < Duration::from_secs(180), "waited in vain: {sql}");
             std::thread::sleep(Duration::from_millis(20));
         }
     }

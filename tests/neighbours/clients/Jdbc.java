@@ -48,7 +48,7 @@ public class Jdbc {
         create.setString(3, data);
         create.setArray(4, consumer == null ? null : connection.createArrayOf("text", new String[] {consumer}));
         if (consumer == null) create.setNull(5, java.sql.Types.INTEGER);
-        else create.setInt(5, 10000);
+        else create.setInt(5, 60000);
         ResultSet row = create.executeQuery();
         row.next();
         return row;

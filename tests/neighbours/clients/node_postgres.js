@@ -49,7 +49,7 @@ async function main() {
     `SELECT data->>'Name' FROM sequin_create('sync', 'salesforce:contact', '{"Name": "Chani"}')`,
   );
 
-  const { upstream_id } = await create({ Name: 'Leto' }, ['contacts'], 10000);
+  const { upstream_id } = await create({ Name: 'Leto' }, ['contacts'], 60000);
   out.read = await value("SELECT data->>'Name' FROM contacts WHERE upstream_id = $1", [upstream_id]);
 
   out.errors = {

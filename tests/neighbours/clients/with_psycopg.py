@@ -64,7 +64,7 @@ out["simple"] = conn.execute(
 ).fetchone()[0]
 
 # Read your own write.
-upstream_id = create({"Name": "Leto"}, ["contacts"], 10000)[0]
+upstream_id = create({"Name": "Leto"}, ["contacts"], 60000)[0]
 out["read"] = conn.execute("SELECT data->>'Name' FROM contacts WHERE upstream_id = %s", (upstream_id,)).fetchone()[0]
 
 out["errors"] = {
