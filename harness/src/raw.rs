@@ -202,9 +202,19 @@ impl FullBacklog {
     pub fn start() -> FullBacklog {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap_or_else(|e| panic!("cannot listen: {e}"));
         let address = listener.local_addr().unwrap_or_else(|e| panic!("no address: {e}"));
-        // The kernel drops what does not fit into the queue, so one attempt that stays unanswered shows it full.
-        let queued = std::iter::from_fn(|| TcpStream::connect_timeout(&address, Duration::from_millis(300)).ok());
-        FullBacklog { queued: queued.collect(), listener }
+        // The kernel drops what does not fit into the queue, so attempts that stay unanswered show it full; a single
+        // one may have been this process standing still.
+        let (mut queued, mut unanswered) = (Vec::new(), 0);
+        while unanswered < 3 {
+            match TcpStream::connect_timeout(&address, Duration::from_millis(100)) {
+                Ok(stream) => {
+                    queued.push(stream);
+                    unanswered = 0;
+                }
+                Err(_) => unanswered += 1,
+            }
+        }
+        FullBacklog { queued, listener }
     }
 
     /// Has it take connections after all. Those that filled the queue come first, and have ended.

@@ -97,7 +97,8 @@ fn a_session_keeps_sixteen_connections() {
             assert_eq!(column(&mut client, &create(&format!("api_{i}"))), ["003"]);
         }
     }
-    assert_eq!(open_connections(api.raw.address().port()), 16);
+    // The kernel's table, read while others open and close connections, may show one twice.
+    eventually("sixteen connections are open", || open_connections(api.raw.address().port()) == 16);
     assert_eq!((api.requests(), api.raw.accepted()), (40, 40));
 }
 
@@ -245,7 +246,8 @@ fn a_connection_that_the_server_closed_while_it_was_idle_is_replaced() {
         }
     }
     assert_eq!(peer.accepted(), 5);
-    assert_eq!(open_connections(port), 1);
+    // As above, one may be shown twice.
+    eventually("one connection is open", || open_connections(port) == 1);
 }
 
 /// Below TLS the end is a message of its own, which nobody reads until the next call.

@@ -65,7 +65,7 @@ fn a_statement_timeout_takes_effect_in_each_phase_and_the_next_call_works() {
                 foreign_server(database, &name, &stalling.url, &stalling.options);
                 let mut client = database.connect();
                 // Long enough for each call to come to its phase.
-                client.batch_execute("SET statement_timeout = '4s'").unwrap();
+                client.batch_execute("SET statement_timeout = '10s'").unwrap();
                 let (mut client, error) =
                     Pending::start(client, &stalling.statement(&name)).refusal(&format!("{phase:?}"));
 

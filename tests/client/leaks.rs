@@ -4,11 +4,11 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use postgres::Client;
-use sequin_harness::{Database, RawServer, raw};
+use sequin_harness::{Database, RawServer, Server, raw};
 
 use crate::network::{
-    RECORD, REFUSING, backend, column, create, descriptors, foreign_server, private_kib, reset_statement_timeout,
-    server, status_kib,
+    RECORD, REFUSING, backend, builder, column, create, descriptors, foreign_server, private_kib,
+    reset_statement_timeout, status_kib,
 };
 
 /// What a round does on the server, apart from the calls that the client must make itself. Each of its turns makes five calls:
@@ -106,9 +106,15 @@ fn round(client: &mut Client) -> usize {
     5 * TURNS_A_ROUND + 5 * CALLS_OF_A_KIND + CANCELS
 }
 
+/// For one test alone. Beside other tests' DDL a session may have to forget all that it knows of the catalogs, and takes
+/// memory to learn it again.
+fn undisturbed() -> Server {
+    builder().start().unwrap()
+}
+
 /// A database with the server objects that a round needs. What they stand for goes with the second value.
-fn world() -> (Database<'static>, Vec<RawServer>) {
-    let database = server().fresh_database();
+fn world(server: &Server) -> (Database<'_>, Vec<RawServer>) {
+    let database = server.fresh_database();
     let cut = |stream: &mut TcpStream| {
         let _ = raw::read_request(stream);
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{");
@@ -129,7 +135,8 @@ fn world() -> (Database<'static>, Vec<RawServer>) {
 
 #[test]
 fn ten_thousand_calls_leave_no_descriptor_and_no_memory() {
-    let (database, _peers) = world();
+    let server = undisturbed();
+    let (database, _peers) = world(&server);
     let mut client = database.connect();
     let pid = backend(&mut client);
     let mut calls = 0;
@@ -150,7 +157,8 @@ fn ten_thousand_calls_leave_no_descriptor_and_no_memory() {
 /// What is kept until the end of a statement would be as bad for those who call in a loop.
 #[test]
 fn thousands_of_calls_in_one_statement_hold_no_memory_until_its_end() {
-    let (database, _peers) = world();
+    let server = undisturbed();
+    let (database, _peers) = world(&server);
     let mut client = database.connect();
     let pid = backend(&mut client);
     let peak = |client: &mut Client, turns: i32| {

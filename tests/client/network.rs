@@ -213,11 +213,15 @@ pub fn sockets_to(port: u16) -> Vec<Socket> {
     socket_lines().into_iter().filter_map(parse).collect()
 }
 
+/// Whether all that the server at `port` has written so far has come to the clients, who may have read it or not.
+pub fn has_all_arrived(port: u16) -> bool {
+    socket_lines().iter().filter(|line| line.local == port).all(|line| line.unsent == 0)
+}
+
 /// Whether clients have read all that the server at `port` has written so far.
 pub fn has_all_been_read(port: u16) -> bool {
     // In this order: what has left the server's side is on the clients', or read.
-    socket_lines().iter().filter(|line| line.local == port).all(|line| line.unsent == 0)
-        && sockets_to(port).iter().all(|socket| socket.has_read_all)
+    has_all_arrived(port) && sockets_to(port).iter().all(|socket| socket.has_read_all)
 }
 
 /// What the kernel says of a socket: its ports, its state, and how many bytes wait in it.

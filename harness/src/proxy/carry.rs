@@ -150,7 +150,7 @@ impl Shared {
         let mut buffer = vec![0; BUFFER];
         while let Ok(read @ 1..) = source.read(&mut buffer) {
             let mut flow = lock(&link.flow[direction as usize]);
-            let step = self.step(direction, &buffer[..read]);
+            let step = self.step(link, direction, &buffer[..read]);
             self.treat(link, direction, &mut flow, &step.pass);
             match step.then {
                 Some(Harm::Cut) => link.cut(),
@@ -176,8 +176,12 @@ impl Shared {
     }
 
     /// Counts what came, and looks up whether the fault is in it.
-    fn step(&self, direction: Direction, came: &[u8]) -> Step {
+    fn step(&self, link: &Link, direction: Direction, came: &[u8]) -> Step {
         let mut state = self.state();
+        // Asked under the lock: whoever ends the links and then arms a fault means it for the connections to come.
+        if link.has_ended() {
+            return Step { pass: Vec::new(), then: None, rest: Vec::new() };
+        }
         let traffic = &mut state.traffic[direction as usize];
         let before = traffic.came.len();
         traffic.bytes += came.len() as u64;
@@ -222,11 +226,13 @@ impl Shared {
     }
 
     fn pass(&self, link: &Link, direction: Direction, bytes: &[u8]) {
+        let mut state = self.state();
         if link.has_ended() {
             return;
         }
         // Noted first: who has got it may look at once.
-        self.state().traffic[direction as usize].went.extend_from_slice(bytes);
+        state.traffic[direction as usize].went.extend_from_slice(bytes);
+        drop(state);
         // A side that has gone gets nothing more; its own pump sees the end.
         let _ = (&link.sinks[direction as usize]).write_all(bytes);
     }

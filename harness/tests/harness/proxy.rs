@@ -248,6 +248,21 @@ fn hangs_up_in_good_order() {
     assert_eq!(ping(&mut connect(&proxy), 10).0, PING);
 }
 
+/// What a client still says on a connection that has ended takes no fault that is meant for the next one.
+#[test]
+fn counts_nothing_after_the_end() {
+    let api = echo();
+    let proxy = Proxy::to(api.address());
+    let mut ended = connect(&proxy);
+    assert_eq!(ping(&mut ended, 10).0, PING);
+    proxy.hang_up();
+    assert_eq!(read(&mut ended, 1), (Vec::new(), None));
+    arm(&proxy, ToApi, 0, Harm::DuplicateRest);
+    ended.write_all(b"late").unwrap();
+    assert_eq!(ping(&mut connect(&proxy), 20).0, PING.repeat(2));
+    assert_eq!(proxy.came(ToApi), PING);
+}
+
 #[test]
 fn stands_before_a_sandbox() {
     let sandbox = Sandbox::start();

@@ -1,8 +1,29 @@
 //! Where a connection goes: IPv4, IPv6, and names with an address that is dead.
 
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
 use sequin_harness::raw::FullBacklog;
 
 use crate::network::{Api, Pending, REFUSING, builder, column, create, foreign_server, refusal, server};
+
+/// An API at a port that these tests' other addresses refuse: a listener of another test may have its number there.
+fn alone(listen: &str) -> Api {
+    let refuses = |other: &str, port| {
+        let address = SocketAddr::new(other.parse().unwrap(), port);
+        let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
+        TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_err_and(refused)
+    };
+    loop {
+        let api = Api::on(listen);
+        let port = api.raw.address().port();
+        let mut others = ["127.0.0.1", "127.0.0.2", "::1"].into_iter().filter(|other| !listen.contains(other));
+        if others.all(|other| refuses(other, port)) {
+            return api;
+        }
+    }
+}
 
 #[test]
 fn ipv4_and_ipv6_by_literal_and_by_name() {
@@ -16,7 +37,7 @@ fn ipv4_and_ipv6_by_literal_and_by_name() {
         ("127.0.0.1:0", "127-0-0-1.two.test"),
         ("[::1]:0", "ipv6.two.test"),
     ] {
-        let api = Api::on(listen);
+        let api = alone(listen);
         let url = format!("http://{host}:{}/", api.raw.address().port());
         foreign_server(&database, "sequin", &url, ", allow_http 'true'");
         let mut client = database.connect();
@@ -27,12 +48,12 @@ fn ipv4_and_ipv6_by_literal_and_by_name() {
     }
 }
 
-/// 127.0.0.2 refuses at the same port.
+/// 127.0.0.2 and ::1 refuse at the same port.
 #[test]
 fn an_address_that_refuses_is_passed_over() {
     let database = server().fresh_database();
     for host in ["127-0-0-2.127-0-0-1.two.test", "ipv6.127-0-0-1.two.test", "127-0-0-2.ipv6.127-0-0-1.two.test"] {
-        let api = Api::start();
+        let api = alone("127.0.0.1:0");
         let url = format!("http://{host}:{}", api.raw.address().port());
         foreign_server(&database, "sequin", &url, ", allow_http 'true'");
         assert_eq!(column(&mut database.connect(), &create("sequin")), ["003"], "{host}");
@@ -51,7 +72,7 @@ fn an_address_that_never_answers_is_passed_over_in_time() {
     let port = silent.address().port();
     let api = Api::on(&format!("127.0.0.2:{port}"));
     let url = format!("http://127-0-0-1.127-0-0-2.two.test:{port}");
-    foreign_server(&database, "sequin", &url, ", allow_http 'true', connect_timeout_ms '2000'");
+    foreign_server(&database, "sequin", &url, ", allow_http 'true', connect_timeout_ms '6000'");
     let (mut client, rows) = Pending::start(database.connect(), &create("sequin")).end("a dead first address");
     assert_eq!(rows.unwrap(), ["003"]);
     assert_eq!(column(&mut client, &create("sequin")), ["003"]);
@@ -65,7 +86,7 @@ fn when_every_address_is_dead_each_is_named() {
     let silent = FullBacklog::start();
     let port = silent.address().port();
     let url = format!("http://127-0-0-2.127-0-0-1.two.test:{port}");
-    foreign_server(&database, "sequin", &url, ", allow_http 'true', connect_timeout_ms '1000'");
+    foreign_server(&database, "sequin", &url, ", allow_http 'true', connect_timeout_ms '4000'");
     let (_, error) = Pending::start(database.connect(), &create("sequin")).refusal("two dead addresses");
     assert_eq!(error.code().code(), "HV00N", "{error:?}");
     assert!(error.message().contains(&format!("127.0.0.2:{port}: Connection refused")), "{error:?}");

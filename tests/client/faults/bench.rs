@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 
 use super::claim::{Claim, claim_of};
 use super::{Case, answers, is_wanted, oracle};
-use crate::network::{PATIENCE, Pending, backend, column, eventually, sockets_to, waits};
+use crate::network::{PATIENCE, Pending, backend, column, eventually, has_all_arrived, sockets_to, waits};
 use crate::support::TARGET;
 
 /// Long enough for a busy machine, short enough for some dozens of stalls.
-const REQUEST_TIMEOUT_MS: u32 = 1_500;
+const REQUEST_TIMEOUT_MS: u32 = 4_000;
 
 pub struct Bench {
     // In the order in which they must go.
@@ -277,9 +277,10 @@ pub fn close(proxy: &Proxy) {
     });
 }
 
-/// Whether clients have read what has come to them; but for the ends of connections that they do not use now.
+/// Whether clients have read what was sent to them; but for the ends of connections that they do not use now.
 fn has_read_all(port: u16) -> bool {
-    sockets_to(port).iter().all(|socket| socket.has_read_all || socket.is_half_closed || !socket.is_open)
+    has_all_arrived(port)
+        && sockets_to(port).iter().all(|socket| socket.has_read_all || socket.is_half_closed || !socket.is_open)
 }
 
 /// How many requests begin in these bytes.

@@ -33,7 +33,7 @@ struct Fate {
 
 impl Delivery {
     fn new(kind: &'static str, records: i32) -> Delivery {
-        let mut world = World::with_options("request_timeout_ms '1500'");
+        let mut world = World::with_options("request_timeout_ms '4000'");
         let ids = if kind == "create" { Vec::new() } else { world.contacts_made(records) };
         let proxy = Proxy::before(&world.sandbox);
         world.run(&format!("ALTER SERVER sequin OPTIONS (SET url '{}')", proxy.url()));

@@ -73,7 +73,8 @@ impl Stalling {
         let gate = Arc::new(Gate::default());
         let mut stalling = Stalling {
             phase,
-            options: String::new(),
+            // As long as a reply gets: no phase shall end by itself before the interrupt.
+            options: ", connect_timeout_ms '60000'".into(),
             url: String::new(),
             reached: reached.clone(),
             _gate: Opener(gate.clone()),
@@ -84,7 +85,7 @@ impl Stalling {
             Phase::LookUp => {
                 let raw = RawServer::start(serve);
                 stalling.url = format!("http://{}.stall.test:{}", unique("host"), raw.address().port());
-                stalling.options = ", allow_http 'true'".into();
+                stalling.options += ", allow_http 'true'";
                 stalling.raw = Some(raw);
             }
             Phase::Connect => {
@@ -104,7 +105,7 @@ impl Stalling {
                     _ => stall(phase, stream, &reached, &gate),
                 });
                 stalling.url = raw.https_url("localhost");
-                stalling.options = format!(", ca_file '{}'", tls.ca_file().display());
+                stalling.options += &format!(", ca_file '{}'", tls.ca_file().display());
                 stalling.raw = Some(raw);
             }
             Phase::Send | Phase::Reply | Phase::Body => {

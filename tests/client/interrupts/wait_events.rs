@@ -34,7 +34,10 @@ fn each_phase_of_a_call_has_its_wait_event() {
         let stalling = Stalling::start(phase, server());
         foreign_server(&database, "stalled", &stalling.url, &stalling.options);
         let (pending, pid) = begin(&mut admin, database.connect(), &stalling, phase);
-        assert_eq!(wait_event(&mut admin, pid).as_deref(), Some(expected(of_phase(phase))), "{phase:?}");
+        // A wait may end for nothing and begin again: the rest of a buffer still goes or comes, or a signal sets the
+        // latch.
+        let waits = expected(of_phase(phase));
+        eventually(&format!("{phase:?}: {waits}"), || wait_event(&mut admin, pid).as_deref() == Some(waits));
         admin.execute("SELECT pg_cancel_backend($1)", &[&pid]).unwrap();
         pending.refusal(&format!("{phase:?}"));
     }
