@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use pgrx::pg_guard;
-use pgrx::pg_sys::Datum;
+use pgrx::pg_sys::{Datum, Oid};
 
 use crate::mutation::kind::Kind;
 use crate::pg::board::{self, Place};
@@ -77,6 +77,7 @@ pub extern "C-unwind" fn sequin_worker_main(argument: Datum) {
     let worker = Worker {
         owner,
         place,
+        extension: None,
         places: Places::default(),
         health: HashMap::new(),
         looked_at_all: None,
@@ -110,11 +111,17 @@ fn has_extension_soon(life: Life) -> bool {
     }
 }
 
-/// Ends this worker because the extension is gone. If it is back, somebody may have counted on this worker.
+/// Ends this worker because the extension is gone. If it is back, somebody may have counted on this worker, until just
+/// before the commit that brings it back.
 fn leave_for_good() -> ! {
+    const COMMIT: Duration = Duration::from_millis(200);
     board::leave();
-    if process::extension() != Extension::Absent {
-        process::leave_to_heir();
+    let begun = Instant::now();
+    while begun.elapsed() < COMMIT && !process::is_leaving() {
+        if process::extension() != Extension::Absent {
+            process::leave_to_heir();
+        }
+        process::wait(COMMIT / 10, WaitEvent::WorkerMain);
     }
     process::leave(0)
 }
@@ -147,6 +154,8 @@ fn rest(most: Duration) {
 struct Worker {
     owner: i64,
     place: Place,
+    /// The one that it has looked at last.
+    extension: Option<Oid>,
     places: Places,
     /// How each server has answered of late.
     health: HashMap<String, Health>,
@@ -224,17 +233,20 @@ impl Worker {
         let is_prepared = self.place.is_prepared();
         let prepared = if is_prepared { self.place.collect_prepared() } else { i64::MAX };
         self.places.go_back(prepared);
-        let is_time = self.looked_at_all.is_none_or(|at| at.elapsed() >= SAFETY);
-        if is_time {
-            self.places.forget();
-            self.looked_at_all = Some(Instant::now());
-        }
+        let mut is_time = self.looked_at_all.is_none_or(|at| at.elapsed() >= SAFETY);
         let found = process::transaction(|| {
             match process::extension() {
-                Extension::Present if session::try_lock_out_other_workers() => {}
+                Extension::Present(number) if session::try_lock_out_other_workers() => {
+                    // In another outbox the ids begin anew: what is known of the old one's would hide claims.
+                    is_time |= self.extension.replace(number) != Some(number);
+                }
                 // Whoever has the lock may keep it for long, and this worker must not hold a snapshot for as long.
-                Extension::Present | Extension::Wanted => return None,
+                Extension::Present(_) | Extension::Wanted => return None,
                 Extension::Absent => leave_for_good(),
+            }
+            if is_time {
+                self.places.forget();
+                self.looked_at_all = Some(Instant::now());
             }
             let connected = spi::connected(|connection| -> Result<Found, std::convert::Infallible> {
                 if is_time {
@@ -254,9 +266,6 @@ impl Worker {
             self.place.note_prepared(prepared);
         }
         self.was_locked_out = found.is_none().then(|| self.was_locked_out.unwrap_or_else(Instant::now));
-        if found.is_none() && is_time {
-            self.looked_at_all = None;
-        }
         found.unwrap_or_else(|| Found::Nothing(Some(self.lock_is_tried_in())))
     }
 
@@ -322,7 +331,7 @@ impl Worker {
         let write_backs = &mut self.write_backs;
         let mut settle = || {
             match process::extension() {
-                Extension::Present => {}
+                Extension::Present(_) => {}
                 Extension::Wanted => return false,
                 Extension::Absent => leave_for_good(),
             }

@@ -187,9 +187,7 @@ impl Pending {
 /// None if somebody is taking the extension away, or has: then nothing is done.
 fn in_transaction<T>(f: impl FnOnce(&Connection) -> T) -> Option<T> {
     process::transaction(|| {
-        if process::extension() != Extension::Present {
-            return None;
-        }
+        let Extension::Present(_) = process::extension() else { return None };
         let connected = spi::connected(|connection| -> Result<T, std::convert::Infallible> { Ok(f(connection)) });
         let Ok(result) = connected;
         Some(result)

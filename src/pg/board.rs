@@ -145,14 +145,18 @@ pub fn claim_start(now_us: u64) -> bool {
         |s: &Starting, from: u32| s.database.compare_exchange(from, here, Ordering::AcqRel, Ordering::Relaxed).is_ok();
     let known = starting.iter().find(|s| s.database.load(Ordering::Acquire) == here);
     let free = || starting.iter().find(|s| take(s, 0));
-    // Of a database that was dropped: whoever was to come there has nowhere to say that it has.
-    let failed = || {
-        let mut places = starting.iter().filter(|s| is_over(s.since.load(Ordering::Acquire)));
-        places.find(|s| take(s, s.database.load(Ordering::Acquire)))
+    let Some(place) = known.or_else(free) else {
+        // All are taken, some by databases that were dropped: whoever was to come there has nowhere to say that it has.
+        let mut failed = starting.iter().filter(|s| is_over(s.since.load(Ordering::Acquire)));
+        if let Some(place) = failed.find(|s| take(s, s.database.load(Ordering::Acquire))) {
+            place.since.store(now_us, Ordering::Release);
+        }
+        return true;
     };
-    let Some(place) = known.or_else(free).or_else(failed) else { return true };
     let since = place.since.load(Ordering::Acquire);
-    is_over(since) && place.since.compare_exchange(since, now_us, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    let is_first = || place.since.compare_exchange(since, now_us, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+    let is_lost = || place.database.load(Ordering::Acquire) != here;
+    is_over(since) && (is_first() || is_lost())
 }
 
 /// Says that the worker that was asked for has come, or will not.

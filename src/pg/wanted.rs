@@ -31,8 +31,8 @@ pub fn database_is_wanted() -> bool {
 /// Whether the extension is in this database.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Extension {
-    /// And it stays to the end of the transaction.
-    Present,
+    /// And it stays to the end of the transaction. Made anew, it has another number.
+    Present(Oid),
     Absent,
     /// Somebody is dropping it, or altering it, in a transaction that has not ended.
     Wanted,
@@ -56,6 +56,6 @@ pub fn extension() -> Extension {
         if taken == pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL {
             return Extension::Wanted;
         }
-        if find() == found { Extension::Present } else { Extension::Absent }
+        if find() == found { Extension::Present(found) } else { Extension::Absent }
     }
 }

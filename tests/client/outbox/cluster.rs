@@ -133,8 +133,12 @@ impl Cluster {
 
     /// Waits for the one worker of the session's database.
     pub fn worker(&mut self) -> i32 {
-        self.until("SELECT cardinality(sequin.workers()) > 0");
-        self.workers()[0]
+        let mut worker = None;
+        eventually("a worker is there", || {
+            worker = self.workers().first().copied();
+            worker.is_some()
+        });
+        worker.expect("it is there")
     }
 
     /// Waits until the sandbox has a mutation that it has not answered.
@@ -143,10 +147,21 @@ impl Cluster {
         eventually("a request is in the air", is_there);
     }
 
-    /// Kills a process of the server, which makes Postgres start all of them anew, and connects again.
-    pub fn kill(&mut self, pid: i32) {
-        process::kill_all(&[pid]);
-        eventually("the old session ends", || self.client.batch_execute("SELECT").is_err());
+    /// Kills a worker, which makes Postgres start all its processes anew, and connects again.
+    pub fn kill_worker(&mut self) {
+        let patience = Duration::from_secs(2);
+        let mut killed = None;
+        // One of several that come at once may leave by itself before it is killed: then there is another one.
+        eventually("the old session ends", || {
+            let Ok(row) = self.client.query_one("SELECT (sequin.workers())[1]", &[]) else { return true };
+            if killed.is_none_or(|at: Instant| at.elapsed() > patience)
+                && let Some(worker) = row.get(0)
+            {
+                process::kill_all(&[worker]);
+                killed = Some(Instant::now());
+            }
+            false
+        });
         self.connect_again();
     }
 

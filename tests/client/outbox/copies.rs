@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::Stdio;
 
-use sequin_harness::Stop;
+use sequin_harness::{Request, Stop};
 use serde_json::{Value, json};
 
 use super::cluster::{APP, Cluster, enqueue_in, must, standby_of};
@@ -84,7 +84,8 @@ fn a_restored_dump_has_all_that_was_open_and_is_paused_until_it_is_resumed() {
     cluster.until(&format!("SELECT attempts >= 1 FROM sequin.outbox WHERE id = {retried}"));
     cluster.sandbox.clear_log();
     let claimed = cluster.enqueue_create("Jessica");
-    cluster.in_the_air();
+    let is_create = |request: &Request| request.complete && request.json()["kind"] == "create";
+    eventually("it is in the air", || cluster.sandbox.log().mutations().into_iter().any(is_create));
     cluster.run("SELECT sequin_pause('sequin')");
     let fresh = cluster.enqueue_create("Alia");
     let all = cluster.one::<String>("SELECT string_agg((id, key, data)::text, ' ' ORDER BY id) FROM sequin.outbox");

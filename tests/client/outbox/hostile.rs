@@ -137,7 +137,8 @@ fn a_table_that_keeps_failing_is_left_alone_for_a_while() {
     }
     std::thread::sleep(std::time::Duration::from_secs(2));
     let tries: i64 = world.one("SELECT last_value FROM tries");
-    assert!(tries <= 6, "{tries} tries in some seconds");
+    // In a minute seven, or twice as many if two workers end its rest at the same moment.
+    assert!(tries <= 14, "{tries} tries in some seconds");
 }
 
 /// A function can catch the cancel that ends its time. It costs the others some seconds, and a shutdown too, but not more.

@@ -99,10 +99,7 @@ impl Way {
 
     fn crash(self, cluster: &mut Cluster) {
         match self {
-            Way::KillWorker => {
-                let pid = cluster.worker();
-                cluster.kill(pid);
-            }
+            Way::KillWorker => cluster.kill_worker(),
             Way::StopImmediately => cluster.restart(Stop::Immediate),
         }
     }

@@ -73,8 +73,7 @@ fn preloaded_crashes_do_not_pile_workers_up() {
     cluster.enqueue_create("Chani");
     cluster.settled();
     for _ in 0..4 {
-        let worker = cluster.worker();
-        cluster.kill(worker);
+        cluster.kill_worker();
         cluster.worker();
     }
     let count = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'sequin worker' AND datname = 'app'";
@@ -280,6 +279,29 @@ fn the_extension_can_be_dropped_and_made_again_while_a_request_is_in_the_air() {
         assert_eq!(cluster.state(id), "applied", "round {n}");
     }
     assert_unharmed(&cluster.server);
+}
+
+/// The ids begin anew, and with them the numbers of the claims by which workers keep out of each other's way.
+#[test]
+fn two_workers_that_outlive_their_extension_send_nothing_twice() {
+    let mut cluster = Cluster::start("");
+    let both_send = |cluster: &mut Cluster| {
+        cluster.sandbox.clear_log();
+        cluster.sandbox.fault(json!({"times": null, "hold": true}));
+        for (n, name) in ["Paul", "Chani"].into_iter().enumerate() {
+            cluster.enqueue_create(name);
+            eventually("it is in the air", || cluster.sandbox.log().mutations().len() > n);
+        }
+        cluster.sandbox.clear_faults();
+        cluster.settled();
+        assert_eq!(cluster.mutations().len(), 2, "{:?}", cluster.mutations());
+    };
+    for _ in 0..3 {
+        both_send(&mut cluster);
+    }
+    cluster.run("DROP EXTENSION sequin_mutations CASCADE; CREATE EXTENSION sequin_mutations");
+    cluster.create_server();
+    both_send(&mut cluster);
 }
 
 /// No process of the server died.

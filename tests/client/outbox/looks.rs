@@ -79,6 +79,7 @@ fn a_role_that_is_refused_does_not_keep_the_others() {
          GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO app",
     );
     cluster.run_and_be_seen(ONE);
+    cluster.settled();
     cluster.run("SELECT sequin_pause('sequin')");
     cluster.run_and_be_seen(&format!("SET ROLE app; {ONE}; RESET ROLE; {ONE}"));
     cluster.run("REVOKE USAGE ON FOREIGN SERVER sequin FROM app; SELECT sequin_resume('sequin')");
@@ -91,6 +92,7 @@ fn a_role_that_is_refused_does_not_keep_the_others() {
 fn a_server_that_was_gone_is_found_again() {
     let mut cluster = Cluster::start("");
     cluster.run_and_be_seen(ONE);
+    cluster.settled();
     cluster.run_and_be_seen(&format!("SELECT sequin_pause('sequin'); {ONE}; DROP SERVER sequin CASCADE"));
     cluster.run("SELECT sequin_resume('sequin')");
     cluster.until("SELECT EXISTS (SELECT FROM sequin.pauses)");
@@ -116,6 +118,8 @@ fn a_worker_does_not_turn_in_circles_while_another_one_retries_a_record() {
     // For this one a second worker is called, which then has nothing to do.
     world.run(ONE);
     world.until("SELECT EXISTS (SELECT FROM sequin.delivered)");
+    // This session's own would come in between otherwise.
+    world.run("SELECT pg_stat_force_next_flush()");
     let before = world.transactions();
     std::thread::sleep(Duration::from_secs(1));
     let looks = world.transactions() - before;

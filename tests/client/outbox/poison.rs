@@ -190,7 +190,7 @@ fn a_table_that_ends_its_worker_is_not_the_first_thing_that_the_next_one_visits(
     // The lock waits until the worker has ended, and keeps the next one out meanwhile. An hour: how long a table rests is
     // not what is tested.
     world.run(
-        "BEGIN; LOCK TABLE t IN EXCLUSIVE MODE;
+        "BEGIN; LOCK TABLE sequin.created IN EXCLUSIVE MODE;
          UPDATE sequin.created SET next_attempt_at = now() + interval '1 hour'; COMMIT",
     );
     world.run("INSERT INTO t VALUES (2, 'y'); INSERT INTO people VALUES (1, 'Paul')");

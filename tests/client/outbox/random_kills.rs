@@ -99,8 +99,7 @@ fn crash(cluster: &mut Cluster, dice: &mut Dice) {
     if dice.below(2) == 0 {
         cluster.restart(Stop::Immediate);
     } else {
-        let worker = cluster.worker();
-        cluster.kill(worker);
+        cluster.kill_worker();
     }
 }
 
