@@ -32,7 +32,7 @@ impl Connector for LatchConnector {
         let (socket, wait) = connect_to_any(&addresses, deadline)?;
         // The held-back output is sent in one piece; Nagle could only delay its last segment.
         socket.set_nodelay(true)?;
-        Ok(Some(LatchTransport::new(socket, wait, details.config)))
+        Ok(Some(LatchTransport::new(socket, wait, details.needs_tls(), details.config)))
     }
 }
 

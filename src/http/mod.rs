@@ -6,6 +6,7 @@
 
 mod call;
 mod connector;
+mod records;
 mod resolver;
 mod roots;
 mod transport;

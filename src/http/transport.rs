@@ -17,6 +17,7 @@ use crate::pg::interrupt::{self, Interrupted};
 use crate::pg::wait::{Interest, SocketWait};
 use crate::pg::wait_event::WaitEvent;
 
+use super::records::Records;
 use super::{Broken, call};
 
 /// Above this much, output is sent at once. A small request stays below it, a large one gains nothing from waiting.
@@ -56,6 +57,8 @@ pub struct LatchTransport {
     socket: TcpStream,
     buffers: LazyBuffers,
     held: Vec<u8>,
+    /// Of what has come, if it is for TLS.
+    records: Option<Records>,
     /// The peer has closed its side.
     ended: bool,
     /// The peer has stopped reading; it may have said why before it did.
@@ -68,12 +71,13 @@ pub struct LatchTransport {
 }
 
 impl LatchTransport {
-    pub fn new(socket: TcpStream, wait: SocketWait, config: &Config) -> Self {
+    pub fn new(socket: TcpStream, wait: SocketWait, is_for_tls: bool, config: &Config) -> Self {
         LatchTransport {
             wait,
             socket,
             buffers: LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size()),
             held: Vec::new(),
+            records: is_for_tls.then(Records::default),
             ended: false,
             deaf: false,
             broken: None,
@@ -132,6 +136,10 @@ impl LatchTransport {
             match self.socket.read(self.buffers.input_append_buf()) {
                 Ok(bytes) => {
                     self.buffers.input_appended(bytes);
+                    if let Some(records) = &mut self.records {
+                        let input = self.buffers.input();
+                        records.follow(&input[input.len() - bytes..]);
+                    }
                     return Ok(bytes);
                 }
                 Err(error) if would_block(&error) => {
@@ -187,7 +195,9 @@ impl Transport for LatchTransport {
     /// when it takes it out. Only the second time can the answer have changed.
     fn is_open(&mut self) -> bool {
         // Below TLS, ureq does not see what is left in this input buffer; above it, it has looked.
-        let is_idle = self.held.is_empty() && self.buffers.input().is_empty();
+        let is_idle = self.held.is_empty()
+            && self.buffers.input().is_empty()
+            && self.records.as_ref().is_none_or(Records::is_between);
         if self.ended || self.deaf || self.broken.is_some() || !is_idle {
             return false;
         }

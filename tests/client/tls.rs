@@ -175,6 +175,34 @@ fn a_tls_connection_with_bytes_after_the_reply_is_not_used_again() {
     assert_eq!(peer.accepted(), 3);
 }
 
+/// The same for what is no whole record yet, and has come with the reply: it waits in the TLS library.
+#[test]
+fn a_tls_connection_with_the_beginning_of_something_after_the_reply_is_not_used_again() {
+    let database = server().fresh_database();
+    let certificates = Tls::in_directory(&server().scratch("beginning"));
+    // A type of record that there is, for another would be refused at once; a header; and a record without its end.
+    for beginning in [&[23][..], &[23, 3, 3, 0, 40], &[23, 3, 3, 0, 40, 1, 2, 3]] {
+        let peer = RawServer::tls(certificates.server(Kind::Valid), move |stream| {
+            while raw::read_request(stream).is_ok() {
+                stream.conn.writer().write_all(&raw::reply(200, RECORD)).unwrap();
+                let mut flight = Vec::new();
+                while stream.conn.wants_write() {
+                    stream.conn.write_tls(&mut flight).unwrap();
+                }
+                flight.extend(beginning);
+                let _ = stream.sock.write_all(&flight);
+            }
+        });
+        let options = format!(", ca_file '{}'", certificates.ca_file().display());
+        foreign_server(&database, "sequin", &peer.https_url("localhost"), &options);
+        let mut client = database.connect();
+        for calls in 1..=3 {
+            assert_eq!(column(&mut client, &create("sequin")), ["003"], "the call {calls} with {beginning:?}");
+        }
+        assert_eq!(peer.accepted(), 3, "{beginning:?}");
+    }
+}
+
 /// Neither an end in good order nor one that anybody on the way could make is taken for the end of a body.
 #[test]
 fn a_body_that_is_cut_within_tls_is_a_lost_reply() {
