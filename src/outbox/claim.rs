@@ -11,8 +11,8 @@ use std::time::Duration;
 use crate::mutation::kind::Kind;
 use crate::pg::spi::{Batch, Connection};
 use crate::pg::statement::{Statement, Value};
-use crate::pg::worker;
-use crate::server::Server;
+use crate::pg::{catalog, worker};
+use crate::server::{self, Server};
 
 use super::look::{AT_ONCE, Look, Seen};
 use super::plan::Planned;
@@ -121,6 +121,10 @@ pub fn claim(connection: &Connection, places: &mut Places, owner: i64) -> Found 
             Ok(seen) => next = earlier(next, seen.next),
             Err(unusable) => {
                 servers::pause(connection, &server, 0, &unusable.to_string(), true);
+                catalog::listen();
+                if server::options(&server).is_ok() {
+                    servers::resume(connection, &server, Some(0));
+                }
                 // From now on to look whether its cause has changed.
                 next = earlier(next, Some(AT_ONCE));
             }

@@ -139,7 +139,12 @@ impl Look<'_> {
                     requests.push((planned, server));
                 }
                 Err(why) => {
-                    servers::pause(self.connection, self.server, planned.lane.role, &why, true);
+                    let role = planned.lane.role;
+                    servers::pause(self.connection, self.server, role, &why, true);
+                    catalog::listen();
+                    if self.as_role(role).is_ok() {
+                        servers::resume(self.connection, self.server, Some(role));
+                    }
                     has_paused = true;
                 }
             }

@@ -57,8 +57,7 @@ pub fn write(
     let freed = free.flat_map(|(operation, _)| operation.ids()).min();
     tell_listeners(connection, server, &fates);
     if let Some(last) = sent.iter().rev().find(|sent| sent.news.is_some()) {
-        let role = last.claimed.planned.lane.role;
-        write_news(connection, server, role, last.news.as_ref(), said);
+        write_news(connection, server, last, said);
     }
     if sent.iter().any(|sent| sent.claimed.planned.kind == Kind::Create) {
         process::commit_to_disk();
@@ -96,15 +95,23 @@ fn tell_listeners(connection: &Connection, server: &str, fates: &[(&Operation, &
     settle::notify(connection, server, delivered, rejected, unknown);
 }
 
-/// Writes down what the last of some requests, made as `role`, has said about the server.
-fn write_news(connection: &Connection, server: &str, role: u32, news: Option<&News>, said: &Said) {
+/// Writes down what the last of some requests has said about the server.
+fn write_news(connection: &Connection, server: &str, last: &Sent<'_>, said: &Said) {
     let rest = || said.health.rest(process::random()).unwrap_or_default();
-    match news {
+    match &last.news {
         None => {}
         Some(News::Answers) if said.was_well => {}
         Some(News::Answers) => servers::recovered(connection, server),
         Some(News::Fails(error) | News::Unreachable(error)) => servers::trouble(connection, server, error, rest()),
         Some(News::NotNow(error, after)) => servers::trouble(connection, server, error, after.unwrap_or_else(rest)),
-        Some(News::Refuses(error)) => servers::pause(connection, server, role, error, true),
+        Some(News::Refuses(error)) => {
+            let role = last.claimed.planned.lane.role;
+            servers::pause(connection, server, role, error, true);
+            // Changed while the request was under way: what was refused is not what would be sent now. Asked last, for the
+            // pause waits for the next change after it.
+            if !last.claimed.server.is_current(role.into()) {
+                servers::resume(connection, server, Some(role));
+            }
+        }
     }
 }

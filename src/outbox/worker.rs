@@ -114,14 +114,14 @@ fn has_extension_soon(life: Life) -> bool {
 /// Ends this worker because the extension is gone. If it is back, somebody may have counted on this worker, until just
 /// before the commit that brings it back.
 fn leave_for_good() -> ! {
-    const COMMIT: Duration = Duration::from_millis(200);
+    const COMMIT: Duration = Duration::from_secs(1);
     board::leave();
     let begun = Instant::now();
-    while begun.elapsed() < COMMIT && !process::is_leaving() {
+    while begun.elapsed() < COMMIT && !process::is_leaving() && !process::database_is_wanted() {
         if process::extension() != Extension::Absent {
             process::leave_to_heir();
         }
-        process::wait(COMMIT / 10, WaitEvent::WorkerMain);
+        process::wait(COMMIT / 50, WaitEvent::WorkerMain);
     }
     process::leave(0)
 }
@@ -190,7 +190,8 @@ impl Worker {
                 }
                 Found::Nothing(next) => {
                     self.write_backs.write();
-                    let behind = self.retention.is_behind().then_some(Duration::from_millis(1));
+                    let is_behind = self.was_locked_out.is_none() && self.retention.is_behind();
+                    let behind = is_behind.then_some(Duration::from_millis(1));
                     let next = next.into_iter().chain(self.write_backs.due_in()).chain(behind).min();
                     let since = *idle_since.get_or_insert_with(Instant::now);
                     if since.elapsed() > IDLE && !self.place.is_first() {

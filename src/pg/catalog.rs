@@ -133,6 +133,12 @@ pub fn has_rights_of(role: Oid, other: u32) -> bool {
     unsafe { pg_sys::has_privs_of_role(role, Oid::from(other)) }
 }
 
+/// Learns what others have committed up to now.
+pub fn listen() {
+    // SAFETY: inside a transaction; it may run the callbacks of all who want to know.
+    unsafe { pg_sys::AcceptInvalidationMessages() };
+}
+
 /// One version of a row of a catalog: where it lies, and who wrote it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Version {

@@ -26,7 +26,11 @@ pub struct Server {
     pub name: String,
     reach: Arc<Reach>,
     token: Arc<TokenSource>,
+    versions: Versions,
 }
+
+/// What a server was read from: the server object with its wrapper, and the mapping.
+type Versions = (Option<(Version, Version)>, Option<Version>);
 
 /// What all roles share of a server: its options and its connection. The token goes with each request.
 struct Reach {
@@ -46,6 +50,14 @@ impl Server {
 
     pub fn client(&self) -> &Client {
         &self.reach.client
+    }
+
+    /// Whether the catalogs still say what this was read from, which `role` used.
+    pub fn is_current(&self, role: Oid) -> bool {
+        catalog::listen();
+        let server = catalog::server_oid(&self.name);
+        let mapping = server.and_then(|server| catalog::mapping_version(role, server));
+        self.versions == (server.and_then(catalog::server_versions), mapping)
     }
 
     /// The token of this role, as it is now.
@@ -128,12 +140,13 @@ pub fn find(name: Option<&str>) -> Result<Server, Unusable> {
             known.hear(news);
         }
         // The version first: if it is another one by the time of the reading, that is read again.
-        let reach = recall(&mut known.reaches, oid, || Ok((catalog::server_versions(oid), read_reach(&name, oid)?)))?;
-        let token = recall(&mut known.tokens, (role, oid), || {
+        let (server, reach) =
+            recall(&mut known.reaches, oid, || Ok((catalog::server_versions(oid), read_reach(&name, oid)?)))?;
+        let (mapping, token) = recall(&mut known.tokens, (role, oid), || {
             Ok((catalog::mapping_version(role, oid), read_token(&name, oid, role)?))
         })?;
         if catalog::news() == news {
-            return Ok(Server { name, reach, token });
+            return Ok(Server { name, reach, token, versions: (server, mapping) });
         }
     }
 }
@@ -152,14 +165,14 @@ fn options_of(name: &str, oid: Oid) -> Result<ServerOptions, Unusable> {
     options::server(&object.options).map_err(|problem| Unusable::Options { name: name.to_owned(), problem })
 }
 
-/// What is kept under `key`, or else what `read` gives, which is then kept with its version.
-fn recall<K: PartialEq, V, T>(
+/// What is kept under `key` with its version, or else what `read` gives, which is then kept.
+fn recall<K: PartialEq, V: Copy, T>(
     all: &mut Vec<Kept<K, V, T>>,
     key: K,
     read: impl FnOnce() -> Result<(Option<V>, T), Unusable>,
-) -> Result<Arc<T>, Unusable> {
+) -> Result<(Option<V>, Arc<T>), Unusable> {
     if let Some(kept) = all.iter().find(|kept| kept.key == key) {
-        return Ok(Arc::clone(&kept.value));
+        return Ok((kept.version, Arc::clone(&kept.value)));
     }
     let (version, value) = read()?;
     let value = Arc::new(value);
@@ -167,7 +180,7 @@ fn recall<K: PartialEq, V, T>(
         all.remove(0);
     }
     all.push(Kept { key, version, value: Arc::clone(&value) });
-    Ok(value)
+    Ok((version, value))
 }
 
 fn read_reach(name: &str, oid: Oid) -> Result<Reach, Unusable> {

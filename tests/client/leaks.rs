@@ -98,7 +98,7 @@ fn round(client: &mut Client) -> usize {
         drop(portal);
         transaction.commit().unwrap();
     }
-    client.batch_execute("SET statement_timeout = '5ms'").unwrap();
+    client.batch_execute("SET statement_timeout = '50ms'").unwrap();
     for _ in 0..CANCELS {
         client.simple_query(&create("silent")).unwrap_err();
     }

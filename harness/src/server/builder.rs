@@ -18,7 +18,7 @@ use crate::{paths, template};
 const DEFAULTS: &str = "
 listen_addresses = ''
 port = 5432
-max_connections = 50
+max_connections = 100
 # For the workers of many tests at once.
 max_worker_processes = 32
 shared_buffers = '32MB'

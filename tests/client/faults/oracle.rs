@@ -100,6 +100,10 @@ fn see(bytes: &[u8]) -> Seen {
     let text = String::from_utf8_lossy(&bytes[..head]).to_ascii_lowercase();
     let length = text.split("content-length:").nth(1).and_then(|rest| rest.split("\r\n").next()?.trim().parse().ok());
     let body = &bytes[head..];
+    // These have no body, whatever their head says (RFC 9110, 15.3.5 and 15.4.5).
+    if matches!(status, 204 | 304) {
+        return Seen::Reply(status, Other);
+    }
     match length {
         Some(length) if body.len() >= length => Seen::Reply(status, what(&body[..length])),
         _ => Seen::Reply(status, Part),

@@ -110,6 +110,26 @@ fn a_wrong_token_pauses_after_one_request_until_it_is_changed() {
     assert_eq!(world.contacts(), 5);
 }
 
+/// Changed while the request with the old one is under way, or there would be nothing left to wait for.
+#[test]
+fn a_token_that_was_changed_before_its_refusal_came_pauses_nothing() {
+    for change in [
+        "ALTER USER MAPPING FOR PUBLIC SERVER sequin OPTIONS (SET token 'sandbox-token')",
+        "CREATE USER MAPPING FOR CURRENT_USER SERVER sequin OPTIONS (token 'sandbox-token')",
+        "ALTER SERVER sequin OPTIONS (ADD max_batch '7')",
+    ] {
+        let mut world = World::new();
+        world.sandbox.fault(json!({"status": 401, "hold": true}));
+        world.run(ONE);
+        world.arrived(1);
+        world.run(change);
+        world.release();
+        world.settled();
+        assert_eq!((world.endings(), world.sent()), (vec!["applied".to_owned()], 2), "{change}");
+        assert_eq!(world.status(), (false, None));
+    }
+}
+
 #[test]
 fn resume_tries_again_and_pauses_again() {
     let mut world = World::new();
