@@ -8,10 +8,12 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use pgrx::pg_sys::Oid;
+
 use crate::mutation::kind::Kind;
 use crate::pg::spi::{Batch, Connection};
 use crate::pg::statement::{Statement, Value};
-use crate::pg::{catalog, worker};
+use crate::pg::worker;
 use crate::server::{self, Server};
 
 use super::look::{AT_ONCE, Look, Seen};
@@ -120,10 +122,10 @@ pub fn claim(connection: &Connection, places: &mut Places, owner: i64) -> Found 
             }
             Ok(seen) => next = earlier(next, seen.next),
             Err(unusable) => {
-                servers::pause(connection, &server, 0, &unusable.to_string(), true);
-                catalog::listen();
-                if server::options(&server).is_ok() {
-                    servers::resume(connection, &server, Some(0));
+                let setup = server::setup(&server, Oid::INVALID);
+                // Once more, for it may have been changed since.
+                if server::options(&server).is_err() {
+                    servers::pause(connection, &server, 0, &unusable.to_string(), Some(&setup));
                 }
                 // From now on to look whether its cause has changed.
                 next = earlier(next, Some(AT_ONCE));

@@ -23,7 +23,7 @@ pub fn check(connection: &Connection) {
     let named = NAMED_SERVERS.run(connection, &[]);
     for server in (0..named.len()).filter_map(|row| named.text(row, 1)) {
         let reason = "this database is a copy: what is queued here may have been sent from where it was copied from";
-        servers::pause(connection, &server, 0, reason, false);
+        servers::pause(connection, &server, 0, reason, None);
     }
     ELSEWHERE.run(connection, &values);
     write_home(connection, system, database);

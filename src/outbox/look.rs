@@ -138,12 +138,12 @@ impl Look<'_> {
                     }
                     requests.push((planned, server));
                 }
-                Err(why) => {
+                Err(_) => {
                     let role = planned.lane.role;
-                    servers::pause(self.connection, self.server, role, &why, true);
-                    catalog::listen();
-                    if self.as_role(role).is_ok() {
-                        servers::resume(self.connection, self.server, Some(role));
+                    let setup = server::setup(self.server, role.into());
+                    // Once more, for it may have been changed since.
+                    if let Err(why) = self.as_role(role) {
+                        servers::pause(self.connection, self.server, role, &why, Some(&setup));
                     }
                     has_paused = true;
                 }

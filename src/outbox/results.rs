@@ -105,13 +105,8 @@ fn write_news(connection: &Connection, server: &str, last: &Sent<'_>, said: &Sai
         Some(News::Fails(error) | News::Unreachable(error)) => servers::trouble(connection, server, error, rest()),
         Some(News::NotNow(error, after)) => servers::trouble(connection, server, error, after.unwrap_or_else(rest)),
         Some(News::Refuses(error)) => {
-            let role = last.claimed.planned.lane.role;
-            servers::pause(connection, server, role, error, true);
-            // Changed while the request was under way: what was refused is not what would be sent now. Asked last, for the
-            // pause waits for the next change after it.
-            if !last.claimed.server.is_current(role.into()) {
-                servers::resume(connection, server, Some(role));
-            }
+            let Claimed { planned, server: used, .. } = last.claimed;
+            servers::pause(connection, server, planned.lane.role, error, Some(&used.setup()));
         }
     }
 }

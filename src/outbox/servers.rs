@@ -29,7 +29,8 @@ impl Pauses {
     }
 }
 
-/// What the catalogs say of a server and the mapping that a role uses: it changes when one of them does.
+/// What the catalogs say of a server and the mapping that a role uses, as [`crate::server::setup`] says it: it changes when
+/// one of them does.
 macro_rules! setup {
     ($server:literal, $role:literal) => {
         concat!(
@@ -66,16 +67,15 @@ pub fn pauses(connection: &Connection) -> Pauses {
 }
 
 /// Stops the delivery of a role's records, or with role 0 of all, until a person says otherwise, or, if the machine
-/// does it, the server or the mapping changes.
-pub fn pause(connection: &Connection, server: &str, role: u32, reason: &str, is_own: bool) {
-    static PAUSE: Statement = Statement::new(concat!(
-        "INSERT INTO sequin.pauses (server, role, reason, setup, since) VALUES ($1, $2, $3, CASE WHEN $4 THEN COALESCE(",
-        setup!("$1", "$2"),
-        ", '') END, pg_catalog.clock_timestamp()) ON CONFLICT (server, role) DO UPDATE SET reason = excluded.reason, \
-         setup = excluded.setup"
-    ));
+/// does it, the server or the mapping is not what it had been when it was of no use: `setup`. It may be another already.
+pub fn pause(connection: &Connection, server: &str, role: u32, reason: &str, setup: Option<&str>) {
+    static PAUSE: Statement = Statement::new(
+        "INSERT INTO sequin.pauses (server, role, reason, setup, since) VALUES ($1, $2, $3, $4, \
+         pg_catalog.clock_timestamp()) ON CONFLICT (server, role) DO UPDATE SET reason = excluded.reason, \
+         setup = excluded.setup",
+    );
     let reason = text::storable(reason);
-    let values = [Value::Text(Some(server)), Value::Oid(role), Value::Text(Some(&reason)), Value::Bool(is_own)];
+    let values = [Value::Text(Some(server)), Value::Oid(role), Value::Text(Some(&reason)), Value::Text(setup)];
     PAUSE.run(connection, &values).free();
 }
 

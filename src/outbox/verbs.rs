@@ -129,7 +129,7 @@ fn with_record(
 pub fn pause(server: &str) -> Result<(), ErrorReport> {
     let who = catalog::role_name(session::current_role().to_u32()).unwrap_or_default();
     with_server("sequin_pause", server, |connection| {
-        servers::pause(connection, server, 0, &format!("paused by {who}"), false);
+        servers::pause(connection, server, 0, &format!("paused by {who}"), None);
     })
     // Nobody is told: a worker that this started could claim before the pause is there for it to see.
 }

@@ -1,6 +1,7 @@
 //! Foreign servers and user mappings, as Postgres' catalogs have them.
 
 use std::ffi::{CStr, c_int};
+use std::fmt;
 use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -133,18 +134,20 @@ pub fn has_rights_of(role: Oid, other: u32) -> bool {
     unsafe { pg_sys::has_privs_of_role(role, Oid::from(other)) }
 }
 
-/// Learns what others have committed up to now.
-pub fn listen() {
-    // SAFETY: inside a transaction; it may run the callbacks of all who want to know.
-    unsafe { pg_sys::AcceptInvalidationMessages() };
-}
-
-/// One version of a row of a catalog: where it lies, and who wrote it.
+/// One version of a row of a catalog: whose it is, where it lies, and who wrote it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Version {
+    object: Oid,
     /// Its block, in two halves, and its number there.
     place: [u16; 3],
     transaction: pg_sys::TransactionId,
+}
+
+/// As a query has it: the numbers `oid` and `xmin`.
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.object.to_u32(), self.transaction.into_inner())
+    }
 }
 
 /// The versions of the server object `server` and its wrapper, if they are there.
@@ -185,10 +188,11 @@ fn cached<T>(
 }
 
 fn version_of(tuple: pg_sys::HeapTuple) -> Version {
-    // SAFETY: a row that the cache holds, whose header is as it is on the page.
+    // SAFETY: a row that the cache holds, whose header is as it is on the page. All these catalogs begin with the oid.
     unsafe {
         let place = (*tuple).t_self;
         Version {
+            object: *pg_sys::GETSTRUCT(tuple).cast::<Oid>(),
             place: [place.ip_blkid.bi_hi, place.ip_blkid.bi_lo, place.ip_posid],
             transaction: (*(*tuple).t_data).t_choice.t_heap.t_xmin,
         }

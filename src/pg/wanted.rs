@@ -4,7 +4,6 @@ use std::ffi::c_int;
 
 use pgrx::pg_sys::{self, Oid};
 
-use super::catalog;
 use super::session::object_tag;
 
 /// Whether somebody is dropping this database, renaming it, or copying it, and waits for its sessions to leave.
@@ -45,7 +44,7 @@ pub fn extension() -> Extension {
     // SAFETY: look-ups by name, and a lock that is only tried and ends with the transaction.
     unsafe {
         let find = || {
-            catalog::listen();
+            pg_sys::AcceptInvalidationMessages();
             pg_sys::get_extension_oid(c"sequin_mutations".as_ptr(), true)
         };
         let found = find();

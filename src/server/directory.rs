@@ -52,12 +52,9 @@ impl Server {
         &self.reach.client
     }
 
-    /// Whether the catalogs still say what this was read from, which `role` used.
-    pub fn is_current(&self, role: Oid) -> bool {
-        catalog::listen();
-        let server = catalog::server_oid(&self.name);
-        let mapping = server.and_then(|server| catalog::mapping_version(role, server));
-        self.versions == (server.and_then(catalog::server_versions), mapping)
+    /// What it was read from, as [`setup`] has it.
+    pub fn setup(&self) -> String {
+        setup_of(self.versions)
     }
 
     /// The token of this role, as it is now.
@@ -149,6 +146,19 @@ pub fn find(name: Option<&str>) -> Result<Server, Unusable> {
             return Ok(Server { name, reach, token, versions: (server, mapping) });
         }
     }
+}
+
+/// The server and the mapping that a role uses, as they are: the `oid` and `xmin` of each, in one text. Empty if there is
+/// no such server.
+pub fn setup(name: &str, role: Oid) -> String {
+    let versions = |oid| (catalog::server_versions(oid), catalog::mapping_version(role, oid));
+    catalog::server_oid(name).map_or_else(String::new, |oid| setup_of(versions(oid)))
+}
+
+fn setup_of((server, mapping): Versions) -> String {
+    let parts: Vec<String> =
+        server.map(|(server, _)| server).into_iter().chain(mapping).map(|v| v.to_string()).collect();
+    parts.join(" ")
 }
 
 /// The options of the server `name`, whoever asks.

@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import threading
+import time
 
 import psycopg
 from psycopg.types.json import Jsonb
@@ -85,10 +86,16 @@ except psycopg.errors.FdwInvalidAttributeValue:
     pass
 
 if not POOLED:
+    # What comes together with an answer, only a handler gets.
+    notified = []
+    conn.add_notify_handler(notified.append)
     conn.execute("LISTEN sequin_outbox")
 conn.execute("SELECT * FROM sequin_enqueue('create', %s, %s, %s)", (*TARGET, Jsonb({"data": {"Name": "Alia"}})))
 if not POOLED:
-    out["notified"] = json.loads(next(conn.notifies()).payload)
+    while not notified:
+        conn.execute("SELECT")
+        time.sleep(0.01)
+    out["notified"] = json.loads(notified[0].payload)
 
 cancelled = []
 call = threading.Thread(target=lambda: cancelled.append(error_of(lambda: create({"Name": "stalls"}))))
