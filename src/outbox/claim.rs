@@ -121,10 +121,10 @@ pub fn claim(connection: &Connection, places: &mut Places, owner: i64) -> Found 
                 return Found::Work(Work { server, requests, has_more, is_in_trouble });
             }
             Ok(seen) => next = earlier(next, seen.next),
-            Err(unusable) => {
+            Err(_) => {
                 let setup = server::setup(&server, Oid::INVALID);
                 // Once more, for it may have been changed since.
-                if server::options(&server).is_err() {
+                if let Err(unusable) = server::options(&server) {
                     servers::pause(connection, &server, 0, &unusable.to_string(), Some(&setup));
                 }
                 // From now on to look whether its cause has changed.
