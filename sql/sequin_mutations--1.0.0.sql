@@ -127,7 +127,26 @@ CREATE FUNCTION sequin.capture() RETURNS trigger
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'capture_wrapper';
 COMMENT ON FUNCTION sequin.capture() IS
-    'trigger of attached tables: sends what a statement changed; made by sequin_attach';
+    'trigger of attached tables: sends what a statement has changed, and keeps upstream ids from being erased; made by sequin_attach';
+
+CREATE FUNCTION sequin.end_statement() RETURNS trigger
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'end_statement_wrapper';
+COMMENT ON FUNCTION sequin.end_statement() IS
+    'trigger of sequin.statement_end: sends what statements within a statement have changed';
+
+-- Without rows. A statement on it is run within another one, to have its trigger fire after all others of that one.
+CREATE TABLE sequin.statement_end (
+    id pg_catalog.int4 PRIMARY KEY
+);
+COMMENT ON TABLE sequin.statement_end IS
+    'inner table of attached tables, always empty: its trigger fires at the end of a statement that has written one';
+COMMENT ON COLUMN sequin.statement_end.id IS 'never filled';
+CREATE TRIGGER end_of_statement AFTER UPDATE ON sequin.statement_end
+    FOR EACH STATEMENT EXECUTE FUNCTION sequin.end_statement();
+COMMENT ON TRIGGER end_of_statement ON sequin.statement_end IS 'sends what statements within a statement have changed';
+REVOKE ALL ON sequin.statement_end FROM PUBLIC;
+GRANT SELECT, UPDATE ON sequin.statement_end TO PUBLIC;
 
 CREATE FUNCTION sequin.refuse_truncate() RETURNS trigger
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
@@ -166,8 +185,9 @@ CREATE VIEW sequin.attachments AS
             ) AS operations
         FROM pg_catalog.pg_trigger AS t
         WHERE t.tgfoid OPERATOR(pg_catalog.=) 'sequin.capture()'::pg_catalog.regprocedure
-            -- sequin_attach gives one argument; a trigger made by hand may have none.
+            -- For statements, not for rows. sequin_attach gives one argument, and none to the trigger before a statement.
             AND t.tgnargs OPERATOR(pg_catalog.=) 1
+            AND t.tgtype::pg_catalog.int4 OPERATOR(pg_catalog.&) 3 OPERATOR(pg_catalog.=) 0
         GROUP BY t.tgrelid, t.tgargs
     ) AS attached
     CROSS JOIN LATERAL pg_catalog.jsonb_to_record(
@@ -368,7 +388,9 @@ COMMENT ON FUNCTION sequin.workers() IS 'the process ids of this database''s wor
 CREATE VIEW sequin.outbox WITH (security_barrier) AS
     SELECT
         open.id, open.key, open.server, open.role, open.kind, open.sync_id, open.collection_id, open.ordering_key,
-        open.upstream_id, open.data,
+        open.upstream_id,
+        -- Of a delete it is kept in case the row comes back, and it is not sent.
+        CASE WHEN open.kind OPERATOR(pg_catalog.<>) 'delete' THEN open.data END AS data,
         CASE WHEN claimed.id IS NULL THEN open.state ELSE 'sending' END AS state,
         open.attempts, open.next_attempt_at, open.enqueued_at, open.outcome, open.error,
         open.relation, open.await_consumers, open.timeout_ms
@@ -574,6 +596,7 @@ REVOKE EXECUTE ON FUNCTION
     sequin.validate_options(pg_catalog.text[], pg_catalog.oid),
     sequin.plan_calls(internal),
     sequin.capture(),
+    sequin.end_statement(),
     sequin.refuse_truncate(),
     @extschema@.sequin_attach(
         pg_catalog.regclass, pg_catalog.text, pg_catalog.text, pg_catalog.name, pg_catalog.jsonb, pg_catalog.text,

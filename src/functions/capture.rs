@@ -1,5 +1,7 @@
 //! The trigger functions of attached tables.
 
+use std::borrow::Cow;
+
 use pgrx::PgSqlErrorCode as Code;
 use pgrx::pg_extern;
 use pgrx::pg_sys::FunctionCallInfo;
@@ -7,15 +9,32 @@ use pgrx::pg_sys::panic::ErrorReport;
 
 use crate::pg::settings;
 use crate::pg::text::{database_is_utf8, for_message};
-use crate::pg::trigger::{Fired, NoRow};
+use crate::pg::trigger::{Fired, NoRow, RowUpdate, StoredRow};
 use crate::tables::attachment::{self, Attachment};
 use crate::tables::capture;
 
-/// Sends what a statement changed in an attached table.
+/// Called when all other triggers of a statement have fired.
 #[pg_extern(schema = "sequin", volatile, parallel_unsafe)]
-fn capture(call: FunctionCallInfo) -> Result<NoRow, ErrorReport> {
+fn end_statement(call: FunctionCallInfo) -> Result<NoRow, ErrorReport> {
+    fired(call)?;
+    capture::end_statement()?;
+    Ok(NoRow)
+}
+
+/// What all triggers of attached tables call but the one that refuses TRUNCATE: one function, so that whoever may attach a
+/// table needs EXECUTE on one. Before a statement it notes that it begins, before the update of a row it keeps the row's
+/// upstream id, after a statement it sends what has changed.
+#[pg_extern(schema = "sequin", volatile, parallel_unsafe)]
+fn capture(call: FunctionCallInfo) -> Result<StoredRow, ErrorReport> {
+    if let Some(update) = RowUpdate::of(call) {
+        return Ok(keep_upstream_id(&update));
+    }
     let fired = fired(call)?;
-    if settings::capture() {
+    if fired.is_before() {
+        if settings::capture() {
+            capture::begin(&fired);
+        }
+    } else if settings::capture() {
         let argument = fired.arguments().into_iter().next().unwrap_or_default();
         let attachment = Attachment::from_argument(&argument).map_err(|reason| {
             let message = format!("the trigger's argument is not an attachment: {reason}");
@@ -23,8 +42,19 @@ fn capture(call: FunctionCallInfo) -> Result<NoRow, ErrorReport> {
                 .set_hint("Make such triggers with sequin_attach.")
         })?;
         capture::capture(&fired, &attachment)?;
+    } else {
+        capture::pass_over(&fired)?;
     }
-    Ok(NoRow)
+    Ok(StoredRow::NONE)
+}
+
+/// The row that an UPDATE writes, with its old upstream id if the UPDATE would erase it: a program that saves whole rows
+/// writes back what it has read, from before the id was known.
+fn keep_upstream_id(update: &RowUpdate) -> StoredRow {
+    let is_blank = |text: Option<Cow<'_, str>>| text.is_none_or(|text| text.trim().is_empty());
+    // Without such a column both are None, and the statement's own trigger says what is wrong.
+    let is_erased = is_blank(update.new_text()) && !is_blank(update.old_text());
+    if is_erased && settings::capture() { update.with_old_value() } else { update.as_written() }
 }
 
 /// Whether a trigger's argument, without the zero byte at its end, is one that `sequin.attachments` can show.

@@ -5,19 +5,22 @@
 
 use pgrx::pg_sys::Datum;
 
+use crate::mutation::kind::Kind;
 use crate::pg::append::Appender;
 use crate::pg::scratch::Scratch;
 use crate::pg::spi::{Batch, Connection};
 use crate::pg::statement::{Statement, Value};
 use crate::pg::take::take;
-use crate::pg::text::to_text_datum;
+use crate::pg::text::{is_text, to_text_datum};
 use crate::pg::{relation, session};
 
 /// The columns of `sequin.queue`, of which `sequin.parked` and `sequin.history` have more.
 const COLUMNS: usize = 14;
 
-/// The place of the upstream id among them.
+/// The places among them of the kind, the upstream id and the data.
+const KIND: usize = 4;
 const UPSTREAM_ID: usize = 11;
+const DATA: usize = 12;
 
 /// What [`take`] has left: a row that somebody else has changed at that moment is found as it is now.
 static TAKE: Statement = Statement::new(
@@ -86,6 +89,10 @@ impl History<'_> {
         let finished = &self.finished[place];
         if let Some(upstream_id) = finished.upstream_id {
             columns[UPSTREAM_ID] = Some(to_text_datum(upstream_id));
+        }
+        // The fields of a row that was deleted are not kept for longer than the delete takes.
+        if columns[KIND].is_some_and(|kind| is_text(kind, Kind::Delete.as_str())) {
+            columns[DATA] = None;
         }
         let mut all = [None; COLUMNS + 4];
         all[..COLUMNS].copy_from_slice(&columns);

@@ -90,16 +90,18 @@ impl<'a> Reader<'a> {
 
     fn change(&mut self, rows: &Batch, row: usize, is_parked: bool) -> Change {
         let lane = self.lane(rows, row);
+        let kind = rows.str(row, 2).and_then(|kind| kind.parse().ok()).unwrap_or(Kind::Update);
         let ordering_key = rows.str(row, 9);
         let key = ordering_key.map(|ordering| key(&lane.collection_id, rows.oid_number(row, 8), &ordering));
         Change {
             id: rows.int8(row, 1).unwrap_or_default(),
             idempotency_key: rows.text(row, 12).unwrap_or_default(),
             lane,
-            kind: rows.str(row, 2).and_then(|kind| kind.parse().ok()).unwrap_or(Kind::Update),
+            kind,
             key,
             upstream_id: rows.text(row, 10),
-            data: rows.jsonb(row, 11).map(|_| rows.json(row, 11)),
+            // That of a delete is not sent.
+            data: rows.jsonb(row, 11).filter(|_| kind != Kind::Delete).map(|_| rows.json(row, 11)),
             attempts: if is_parked { rows.int4(row, 13).unwrap_or_default() as u32 } else { 0 },
             is_pinned: is_parked && rows.boolean(row, 14),
             is_refused: is_parked && is_rejected(rows, row),

@@ -49,6 +49,11 @@ fn watch() {
     });
 }
 
+/// The lowest id that the current transaction has queued; `i64::MAX` if it has queued none.
+pub fn lowest_queued() -> i64 {
+    LOWEST.load(Ordering::Relaxed)
+}
+
 /// Whether the current transaction has queued `id`, so that nobody else can see it yet.
 pub fn has_queued(id: i64) -> bool {
     LOWEST.load(Ordering::Relaxed) <= id

@@ -11,6 +11,7 @@ pub mod commit;
 pub mod context;
 pub mod interrupt;
 pub mod jsonb;
+pub mod output;
 pub mod planner;
 pub mod relation;
 pub mod report;
@@ -26,11 +27,13 @@ mod tally;
 pub mod text;
 pub mod thread;
 mod transaction;
+pub mod transition;
 pub mod trigger;
 pub mod wait;
 pub mod wait_event;
 mod wanted;
 pub mod worker;
+pub mod xact_end;
 
 /// Makes a type that reads a datum an argument of SQL functions.
 macro_rules! argument_from_datum {

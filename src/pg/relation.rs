@@ -22,10 +22,16 @@ pub struct Table {
 pub struct Column {
     pub name: String,
     pub quoted: String,
+    /// Its place in a row, counted from 0; dropped columns keep theirs.
+    pub place: usize,
+    /// The type as it was declared, a domain or not, with its modifier and its collation.
+    pub declared_type: (Oid, i32, Oid),
     /// Of a domain, the type beneath it.
     pub base_type: Oid,
-    /// The equality operator of its type; None if the type has none.
-    pub equality: Option<Operator>,
+    /// The length of its values, as pg_type.typlen; -1 for a length of their own.
+    pub length: i16,
+    /// Whether a value is the datum itself, as pg_type.typbyval.
+    pub by_value: bool,
     pub is_in_key: bool,
     pub is_not_null: bool,
     /// Whether Postgres computes it, so that no statement may write it.
@@ -126,8 +132,7 @@ impl Table {
         let may = |right: u32| unsafe {
             pg_sys::pg_class_aclcheck(self.oid, role, right as pg_sys::AclMode) == pg_sys::AclResult::ACLCHECK_OK
         };
-        let operators =
-            self.columns.iter().filter(|column| column.is_in_key).filter_map(|column| column.equality.as_ref());
+        let operators = self.columns.iter().filter(|column| column.is_in_key).filter_map(Column::equality);
         let mut schemas = operators.map(|operator| operator.schema).chain([self.schema]);
         may(pg_sys::ACL_UPDATE)
             && may(pg_sys::ACL_SELECT)
@@ -137,6 +142,25 @@ impl Table {
 }
 
 impl Column {
+    /// The equality operator of its type; None if the type has none.
+    pub fn equality(&self) -> Option<Operator> {
+        equality(self.base_type)
+    }
+
+    /// The equality of a column of a primary key, as OPERATOR() takes it: a unique index needs one.
+    pub fn key_equality(&self) -> String {
+        self.equality().map_or_else(|| "pg_catalog.=".to_owned(), |operator| operator.qualified)
+    }
+
+    /// The type as it was declared, with its schema, for SQL.
+    pub fn type_name(&self) -> String {
+        let (of_type, modifier, _) = self.declared_type;
+        let flags = pg_sys::FORMAT_TYPE_TYPEMOD_GIVEN | pg_sys::FORMAT_TYPE_FORCE_QUALIFY;
+        // SAFETY: a look-up by oid; raises if the type is gone, and gives a palloc'd string.
+        let name = unsafe { CStr::from_ptr(pg_sys::format_type_extended(of_type, modifier, flags as pg_sys::bits16)) };
+        text::from_server(name.to_bytes()).into_owned()
+    }
+
     /// # Safety
     /// An attribute of an open relation, and the set of its key's attributes.
     unsafe fn describe(attribute: &pg_sys::FormData_pg_attribute, key: *mut pg_sys::Bitmapset) -> Column {
@@ -150,8 +174,11 @@ impl Column {
             Column {
                 name: text::from_server(name.to_bytes()).into_owned(),
                 quoted: text::from_server(quoted.to_bytes()).into_owned(),
+                place: attribute.attnum as usize - 1,
+                declared_type: (attribute.atttypid, attribute.atttypmod, attribute.attcollation),
                 base_type,
-                equality: equality(base_type),
+                length: attribute.attlen,
+                by_value: attribute.attbyval,
                 is_in_key: pg_sys::bms_is_member(member, key),
                 is_not_null: attribute.attnotnull,
                 is_generated: attribute.attgenerated != 0,

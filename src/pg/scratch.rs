@@ -2,6 +2,29 @@
 
 use pgrx::pg_sys::{self, MemoryContext};
 
+/// The memory context that was current when this value was made, for what must last as long as that.
+#[derive(Clone, Copy)]
+pub struct Home(MemoryContext);
+
+impl Home {
+    pub fn current() -> Home {
+        // SAFETY: reads a variable of the backend.
+        Home(unsafe { pg_sys::CurrentMemoryContext })
+    }
+
+    /// Runs `f` in that context. It must last still.
+    pub fn run<T>(self, f: impl FnOnce() -> T) -> T {
+        // SAFETY: as said. An error leaves the variable to Postgres, which sets it when it catches the error.
+        unsafe {
+            let caller = pg_sys::CurrentMemoryContext;
+            pg_sys::CurrentMemoryContext = self.0;
+            let result = f();
+            pg_sys::CurrentMemoryContext = caller;
+            result
+        }
+    }
+}
+
 /// A memory context of its own, made current. It has no drop, which would call Postgres while an error unwinds; then
 /// its parent, the function's context, takes it along.
 pub struct Scratch {

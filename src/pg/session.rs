@@ -76,6 +76,18 @@ pub fn now() -> i64 {
     unsafe { pg_sys::GetCurrentTimestamp() }
 }
 
+/// Whether this is the number of the current transaction, or of a part of it that was not undone.
+pub fn is_own_transaction(number: u32) -> bool {
+    // SAFETY: looks into the state of the backend.
+    unsafe { pg_sys::TransactionIdIsCurrentTransactionId(pg_sys::TransactionId::from_inner(number)) }
+}
+
+/// When the client sent the statement that runs, in Postgres' microseconds since 2000.
+pub fn statement_start() -> i64 {
+    // SAFETY: reads a variable of the backend.
+    unsafe { pg_sys::GetCurrentStatementStartTimestamp() }
+}
+
 /// When the transaction began, in Postgres' microseconds since 2000.
 pub fn transaction_start() -> i64 {
     // SAFETY: reads a variable of the backend.

@@ -1,11 +1,11 @@
-//! Queries from within a trigger, read in batches without a copy of every row.
+//! Queries from within a function or a worker, whose rows are read where they are.
 //!
-//! pgrx's own SPI copies each value into a context that lives as long as the connection: for a statement over many rows
-//! that is all of them. Here a batch is freed before the next is read.
+//! pgrx's own SPI copies each value into a context that lives as long as the connection: for a query of many rows that is
+//! all of them.
 
 use std::borrow::Cow;
 use std::cell::{Ref, RefCell};
-use std::ffi::{CString, c_long};
+use std::ffi::CString;
 use std::ptr;
 
 use pgrx::datum::FromDatum;
@@ -45,82 +45,25 @@ fn server_query(query: &str) -> CString {
 }
 
 impl Connection {
-    /// Runs `query` and hands its rows to `each` in batches. `begin` is asked once, and only if there is a row at all,
-    /// how many rows a batch may have. An error of either ends it.
-    pub fn in_batches<E>(
-        &self,
-        query: &str,
-        begin: impl FnOnce() -> Result<u32, E>,
-        mut each: impl FnMut(&Batch) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let query = server_query(query);
-        // SAFETY: Postgres raises if it cannot plan or run the query; the portal and each batch are freed once.
-        unsafe {
-            let plan = pg_sys::SPI_prepare(query.as_ptr(), 0, ptr::null_mut());
-            if plan.is_null() {
-                pgrx::error!("SPI could not prepare a query");
-            }
-            check(pg_sys::SPI_execute_plan(plan, ptr::null_mut(), ptr::null(), true, 1), "look for rows");
-            let is_empty = pg_sys::SPI_processed == 0;
-            pg_sys::SPI_freetuptable(pg_sys::SPI_tuptable);
-            if is_empty {
-                return Ok(());
-            }
-            let size = begin()?;
-            let portal = pg_sys::SPI_cursor_open(ptr::null(), plan, ptr::null_mut(), ptr::null(), true);
-            loop {
-                pg_sys::SPI_cursor_fetch(portal, true, c_long::from(size));
-                let batch = Batch::of_last();
-                if batch.rows == 0 {
-                    break;
-                }
-                each(&batch)?;
-                pg_sys::SPI_freetuptable(batch.table);
-            }
-            pg_sys::SPI_cursor_close(portal);
-        }
-        Ok(())
-    }
-
-    /// Runs `query`, whose `$1` is `texts`, a text[], and counts its rows.
-    pub fn count_with_texts(&self, query: &str, texts: &[String]) -> usize {
-        let query = server_query(query);
-        let elements: Vec<Datum> = texts.iter().map(|text| text::to_text_datum(text)).collect();
-        // SAFETY: as many datums of type text as said; the query has one parameter.
-        unsafe {
-            let array = pg_sys::construct_array(
-                elements.as_ptr().cast_mut(),
-                elements.len() as i32,
-                pg_sys::TEXTOID,
-                -1,
-                false,
-                pg_sys::TYPALIGN_INT as std::ffi::c_char,
-            );
-            let (mut types, mut values) = ([pg_sys::TEXTARRAYOID], [Datum::from(array)]);
-            check(
-                pg_sys::SPI_execute_with_args(
-                    query.as_ptr(),
-                    1,
-                    types.as_mut_ptr(),
-                    values.as_mut_ptr(),
-                    ptr::null(),
-                    false,
-                    0,
-                ),
-                "write",
-            );
-            pg_sys::SPI_processed as usize
-        }
+    /// Runs `query` with `values`, and counts its rows.
+    pub fn count(&self, query: &str, values: &[Value<'_>]) -> usize {
+        self.run(query, values).len()
     }
 
     /// Runs `query` with `values`, and gives the bigints of its first column.
     pub fn ids(&self, query: &str, values: &[Value<'_>]) -> Vec<i64> {
+        let rows = self.run(query, values);
+        (0..rows.len()).filter_map(|row| rows.int8(row, 1)).collect()
+    }
+
+    /// Runs `query` with `values`, none of them NULL, and gives its rows, which live as long as the connection.
+    pub fn run(&self, query: &str, values: &[Value<'_>]) -> Batch {
         let query = server_query(query);
         let datums: Vec<Option<Datum>> = values.iter().map(Value::datum).collect();
         let mut arguments: Vec<Datum> = datums.iter().map(|datum| datum.unwrap_or(Datum::null())).collect();
         let mut types: Vec<Oid> = values.iter().map(Value::type_oid).collect();
         // SAFETY: a type and a value for each parameter, none of them NULL.
-        let rows = unsafe {
+        unsafe {
             check(
                 pg_sys::SPI_execute_with_args(
                     query.as_ptr(),
@@ -134,8 +77,22 @@ impl Connection {
                 "run a query",
             );
             Batch::of_last()
-        };
-        (0..rows.len()).filter_map(|row| rows.int8(row, 1)).collect()
+        }
+    }
+
+    /// Runs `command`, which returns nothing. The triggers that are to fire after it are left to the statement that it is
+    /// run within, which fires them after its own. There must be such a statement: within a trigger there is.
+    pub fn leave_triggers_to_caller(&self, command: &str) {
+        let command = server_query(command);
+        // SAFETY: a NUL-terminated string; the plan lives as long as the connection.
+        unsafe {
+            let plan = pg_sys::SPI_prepare(command.as_ptr(), 0, ptr::null_mut());
+            if plan.is_null() {
+                pgrx::error!("SPI could not prepare a statement");
+            }
+            let (values, nulls, none) = (ptr::null_mut(), ptr::null(), ptr::null_mut());
+            check(pg_sys::SPI_execute_snapshot(plan, values, nulls, none, none, false, false, 0), "execute");
+        }
     }
 
     /// Runs `command`, which returns nothing.
@@ -226,6 +183,12 @@ impl Batch {
         let row = self.row(row);
         assert_eq!(row.values.len(), COLUMNS, "a table of the outbox was altered");
         std::array::from_fn(|i| (!row.nulls[i]).then_some(row.values[i]))
+    }
+
+    /// All columns of a row as they are, however many.
+    pub(super) fn values(&self, row: usize) -> Vec<Option<Datum>> {
+        let row = self.row(row);
+        row.values.iter().zip(&row.nulls).map(|(value, is_null)| (!is_null).then_some(*value)).collect()
     }
 
     /// The jsonb in a column, as it is.

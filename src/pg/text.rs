@@ -155,6 +155,12 @@ pub fn to_text_datum(text: &str) -> Datum {
     }
 }
 
+/// Whether `datum`, of type text and in this table's own row, is this text of ASCII.
+pub fn is_text(datum: Datum, text: &str) -> bool {
+    // SAFETY: a text, as the caller says, which lasts as long as its row.
+    unsafe { from_text_datum(datum) == text }
+}
+
 /// `text` as it can stand in a message, whatever the encodings: pgrx hands messages to Postgres as they are, that is in
 /// UTF-8. See [`for_context`].
 pub fn for_message(text: String) -> String {

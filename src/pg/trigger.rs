@@ -1,13 +1,15 @@
 //! The call of a trigger function, as Postgres makes it.
 
-use std::ffi::CStr;
+use std::borrow::Cow;
+use std::ffi::{CStr, c_char};
 
 use pgrx::callconv::{BoxRet, FcInfo};
 use pgrx::datum::Datum as LiveDatum;
 use pgrx::pg_sys::{self, FunctionCallInfo, NodeTag};
 
-use super::relation::Table;
+use super::relation::{Column, Table};
 use super::text;
+use super::transition::Rows;
 
 /// What a statement did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +57,11 @@ impl Fired {
         unsafe { (*self.data).tg_event }
     }
 
+    /// Whether it fires before the statement.
+    pub fn is_before(&self) -> bool {
+        self.bits() & pg_sys::TRIGGER_EVENT_TIMINGMASK == pg_sys::TRIGGER_EVENT_BEFORE
+    }
+
     pub fn event(&self) -> Event {
         match self.bits() & pg_sys::TRIGGER_EVENT_OPMASK {
             pg_sys::TRIGGER_EVENT_INSERT => Event::Insert,
@@ -68,6 +75,64 @@ impl Fired {
     pub fn table(&self) -> Table {
         // SAFETY: the relation is open while its trigger runs.
         unsafe { Table::describe((*self.data).tg_relation) }
+    }
+
+    /// The oid of that table.
+    pub fn relation(&self) -> u32 {
+        // SAFETY: as above.
+        unsafe { (*(*self.data).tg_relation).rd_id.to_u32() }
+    }
+
+    /// The rows as the statement has left them, as far as `columns` of the table. An INSERT and an UPDATE have them.
+    pub fn new_rows<'a>(&self, columns: impl IntoIterator<Item = &'a Column>) -> Rows {
+        // SAFETY: a transition table lasts as long as the call.
+        unsafe { self.rows((*self.data).tg_newtable, columns) }
+    }
+
+    /// The rows as the statement has found them. An UPDATE and a DELETE have them.
+    pub fn old_rows<'a>(&self, columns: impl IntoIterator<Item = &'a Column>) -> Rows {
+        // SAFETY: as above.
+        unsafe { self.rows((*self.data).tg_oldtable, columns) }
+    }
+
+    /// # Safety
+    /// One of the call's transition tables, or null if the trigger has none.
+    unsafe fn rows<'a>(
+        &self,
+        store: *mut pg_sys::Tuplestorestate,
+        columns: impl IntoIterator<Item = &'a Column>,
+    ) -> Rows {
+        if store.is_null() {
+            pgrx::error!("the trigger has no transition table; make such triggers with sequin_attach");
+        }
+        let width = columns.into_iter().map(|column| column.place + 1).max().unwrap_or_default();
+        // SAFETY: as the caller promises; the columns are the table's.
+        unsafe { Rows::open(store, (*(*self.data).tg_relation).rd_att, width) }
+    }
+
+    /// Whether the table has an enabled trigger that calls `function` after a statement with this event.
+    pub fn fires_after(&self, event: Event, function: &CStr) -> bool {
+        self.triggers().any(|trigger| is_after_statement(trigger, event) && is_ours(trigger, function))
+    }
+
+    /// Whether another trigger of the table, which does not call `function`, fires after this one for the same statement.
+    pub fn is_followed(&self, function: &CStr) -> bool {
+        // SAFETY: the trigger that was called.
+        let own = unsafe { (*(*self.data).tg_trigger).tgoid };
+        // Postgres fires triggers, and keeps them here, in the order of their names.
+        self.triggers()
+            .skip_while(|trigger| trigger.tgoid != own)
+            .any(|trigger| is_after_statement(trigger, self.event()) && !is_ours(trigger, function))
+    }
+
+    /// The enabled triggers of the table.
+    fn triggers(&self) -> impl Iterator<Item = &pg_sys::Trigger> {
+        // SAFETY: the relation is open, and keeps its triggers while one of them runs.
+        let all = unsafe {
+            let triggers = &*(*(*self.data).tg_relation).trigdesc;
+            std::slice::from_raw_parts(triggers.triggers, triggers.numtriggers as usize)
+        };
+        all.iter().filter(|trigger| is_enabled(trigger))
     }
 
     /// The arguments in the trigger's definition.
@@ -88,5 +153,171 @@ impl Fired {
         if result < 0 {
             pgrx::error!("could not register the transition tables (SPI error {result})");
         }
+    }
+}
+
+/// How many triggers are running, one within another: 1 in a trigger of a statement that no trigger has made.
+pub fn depth() -> i32 {
+    // pgrx's own binding is a Rust function, which Postgres cannot be given to call.
+    unsafe extern "C-unwind" {
+        fn pg_trigger_depth(call: FunctionCallInfo) -> pg_sys::Datum;
+    }
+    // SAFETY: it looks at none of its arguments.
+    unsafe {
+        let none = pg_sys::Datum::null();
+        pg_sys::DirectFunctionCall1Coll(Some(pg_trigger_depth), pg_sys::Oid::INVALID, none).value() as i32
+    }
+}
+
+fn is_enabled(trigger: &pg_sys::Trigger) -> bool {
+    // SAFETY: a variable of the backend.
+    let is_replica =
+        unsafe { pg_sys::SessionReplicationRole } == pg_sys::SESSION_REPLICATION_ROLE_REPLICA as std::ffi::c_int;
+    match trigger.tgenabled as u8 {
+        pg_sys::TRIGGER_FIRES_ALWAYS => true,
+        pg_sys::TRIGGER_FIRES_ON_ORIGIN => !is_replica,
+        pg_sys::TRIGGER_FIRES_ON_REPLICA => is_replica,
+        _ => false,
+    }
+}
+
+fn is_after_statement(trigger: &pg_sys::Trigger, event: Event) -> bool {
+    let bit = match event {
+        Event::Insert => pg_sys::TRIGGER_TYPE_INSERT,
+        Event::Update => pg_sys::TRIGGER_TYPE_UPDATE,
+        Event::Delete => pg_sys::TRIGGER_TYPE_DELETE,
+        Event::Truncate => pg_sys::TRIGGER_TYPE_TRUNCATE,
+    };
+    let of_another_kind = pg_sys::TRIGGER_TYPE_ROW | pg_sys::TRIGGER_TYPE_BEFORE | pg_sys::TRIGGER_TYPE_INSTEAD;
+    let kind = trigger.tgtype as u32;
+    kind & of_another_kind == 0 && kind & bit != 0
+}
+
+/// Whether it calls a function of the schema `sequin`.
+fn is_ours(trigger: &pg_sys::Trigger, function: &CStr) -> bool {
+    // SAFETY: look-ups by oid, whose names are palloc'd, or null if the object is gone.
+    unsafe {
+        let is = |name: *const c_char, wanted: &CStr| !name.is_null() && CStr::from_ptr(name) == wanted;
+        is(pg_sys::get_func_name(trigger.tgfoid), function)
+            && is(pg_sys::get_namespace_name(pg_sys::get_func_namespace(trigger.tgfoid)), c"sequin")
+    }
+}
+
+/// A trigger that fires before the update of a row.
+pub struct RowUpdate {
+    data: *mut pg_sys::TriggerData,
+    /// The number of the column that the trigger's argument names; None if there is no such column of text.
+    column: Option<i16>,
+}
+
+/// The row that such a trigger gives back to be stored. What a trigger for a statement gives back does not matter.
+pub struct StoredRow(pg_sys::HeapTuple);
+
+impl StoredRow {
+    pub const NONE: StoredRow = StoredRow(std::ptr::null_mut());
+}
+
+pgrx::impl_sql_translatable!(StoredRow, "trigger");
+
+// SAFETY: a trigger function returns a pointer to a row, and no SQL NULL.
+unsafe impl BoxRet for StoredRow {
+    unsafe fn box_into<'fcx>(self, fcinfo: &mut FcInfo<'fcx>) -> LiveDatum<'fcx> {
+        // SAFETY: as above.
+        unsafe { fcinfo.return_raw_datum(pg_sys::Datum::from(self.0)) }
+    }
+}
+
+impl RowUpdate {
+    /// None if the function was not called as a trigger before the update of a row, with one argument.
+    pub fn of(call: FunctionCallInfo) -> Option<RowUpdate> {
+        const EVENT: u32 = pg_sys::TRIGGER_EVENT_UPDATE | pg_sys::TRIGGER_EVENT_ROW | pg_sys::TRIGGER_EVENT_BEFORE;
+        // SAFETY: `call` is the call that Postgres is making; its context, if any, is a node that says what it is. The
+        // trigger has as many arguments as it says.
+        unsafe {
+            let context = (*call).context;
+            if context.is_null() || (*context).type_ != NodeTag::T_TriggerData {
+                return None;
+            }
+            let data = context.cast::<pg_sys::TriggerData>();
+            let mask = pg_sys::TRIGGER_EVENT_OPMASK | pg_sys::TRIGGER_EVENT_ROW | pg_sys::TRIGGER_EVENT_TIMINGMASK;
+            let trigger = &*(*data).tg_trigger;
+            if (*data).tg_event & mask != EVENT || trigger.tgnargs != 1 {
+                return None;
+            }
+            // The number is kept for the other rows of the statement, one more than it is: 0 is null.
+            let kept = &raw mut (*(*call).flinfo).fn_extra;
+            if (*kept).is_null() {
+                let number = text_column((*(*data).tg_relation).rd_att, *trigger.tgargs);
+                *kept = std::ptr::without_provenance_mut(number.unwrap_or_default() as usize + 1);
+            }
+            let number = (*kept).addr() as i16 - 1;
+            Some(RowUpdate { data, column: (number > 0).then_some(number) })
+        }
+    }
+
+    /// The column's text in the row as it was.
+    pub fn old_text(&self) -> Option<Cow<'_, str>> {
+        // SAFETY: both rows last as long as the call.
+        unsafe { self.text((*self.data).tg_trigtuple) }
+    }
+
+    /// The column's text in the row as it is to be.
+    pub fn new_text(&self) -> Option<Cow<'_, str>> {
+        // SAFETY: as above.
+        unsafe { self.text((*self.data).tg_newtuple) }
+    }
+
+    /// # Safety
+    /// A row of the table, in which the column is a text.
+    unsafe fn text(&self, row: pg_sys::HeapTuple) -> Option<Cow<'_, str>> {
+        // SAFETY: as the caller promises.
+        unsafe { self.datum(row).map(|datum| text::from_text_datum(datum)) }
+    }
+
+    /// # Safety
+    /// A row of the table.
+    unsafe fn datum(&self, row: pg_sys::HeapTuple) -> Option<pg_sys::Datum> {
+        let (column, mut is_null) = (self.column?, false);
+        // SAFETY: as the caller promises.
+        let datum =
+            unsafe { pg_sys::heap_getattr(row, column.into(), (*(*self.data).tg_relation).rd_att, &mut is_null) };
+        (!is_null).then_some(datum)
+    }
+
+    /// The row as the statement wants it.
+    pub fn as_written(&self) -> StoredRow {
+        // SAFETY: the data lasts as long as the call.
+        StoredRow(unsafe { (*self.data).tg_newtuple })
+    }
+
+    /// The same with the old value of the column.
+    pub fn with_old_value(&self) -> StoredRow {
+        let Some(column) = self.column else { return self.as_written() };
+        // SAFETY: a copy of the row with one other value of the same type, which lives as long as the statement needs it.
+        unsafe {
+            let descriptor = (*(*self.data).tg_relation).rd_att;
+            let old = self.datum((*self.data).tg_trigtuple);
+            let (mut column, mut is_null) = (i32::from(column), old.is_none());
+            let mut value = old.unwrap_or(pg_sys::Datum::null());
+            let new = (*self.data).tg_newtuple;
+            StoredRow(pg_sys::heap_modify_tuple_by_cols(new, descriptor, 1, &mut column, &mut value, &mut is_null))
+        }
+    }
+}
+
+/// The number of the column `name`, if it is of type text or varchar, or of a domain over one of them. It was when the
+/// table was attached, but columns change.
+///
+/// # Safety
+/// The descriptor of a table, and a NUL-terminated name.
+unsafe fn text_column(descriptor: pg_sys::TupleDesc, name: *const c_char) -> Option<i16> {
+    // SAFETY: as the caller promises.
+    unsafe {
+        let number = pg_sys::SPI_fnumber(descriptor, name);
+        if number <= 0 {
+            return None;
+        }
+        let base_type = pg_sys::getBaseType(pg_sys::SPI_gettypeid(descriptor, number));
+        (base_type == pg_sys::TEXTOID || base_type == pg_sys::VARCHAROID).then_some(number as i16)
     }
 }

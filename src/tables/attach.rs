@@ -14,7 +14,7 @@ use crate::server;
 
 use super::attachment::{Attachment, Operation};
 use super::columns::resolve;
-use super::triggers;
+use super::triggers::{self, Bare};
 
 /// Attaches the table `target` and its partitions, after everything that can be known now to be wrong.
 ///
@@ -31,12 +31,11 @@ pub fn attach(target: Oid, attachment: &Attachment, operations: &[Operation]) ->
     let server = server::find(attachment.server.as_deref()).map_err(|unusable| report::error(&unusable.into()))?;
     // By name, so that no role that writes the table can turn its rows to another server with a setting.
     let attachment = Attachment { server: Some(server.name), ..attachment.clone() };
-    let argument = attachment.to_argument();
-    let wanted = triggers::Set::of(operations, &argument);
+    let wanted = triggers::Set::of(operations, &attachment.to_argument());
     spi::connected(|connection| {
         let mut bare = Vec::new();
         match triggers::find(connection, target) {
-            None => bare.push(table.quoted.clone()),
+            None => bare.push(bare_table(&table, false)),
             Some(found) if found.set == wanted => {}
             Some(_) => return Err(already_attached(&table)),
         }
@@ -45,7 +44,7 @@ pub fn attach(target: Oid, attachment: &Attachment, operations: &[Operation]) ->
             match triggers::find(connection, partition.oid) {
                 None => {
                     check_columns(&partition, &attachment)?;
-                    bare.push(partition.quoted);
+                    bare.push(bare_table(&partition, true));
                 }
                 Some(found) if found.set == wanted => {}
                 Some(_) => return Err(attached_differently(&partition, &table)),
@@ -55,10 +54,14 @@ pub fn attach(target: Oid, attachment: &Attachment, operations: &[Operation]) ->
             return Err(already_attached(&table));
         }
         for table in bare {
-            triggers::create(connection, &table, operations, &argument);
+            triggers::create(connection, &table, operations, &attachment);
         }
         Ok(())
     })
+}
+
+fn bare_table(table: &relation::Table, is_below: bool) -> Bare {
+    Bare { oid: table.oid, quoted: table.quoted.clone(), is_partitioned: table.is_partitioned, is_below }
 }
 
 /// Drops the triggers of `target`, and of the partitions below it that are attached as it is.

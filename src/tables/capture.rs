@@ -1,245 +1,342 @@
-//! What the triggers do: they read what the statement changed and send it, in requests of at most `max_batch` records.
+//! What the triggers do: they note that a statement begins, and send what it has changed when it ends.
 //!
-//! The statement waits, and fails if the API refuses: then its rows are as before. What earlier requests of the same
-//! statement have applied, also those of other triggers, stays applied; the error says how many records that were.
+//! Mostly its rows go straight from the transition tables into requests or into the queue. They wait if more of the same
+//! rows may come: if the statement runs within a trigger of another one on an attached table; if it deletes while another
+//! part of the same statement inserts, for then rows may only be moving; or if other triggers are still to fire for it.
+//! All that waits is sent at the end of the outermost statement, one change for each row ([`super::net`]).
 
 use std::cell::OnceCell;
-use std::collections::HashSet;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Arc;
 
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 
-use crate::exchange::{after_applied, facts, fail, name, note_earlier, read_only, send};
 use crate::mutation::kind::Kind;
-use crate::mutation::outcome::Outcome;
-use crate::mutation::reply::Records;
-use crate::mutation::request::Request;
-use crate::mutation::{merge, pairing};
-use crate::pg::context::Tally;
-use crate::pg::spi::{self, Batch, Connection};
+use crate::pg::context::{self, Tally};
+use crate::pg::scratch::Scratch;
+use crate::pg::spi::{self, Connection};
+use crate::pg::statement::{Statement, Value};
 use crate::pg::trigger::{Event, Fired};
-use crate::pg::{context, relation, report, session};
-use crate::server::{self, Server};
+use crate::pg::xact_end::{self, Callbacks};
+use crate::pg::{relation, session};
 
 use super::attachment::{Attachment, Delivery, Operation};
-use super::columns::{changed_key, mistake, resolve};
-use super::queries::Table;
-use super::queued;
+use super::columns::{Columns, mistake, resolve};
+use super::inline::{Inline, no_upstream_id};
+use super::moved;
+use super::net::{self, Change, Effect, Fields, Image, Net, RowKey};
+use super::pending::{self, Target};
+use super::queued::Queued;
+use super::rows::{DataPrinter, KeyInAnotherForm, WrittenRows};
+use super::write_back::WritingBack;
 
-/// Sends what the statement changed that `fired` fires for.
-pub fn capture(fired: &Fired, attachment: &Attachment) -> Result<(), ErrorReport> {
-    let operation = match fired.event() {
+/// How often the triggers that run while upstream ids are written may write further rows that need some. A trigger that
+/// inserts a row for each row that gets its id would never end.
+const MOST_ROUNDS: usize = 100;
+
+/// Notes that the statement begins that `fired` fires for.
+pub fn begin(fired: &Fired) {
+    static CAPTURE: &std::ffi::CStr = c"capture";
+    xact_end::watch(Callbacks { before_commit, ended: forget, subtransaction_undone: pending::forget_subtransaction });
+    if fired.fires_after(fired.event(), CAPTURE) {
+        pending::begin(fired.relation(), operation_of(fired.event()));
+    } else if fired.event() == Event::Insert {
+        // The rows are not captured. They may be such as were deleted elsewhere.
+        moved::note_arrival(fired.relation());
+    }
+}
+
+fn operation_of(event: Event) -> Operation {
+    match event {
         Event::Insert => Operation::Insert,
         Event::Update => Operation::Update,
-        Event::Delete => Operation::Delete,
-        Event::Truncate => return Err(mistake("a TRUNCATE cannot be captured", "Attach the table anew.")),
-    };
-    let described = fired.table();
-    if operation == Operation::Update && WritingBack::is_to(described.oid) {
-        return Ok(());
+        Event::Delete | Event::Truncate => Operation::Delete,
     }
-    context::during(&format!("{} on {}", operation.keyword(), described.quoted), |tally| {
-        let table = resolve(&described, attachment)?;
-        spi::connected(|connection| {
-            fired.show_transition_tables();
-            if attachment.delivery == Delivery::Outbox {
-                return queued::queue(connection, attachment, &described, &table, operation);
+}
+
+fn before_commit() {
+    // A statement that a program has ended early never said that it has.
+    pending::end_all();
+    let sent = context::during("COMMIT", |tally| send_waiting(Operation::Update, tally));
+    if let Err(error) = sent.and_then(|()| moved::settle()) {
+        error.report(pgrx::PgLogLevel::ERROR);
+    }
+}
+
+fn forget() {
+    pending::forget();
+    moved::forget();
+}
+
+/// Sends, or keeps, what the statement has changed that `fired` fires for.
+pub fn capture(fired: &Fired, attachment: &Attachment) -> Result<(), ErrorReport> {
+    if fired.event() == Event::Truncate {
+        return Err(mistake("a TRUNCATE cannot be captured", "Attach the table anew."));
+    }
+    let operation = operation_of(fired.event());
+    let table = fired.table();
+    let relation = table.oid.to_u32();
+    let is_id_being_written = operation == Operation::Update && WritingBack::is_ending(table.oid);
+    let around = pending::surroundings(relation, operation);
+    let is_followed = !around.is_within && !is_id_being_written && fired.is_followed(c"capture");
+    context::during(&format!("{} on {}", operation.keyword(), table.quoted), |tally| {
+        if !is_id_being_written {
+            let columns = resolve(&table, attachment)?;
+            let waits = around.is_within || around.may_move_rows || around.is_waited_for || is_followed;
+            if waits {
+                keep(fired, attachment, operation, &columns)?;
+            } else if attachment.delivery == Delivery::Inline {
+                let inline = Inline { attachment, table: &table, server: OnceCell::new(), operation, tally };
+                inline.send_statement(fired, &columns)?;
+            } else {
+                let identity = identity(&table);
+                let queued = Queued { attachment, identity, operation, server: OnceCell::new() };
+                queued.queue_statement(fired, &columns)?;
             }
-            let statement = Statement { attachment, table, server: OnceCell::new(), operation, tally };
-            match operation {
-                Operation::Insert => statement.create(connection, &described),
-                Operation::Update => statement.update(connection),
-                Operation::Delete => statement.delete(connection),
-            }
-        })
+        }
+        if is_followed && ask_for_end()? {
+            return Ok(());
+        }
+        if pending::end(relation, operation) { send_waiting(operation, tally) } else { Ok(()) }
     })
 }
 
-/// While it lives, the UPDATE that writes upstream ids back is not captured, whatever the table's own triggers make of
-/// it. Triggers that write other tables in the meantime are.
-pub struct WritingBack {
-    before: u32,
+/// Notes that a statement has ended whose changes are not captured.
+pub fn pass_over(fired: &Fired) -> Result<(), ErrorReport> {
+    let operation = operation_of(fired.event());
+    if fired.event() != Event::Truncate && pending::end(fired.relation(), operation) {
+        return context::during(operation.keyword(), |tally| send_waiting(operation, tally));
+    }
+    Ok(())
 }
 
-static WRITING_BACK: AtomicU32 = AtomicU32::new(0);
-
-impl WritingBack {
-    pub fn begin(table: pg_sys::Oid) -> Self {
-        WritingBack { before: WRITING_BACK.swap(table.to_u32(), Ordering::Relaxed) }
-    }
-
-    fn is_to(table: pg_sys::Oid) -> bool {
-        WRITING_BACK.load(Ordering::Relaxed) == table.to_u32()
-    }
+/// Sends what waits: all triggers of the outermost statement have fired.
+pub fn end_statement() -> Result<(), ErrorReport> {
+    pending::end_all();
+    context::during("the end of the statement", |tally| send_waiting(Operation::Update, tally))
 }
 
-impl Drop for WritingBack {
-    fn drop(&mut self) {
-        WRITING_BACK.store(self.before, Ordering::Relaxed);
+/// Has [`end_statement`] called when all triggers of this statement have fired that are still to fire.
+///
+/// A statement that is run without firing triggers of its own (as those of foreign keys are) leaves its triggers to the
+/// statement that it is a part of, which fires them after its own.
+fn ask_for_end() -> Result<bool, ErrorReport> {
+    if session::is_read_only() {
+        return Ok(false);
     }
+    spi::connected(|connection| {
+        connection.leave_triggers_to_caller(
+            "UPDATE sequin.statement_end AS e SET id = e.id WHERE e.id OPERATOR(pg_catalog.<>) e.id",
+        );
+        Ok(true)
+    })
 }
 
-/// A statement on an attached table.
-struct Statement<'a> {
-    attachment: &'a Attachment,
-    table: Table,
-    /// Found when there is something to send: a statement that changes nothing upstream needs no right to.
-    server: OnceCell<Server>,
+/// The table that a row's key belongs to. A partition's rows are also written through the tables above it, so it is the
+/// uppermost of these that is attached.
+pub fn identity(table: &relation::Table) -> u32 {
+    static UPPERMOST: Statement = Statement::new(
+        "SELECT a.relation::pg_catalog.oid FROM pg_catalog.pg_partition_ancestors($1) WITH ORDINALITY AS a(relation, height) \
+         WHERE EXISTS (SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid OPERATOR(pg_catalog.=) a.relation \
+         AND t.tgfoid OPERATOR(pg_catalog.=) 'sequin.capture()'::pg_catalog.regprocedure) ORDER BY a.height DESC LIMIT 1",
+    );
+    let own = table.oid.to_u32();
+    if !table.is_partition {
+        return own;
+    }
+    let find = |connection: &Connection| {
+        let rows = UPPERMOST.run(connection, &[Value::Oid(own)]);
+        let uppermost = if rows.len() > 0 { rows.oid_number(0, 1) } else { None };
+        Ok::<_, std::convert::Infallible>(uppermost.unwrap_or(own))
+    };
+    spi::connected(find).unwrap_or_else(|never| match never {})
+}
+
+/// Keeps what the statement has changed until the outermost one has ended.
+fn keep(
+    fired: &Fired,
+    attachment: &Attachment,
     operation: Operation,
-    /// What it has had applied, and other captures of the client's statement before it.
-    tally: &'a Tally,
-}
-
-impl Statement<'_> {
-    fn create(&self, connection: &Connection, described: &relation::Table) -> Result<(), ErrorReport> {
-        let mut ids = Vec::new();
-        self.in_batches(connection, &self.table.inserted(), |batch| {
-            let data: Vec<String> = (0..batch.len()).map(|row| batch.json(row, 1)).collect();
-            let records = data.iter().map(|data| format!("{{\"data\":{data}}}"));
-            let created = self.send(Kind::Create, records, |records| upstream_ids(&data, records))?;
-            ids.extend(created);
-            Ok(())
-        })?;
-        if ids.is_empty() { Ok(()) } else { self.write_back(connection, described, &ids) }
-    }
-
-    /// Writes the upstream ids of all rows that were created. Whatever prevents it is told as what it is: the records
-    /// are there, and their ids are lost.
-    fn write_back(
-        &self,
-        connection: &Connection,
-        described: &relation::Table,
-        ids: &[String],
-    ) -> Result<(), ErrorReport> {
-        let facts = facts(Kind::Create, ids.len(), &self.attachment.collection_id, self.server()?);
-        let query = self.table.write_back();
-        let write = || connection.count_with_texts(&query, ids);
-        let write_all = || {
-            let _quiet = WritingBack::begin(described.oid);
-            // A role that may only insert: as the owner, as the checks of foreign keys are made.
-            let kept = if described.may_be_updated() { write() } else { session::acting_as(described.owner, write) };
-            match ids.len() - kept {
-                0 => Ok(()),
-                lost => Err(format!("{lost} of {} upstream ids were not kept in their rows", ids.len())),
+    columns: &Columns<'_>,
+) -> Result<(), ErrorReport> {
+    let target = Arc::new(Target {
+        relation: columns.table.oid.to_u32(),
+        attachment: attachment.clone(),
+        role: session::current_role().to_u32(),
+    });
+    let form = match attachment.delivery {
+        Delivery::Inline => KeyInAnotherForm::Taken,
+        Delivery::Outbox => KeyInAnotherForm::Refused,
+    };
+    let mut rows = WrittenRows::of(fired, operation, columns, form);
+    let mut data = DataPrinter::new(columns);
+    let (all, key, table) = (data.all(), rows.key_printer(), identity(columns.table));
+    let depends_on = data.depends_on().max(rows.key_depends_on());
+    let scratch = Scratch::enter();
+    let changes = rows.gather(usize::MAX, depends_on, |rows| {
+        let row = rows.row();
+        let id = rows.id(&row);
+        let mut image =
+            |row: &_, id, places: &[usize]| Image { id, fields: Fields::of_object(&data.text(row, places)) };
+        let (before, after) = match operation {
+            Operation::Insert => (None, Some(image(&row, id, &all))),
+            Operation::Delete => (Some(image(&row, id, &all)), None),
+            Operation::Update => {
+                let (old, changed) = (rows.old_row(), rows.changed());
+                let old_id = rows.id(&old);
+                if changed.is_empty() && id == old_id {
+                    scratch.reset();
+                    return None;
+                }
+                (Some(image(&old, old_id, changed)), Some(image(&row, id, changed)))
             }
         };
-        self.tally.speak_of(ids.len());
-        after_applied(&facts, self.tally, write_all)
-    }
+        let row = RowKey { table, key: key.text(&row) };
+        scratch.reset();
+        Some(Change { row, target: Arc::clone(&target), before, after })
+    })?;
+    scratch.leave();
+    rows.close();
+    pending::keep(changes);
+    Ok(())
+}
 
-    fn update(&self, connection: &Connection) -> Result<(), ErrorReport> {
-        self.in_batches(connection, &self.table.updated(), |batch| {
-            let changes: Vec<(String, String)> =
-                (0..batch.len()).map(|row| self.change(batch, row)).collect::<Result<_, _>>()?;
-            let records = merge::by_id(changes).into_iter().map(|(id, data)| {
-                let id = serde_json::to_string(&id).expect("a string can be written");
-                format!("{{\"upstream_id\":{id},\"data\":{data}}}")
-            });
-            self.send(Kind::Update, records, |_| Ok(()))
-        })
-    }
-
-    /// The upstream id and the changed fields of a row of [`Table::updated`].
-    fn change(&self, batch: &Batch, row: usize) -> Result<(String, String), ErrorReport> {
-        let (key, table) = (batch.json(row, 2), &self.table.quoted);
-        if batch.boolean(row, 3) {
-            return Err(changed_key(&self.table, &key));
+/// Sends what waits, and what is captured meanwhile.
+fn send_waiting(operation: Operation, tally: &Tally) -> Result<(), ErrorReport> {
+    for _ in 0..MOST_ROUNDS {
+        let waiting = pending::take();
+        if waiting.is_empty() {
+            return Ok(());
         }
-        let Some(id) = batch.text(row, 1) else {
-            return Err(mistake(
-                &format!("the row {key} of {table} has no upstream id"),
-                "It is NULL or blank: the row was never created upstream, so its change cannot be sent there. Write the id \
-                 of its record into the column, or DELETE and INSERT the row.",
-            ));
+        let groups: Vec<Arc<Target>> = waiting.iter().map(|change| Arc::clone(&change.target)).collect();
+        let collection = |target: &Target| {
+            let Attachment { server, sync_id, collection_id, .. } = &target.attachment;
+            (server.clone(), sync_id.clone(), collection_id.clone())
         };
-        Ok((id, batch.json(row, 4)))
-    }
-
-    fn delete(&self, connection: &Connection) -> Result<(), ErrorReport> {
-        self.in_batches(connection, &self.table.deleted(), |batch| {
-            let ids = (0..batch.len()).filter_map(|row| batch.text(row, 1));
-            let records = ids.map(|id| serde_json::to_string(&id).expect("a string can be written"));
-            self.send(Kind::Delete, records, |_| Ok(()))
-        })
-    }
-
-    /// Reads `query` in batches of what one request may hold.
-    fn in_batches(
-        &self,
-        connection: &Connection,
-        query: &str,
-        mut each: impl FnMut(&Batch) -> Result<(), ErrorReport>,
-    ) -> Result<(), ErrorReport> {
-        let begin = || self.server().map(|server| server.options().max_batch);
-        connection.in_batches(query, begin, |batch| {
-            each(batch)?;
-            // It is one of the earlier ones now.
-            self.tally.speak_of(0);
-            Ok(())
-        })
-    }
-
-    fn server(&self) -> Result<&Server, ErrorReport> {
-        if let Some(server) = self.server.get() {
-            return Ok(server);
+        let mut collections: Vec<_> = groups.iter().map(|target| collection(target)).collect();
+        collections.sort();
+        collections.dedup();
+        let group = |target: &Arc<Target>| collections.binary_search(&collection(target)).unwrap_or_default();
+        let all = net::net(waiting, group);
+        check(&all)?;
+        for part in all.chunk_by(|one, other| goes_with(one, other)) {
+            send_part(part, operation, tally)?;
         }
-        let refusal = |mut outcome: Outcome| {
-            note_earlier(&mut outcome, self.tally.before());
-            report::error(&outcome)
-        };
-        if session::is_read_only() {
-            return Err(refusal(read_only(self.operation.keyword())));
-        }
-        let found = server::find(self.attachment.server.as_deref());
-        let server = found.map_err(|unusable| refusal(unusable.into()))?;
-        Ok(self.server.get_or_init(|| server))
     }
+    Err(mistake(
+        "the triggers that run while upstream ids are written keep writing further rows",
+        "A trigger seems to insert a row for each row that gets its upstream id. Let it fire only when other columns change.",
+    ))
+}
 
-    /// Sends one batch of records, each as JSON text.
-    fn send<T>(
-        &self,
-        kind: Kind,
-        records: impl Iterator<Item = String>,
-        store: impl FnOnce(Records<'_>) -> Result<T, String>,
-    ) -> Result<T, ErrorReport> {
-        self.attachment.with_arguments(|arguments| {
-            let request = Request::draft(Some(kind.as_str()), arguments).and_then(|mut draft| {
-                draft.write_records(records);
-                draft.finish()
-            });
-            match request {
-                Ok(request) => send(request, self.server()?, Some(self.tally), store),
-                Err(invalid) => {
-                    let mut outcome = Outcome::from(invalid);
-                    note_earlier(&mut outcome, self.tally.before());
-                    fail(&format!("{kind} in {}", name(&self.attachment.collection_id)), &outcome)
+/// Whether two changes can be of one request.
+fn goes_with(one: &Net<Arc<Target>>, other: &Net<Arc<Target>>) -> bool {
+    one.target == other.target && kind_of(&one.effect) == kind_of(&other.effect)
+}
+
+/// None: there is nothing to send.
+fn kind_of(effect: &Effect) -> Option<Kind> {
+    match effect {
+        Effect::Create(_) => Some(Kind::Create),
+        Effect::Arrival { .. } => None,
+        Effect::Update { .. } => Some(Kind::Update),
+        Effect::Delete(_) => Some(Kind::Delete),
+    }
+}
+
+/// Refuses what cannot be sent, before anything is.
+fn check(all: &[Net<Arc<Target>>]) -> Result<(), ErrorReport> {
+    let is_lost = |net: &&Net<Arc<Target>>| {
+        net.target.attachment.delivery == Delivery::Inline
+            && matches!(&net.effect, Effect::Update { id: None, fields, .. } if !fields.is_empty())
+    };
+    match all.iter().find(is_lost) {
+        Some(net) => Err(no_upstream_id(&open(net.target.relation)?, &net.row.key)),
+        None => Ok(()),
+    }
+}
+
+fn open(oid: u32) -> Result<relation::Table, ErrorReport> {
+    relation::Table::open(pg_sys::Oid::from(oid))
+        .ok_or_else(|| mistake("an attached table is no table any more", "Attach it anew."))
+}
+
+/// Sends changes of one kind and one table.
+fn send_part(part: &[Net<Arc<Target>>], operation: Operation, tally: &Tally) -> Result<(), ErrorReport> {
+    let Some(Net { target, effect, row }) = part.first() else { return Ok(()) };
+    let send = || -> Result<(), ErrorReport> {
+        let attachment = &target.attachment;
+        match (attachment.delivery, kind_of(effect)) {
+            (Delivery::Outbox, kind) => {
+                let queued = Queued { attachment, identity: row.table, operation, server: OnceCell::new() };
+                queue_part(&queued, kind, target, part)
+            }
+            (Delivery::Inline, None) => Ok(()),
+            (Delivery::Inline, Some(kind)) => {
+                let table = open(target.relation)?;
+                let inline = Inline { attachment, table: &table, server: OnceCell::new(), operation, tally };
+                send_inline(&inline, kind, part)
+            }
+        }
+    };
+    let role = pg_sys::Oid::from(target.role);
+    if role == session::current_role() { send() } else { session::acting_as(role, send) }
+}
+
+fn queue_part(
+    queued: &Queued<'_>,
+    kind: Option<Kind>,
+    target: &Target,
+    part: &[Net<Arc<Target>>],
+) -> Result<(), ErrorReport> {
+    let mut changes = Vec::with_capacity(part.len());
+    for Net { row, effect, .. } in part {
+        let key = row.key.as_str();
+        match effect {
+            Effect::Create(fields) => changes.push((key, None, fields.to_object())),
+            Effect::Arrival { .. } => moved::note_arrival(target.relation),
+            Effect::Update { id, fields, takes_id } => {
+                if *takes_id && id.is_some() {
+                    moved::note_arrival(target.relation);
+                }
+                if !fields.is_empty() {
+                    changes.push((key, id.as_deref(), fields.to_object()));
                 }
             }
-        })
+            Effect::Delete(Image { id, fields }) => changes.push((key, id.as_deref(), fields.to_object())),
+        }
+    }
+    match kind {
+        Some(kind) if !changes.is_empty() => queued.queue(kind, &changes),
+        _ => Ok(()),
     }
 }
 
-/// The upstream ids of the records of a reply, in the order of the data that was sent.
-fn upstream_ids(sent: &[String], records: Records<'_>) -> Result<Vec<String>, String> {
-    let records: Vec<_> = records.collect::<Result<_, _>>().map_err(|error| error.to_string())?;
-    if records.len() != sent.len() {
-        return Err(format!("it holds {} records for the {} that were sent", records.len(), sent.len()));
+fn send_inline(inline: &Inline<'_>, kind: Kind, part: &[Net<Arc<Target>>]) -> Result<(), ErrorReport> {
+    match kind {
+        Kind::Create => {
+            let columns = resolve(inline.table, inline.attachment)?;
+            let rows = part.iter().filter_map(|net| match &net.effect {
+                Effect::Create(fields) => Some((net.row.key.clone(), fields.to_object())),
+                _ => None,
+            });
+            inline.create_rows(&columns, &rows.collect::<Vec<_>>())
+        }
+        Kind::Update => {
+            let changes = part.iter().filter_map(|net| match &net.effect {
+                Effect::Update { id: Some(id), fields, .. } if !fields.is_empty() => {
+                    Some((id.clone(), fields.to_object()))
+                }
+                _ => None,
+            });
+            inline.update_records(changes.collect())
+        }
+        Kind::Delete => {
+            let ids = part.iter().filter_map(|net| match &net.effect {
+                Effect::Delete(image) => image.id.clone(),
+                _ => None,
+            });
+            inline.delete_records(&ids.collect::<Vec<_>>())
+        }
     }
-    let replied: Vec<Option<&str>> = records.iter().map(|record| record.data).collect();
-    let sent: Vec<&str> = sent.iter().map(String::as_str).collect();
-    let pairs = pairing::pair(&sent, &replied).map_err(|ambiguous| ambiguous.to_string())?;
-    let ids: HashSet<&str> = records.iter().filter_map(|record| record.upstream_id.as_deref()).collect();
-    if ids.iter().any(|id| id.trim().is_empty()) {
-        return Err("it has an empty upstream_id".to_owned());
-    }
-    if ids.len() < records.len() && records.iter().all(|record| record.upstream_id.is_some()) {
-        return Err("it has the same upstream_id for two records".to_owned());
-    }
-    pairs
-        .into_iter()
-        .map(|i| {
-            records[i].upstream_id.as_deref().map(str::to_owned).ok_or(format!("its records[{i}] has no upstream_id"))
-        })
-        .collect()
 }

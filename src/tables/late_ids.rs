@@ -12,7 +12,7 @@ use crate::pg::relation::Table;
 use crate::pg::spi::Connection;
 use crate::pg::statement::{Statement, Value};
 
-use super::capture::WritingBack;
+use super::write_back::WritingBack;
 
 /// An id that is to be written.
 pub struct Row {
@@ -26,7 +26,7 @@ pub struct Row {
 /// The statements for one table.
 pub struct LateIds {
     table: pg_sys::Oid,
-    /// The names of the key's columns, as JSON strings.
+    /// The names of the key's columns.
     key: Vec<String>,
     write: String,
     visited: String,
@@ -53,10 +53,9 @@ pub fn of(connection: &Connection, table: &Table) -> Option<LateIds> {
     let (mut key, mut columns, mut same) = (Vec::new(), String::new(), String::new());
     for column in table.key() {
         let (comma, and) = if key.is_empty() { ("", "") } else { (", ", " AND ") };
-        let equality = column.equality.as_ref().map_or("pg_catalog.=", |operator| operator.qualified.as_str());
         write!(columns, "{comma}{} {}", column.quoted, type_of(&column.name)?).ok()?;
-        write!(same, "{and}t.{0} OPERATOR({equality}) k.{0}", column.quoted).ok()?;
-        key.push(serde_json::to_string(&column.name).ok()?);
+        write!(same, "{and}t.{0} OPERATOR({1}) k.{0}", column.quoted, column.key_equality()).ok()?;
+        key.push(column.name.clone());
     }
     if key.is_empty() {
         return None;
@@ -86,7 +85,8 @@ impl LateIds {
     /// Writes what can be written now, and gives the ids of all rows that need not be visited again.
     pub fn write(&self, connection: &Connection, rows: &[&Row]) -> Vec<i64> {
         let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
-        let keys: Vec<String> = rows.iter().map(|row| self.object(&row.key)).collect();
+        let names: Vec<&str> = self.key.iter().map(String::as_str).collect();
+        let keys: Vec<String> = rows.iter().map(|row| key_object(&names, &row.key)).collect();
         let keys: Vec<Option<&str>> = keys.iter().map(|key| Some(key.as_str())).collect();
         let upstream_ids: Vec<Option<&str>> = rows.iter().map(|row| Some(row.upstream_id.as_str())).collect();
         let values = [Value::Int8s(&ids), Value::Texts(&keys), Value::Texts(&upstream_ids)];
@@ -99,18 +99,19 @@ impl LateIds {
         visited.extend(written);
         visited
     }
+}
 
-    /// `key`, an array of values, as an object of the key's columns.
-    fn object(&self, key: &str) -> String {
-        let mut cursor = Cursor::new(key);
-        cursor.enter();
-        let mut object = String::from("{");
-        for name in &self.key {
-            let value = if cursor.next_element() { cursor.value() } else { "null" };
-            let comma = if object.len() > 1 { "," } else { "" };
-            object.extend([comma, name, ":", value]);
-        }
-        object.push('}');
-        object
+/// `key`, an array of the values of a key's columns, as an object with their names.
+pub fn key_object(names: &[&str], key: &str) -> String {
+    let mut cursor = Cursor::new(key);
+    cursor.enter();
+    let mut object = String::from("{");
+    for name in names {
+        let value = if cursor.next_element() { cursor.value() } else { "null" };
+        let comma = if object.len() > 1 { "," } else { "" };
+        let name = serde_json::to_string(name).expect("a string can be written");
+        object.extend([comma, &name, ":", value]);
     }
+    object.push('}');
+    object
 }

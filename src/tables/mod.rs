@@ -1,11 +1,17 @@
 //! Tables that write through: an application writes plain SQL to its own table, and each statement reaches the provider
 //! or fails as a whole.
 //!
-//! [`attachment`] is what a trigger's argument says, [`queries`] the SQL that reads what a statement changed, `attach`
-//! decides which tables get and lose `triggers`, and `capture` is what they do when they fire: send, or, for the outbox,
-//! what `queued` does. `late_ids` brings the ids of what the outbox has created.
+//! - [`attachment`]: what a trigger's argument says;
+//! - `attach` decides which tables get and lose `triggers`, and `columns` finds the columns that an attachment names;
+//! - `capture` is what the triggers do when they fire. `rows` reads what a statement has written, `inline` sends it,
+//!   `queued` writes it into the queue;
+//! - `pending` holds what waits for the end of the outermost statement, [`net`] makes one change of it for each row, and
+//!   `moved` finds rows that were deleted and inserted again in one transaction;
+//! - `write_back` keeps the UPDATE that writes upstream ids from being captured, [`queries`] is its SQL, and `late_ids`
+//!   brings the ids of what the outbox has created.
 
 pub mod attachment;
+pub mod net;
 pub mod queries;
 
 #[cfg(feature = "postgres")]
@@ -15,8 +21,18 @@ pub mod capture;
 #[cfg(feature = "postgres")]
 mod columns;
 #[cfg(feature = "postgres")]
+mod inline;
+#[cfg(feature = "postgres")]
 pub mod late_ids;
+#[cfg(feature = "postgres")]
+mod moved;
+#[cfg(feature = "postgres")]
+mod pending;
 #[cfg(feature = "postgres")]
 mod queued;
 #[cfg(feature = "postgres")]
+mod rows;
+#[cfg(feature = "postgres")]
 mod triggers;
+#[cfg(feature = "postgres")]
+mod write_back;

@@ -1,106 +1,151 @@
-//! What the triggers do with `delivery => 'outbox'`: they write what the statement changed into the queue.
+//! What the triggers do with `delivery => 'outbox'`: they write what the statement has changed into the queue.
 //!
 //! A change is in order with the others of its row, by the primary key. So a row without an upstream id is no mistake
 //! here: its create may be in the queue before it, and brings the id when it is delivered.
 
 use std::cell::OnceCell;
 
+use pgrx::pg_sys::Datum;
 use pgrx::pg_sys::panic::ErrorReport;
 
 use crate::exchange::read_only;
 use crate::mutation::kind::Kind;
-use crate::outbox::enqueue::{self, Columns, Route};
-use crate::pg::spi::{Batch, Connection};
-use crate::pg::statement::{Statement, Value};
-use crate::pg::{relation, report, session, text};
+use crate::outbox::enqueue::{self, Columns as QueueColumns, Route};
+use crate::pg::jsonb;
+use crate::pg::scratch::Scratch;
+use crate::pg::trigger::Fired;
+use crate::pg::{report, session, text};
 use crate::server::{self, Server};
 
 use super::attachment::{Attachment, Operation};
-use super::columns::changed_key;
-use super::queries::Table;
+use super::columns::Columns;
+use super::moved;
+use super::rows::{DataPrinter, KeyInAnotherForm, WrittenRows};
 
 /// Rows that are read and written at once.
-const ROWS: u32 = 1_000;
+const ROWS: usize = 1_000;
 
-/// Queues what the statement changed.
-pub fn queue(
-    connection: &Connection,
-    attachment: &Attachment,
-    described: &relation::Table,
-    table: &Table,
-    operation: Operation,
-) -> Result<(), ErrorReport> {
-    let (kind, query) = match operation {
-        Operation::Insert => (Kind::Create, table.inserted_with_key()),
-        Operation::Update => (Kind::Update, table.updated()),
-        Operation::Delete => (Kind::Delete, table.deleted_with_key()),
-    };
-    let relation = identity(connection, described);
-    // Looked for when there is a row: a statement that changes nothing upstream needs no right to.
-    let server: OnceCell<Server> = OnceCell::new();
-    let begin = || -> Result<u32, ErrorReport> {
-        if session::is_read_only() {
-            return Err(report::error(&read_only(operation.keyword())));
+/// The records of one attached table.
+pub struct Queued<'a> {
+    pub attachment: &'a Attachment,
+    /// The oid of the table whose rows the keys tell apart.
+    pub identity: u32,
+    pub operation: Operation,
+    /// Found when there is a record: a statement that changes nothing upstream needs no right to.
+    pub server: OnceCell<Server>,
+}
+
+/// A change of one row.
+struct Record {
+    key: String,
+    upstream_id: Option<String>,
+    /// A jsonb object. Of a delete the fields that the row had: a row that comes back in the same transaction is no new
+    /// one, and then they say what has changed.
+    data: Datum,
+}
+
+impl Queued<'_> {
+    /// Queues the rows of the statement that `fired` fires for.
+    pub fn queue_statement(&self, fired: &Fired, columns: &Columns<'_>) -> Result<(), ErrorReport> {
+        let mut rows = WrittenRows::of(fired, self.operation, columns, KeyInAnotherForm::Refused);
+        let mut data = DataPrinter::new(columns);
+        let (all, key) = (data.all(), rows.key_printer());
+        let depends_on = data.depends_on().max(rows.key_depends_on());
+        let mut has_arrivals = false;
+        loop {
+            let scratch = Scratch::enter();
+            let batch = rows.gather(ROWS, depends_on, |rows| {
+                let row = rows.row();
+                let id = rows.id(&row);
+                let (upstream_id, data) = match self.operation {
+                    Operation::Insert => {
+                        has_arrivals |= id.is_some();
+                        (None, id.is_none().then(|| data.datum(&row, &all))?)
+                    }
+                    Operation::Update => {
+                        has_arrivals |= id.is_some() && id != rows.id(&rows.old_row());
+                        let is_changed = !rows.changed().is_empty();
+                        (id, is_changed.then(|| data.datum(&row, rows.changed()))?)
+                    }
+                    Operation::Delete => (id, data.datum(&row, &all)),
+                };
+                Some(Record { key: key.text(&row), upstream_id, data })
+            })?;
+            let is_last = batch.len() < ROWS;
+            if !batch.is_empty() {
+                self.append(self.kind(), &batch)?;
+            }
+            scratch.leave();
+            if is_last {
+                break;
+            }
         }
-        let found = server::find(attachment.server.as_deref());
-        let found = found.map_err(|unusable| report::error(&unusable.into()))?;
-        server.get_or_init(|| found);
-        Ok(ROWS)
-    };
-    connection.in_batches(&query, begin, |batch| {
-        let Some(server) = server.get() else { return Ok(()) };
-        attachment.with_arguments(|arguments| {
+        rows.close();
+        if has_arrivals {
+            moved::note_arrival(fired.relation());
+        }
+        Ok(())
+    }
+
+    fn kind(&self) -> Kind {
+        match self.operation {
+            Operation::Insert => Kind::Create,
+            Operation::Update => Kind::Update,
+            Operation::Delete => Kind::Delete,
+        }
+    }
+
+    /// Queues changes of one kind, each a key, an upstream id and a JSON object of fields.
+    pub fn queue(&self, kind: Kind, changes: &[(&str, Option<&str>, String)]) -> Result<(), ErrorReport> {
+        let scratch = Scratch::enter();
+        let records = changes.iter().map(|(key, upstream_id, data)| Record {
+            key: (*key).to_owned(),
+            upstream_id: upstream_id.map(str::to_owned),
+            data: jsonb::to_datum(data),
+        });
+        self.append(kind, &records.collect::<Vec<_>>())?;
+        scratch.leave();
+        Ok(())
+    }
+
+    fn append(&self, kind: Kind, records: &[Record]) -> Result<(), ErrorReport> {
+        let server = self.server()?;
+        if !text::database_is_utf8() {
+            // What has no place in UTF-8 can never be sent: an error of this statement, as it is of a call that waits.
+            records.iter().for_each(|record| drop(jsonb::text_of(record.data)));
+        }
+        self.attachment.with_arguments(|arguments| {
             let route = Route {
                 server: &server.name,
                 kind,
-                sync_id: &attachment.sync_id,
-                collection_id: &attachment.collection_id,
+                sync_id: &self.attachment.sync_id,
+                collection_id: &self.attachment.collection_id,
                 await_consumers: arguments.await_consumers.filter(|consumers| !consumers.is_empty()),
-                timeout_ms: attachment.timeout_ms,
-                relation: Some(relation),
+                timeout_ms: self.attachment.timeout_ms,
+                relation: Some(self.identity),
             };
-            write(&route, batch, table, operation)
-        })
-    })
-}
+            if kind == Kind::Delete && records.iter().any(|record| record.upstream_id.is_some()) {
+                moved::note_departure();
+            }
+            let columns = QueueColumns {
+                ordering_keys: records.iter().map(|record| Some(record.key.as_str())).collect(),
+                upstream_ids: records.iter().map(|record| record.upstream_id.as_deref()).collect(),
+                data: records.iter().map(|record| Some(record.data)).collect(),
+            };
+            enqueue::append(&route, &columns);
+        });
+        Ok(())
+    }
 
-/// The table that a row's key belongs to. A partition's rows are also written through the tables above it, so it is the
-/// uppermost of these that is attached.
-fn identity(connection: &Connection, described: &relation::Table) -> u32 {
-    static UPPERMOST: Statement = Statement::new(
-        "SELECT a.relation::pg_catalog.oid FROM pg_catalog.pg_partition_ancestors($1) WITH ORDINALITY AS a(relation, height) \
-         WHERE EXISTS (SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid OPERATOR(pg_catalog.=) a.relation \
-         AND t.tgfoid OPERATOR(pg_catalog.=) 'sequin.capture()'::pg_catalog.regprocedure) ORDER BY a.height DESC LIMIT 1",
-    );
-    let own = described.oid.to_u32();
-    if !described.is_partition {
-        return own;
+    fn server(&self) -> Result<&Server, ErrorReport> {
+        if let Some(server) = self.server.get() {
+            return Ok(server);
+        }
+        if session::is_read_only() {
+            return Err(report::error(&read_only(self.operation.keyword())));
+        }
+        let found = server::find(self.attachment.server.as_deref());
+        let server = found.map_err(|unusable| report::error(&unusable.into()))?;
+        Ok(self.server.get_or_init(|| server))
     }
-    let rows = UPPERMOST.run(connection, &[Value::Oid(own)]);
-    let uppermost = if rows.len() > 0 { rows.oid_number(0, 1) } else { None };
-    rows.free();
-    uppermost.unwrap_or(own)
-}
-
-/// Writes a batch, whose columns are the upstream id, the key, whether the key was changed, and the data.
-fn write(route: &Route<'_>, batch: &Batch, table: &Table, operation: Operation) -> Result<(), ErrorReport> {
-    let rows = 0..batch.len();
-    let keys: Vec<String> = rows.clone().map(|row| batch.json(row, 2)).collect();
-    if operation == Operation::Update
-        && let Some(row) = rows.clone().find(|row| batch.boolean(*row, 3))
-    {
-        return Err(changed_key(table, &keys[row]));
-    }
-    if !text::database_is_utf8() {
-        // What has no place in UTF-8 can never be sent: that is an error of this statement, as it is of a call that waits.
-        rows.clone().for_each(|row| drop(batch.json(row, 4)));
-    }
-    let upstream_ids: Vec<Option<String>> = rows.clone().map(|row| batch.text(row, 1)).collect();
-    let columns = Columns {
-        ordering_keys: keys.iter().map(|key| Some(key.as_str())).collect(),
-        upstream_ids: upstream_ids.iter().map(|id| id.as_deref().filter(|id| !id.trim().is_empty())).collect(),
-        data: rows.map(|row| batch.jsonb(row, 4)).collect(),
-    };
-    enqueue::append(route, &columns);
-    Ok(())
 }

@@ -6,6 +6,7 @@
 
 mod build;
 mod print;
+pub mod values;
 
 use std::ffi::CStr;
 use std::ptr;
@@ -52,6 +53,11 @@ impl Json {
         self.print_to(&mut out);
         String::from_utf8(out).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
     }
+}
+
+/// The jsonb `datum`, which was made in this call, as JSON text.
+pub fn text_of(datum: Datum) -> String {
+    Json { stored: datum.cast_mut_ptr() }.to_text()
 }
 
 /// Makes room for the text of a jsonb of this size. Most of a jsonb is its strings; the rest of the text is rarely

@@ -253,7 +253,7 @@ fn a_hostile_search_path_changes_nothing() {
     world.run("UPDATE public.t SET name = name || '!', v = 'v', n = 1.1");
     let seen: Value =
         json!(sent(&world)[1].1.as_array().unwrap().iter().map(|r| r["data"].clone()).collect::<Vec<_>>());
-    assert_eq!(seen, json!([{"name": "x!"}, {"name": "y!", "v": "v", "n": 1.1}]));
+    assert_eq!(seen, json!([{"name": "x!", "n": 1.1}, {"name": "y!", "v": "v", "n": 1.1}]));
     world.run("DELETE FROM public.t WHERE sf_id IS NOT NULL");
     assert_eq!(summary(&world), "delete 2");
     world.run("SELECT sequin_detach('public.t')");

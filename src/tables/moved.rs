@@ -1,0 +1,199 @@
+//! Rows that are deleted and inserted again in one transaction, with the same upstream id: their records live on.
+//!
+//! A partition is emptied into another one, or an application saves a row as a delete and an insert. The delete is in the
+//! queue by then. So before the commit, if the transaction has queued deletes and has also brought upstream ids into
+//! attached tables, these tables are asked which of the deleted ids a row has now. Such a delete becomes an update of the
+//! fields that differ, or goes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use pgrx::pg_sys::Oid;
+use pgrx::pg_sys::panic::ErrorReport;
+
+use crate::pg::output::{DependsOn, printed_alike};
+use crate::pg::spi::{self, Connection};
+use crate::pg::statement::{Statement, Value};
+use crate::pg::transition::CopiedRow;
+use crate::pg::{commit, relation, session, settings};
+
+use super::attachment::Attachment;
+use super::capture::identity;
+use super::columns::{Columns, resolve};
+use super::net::Fields;
+use super::rows::DataPrinter;
+
+/// What the transaction has done so far. What a subtransaction has done counts even if it was undone: the tables and the
+/// queue are asked what is so.
+struct State {
+    has_departures: bool,
+    /// The tables that rows with upstream ids have come into.
+    arrivals: BTreeSet<u32>,
+}
+
+static STATE: Mutex<State> = Mutex::new(State { has_departures: false, arrivals: BTreeSet::new() });
+
+fn state() -> MutexGuard<'static, State> {
+    STATE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Notes that the transaction has queued the delete of a record.
+pub fn note_departure() {
+    state().has_departures = true;
+}
+
+/// Notes that rows of an attached table may have upstream ids that they did not have before.
+pub fn note_arrival(relation: u32) {
+    state().arrivals.insert(relation);
+}
+
+/// Forgets the transaction.
+pub fn forget() {
+    let mut state = state();
+    state.has_departures = false;
+    state.arrivals.clear();
+}
+
+/// A delete that this transaction has queued.
+struct Departure {
+    queue_id: i64,
+    /// The fields that the row had.
+    fields: Fields,
+}
+
+/// What a queued delete is in truth.
+struct Move {
+    queue_id: i64,
+    key: String,
+    /// Those of its fields that differ.
+    fields: Fields,
+}
+
+static ARGUMENT: Statement = Statement::new(
+    "SELECT pg_catalog.convert_from(pg_catalog.substr(t.tgargs, 1, pg_catalog.octet_length(t.tgargs) \
+     OPERATOR(pg_catalog.-) 1), pg_catalog.getdatabaseencoding()) FROM pg_catalog.pg_trigger t \
+     WHERE t.tgrelid OPERATOR(pg_catalog.=) $1 AND t.tgfoid OPERATOR(pg_catalog.=) 'sequin.capture()'::pg_catalog.regprocedure \
+     AND t.tgnargs OPERATOR(pg_catalog.=) 1 AND (t.tgtype::pg_catalog.int4 OPERATOR(pg_catalog.&) 1) OPERATOR(pg_catalog.=) 0 \
+     LIMIT 1",
+);
+
+static DEPARTURES: Statement = Statement::new(
+    "SELECT q.id, q.upstream_id, q.data, q.xmin::pg_catalog.text::pg_catalog.int8 FROM sequin.queue q \
+     WHERE q.server OPERATOR(pg_catalog.=) $1 AND q.id OPERATOR(pg_catalog.>=) $2 \
+     AND q.kind OPERATOR(pg_catalog.=) 'delete' AND q.sync_id OPERATOR(pg_catalog.=) $3 \
+     AND q.collection_id OPERATOR(pg_catalog.=) $4 AND q.relation IS NOT NULL AND q.upstream_id IS NOT NULL",
+);
+
+static DROP: Statement = Statement::new(
+    "DELETE FROM sequin.queue q WHERE q.server OPERATOR(pg_catalog.=) $1 AND q.id OPERATOR(pg_catalog.=) ANY ($2)",
+);
+
+static TURN: Statement = Statement::new(
+    "UPDATE sequin.queue q SET kind = 'update', data = m.data, ordering_key = m.key, \
+     relation = $5::pg_catalog.oid::pg_catalog.regclass \
+     FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4)) AS m(id, data, key) \
+     WHERE q.server OPERATOR(pg_catalog.=) $1 AND q.id OPERATOR(pg_catalog.=) m.id",
+);
+
+/// Settles the transaction's deletes of records that a row has now. Called before the commit.
+pub fn settle() -> Result<(), ErrorReport> {
+    let arrivals = {
+        let mut state = state();
+        let arrivals = std::mem::take(&mut state.arrivals);
+        if state.has_departures { arrivals } else { BTreeSet::new() }
+    };
+    for relation in arrivals {
+        settle_table(relation)?;
+    }
+    Ok(())
+}
+
+fn settle_table(oid: u32) -> Result<(), ErrorReport> {
+    let owner_of_queue = relation::owner_of_queue();
+    let argument = session::acting_as(owner_of_queue, || {
+        connected(|connection| {
+            let rows = ARGUMENT.run(connection, &[Value::Oid(oid)]);
+            if rows.len() > 0 { rows.text(0, 1) } else { None }
+        })
+    });
+    // Detached since, or dropped.
+    let Some(attachment) = argument.and_then(|argument| Attachment::from_argument(&argument).ok()) else {
+        return Ok(());
+    };
+    let Some(table) = relation::Table::open(Oid::from(oid)) else { return Ok(()) };
+    let server = attachment.server.clone().unwrap_or_else(settings::default_server);
+    let departures =
+        session::acting_as(owner_of_queue, || connected(|connection| departures(connection, &server, &attachment)));
+    if departures.is_empty() {
+        return Ok(());
+    }
+    let columns = resolve(&table, &attachment)?;
+    let moves = session::acting_as(table.owner, || connected(|connection| moves(connection, &columns, departures)));
+    let identity = identity(&table);
+    session::acting_as(owner_of_queue, || connected(|connection| write(connection, &server, identity, &moves)));
+    Ok(())
+}
+
+fn connected<T>(f: impl FnOnce(&Connection) -> T) -> T {
+    spi::connected(|connection| Ok::<T, Infallible>(f(connection))).unwrap_or_else(|never| match never {})
+}
+
+/// This transaction's deletes of a collection's records, by upstream id.
+fn departures(connection: &Connection, server: &str, attachment: &Attachment) -> BTreeMap<String, Departure> {
+    let values = [
+        Value::Text(Some(server)),
+        Value::Int8(commit::lowest_queued()),
+        Value::Text(Some(&attachment.sync_id)),
+        Value::Text(Some(&attachment.collection_id)),
+    ];
+    let rows = DEPARTURES.run(connection, &values);
+    let departure = |row| {
+        let is_own = rows.int8(row, 4).is_some_and(|writer| session::is_own_transaction(writer as u32));
+        let (queue_id, id) = (rows.int8(row, 1)?, rows.text(row, 2)?);
+        is_own.then(|| (id, Departure { queue_id, fields: Fields::of_object(&rows.json(row, 3)) }))
+    };
+    (0..rows.len()).filter_map(departure).collect()
+}
+
+/// Those of the departures whose id a row of the table has now.
+fn moves(connection: &Connection, columns: &Columns<'_>, mut departures: BTreeMap<String, Departure>) -> Vec<Move> {
+    let all: Vec<_> = columns.all().collect();
+    let names: Vec<String> = all.iter().map(|column| format!("t.{}", column.quoted)).collect();
+    let query = format!(
+        "SELECT {} FROM {}{} AS t JOIN pg_catalog.unnest($1) AS w(id) \
+         ON (t.{}::pg_catalog.text COLLATE pg_catalog.\"C\") OPERATOR(pg_catalog.=) w.id",
+        names.join(", "),
+        if columns.table.is_partitioned { "" } else { "ONLY " },
+        columns.table.quoted,
+        columns.upstream_id.quoted,
+    );
+    let ids: Vec<String> = departures.keys().cloned().collect();
+    let ids: Vec<Option<&str>> = ids.iter().map(|id| Some(id.as_str())).collect();
+    let rows = connection.run(&query, &[Value::Texts(&ids)]);
+    let mut data = DataPrinter::new(columns);
+    let places = data.all();
+    let key = columns.key_printer();
+    let depends_on = DependsOn::of(all.iter().copied());
+    let read = |place| {
+        let row = CopiedRow::of(&rows, place, &all);
+        let row = row.row();
+        let departure = departures.remove(row.text(columns.upstream_id)?.as_ref())?;
+        let fields = Fields::of_object(&data.text(&row, &places)).changed_since(&departure.fields);
+        Some(Move { queue_id: departure.queue_id, key: key.text(&row), fields })
+    };
+    printed_alike(depends_on, || (0..rows.len()).filter_map(read).collect())
+}
+
+fn write(connection: &Connection, server: &str, identity: u32, moves: &[Move]) {
+    let (turned, gone): (Vec<&Move>, Vec<&Move>) = moves.iter().partition(|moved| !moved.fields.is_empty());
+    let ids = |moves: &[&Move]| moves.iter().map(|moved| moved.queue_id).collect::<Vec<i64>>();
+    let server = Value::Text(Some(server));
+    DROP.run(connection, &[server, Value::Int8s(&ids(&gone))]).free();
+    let data: Vec<String> = turned.iter().map(|moved| moved.fields.to_object()).collect();
+    let data: Vec<Option<&str>> = data.iter().map(|data| Some(data.as_str())).collect();
+    let keys: Vec<Option<&str>> = turned.iter().map(|moved| Some(moved.key.as_str())).collect();
+    let ids = ids(&turned);
+    let values = [server, Value::Int8s(&ids), Value::Jsonbs(&data), Value::Texts(&keys), Value::Oid(identity)];
+    TURN.run(connection, &values).free();
+}
