@@ -8,7 +8,7 @@ use pgrx::{pg_guard, pg_sys};
 
 /// What to call, on the backend's main thread.
 pub struct Callbacks {
-    /// Just before the commit, or before PREPARE TRANSACTION. It may run queries, and an error ends the transaction.
+    /// Just before the commit, or before PREPARE TRANSACTION. An error ends the transaction.
     pub before_commit: fn(),
     /// After the end, however it ended. It must not fail.
     pub ended: fn(),
@@ -28,6 +28,17 @@ pub fn watch(callbacks: Callbacks) {
         }
         callbacks
     });
+}
+
+/// Runs `f` with a snapshot, as a query needs one. At a transaction's end there is none.
+pub fn with_snapshot<T>(f: impl FnOnce() -> T) -> T {
+    // SAFETY: within a transaction that is about to end. An error ends it, and the snapshot with it.
+    unsafe {
+        pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
+        let result = f();
+        pg_sys::PopActiveSnapshot();
+        result
+    }
 }
 
 /// The number of the subtransaction that runs; later ones have higher numbers.

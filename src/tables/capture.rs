@@ -28,7 +28,7 @@ use super::net::{self, Change, Effect, Fields, Image, Net, RowKey};
 use super::pending::{self, Target};
 use super::queued::Queued;
 use super::rows::{DataPrinter, KeyInAnotherForm, WrittenRows};
-use super::write_back::WritingBack;
+use super::write_back::{Afterwards, WritingBack};
 
 /// How often the triggers that run while upstream ids are written may write further rows that need some. A trigger that
 /// inserts a row for each row that gets its id would never end.
@@ -57,8 +57,10 @@ fn operation_of(event: Event) -> Operation {
 fn before_commit() {
     // A statement that a program has ended early never said that it has.
     pending::end_all();
-    let sent = context::during("COMMIT", |tally| send_waiting(Operation::Update, tally));
-    if let Err(error) = sent.and_then(|()| moved::settle()) {
+    let send = || context::during("COMMIT", |tally| send_waiting(Operation::Update, tally));
+    let sent = if pending::is_empty() { Ok(()) } else { xact_end::with_snapshot(send) };
+    let settled = sent.and_then(|()| if moved::is_likely() { xact_end::with_snapshot(moved::settle) } else { Ok(()) });
+    if let Err(error) = settled {
         error.report(pgrx::PgLogLevel::ERROR);
     }
 }
@@ -76,11 +78,11 @@ pub fn capture(fired: &Fired, attachment: &Attachment) -> Result<(), ErrorReport
     let operation = operation_of(fired.event());
     let table = fired.table();
     let relation = table.oid.to_u32();
-    let is_id_being_written = operation == Operation::Update && WritingBack::is_ending(table.oid);
+    let of_ids = WritingBack::is_ending(table.oid).filter(|_| operation == Operation::Update);
     let around = pending::surroundings(relation, operation);
-    let is_followed = !around.is_within && !is_id_being_written && fired.is_followed(c"capture");
+    let is_followed = !around.is_within && of_ids.is_none() && fired.is_followed(c"capture");
     context::during(&format!("{} on {}", operation.keyword(), table.quoted), |tally| {
-        if !is_id_being_written {
+        if of_ids.is_none() {
             let columns = resolve(&table, attachment)?;
             let waits = around.is_within || around.may_move_rows || around.is_waited_for || is_followed;
             if waits {
@@ -97,7 +99,8 @@ pub fn capture(fired: &Fired, attachment: &Attachment) -> Result<(), ErrorReport
         if is_followed && ask_for_end()? {
             return Ok(());
         }
-        if pending::end(relation, operation) { send_waiting(operation, tally) } else { Ok(()) }
+        let is_last = pending::end(relation, operation);
+        if is_last && of_ids != Some(Afterwards::Waiting) { send_waiting(operation, tally) } else { Ok(()) }
     })
 }
 

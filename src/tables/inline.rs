@@ -28,7 +28,7 @@ use super::attachment::{Attachment, Operation};
 use super::columns::{Columns, mistake};
 use super::queries::{KeyColumn, WrittenTable};
 use super::rows::{DataPrinter, KeyInAnotherForm, WrittenRows};
-use super::write_back::WritingBack;
+use super::write_back::{Afterwards, WritingBack};
 
 /// The requests of one attached table.
 pub struct Inline<'a> {
@@ -143,7 +143,7 @@ impl Inline<'_> {
     fn write_ids(&self, count: usize, write: impl Fn() -> usize) -> Result<(), ErrorReport> {
         let facts = facts(Kind::Create, count, &self.attachment.collection_id, self.server()?);
         let write_all = || {
-            let _quiet = WritingBack::begin(self.table.oid);
+            let _quiet = WritingBack::begin(self.table.oid, Afterwards::Waiting);
             // A role that may only insert: as the owner, as the checks of foreign keys are made.
             let kept = if self.table.may_be_updated() { write() } else { session::acting_as(self.table.owner, &write) };
             match count - kept.min(count) {

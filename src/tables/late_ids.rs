@@ -12,7 +12,7 @@ use crate::pg::relation::Table;
 use crate::pg::spi::Connection;
 use crate::pg::statement::{Statement, Value};
 
-use super::write_back::WritingBack;
+use super::write_back::{Afterwards, WritingBack};
 
 /// An id that is to be written.
 pub struct Row {
@@ -92,7 +92,7 @@ impl LateIds {
         let values = [Value::Int8s(&ids), Value::Texts(&keys), Value::Texts(&upstream_ids)];
         // The table's constraint triggers run now, with its owner's rights, and not at the end of the transaction.
         connection.execute("SET CONSTRAINTS ALL IMMEDIATE");
-        let quiet = WritingBack::begin(self.table);
+        let quiet = WritingBack::begin(self.table, Afterwards::Sent);
         let written = connection.ids(&self.write, &values);
         drop(quiet);
         let mut visited = connection.ids(&self.visited, &values);

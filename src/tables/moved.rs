@@ -48,6 +48,12 @@ pub fn note_arrival(relation: u32) {
     state().arrivals.insert(relation);
 }
 
+/// Whether a row may have been moved: records were to be deleted, and upstream ids have come.
+pub fn is_likely() -> bool {
+    let state = state();
+    state.has_departures && !state.arrivals.is_empty()
+}
+
 /// Forgets the transaction.
 pub fn forget() {
     let mut state = state();
@@ -98,11 +104,7 @@ static TURN: Statement = Statement::new(
 
 /// Settles the transaction's deletes of records that a row has now. Called before the commit.
 pub fn settle() -> Result<(), ErrorReport> {
-    let arrivals = {
-        let mut state = state();
-        let arrivals = std::mem::take(&mut state.arrivals);
-        if state.has_departures { arrivals } else { BTreeSet::new() }
-    };
+    let arrivals = std::mem::take(&mut state().arrivals);
     for relation in arrivals {
         settle_table(relation)?;
     }

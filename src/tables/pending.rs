@@ -114,6 +114,11 @@ pub fn keep(changes: Vec<Change<Arc<Target>>>) {
     state().waiting.extend(changes.into_iter().map(|change| Waiting { change, subtransaction }));
 }
 
+/// Whether nothing waits.
+pub fn is_empty() -> bool {
+    state().waiting.is_empty()
+}
+
 /// Takes what waits, in the order in which it was captured.
 pub fn take() -> Vec<Change<Arc<Target>>> {
     std::mem::take(&mut state().waiting).into_iter().map(|waiting| waiting.change).collect()

@@ -1,38 +1,56 @@
 //! The UPDATE that writes upstream ids into their rows is no change of the user's.
 
-use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use pgrx::pg_sys;
 
 use crate::pg::trigger;
 
-static TABLE: AtomicU32 = AtomicU32::new(0);
-static DEPTH: AtomicI32 = AtomicI32::new(0);
+/// The UPDATE that runs, and what becomes of the changes that its triggers make.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Running {
+    table: u32,
+    /// How deep the trigger is that captures it: one deeper than what runs it.
+    depth: i32,
+    after: Afterwards,
+}
+
+/// What becomes of the changes that other triggers make while ids are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Afterwards {
+    /// They are sent when the UPDATE ends.
+    Sent,
+    /// They wait for whoever writes the ids, who sends them.
+    Waiting,
+}
+
+static RUNNING: Mutex<Option<Running>> = Mutex::new(None);
+
+fn running() -> std::sync::MutexGuard<'static, Option<Running>> {
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// While it lives, the UPDATE that writes upstream ids into a table is not captured, whatever the triggers before the row
 /// make of it. What other statements within it write, in this table or another, is captured.
 pub struct WritingBack {
-    before: (u32, i32),
+    before: Option<Running>,
 }
 
 impl WritingBack {
-    pub fn begin(table: pg_sys::Oid) -> Self {
-        // The trigger that captures the UPDATE is one deeper than what runs now; what the UPDATE's own triggers run is
-        // deeper than that.
-        let before =
-            (TABLE.swap(table.to_u32(), Ordering::Relaxed), DEPTH.swap(trigger::depth() + 1, Ordering::Relaxed));
-        WritingBack { before }
+    pub fn begin(table: pg_sys::Oid, after: Afterwards) -> Self {
+        let own = Running { table: table.to_u32(), depth: trigger::depth() + 1, after };
+        WritingBack { before: running().replace(own) }
     }
 
     /// Whether the statement that ends, on `table`, is that UPDATE.
-    pub fn is_ending(table: pg_sys::Oid) -> bool {
-        TABLE.load(Ordering::Relaxed) == table.to_u32() && DEPTH.load(Ordering::Relaxed) == trigger::depth()
+    pub fn is_ending(table: pg_sys::Oid) -> Option<Afterwards> {
+        let running = (*running())?;
+        (running.table == table.to_u32() && running.depth == trigger::depth()).then_some(running.after)
     }
 }
 
 impl Drop for WritingBack {
     fn drop(&mut self) {
-        TABLE.store(self.before.0, Ordering::Relaxed);
-        DEPTH.store(self.before.1, Ordering::Relaxed);
+        *running() = self.before;
     }
 }
