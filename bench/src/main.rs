@@ -30,6 +30,7 @@ mod raw;
 mod stats;
 mod syscalls;
 mod table;
+mod wide;
 mod wire;
 
 use std::error::Error;
@@ -45,13 +46,14 @@ struct Measurement {
     run: fn(&Options) -> Result<()>,
 }
 
-const MEASUREMENTS: [Measurement; 12] = [
+const MEASUREMENTS: [Measurement; 13] = [
     Measurement { name: "one-record", about: "each verb in a PL/pgSQL loop", run: one_record::run },
     Measurement { name: "many-records", about: "100 and 10,000 records in one call", run: many_records::run },
     Measurement { name: "memory", about: "the backend's peak in a call of 10,000 records", run: memory::run },
     Measurement { name: "syscalls", about: "system calls of a warm call", run: syscalls::run },
     Measurement { name: "capture", about: "an INSERT into an attached table, by row", run: capture::run },
     Measurement { name: "enqueue", about: "queueing rows by trigger and by sequin_enqueue", run: enqueue::run },
+    Measurement { name: "wide", about: "an UPDATE of one column in ever wider tables", run: wide::run },
     Measurement { name: "drain", about: "delivery of a queue that has filled up", run: drain::run },
     Measurement { name: "latency", about: "from a commit to its request on the wire", run: latency::run },
     Measurement { name: "idle", about: "a worker that has nothing to do", run: idle::run },
