@@ -145,8 +145,6 @@ COMMENT ON COLUMN sequin.statement_end.id IS 'never filled';
 CREATE TRIGGER end_of_statement AFTER UPDATE ON sequin.statement_end
     FOR EACH STATEMENT EXECUTE FUNCTION sequin.end_statement();
 COMMENT ON TRIGGER end_of_statement ON sequin.statement_end IS 'sends what statements within a statement have changed';
-REVOKE ALL ON sequin.statement_end FROM PUBLIC;
-GRANT SELECT, UPDATE ON sequin.statement_end TO PUBLIC;
 
 CREATE FUNCTION sequin.refuse_truncate() RETURNS trigger
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE

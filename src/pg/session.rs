@@ -106,6 +106,35 @@ pub fn has_fixed_snapshot() -> bool {
     unsafe { pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as i32 }
 }
 
+/// Whose rights count, and what is restricted for now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    role: pg_sys::Oid,
+    context: i32,
+}
+
+impl Identity {
+    pub fn current() -> Identity {
+        let mut identity = Identity { role: pg_sys::Oid::INVALID, context: 0 };
+        // SAFETY: reads variables of the backend.
+        unsafe { pg_sys::GetUserIdAndSecContext(&mut identity.role, &mut identity.context) };
+        identity
+    }
+
+    /// Runs `f` as this identity, which the session has had within the same statement. An error inside ends the
+    /// (sub)transaction, which puts the former one back.
+    pub fn run<T>(self, f: impl FnOnce() -> T) -> T {
+        let before = Identity::current();
+        // SAFETY: sets variables of the backend, and sets them back.
+        unsafe {
+            pg_sys::SetUserIdAndSecContext(self.role, self.context);
+            let result = f();
+            pg_sys::SetUserIdAndSecContext(before.role, before.context);
+            result
+        }
+    }
+}
+
 /// Runs `f` with the rights of `role` in the manner in which Postgres runs the functions of an index: it can neither
 /// change its role nor leave anything behind that runs later, nor a setting.
 pub fn restricted_to<T>(role: pg_sys::Oid, f: impl FnOnce() -> T) -> T {

@@ -115,8 +115,10 @@ pub fn pass_over(fired: &Fired) -> Result<(), ErrorReport> {
 
 /// Sends what waits: all triggers of the outermost statement have fired.
 pub fn end_statement() -> Result<(), ErrorReport> {
+    let Some(identity) = pending::take_end() else { return Ok(()) };
     pending::end_all();
-    context::during("the end of the statement", |tally| send_waiting(Operation::Update, tally))
+    // From 18 on, Postgres fires a trigger as the role that was current when its statement ran: here the outbox's owner.
+    identity.run(|| context::during("the end of the statement", |tally| send_waiting(Operation::Update, tally)))
 }
 
 /// Has [`end_statement`] called when all triggers of this statement have fired that are still to fire.
@@ -127,11 +129,14 @@ fn ask_for_end() -> Result<bool, ErrorReport> {
     if session::is_read_only() {
         return Ok(false);
     }
-    spi::connected(|connection| {
-        connection.leave_triggers_to_caller(
-            "UPDATE sequin.statement_end AS e SET id = e.id WHERE e.id OPERATOR(pg_catalog.<>) e.id",
-        );
-        Ok(true)
+    pending::ask_for_end(session::Identity::current());
+    session::acting_as(relation::owner_of_queue(), || {
+        spi::connected(|connection| {
+            connection.leave_triggers_to_caller(
+                "UPDATE sequin.statement_end AS e SET id = e.id WHERE e.id OPERATOR(pg_catalog.<>) e.id",
+            );
+            Ok(true)
+        })
     })
 }
 
@@ -222,7 +227,7 @@ fn send_waiting(operation: Operation, tally: &Tally) -> Result<(), ErrorReport> 
         let group = |target: &Arc<Target>| collections.binary_search(&collection(target)).unwrap_or_default();
         let all = net::net(waiting, group);
         check(&all)?;
-        for part in all.chunk_by(|one, other| goes_with(one, other)) {
+        for part in all.chunk_by(goes_with) {
             send_part(part, operation, tally)?;
         }
     }

@@ -6,8 +6,9 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::pg::session::{self, Identity};
+use crate::pg::trigger;
 use crate::pg::xact_end::current_subtransaction;
-use crate::pg::{session, trigger};
 
 use super::attachment::{Attachment, Operation};
 use super::net::Change;
@@ -43,6 +44,8 @@ struct Waiting {
 struct State {
     begun: Vec<Begun>,
     waiting: Vec<Waiting>,
+    /// As whom the end of the outermost statement is to be seen to, once it was asked for.
+    ends_as: Option<Identity>,
 }
 
 impl State {
@@ -52,7 +55,7 @@ impl State {
     }
 }
 
-static STATE: Mutex<State> = Mutex::new(State { begun: Vec::new(), waiting: Vec::new() });
+static STATE: Mutex<State> = Mutex::new(State { begun: Vec::new(), waiting: Vec::new(), ends_as: None });
 
 fn state() -> MutexGuard<'static, State> {
     STATE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -124,6 +127,16 @@ pub fn take() -> Vec<Change<Arc<Target>>> {
     std::mem::take(&mut state().waiting).into_iter().map(|waiting| waiting.change).collect()
 }
 
+/// Notes that the end of the outermost statement was asked for.
+pub fn ask_for_end(identity: Identity) {
+    state().ends_as = Some(identity);
+}
+
+/// As whom it was asked for; None if it was not.
+pub fn take_end() -> Option<Identity> {
+    state().ends_as.take()
+}
+
 /// Ends all statements that have begun.
 pub fn end_all() {
     state().begun.clear();
@@ -132,8 +145,7 @@ pub fn end_all() {
 /// Forgets everything.
 pub fn forget() {
     let mut state = state();
-    state.begun.clear();
-    state.waiting.clear();
+    *state = State { begun: Vec::new(), waiting: Vec::new(), ends_as: None };
 }
 
 /// Forgets what a subtransaction that is undone has begun and captured. Those within it have higher numbers.

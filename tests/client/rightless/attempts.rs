@@ -44,6 +44,7 @@ pub fn attempts(kind: &str, identity: &str, arguments: &str) -> Vec<Attempt> {
         "server" => server(identity),
         "extension" => with_comment("EXTENSION", identity, EXTENSION),
         "setting" => setting(identity),
+        "trigger" => part(identity, &[("drop", "DROP TRIGGER $ ON @"), ("rename", "ALTER TRIGGER $ ON @ RENAME TO x")]),
         "rule" => part(identity, &[("drop", "DROP RULE $ ON @"), ("rename", "ALTER RULE $ ON @ RENAME TO x")]),
         "table constraint" => part(
             identity,
