@@ -9,7 +9,7 @@ use crate::pg::settings;
 use crate::pg::text::{database_is_utf8, for_message};
 use crate::pg::trigger::{Fired, NoRow};
 use crate::tables::attachment::{self, Attachment};
-use crate::tables::capture;
+use crate::tables::{capture, owner_rights};
 
 /// Sends what a statement changed in an attached table.
 #[pg_extern(schema = "sequin", volatile, parallel_unsafe)]
@@ -22,6 +22,7 @@ fn capture(call: FunctionCallInfo) -> Result<NoRow, ErrorReport> {
             ErrorReport::new(Code::ERRCODE_INVALID_PARAMETER_VALUE, for_message(message), "sequin_mutations")
                 .set_hint("Make such triggers with sequin_attach.")
         })?;
+        owner_rights::check(&fired, &attachment)?;
         capture::capture(&fired, &attachment)?;
     }
     Ok(NoRow)

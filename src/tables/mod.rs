@@ -4,6 +4,7 @@
 //! [`attachment`] is what a trigger's argument says, [`queries`] the SQL that reads what a statement changed, `attach`
 //! decides which tables get and lose `triggers`, and `capture` is what they do when they fire: send, or, for the outbox,
 //! what `queued` does. `late_ids` brings the ids of what the outbox has created.
+//! `owner_rights` refuses an INSERT whose ids would have to be written with rights that the session could abuse.
 
 pub mod attachment;
 pub mod queries;
@@ -16,6 +17,8 @@ pub mod capture;
 mod columns;
 #[cfg(feature = "postgres")]
 pub mod late_ids;
+#[cfg(feature = "postgres")]
+pub mod owner_rights;
 #[cfg(feature = "postgres")]
 mod queued;
 #[cfg(feature = "postgres")]

@@ -6,6 +6,7 @@ mod blank_ids;
 mod columns;
 mod failures;
 mod lifecycle;
+mod owner_rights;
 mod partitions;
 mod relations;
 mod statements;
