@@ -73,10 +73,7 @@ impl Table {
     /// The upstream id of a row as text. Blank text is no id, as NULL is none: no record has it. White space that only
     /// Unicode knows is not looked for in other encodings; there the check of the request refuses such an id.
     fn id_of(&self, row: &str) -> String {
-        let id = format!("{row}.{}::pg_catalog.text", self.upstream_id);
-        let blanks = literal(&[BLANKS, if self.is_utf8 { UNICODE_BLANKS } else { "" }].concat());
-        let rest = format!("pg_catalog.octet_length(pg_catalog.btrim({id}, {blanks}::pg_catalog.text))");
-        format!("CASE WHEN {rest} OPERATOR(pg_catalog.>) 0 THEN {id} END")
+        upstream_id_of(row, &self.upstream_id, self.is_utf8)
     }
 
     /// Of each row that was changed in a mapped column, or in its key: the upstream id, the key as a JSON array, whether
@@ -169,6 +166,14 @@ impl Table {
             same_key.join(" AND ")
         )
     }
+}
+
+/// The upstream id in the quoted column `id` of `row`, or NULL if it is blank.
+pub fn upstream_id_of(row: &str, id: &str, is_utf8: bool) -> String {
+    let id = format!("{row}.{id}::pg_catalog.text");
+    let blanks = literal(&[BLANKS, if is_utf8 { UNICODE_BLANKS } else { "" }].concat());
+    let rest = format!("pg_catalog.octet_length(pg_catalog.btrim({id}, {blanks}::pg_catalog.text))");
+    format!("CASE WHEN {rest} OPERATOR(pg_catalog.>) 0 THEN {id} END")
 }
 
 fn build_object(mapped: &[Mapped]) -> String {
