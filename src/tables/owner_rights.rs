@@ -6,7 +6,7 @@
 
 use pgrx::pg_sys::panic::ErrorReport;
 
-use crate::exchange::fail;
+use crate::exchange::refuse;
 use crate::mutation::outcome::{Outcome, SqlState};
 use crate::pg::trigger::{Event, Fired};
 use crate::pg::{session, temporary};
@@ -32,5 +32,5 @@ pub fn check(fired: &Fired, attachment: &Attachment) -> Result<(), ErrorReport> 
         "Nothing was sent. The owner's triggers could find {object} in place of their own objects. Run DISCARD TEMP first, \
          or GRANT SELECT, UPDATE ON {quoted} to the role; policies that hide rows from the role count as a missing right."
     );
-    fail(&format!("INSERT on {quoted}"), &Outcome::not_sent(SqlState::InsufficientPrivilege, message, hint))
+    refuse(&format!("INSERT on {quoted}"), Outcome::not_sent(SqlState::InsufficientPrivilege, message, hint))
 }

@@ -14,7 +14,9 @@ impl Claim {
     pub fn of(context: &str) -> Claim {
         let Some(line) = line(context) else { return Claim::Silent };
         match line.split_once("\": ").map(|(_, known)| known) {
-            Some("the request was not sent, nothing was applied") => Claim::NotSent,
+            Some(
+                "the request was not sent, nothing was applied" | "the request was not sent, nothing of it was applied",
+            ) => Claim::NotSent,
             Some("the request had been sent, whether it was applied is unknown") => Claim::Unknown,
             Some("it was applied") => Claim::Applied,
             _ => panic!("nothing is said of the mutation: {context}"),
