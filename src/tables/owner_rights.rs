@@ -29,8 +29,9 @@ pub fn check(fired: &Fired, attachment: &Attachment) -> Result<(), ErrorReport> 
         "cannot write upstream ids into {quoted} as its owner while the session has the temporary object {object}"
     );
     let hint = format!(
-        "Nothing was sent. The owner's triggers could find {object} in place of their own objects. Run DISCARD TEMP first, \
-         or GRANT SELECT, UPDATE ON {quoted} to the role; policies that hide rows from the role count as a missing right."
+        "Nothing was sent. The owner's triggers could find {object} in place of their own objects. Run DISCARD TEMP first; \
+         or GRANT SELECT, UPDATE ON {quoted} to the role, where no policy hides rows from it; or attach the table with \
+         delivery => 'outbox'."
     );
     refuse(&format!("INSERT on {quoted}"), Outcome::not_sent(SqlState::InsufficientPrivilege, message, hint))
 }
