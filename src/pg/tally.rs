@@ -77,14 +77,14 @@ fn block(sent_at: i64) -> u8 {
     // SAFETY: reads the state of the transaction. The last pair takes an implicit block for no block for a moment, in
     // which nothing else runs, and does nothing to a block of another kind.
     unsafe {
+        if !pg_sys::IsTransactionBlock() {
+            return IMPLICIT;
+        }
         if pg_sys::GetCurrentTransactionNestLevel() > 1 {
             // A subtransaction of an earlier statement is a savepoint, which takes a BEGIN. One of this statement may be
             // that of a function.
             let began = OUTERMOST_SENT_AT.load(Ordering::Relaxed);
             return if began != 0 && began != sent_at { EXPLICIT } else { UNKNOWN };
-        }
-        if !pg_sys::IsTransactionBlock() {
-            return IMPLICIT;
         }
         // Newer minor releases begin an implicit block with the second statement before a Sync, which looks like any.
         pg_sys::EndImplicitTransactionBlock();
