@@ -9,7 +9,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 
 use crate::http::{Exchange, ReplyBody};
 use crate::mutation::kind::Kind;
-use crate::mutation::outcome::{self, Applied, Body, Facts, Observation, Outcome, SqlState};
+use crate::mutation::outcome::{self, Applied, Body, Earlier, Facts, Observation, Outcome, SqlState};
 use crate::mutation::reply::Records;
 use crate::mutation::request::Request;
 use crate::mutation::{retry_after, text};
@@ -25,6 +25,15 @@ pub fn fail<T>(context: &str, outcome: &Outcome) -> Result<T, ErrorReport> {
     })
 }
 
+/// The same for what no capture has asked for: the error also says what was applied before.
+pub fn refuse<T>(context: &str, mut outcome: Outcome) -> Result<T, ErrorReport> {
+    context::counting(context, |tally| {
+        outcome.note_earlier(tally.before());
+        say_applied(outcome.applied);
+        Err(report::error(&outcome))
+    })
+}
+
 /// The refusal of `what` in a transaction that may not write.
 pub fn read_only(what: &str) -> Outcome {
     let message = format!("cannot execute {what} in a read-only transaction");
@@ -36,7 +45,7 @@ pub fn read_only(what: &str) -> Outcome {
 /// Puts into words for the CONTEXT what a later error may claim.
 fn say_applied(applied: Applied) {
     context::now_known(match applied {
-        Applied::None => c"nothing was applied",
+        Applied::None => context::NOTHING_APPLIED,
         Applied::All => c"it was applied",
         Applied::Unknown => c"whether it was applied is unknown",
     });
@@ -50,63 +59,59 @@ pub fn facts<'a>(kind: Kind, records: usize, collection_id: &'a str, server: &'a
 
 /// Sends `request` and turns the reply's records into `T`. An error of `store` is a reply that was lost.
 ///
-/// What is applied is counted in `tally`, if the request is one of several that a statement may make.
+/// What is applied is counted in `tally`, that of the capture which makes the request; None if a verb does.
 pub fn send<T>(
     request: Request<'_>,
     server: &Server,
     tally: Option<&Tally>,
     store: impl FnOnce(Records<'_>) -> Result<T, String>,
 ) -> Result<T, ErrorReport> {
-    let mut facts = facts(request.kind(), request.len(), request.collection_id(), server);
+    let facts = facts(request.kind(), request.len(), request.collection_id(), server);
     let context = summary(&facts);
-    let before = || tally.map_or(0, Tally::before);
-    let token = match server.token() {
-        Ok(token) => token,
-        Err(unusable) => {
-            let mut outcome = unusable.into();
-            note_earlier(&mut outcome, before());
-            return fail(&context, &outcome);
-        }
-    };
-    facts.token = token.expose();
-    context::within(&context, || {
-        let headers = [server::authorization(&token)];
-        let patience = request.awaits().unwrap_or(Duration::ZERO);
-        let exchange = server.client().post(headers, request.body(), patience);
-        // The rows are made next; a large request need not be in memory beside them.
-        drop(request);
-        let result = outcome::outcome(&facts, &observe(&exchange, server));
-        let applied = result.as_ref().map_or_else(|outcome| outcome.applied, |_| Applied::All);
-        if let (Some(tally), Applied::All) = (tally, applied) {
-            tally.applied(facts.records);
-        }
-        let stored = match result {
-            Ok(records) => {
-                say_applied(Applied::All);
-                rows::caught_storing(|| store(records))
-                    .map_err(|reason| Outcome::reply_lost(&facts, exchange.status().unwrap_or_default(), &reason))
-            }
-            Err(outcome) => Err(outcome),
-        };
-        stored.map_err(|mut outcome| {
-            note_earlier(&mut outcome, before());
-            say_applied(outcome.applied);
-            report::error(&outcome)
-        })
-    })
+    match tally {
+        Some(tally) => context::within(&context, || send_within(request, facts, server, tally, store)),
+        None => context::counting(&context, |tally| send_within(request, facts, server, tally, store)),
+    }
 }
 
-/// Notes how many records earlier requests of the same statement have applied: what the hint advises is about this
-/// request alone.
-pub fn note_earlier(outcome: &mut Outcome, applied_before: usize) {
-    outcome.applied_before = applied_before;
-    if applied_before > 0 {
-        outcome.hint = format!(
-            "Earlier requests of this statement were applied and stay so, although it is rolled back: to repeat the \
-             statement as a whole would repeat them. Of this request: {}",
-            outcome.hint
-        );
+fn send_within<T>(
+    request: Request<'_>,
+    facts: Facts<'_>,
+    server: &Server,
+    tally: &Tally,
+    store: impl FnOnce(Records<'_>) -> Result<T, String>,
+) -> Result<T, ErrorReport> {
+    let failed = |mut outcome: Outcome| {
+        outcome.note_earlier(tally.before());
+        say_applied(outcome.applied);
+        report::error(&outcome)
+    };
+    let token = server.token().map_err(|unusable| failed(unusable.into()))?;
+    let facts = Facts { token: token.expose(), ..facts };
+    let headers = [server::authorization(&token)];
+    let patience = request.awaits().unwrap_or(Duration::ZERO);
+    let exchange = server.client().post(headers, request.body(), patience);
+    // The rows are made next; a large request need not be in memory beside them.
+    drop(request);
+    let result = outcome::outcome(&facts, &observe(&exchange, server));
+    let applied = result.as_ref().map_or_else(|outcome| outcome.applied, |_| Applied::All);
+    if applied == Applied::All {
+        tally.applied(facts.records);
     }
+    let stored = match result {
+        Ok(records) => {
+            say_applied(Applied::All);
+            rows::caught_storing(|| store(records))
+                .map_err(|reason| Outcome::reply_lost(&facts, exchange.status().unwrap_or_default(), &reason))
+        }
+        Err(outcome) => Err(outcome),
+    };
+    stored.map_err(|outcome| failed(*outcome))
+}
+
+/// Notes what earlier requests of the same statement or transaction have applied.
+pub fn note_earlier(outcome: &mut Outcome, earlier: Earlier) {
+    outcome.note_earlier(earlier);
 }
 
 /// Runs `f` on what replies of status 200 have said. Whatever goes wrong in it is told as a mutation that was applied.

@@ -4,7 +4,7 @@
 
 use pgrx::pg_sys::panic::ErrorReport;
 
-use crate::exchange::{fail, name, read_only, send};
+use crate::exchange::{name, read_only, refuse, send};
 use crate::mutation::outcome::{Outcome, SqlState};
 use crate::mutation::reply::Records;
 use crate::mutation::request::{Arguments, Invalid, Request};
@@ -66,7 +66,7 @@ impl Call {
         let of =
             self.collection_id.as_ref().map_or(String::new(), |collection| format!(" for {}", name(&collection.0)));
         let by = self.server.as_ref().map_or(String::new(), |server| format!(" through server \"{}\"", server.0));
-        fail(&format!("{}{of}{by}", self.verb), &outcome)
+        refuse(&format!("{}{of}{by}", self.verb), outcome)
     }
 }
 

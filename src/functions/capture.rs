@@ -11,7 +11,7 @@ use crate::pg::settings;
 use crate::pg::text::{database_is_utf8, for_message};
 use crate::pg::trigger::{Fired, NoRow, RowUpdate, StoredRow};
 use crate::tables::attachment::{self, Attachment};
-use crate::tables::capture;
+use crate::tables::{capture, owner_rights};
 
 /// Called when all other triggers of a statement have fired.
 #[pg_extern(schema = "sequin", volatile, parallel_unsafe)]
@@ -41,6 +41,7 @@ fn capture(call: FunctionCallInfo) -> Result<StoredRow, ErrorReport> {
             ErrorReport::new(Code::ERRCODE_INVALID_PARAMETER_VALUE, for_message(message), "sequin_mutations")
                 .set_hint("Make such triggers with sequin_attach.")
         })?;
+        owner_rights::check(&fired, &attachment)?;
         capture::capture(&fired, &attachment)?;
     } else {
         capture::pass_over(&fired)?;

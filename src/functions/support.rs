@@ -6,6 +6,7 @@ use pgrx::pg_extern;
 use pgrx::pg_sys::panic::ErrorReport;
 
 use crate::mutation::outcome::{Outcome, SqlState};
+use crate::pg::context;
 use crate::pg::planner::{self, AsItIs, PlannedCall};
 
 /// Sees to it that a plan makes each call once: it refuses `SELECT (sequin_create(...)).*` while nothing has been sent,
@@ -18,11 +19,16 @@ fn plan_calls(request: Internal) -> Result<AsItIs, ErrorReport> {
         return Ok(AsItIs);
     }
     let message = "a verb for one record would be called once for each column";
-    let outcome = Outcome::not_sent(SqlState::InvalidParameterValue, message.into(), String::new());
-    Err(ErrorReport::new(Code::ERRCODE_FEATURE_NOT_SUPPORTED, message, "sequin_mutations")
-        .set_detail(outcome.detail_json())
-        .set_hint(
-            "Nothing was sent. Call it in FROM: SELECT * FROM sequin_create(...). A single field is fine: SELECT \
-             (sequin_create(...)).upstream_id.",
-        ))
+    let hint = "Nothing was sent. Call it in FROM: SELECT * FROM sequin_create(...). A single field is fine: SELECT \
+        (sequin_create(...)).upstream_id.";
+    let mut outcome = Outcome::not_sent(SqlState::InvalidParameterValue, message.into(), hint.into());
+    let earlier = context::applied_so_far();
+    outcome.note_earlier(earlier);
+    let error = || {
+        let code = Code::ERRCODE_FEATURE_NOT_SUPPORTED;
+        ErrorReport::new(code, message, "sequin_mutations")
+            .set_detail(outcome.detail_json())
+            .set_hint(outcome.hint.clone())
+    };
+    if earlier.records == 0 { Err(error()) } else { context::counting("the plan of a verb's call", |_| Err(error())) }
 }

@@ -29,7 +29,7 @@ fn lock() -> MutexGuard<'static, Option<Call>> {
 /// Starts the clock of a new call.
 pub fn begin(connect_timeout: Duration, request_timeout: Duration) {
     let now = Instant::now();
-    context::now_known(c"the request was not sent, nothing was applied");
+    context::now_known(context::NOT_SENT);
     *lock() = Some(Call {
         connect_by: now + connect_timeout.min(request_timeout),
         reply_by: now + request_timeout,

@@ -10,7 +10,7 @@ use crate::pg::statement::{Statement, Value};
 use crate::pg::text::for_message;
 use crate::pg::wait_event::WaitEvent;
 use crate::pg::worker as process;
-use crate::pg::{commit, relation, session};
+use crate::pg::{commit, session};
 
 /// Those of the records that are open, and whether they wait for a person; as far as a role may see them.
 static OPEN: Statement = Statement::new(concat!(
@@ -65,7 +65,7 @@ pub fn await_delivery(ids: &[i64], timeout_ms: Option<i32>) -> Result<bool, Erro
 }
 
 fn open(ids: &[i64], role: u32) -> Result<Vec<(i64, bool)>, ErrorReport> {
-    session::acting_as(relation::owner_of_queue(), || {
+    session::as_queue_owner(|| {
         spi::connected(|connection| {
             let rows = OPEN.run(connection, &[Value::Int8s(ids), Value::Oid(role)]);
             Ok((0..rows.len()).filter_map(|row| Some((rows.int8(row, 1)?, rows.boolean(row, 2)))).collect())

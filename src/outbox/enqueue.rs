@@ -43,7 +43,7 @@ pub fn append(route: &Route<'_>, columns: &Columns<'_>) -> Vec<i64> {
     let await_consumers = route.await_consumers.and_then(|consumers| Value::Texts(consumers).datum());
     let timeout_ms = route.timeout_ms.map(Datum::from);
     let relation = route.relation.map(Datum::from);
-    let ids = session::acting_as(relation::owner_of_queue(), || {
+    let ids = session::as_queue_owner(|| {
         let sequence = relation::of_outbox(c"outbox_id");
         let now = session::transaction_start();
         let mut queue = Appender::open(relation::of_outbox(c"queue"));

@@ -177,7 +177,7 @@ impl Look<'_> {
         let Some(name) = catalog::role_name(role) else {
             return Err(format!("the role {role} does not exist any more"));
         };
-        session::acting_as(role.into(), || server::find(Some(self.server)))
+        session::looking_up_as(role.into(), || server::find(Some(self.server)))
             .map_err(|unusable| format!("role \"{name}\": {unusable}"))
     }
 

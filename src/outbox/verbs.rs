@@ -11,7 +11,7 @@ use crate::pg::spi::{self, Connection};
 use crate::pg::statement::{Statement, Value};
 use crate::pg::text::for_message;
 
-use crate::pg::{catalog, commit, relation, report, session};
+use crate::pg::{catalog, commit, report, session};
 
 use super::servers;
 use super::settle::{self, Fate};
@@ -94,7 +94,7 @@ fn with_record(
     ));
     possible(verb)?;
     let role = session::current_role();
-    session::acting_as(relation::owner_of_queue(), || {
+    session::as_queue_owner(|| {
         spi::connected(|connection| {
             // No worker may claim it in the meantime.
             lock();
@@ -162,7 +162,7 @@ fn with_server(verb: &str, server: &str, f: impl FnOnce(&Connection)) -> Result<
             return Err(error(Code::ERRCODE_UNDEFINED_OBJECT, message, "The view sequin.status shows the servers."));
         }
     }
-    session::acting_as(relation::owner_of_queue(), || {
+    session::as_queue_owner(|| {
         spi::connected(|connection| {
             // A worker that has read the pauses would go by them: sending what is enqueued after this commits, or
             // parking what nobody frees any more.

@@ -276,7 +276,7 @@ fn write_rows(connection: &Connection, relation: u32, rows: &[&Row]) -> Visit {
         }
         let deadline = process::Deadline::after(left);
         let written = process::attempt(|| {
-            let written = session::restricted_to(owner, || statement.write(connection, part));
+            let written = session::restricted_to_owner(owner, || statement.write(connection, part));
             // Committed since the last look: then what was written may be another row.
             if !deleted(connection, relation, part).is_empty() {
                 pgrx::error!("the row was deleted meanwhile");

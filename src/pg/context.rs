@@ -11,6 +11,8 @@ use std::ptr;
 
 use pgrx::pg_sys;
 
+use crate::mutation::outcome::{Earlier, Scope};
+
 use super::{tally, text};
 
 #[repr(C)]
@@ -21,6 +23,8 @@ struct Frame {
     known: *const c_char,
     /// See [`Tally`].
     of_request: usize,
+    /// Whether the line says what was applied before. A capture says it in a line of its own.
+    says_earlier: bool,
 }
 
 /// Says what an error that comes from now on may claim of the mutation under way. Replaces what was said before.
@@ -42,17 +46,29 @@ pub fn now_known(words: &'static CStr) {
 
 /// Runs `f` with `text`, and what is known of the mutation, as the CONTEXT of whatever it raises or returns as an error.
 pub fn within<T, E>(text: &str, f: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
-    run(text, write_line_with_known, |_| f())
+    run(text, write_line_with_known, false, |_| f())
+}
+
+/// The same for a mutation that no capture makes: the line also says what [`Tally`] counts.
+pub fn counting<T, E>(text: &str, f: impl FnOnce(&Tally) -> Result<T, E>) -> Result<T, E> {
+    tally::begin();
+    run(text, write_line_with_known, true, |frame| f(&Tally(frame)))
 }
 
 /// Runs `f` with `text` as a further line of the CONTEXT, which also says what [`Tally`] counts.
 pub fn during<T, E>(text: &str, f: impl FnOnce(&Tally) -> Result<T, E>) -> Result<T, E> {
     tally::begin();
-    run(text, write_line_with_tally, |frame| f(&Tally(frame)))
+    run(text, write_line_with_tally, true, |frame| f(&Tally(frame)))
 }
 
-/// How many records the client's statement has had applied before the request under way. What is of that request itself
-/// is kept in the frame: when an error is reported, the Rust code that counted is gone.
+/// What the client's statement, or its transaction, has had applied so far.
+pub fn applied_so_far() -> Earlier {
+    tally::begin();
+    tally::before(0)
+}
+
+/// How many records the client's statement, or its transaction, has had applied before the request under way. What is of
+/// that request itself is kept in the frame: when an error is reported, the Rust code that counted is gone.
 pub struct Tally(*mut Frame);
 
 impl Tally {
@@ -69,22 +85,21 @@ impl Tally {
         unsafe { (*self.0).of_request = records };
     }
 
-    pub fn before(&self) -> usize {
+    pub fn before(&self) -> Earlier {
         // SAFETY: as above.
-        unsafe { (*self.0).before() }
-    }
-}
-
-impl Frame {
-    fn before(&self) -> usize {
-        tally::records().saturating_sub(self.of_request)
+        tally::before(unsafe { (*self.0).of_request })
     }
 }
 
 type WriteLine = unsafe extern "C-unwind" fn(*mut c_void);
 
-fn run<T, E>(text: &str, write: WriteLine, f: impl FnOnce(*mut Frame) -> Result<T, E>) -> Result<T, E> {
-    let frame = push(text, write);
+fn run<T, E>(
+    text: &str,
+    write: WriteLine,
+    says_earlier: bool,
+    f: impl FnOnce(*mut Frame) -> Result<T, E>,
+) -> Result<T, E> {
+    let frame = push(text, write, says_earlier);
     let result = f(frame);
     if result.is_ok() {
         pop();
@@ -92,7 +107,7 @@ fn run<T, E>(text: &str, write: WriteLine, f: impl FnOnce(*mut Frame) -> Result<
     result
 }
 
-fn push(text: &str, write: WriteLine) -> *mut Frame {
+fn push(text: &str, write: WriteLine, says_earlier: bool) -> *mut Frame {
     // SAFETY: main thread of a backend. The frame lives in the memory context of the calling function, which outlives
     // both the function and the report of its error.
     unsafe {
@@ -106,6 +121,7 @@ fn push(text: &str, write: WriteLine) -> *mut Frame {
             text: text::to_server_cstring(&text::for_context(text)),
             known: ptr::null(),
             of_request: 0,
+            says_earlier,
         });
         pg_sys::error_context_stack = frame.cast();
         frame
@@ -131,30 +147,65 @@ unsafe extern "C-unwind" {
 /// Called by Postgres while it reports an error, possibly twice for one error. It allocates nothing in Rust and cannot
 /// panic.
 unsafe extern "C-unwind" fn write_line_with_known(frame: *mut c_void) {
-    // SAFETY: Postgres passes the `arg` of a frame that is on its stack; both texts are NUL-terminated and alive.
+    // SAFETY: Postgres passes the `arg` of a frame that is on its stack; both texts are NUL-terminated and alive. Each
+    // format takes what it is given.
     unsafe {
         let frame = &*frame.cast::<Frame>();
+        let earlier = tally::before(frame.of_request);
+        let known = if frame.known.is_null() { None } else { Some(CStr::from_ptr(frame.known)) };
+        let known = known.map(|known| if earlier.records > 0 { beside_others(known) } else { known });
+        let after = if frame.says_earlier { after(earlier) } else { None };
         set_errcontext_domain(ptr::null());
-        if frame.known.is_null() {
-            errcontext_msg(c"%s".as_ptr(), frame.text);
-        } else {
-            errcontext_msg(c"%s: %s".as_ptr(), frame.text, frame.known);
-        }
+        let text = frame.text;
+        match (known, after) {
+            (None, None) => errcontext_msg(c"%s".as_ptr(), text),
+            (Some(known), None) => errcontext_msg(c"%s: %s".as_ptr(), text, known.as_ptr()),
+            (None, Some((records, words))) => {
+                errcontext_msg(c"%s, after %lu %s".as_ptr(), text, records, words.as_ptr())
+            }
+            (Some(known), Some((records, words))) => {
+                errcontext_msg(c"%s: %s, after %lu %s".as_ptr(), text, known.as_ptr(), records, words.as_ptr())
+            }
+        };
     }
 }
 
-/// As [`write_line_with_known`], with the number of records that were applied before.
+/// As [`write_line_with_known`], of a capture, of which nothing is known but the number of records that were applied before.
 unsafe extern "C-unwind" fn write_line_with_tally(frame: *mut c_void) {
     // SAFETY: as there.
     unsafe {
         let frame = &*frame.cast::<Frame>();
-        let before = frame.before();
         set_errcontext_domain(ptr::null());
-        let format = match before {
-            0 => c"%s",
-            1 => c"%s, after %lu record was applied by an earlier request of the statement",
-            _ => c"%s, after %lu records were applied by earlier requests of the statement",
+        match after(tally::before(frame.of_request)) {
+            None => errcontext_msg(c"%s".as_ptr(), frame.text),
+            Some((records, words)) => errcontext_msg(c"%s, after %lu %s".as_ptr(), frame.text, records, words.as_ptr()),
         };
-        errcontext_msg(format.as_ptr(), frame.text, before as c_ulong);
     }
 }
+
+/// The number of records that were applied before, and the words behind it; None if there are none.
+fn after(earlier: Earlier) -> Option<(c_ulong, &'static CStr)> {
+    let words = match (earlier.records, earlier.scope) {
+        (0, _) => return None,
+        (1, Scope::Statement) => c"record was applied by an earlier request of the statement",
+        (1, Scope::Transaction) => c"record was applied by an earlier request of the transaction",
+        (_, Scope::Statement) => c"records were applied by earlier requests of the statement",
+        (_, Scope::Transaction) => c"records were applied by earlier requests of the transaction",
+    };
+    Some((earlier.records as c_ulong, words))
+}
+
+/// What is known of one request, where others have had records applied.
+fn beside_others(known: &CStr) -> &CStr {
+    if known == NOTHING_APPLIED {
+        c"nothing of it was applied"
+    } else if known == NOT_SENT {
+        c"the request was not sent, nothing of it was applied"
+    } else {
+        known
+    }
+}
+
+/// What [`now_known`] is told of a request that has changed nothing.
+pub const NOTHING_APPLIED: &CStr = c"nothing was applied";
+pub const NOT_SENT: &CStr = c"the request was not sent, nothing was applied";

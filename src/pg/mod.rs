@@ -24,6 +24,7 @@ pub mod spi;
 pub mod statement;
 pub mod take;
 mod tally;
+pub mod temporary;
 pub mod text;
 pub mod thread;
 mod transaction;

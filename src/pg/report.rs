@@ -3,12 +3,19 @@
 use pgrx::PgSqlErrorCode as Code;
 use pgrx::pg_sys::panic::ErrorReport;
 
-use crate::mutation::outcome::{Outcome, SqlState};
+use crate::mutation::outcome::{Applied, Outcome, SqlState};
 
+use super::context;
 use super::text::for_message;
 
 /// `outcome` as the error that a SQL function raises. Its CONTEXT is [`super::context`]'s.
+///
+/// A refusal says what earlier requests have applied, also where its caller makes no request.
 pub fn error(outcome: &Outcome) -> ErrorReport {
+    let mut outcome = outcome.clone();
+    if outcome.applied == Applied::None && outcome.applied_before == 0 {
+        outcome.note_earlier(context::applied_so_far());
+    }
     ErrorReport::new(code(outcome.sqlstate), for_message(outcome.message.clone()), "sequin_mutations")
         .set_detail(for_message(outcome.detail_json()))
         .set_hint(for_message(outcome.hint.clone()))

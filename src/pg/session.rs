@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use pgrx::pg_sys;
 
-use super::relation;
+use super::{relation, temporary};
 
 /// Whether the transaction may not write; on a standby none may.
 pub fn is_read_only() -> bool {
@@ -135,19 +135,66 @@ impl Identity {
     }
 }
 
-/// Runs `f` with the rights of `role` in the manner in which Postgres runs the functions of an index: it can neither
-/// change its role nor leave anything behind that runs later, nor a setting.
-pub fn restricted_to<T>(role: pg_sys::Oid, f: impl FnOnce() -> T) -> T {
-    acting(role, pg_sys::SECURITY_RESTRICTED_OPERATION | pg_sys::SECURITY_LOCAL_USERID_CHANGE, false, f)
+/// Runs `f` with the rights of `owner`, in the restricted manner in which Postgres runs the functions of an index: the code
+/// of a table can neither change its role nor leave a deferred trigger or a setting behind. Row security hides no row
+/// of the owner's tables.
+///
+/// An object that such code leaves in the temporary schema would be found by the code of the next owner. So `f` fails if
+/// the session has a temporary schema afterwards; the caller rolls the subtransaction back, and the schema with it.
+pub fn restricted_to_owner<T>(owner: pg_sys::Oid, f: impl FnOnce() -> T) -> T {
+    let flags =
+        pg_sys::SECURITY_RESTRICTED_OPERATION | pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_NOFORCE_RLS;
+    acting(owner, flags, false, || {
+        let result = f();
+        if temporary_schema().is_some() {
+            pgrx::error!("the code of the table has made an object in pg_temp");
+        }
+        result
+    })
 }
 
-/// Runs `f` with the rights of `role`, and with a search_path in which no other role can have put anything: what the
-/// role's own triggers call by a bare name must not be somebody else's. An error inside ends the (sub)transaction, and
-/// with it the change of both.
+/// Runs `f` with the rights of the owner of a table. Postgres looks for relations and types in the temporary schema
+/// before or after all others, whatever search_path says. So an object of the session could stand in for one that the
+/// owner's triggers name without a schema: then `f` is not run.
+pub fn as_table_owner<T>(owner: pg_sys::Oid, f: impl FnOnce() -> T) -> T {
+    if let Some(object) = temporary::object_that_is_not_of(owner) {
+        pgrx::error!("the code of the table's owner could find the temporary object {object}");
+    }
+    acting(owner, pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_NOFORCE_RLS, true, f)
+}
+
+/// Runs `f` with the rights of the outbox's owner. It executes statements of this extension only. They name the schema
+/// of each relation, function, type and operator, so a temporary object is never found.
+pub fn as_queue_owner<T>(f: impl FnOnce() -> T) -> T {
+    let owner = relation::owner_of_queue();
+    acting(owner, pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_NOFORCE_RLS, true, f)
+}
+
+/// Runs `f` with the rights of `role`, which the session has had within the same statement.
 pub fn acting_as<T>(role: pg_sys::Oid, f: impl FnOnce() -> T) -> T {
-    acting(role, pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_NOFORCE_RLS, true, f)
+    acting(role, pg_sys::SECURITY_LOCAL_USERID_CHANGE, true, f)
 }
 
+/// Runs `f`, which reads catalogs and executes no statement, with the rights of `role`.
+pub fn looking_up_as<T>(role: pg_sys::Oid, f: impl FnOnce() -> T) -> T {
+    acting(role, pg_sys::SECURITY_LOCAL_USERID_CHANGE, true, f)
+}
+
+/// Whether the session has made a temporary object, which may be gone again.
+pub fn has_temporary_schema() -> bool {
+    temporary_schema().is_some()
+}
+
+/// The session's schema of temporary objects; None if it has not needed one yet.
+pub(super) fn temporary_schema() -> Option<pg_sys::Oid> {
+    let (mut schema, mut toast) = (pg_sys::Oid::INVALID, pg_sys::Oid::INVALID);
+    // SAFETY: copies two variables of the backend.
+    unsafe { pg_sys::GetTempNamespaceState(&mut schema, &mut toast) };
+    (schema != pg_sys::Oid::INVALID).then_some(schema)
+}
+
+/// Runs `f` as `role`, with a search_path in which no other role can have put functions or operators. An error inside
+/// ends the (sub)transaction, and with it the change of both.
 fn acting<T>(role: pg_sys::Oid, flags: u32, keeps_settings: bool, f: impl FnOnce() -> T) -> T {
     // SAFETY: reads and sets variables of the backend; the old values are put back.
     unsafe {

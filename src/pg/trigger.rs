@@ -146,6 +146,15 @@ impl Fired {
         }
     }
 
+    /// Whether the statement has made rows, or new versions of rows, that this trigger is given.
+    pub fn has_new_rows(&self) -> bool {
+        // SAFETY: the transition table, if the trigger has one, lives for as long as the call.
+        unsafe {
+            let rows = (*self.data).tg_newtable;
+            !rows.is_null() && pg_sys::tuplestore_tuple_count(rows) > 0
+        }
+    }
+
     /// Makes the transition tables visible to the queries of the SPI connection that is open now.
     pub fn show_transition_tables(&self) {
         // SAFETY: the data outlives the connection, which is opened and closed within the trigger's call.

@@ -25,6 +25,7 @@ use super::columns::{Columns, mistake, resolve};
 use super::inline::{Inline, no_upstream_id};
 use super::moved;
 use super::net::{self, Change, Effect, Fields, Image, Net, RowKey};
+use super::owner_rights;
 use super::pending::{self, Target};
 use super::queued::Queued;
 use super::rows::{DataPrinter, KeyInAnotherForm, WrittenRows};
@@ -130,7 +131,7 @@ fn ask_for_end() -> Result<bool, ErrorReport> {
         return Ok(false);
     }
     pending::ask_for_end(session::Identity::current());
-    session::acting_as(relation::owner_of_queue(), || {
+    session::as_queue_owner(|| {
         spi::connected(|connection| {
             connection.leave_triggers_to_caller(
                 "UPDATE sequin.statement_end AS e SET id = e.id WHERE e.id OPERATOR(pg_catalog.<>) e.id",
@@ -288,7 +289,14 @@ fn send_part(part: &[Net<Arc<Target>>], operation: Operation, tally: &Tally) -> 
         }
     };
     let role = pg_sys::Oid::from(target.role);
-    if role == session::current_role() { send() } else { session::acting_as(role, send) }
+    if role == session::current_role() {
+        return send();
+    }
+    // A SECURITY DEFINER trigger has written these rows. The table's triggers run when their ids are written.
+    if target.attachment.delivery == Delivery::Inline && kind_of(effect) == Some(Kind::Create) {
+        owner_rights::check_role(role, &open(target.relation)?)?;
+    }
+    session::acting_as(role, send)
 }
 
 fn queue_part(

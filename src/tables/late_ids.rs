@@ -1,7 +1,8 @@
 //! Writing upstream ids into the rows of a table that is delivered by the outbox, some time after their creates.
 //!
-//! A row is found by its primary key, which the queue kept as a JSON array. In the meantime somebody may have deleted
-//! the row, given it another id, or hold a lock on it.
+//! A row is found by its primary key, which the queue kept as a JSON array. In the meantime another session may have
+//! deleted the row, given it another id, or locked it. The statements run where row security hides no row: a row that
+//! they do not find is gone, and its id is forgotten.
 
 use std::fmt::Write as _;
 
@@ -11,7 +12,9 @@ use crate::mutation::json::Cursor;
 use crate::pg::relation::Table;
 use crate::pg::spi::Connection;
 use crate::pg::statement::{Statement, Value};
+use crate::pg::text;
 
+use super::queries::upstream_id_of;
 use super::write_back::{Afterwards, WritingBack};
 
 /// An id that is to be written.
@@ -62,6 +65,7 @@ pub fn of(connection: &Connection, table: &Table) -> Option<LateIds> {
     }
     let only = if table.is_partitioned { "" } else { "ONLY " };
     let (name, id) = (&table.quoted, &id.quoted);
+    let given = upstream_id_of("t", id, text::database_is_utf8());
     let wanted = format!(
         "ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) AS w(id, key, upstream_id) \
          CROSS JOIN LATERAL pg_catalog.jsonb_to_record(w.key::pg_catalog.jsonb) AS k({columns})"
@@ -71,12 +75,12 @@ pub fn of(connection: &Connection, table: &Table) -> Option<LateIds> {
         key,
         write: format!(
             "UPDATE {only}{name} AS t SET {id} = l.upstream_id FROM (SELECT w.id, w.upstream_id, t.ctid AS place, \
-             t.tableoid AS part FROM {wanted} JOIN {only}{name} AS t ON {same} WHERE t.{id} IS NULL \
+             t.tableoid AS part FROM {wanted} JOIN {only}{name} AS t ON {same} WHERE {given} IS NULL \
              FOR UPDATE OF t SKIP LOCKED) AS l WHERE t.ctid OPERATOR(pg_catalog.=) l.place \
              AND t.tableoid OPERATOR(pg_catalog.=) l.part RETURNING l.id"
         ),
         visited: format!(
-            "SELECT w.id FROM {wanted} WHERE NOT EXISTS (SELECT FROM {only}{name} AS t WHERE {same} AND t.{id} IS NULL)"
+            "SELECT w.id FROM {wanted} WHERE NOT EXISTS (SELECT FROM {only}{name} AS t WHERE {same} AND {given} IS NULL)"
         ),
     })
 }

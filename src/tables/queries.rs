@@ -6,6 +6,20 @@
 pub const NEW: &str = "sequin_new";
 pub const OLD: &str = "sequin_old";
 
+/// What blank text is made of, in every encoding.
+const BLANKS: &str = " \t\n\r\u{b}\u{c}";
+/// The other characters that Unicode calls white space. Most encodings do not have all of them.
+const UNICODE_BLANKS: &str = "\u{85}\u{a0}\u{1680}\u{2000}\u{2001}\u{2002}\u{2003}\u{2004}\u{2005}\u{2006}\u{2007}\u{2008}\
+    \u{2009}\u{200a}\u{2028}\u{2029}\u{202f}\u{205f}\u{3000}";
+
+/// The upstream id in the quoted column `id` of `row`, or NULL if it is blank: no record has a blank id.
+pub fn upstream_id_of(row: &str, id: &str, is_utf8: bool) -> String {
+    let id = format!("{row}.{id}::pg_catalog.text");
+    let blanks = literal(&[BLANKS, if is_utf8 { UNICODE_BLANKS } else { "" }].concat());
+    let rest = format!("pg_catalog.octet_length(pg_catalog.btrim({id}, {blanks}::pg_catalog.text))");
+    format!("CASE WHEN {rest} OPERATOR(pg_catalog.>) 0 THEN {id} END")
+}
+
 /// A table into whose rows upstream ids are written. All names are quoted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WrittenTable {

@@ -9,6 +9,7 @@ mod kept_ids;
 mod lifecycle;
 mod moved_rows;
 mod nested;
+mod owner_rights;
 mod partitions;
 mod relations;
 mod statements;

@@ -11,6 +11,7 @@ mod demo;
 mod dependencies;
 mod dice;
 mod documents;
+mod earlier_requests;
 mod encodings;
 mod error_bodies;
 mod exactness;

@@ -95,6 +95,30 @@ fn jdbc_sees_the_same_through_a_pooler() {
     JDBC.check(true);
 }
 
+/// It sends the statements of `executemany` before one Sync.
+#[test]
+fn a_batch_of_psycopg_that_fails_says_how_many_records_were_applied() {
+    let mut world = World::new();
+    world.run(
+        "ALTER SERVER sequin OPTIONS (ADD atomic_batches 'true'); CREATE TABLE people (id int PRIMARY KEY, email text, up text);
+         SELECT sequin_attach('people', 'sync', 'salesforce:contact', 'up', '{\"email\": \"Email\"}', delivery => 'inline')",
+    );
+    let client = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/neighbours/clients/psycopg_batch.py"));
+    let mut command = (PSYCOPG.command)(client);
+    sequin_harness::guard::without_pg_variables(&mut command)
+        .env("PGHOST", Server::shared().dir())
+        .env("PGUSER", "postgres")
+        .env("PGDATABASE", world.database.name());
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let seen: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&seen["detail"]["applied"], &seen["detail"]["applied_before"]), (&json!("none"), &json!(2)), "{seen}");
+    assert!(seen["hint"].as_str().unwrap().starts_with("Earlier requests of this transaction were applied"), "{seen}");
+    let words = "INSERT on public.people, after 2 records were applied by earlier requests of the transaction";
+    assert!(seen["context"].as_str().unwrap().contains(words), "{seen}");
+    assert_eq!((world.contacts(), world.one::<i64>("SELECT count(*) FROM people")), (2, 0));
+}
+
 impl Driver {
     fn check(&self, pooled: bool) {
         let world = World::new();

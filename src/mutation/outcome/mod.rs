@@ -5,8 +5,10 @@
 //! nobody knows. The mapping is a pure function of the [`Facts`] and one [`Observation`]; where the contract is silent
 //! it answers "unknown", never "not applied".
 //!
-//! [`rules`] is the table, [`words`] what people read of it, [`ending`] the result.
+//! [`rules`] is the table, [`words`] what people read of it, [`ending`] the result, [`earlier`] what
+//! other requests have applied before.
 
+mod earlier;
 mod ending;
 mod rules;
 mod sqlstate;
@@ -17,6 +19,7 @@ use std::time::Duration;
 use super::api_error::ApiError;
 use super::kind::Kind;
 use super::reply::{self, Records};
+pub use earlier::{Earlier, Scope};
 pub use ending::{Action, Applied, Name, Outcome};
 pub use sqlstate::SqlState;
 

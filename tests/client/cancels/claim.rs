@@ -13,8 +13,11 @@ pub enum Claim {
 impl Claim {
     pub fn of(context: &str) -> Claim {
         let Some(line) = line(context) else { return Claim::Silent };
-        match line.split_once("\": ").map(|(_, known)| known) {
-            Some("the request was not sent, nothing was applied") => Claim::NotSent,
+        // Behind it stands how many records were applied before.
+        match line.split_once("\": ").map(|(_, known)| known.split(", after ").next().unwrap_or(known)) {
+            Some(
+                "the request was not sent, nothing was applied" | "the request was not sent, nothing of it was applied",
+            ) => Claim::NotSent,
             Some("the request had been sent, whether it was applied is unknown") => Claim::Unknown,
             Some("it was applied") => Claim::Applied,
             _ => panic!("nothing is said of the mutation: {context}"),

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::attached::book;
 use super::request;
+use crate::support::World;
 
 #[test]
 fn a_locked_row_is_written_later_and_nothing_waits_for_it() {
@@ -177,4 +178,114 @@ fn what_another_worker_is_about_to_write_is_not_waited_for() {
     worker.batch_execute("ROLLBACK").unwrap();
     world.written_back();
     assert_eq!(world.one::<i64>("SELECT count(DISTINCT sf_id) FROM people"), 2);
+}
+
+/// A role that owns `people` and is bound by its policies.
+fn bound_owner(world: &mut World) -> String {
+    let owner = format!("owner_{}", world.database.name());
+    world.run(&format!(
+        "CREATE ROLE {owner} LOGIN; GRANT USAGE ON FOREIGN SERVER sequin TO {owner};
+         GRANT USAGE, CREATE ON SCHEMA public TO {owner}; ALTER TABLE people OWNER TO {owner};
+         ALTER TABLE people ENABLE ROW LEVEL SECURITY; ALTER TABLE people FORCE ROW LEVEL SECURITY"
+    ));
+    owner
+}
+
+fn drop_owner(world: &mut World, owner: &str) {
+    world.run(&format!("DROP OWNED BY {owner} CASCADE; DROP ROLE {owner}"));
+}
+
+/// The usual policy of an application with many tenants. The worker has no such setting.
+#[test]
+fn a_row_that_a_policy_by_a_session_setting_hides_gets_its_id() {
+    let mut world = book();
+    let owner = bound_owner(&mut world);
+    world.run("CREATE POLICY tenant ON people USING (note = current_setting('app.tenant', true))");
+    let mut session = world.database.connect_as(&owner);
+    session
+        .batch_execute("SET app.tenant = 'atreides'; INSERT INTO people VALUES (1, 'Paul', NULL, 'atreides')")
+        .unwrap();
+    world.written_back();
+    let id = world.upstream().remove(0);
+    assert_eq!(world.sf_id(), Some(id));
+    session.batch_execute("DELETE FROM people").unwrap();
+    world.settled();
+    assert_eq!(world.endings(), ["applied", "applied"]);
+    world.run("DROP POLICY tenant ON people; CREATE POLICY no ON people USING (false) WITH CHECK (note = 'atreides')");
+    session.batch_execute("INSERT INTO people VALUES (2, 'Leto', NULL, 'atreides')").unwrap();
+    world.written_back();
+    assert!(world.sf_id().is_some());
+    drop(session);
+    drop_owner(&mut world, &owner);
+}
+
+/// The policies of a partition count for who names the partition.
+#[test]
+fn a_row_that_a_policy_of_a_partition_hides_gets_its_id() {
+    let mut world = World::new();
+    let owner = format!("owner_{}", world.database.name());
+    world.run(&format!(
+        "CREATE ROLE {owner} LOGIN; GRANT USAGE ON FOREIGN SERVER sequin TO {owner};
+         GRANT USAGE, CREATE ON SCHEMA public TO {owner};
+         CREATE TABLE people (id bigint PRIMARY KEY, name text, sf_id text) PARTITION BY RANGE (id);
+         CREATE TABLE few PARTITION OF people FOR VALUES FROM (1) TO (10);
+         CREATE TABLE many PARTITION OF people FOR VALUES FROM (10) TO (100);
+         CREATE TABLE alone (id bigint PRIMARY KEY, name text, sf_id text) PARTITION BY RANGE (id);
+         CREATE TABLE leaf PARTITION OF alone FOR VALUES FROM (1) TO (10);
+         SELECT sequin_attach('people', 'sync', 'salesforce:contact', 'sf_id'),
+                sequin_attach('leaf', 'sync', 'salesforce:contact', 'sf_id');
+         ALTER TABLE people OWNER TO {owner}; ALTER TABLE few OWNER TO {owner}; ALTER TABLE many OWNER TO {owner};
+         ALTER TABLE leaf OWNER TO {owner}"
+    ));
+    for table in ["people", "few", "many", "leaf"] {
+        world.run(&format!(
+            "ALTER TABLE {table} ENABLE ROW LEVEL SECURITY; ALTER TABLE {table} FORCE ROW LEVEL SECURITY;
+             CREATE POLICY tenant ON {table} USING (false) WITH CHECK (true)"
+        ));
+    }
+    let mut session = world.database.connect_as(&owner);
+    session
+        .batch_execute(
+            "INSERT INTO people VALUES (1, 'Paul'), (11, 'Chani'); INSERT INTO few VALUES (2, 'Leto');
+             INSERT INTO leaf VALUES (3, 'Jessica')",
+        )
+        .unwrap();
+    world.written_back();
+    let ids =
+        "SELECT count(DISTINCT sf_id) FROM (SELECT sf_id FROM people UNION ALL SELECT sf_id FROM leaf) all_people";
+    assert_eq!(world.one::<i64>(ids), 4);
+    drop(session);
+    drop_owner(&mut world, &owner);
+}
+
+/// The owner of a table may take rights to it from himself; then the id waits.
+#[test]
+fn an_id_is_kept_while_the_owner_may_not_see_or_write_the_row() {
+    for right in ["SELECT", "UPDATE", "USAGE"] {
+        let mut world = book();
+        let owner = bound_owner(&mut world);
+        world.run("CREATE POLICY tenant ON people USING (false) WITH CHECK (true)");
+        let (of, from) = if right == "USAGE" { ("SCHEMA public", "PUBLIC, ") } else { ("people", "") };
+        world.run(&format!("REVOKE {right} ON {of} FROM {from}{owner}"));
+        world.run("INSERT INTO people VALUES (1, 'Paul')");
+        world.until("SELECT EXISTS (SELECT FROM sequin.created WHERE error LIKE 'permission denied%')");
+        assert_eq!(world.sf_id(), None, "{right}");
+        world.run(&format!("GRANT {right} ON {of} TO {owner}"));
+        world.written_back();
+        assert!(world.sf_id().is_some(), "{right}");
+        drop_owner(&mut world, &owner);
+    }
+}
+
+/// Blank text is no id, in a table of the outbox either.
+#[test]
+fn a_row_that_was_inserted_with_a_blank_id_gets_its_own() {
+    let mut world = book();
+    world.run(
+        "INSERT INTO people (id, name, sf_id) VALUES (1, 'Paul', ''), (2, 'Chani', E' \\t'), (3, 'Leto', U&'\\2003')",
+    );
+    world.written_back();
+    let upstream = world.upstream();
+    assert_eq!(upstream.len(), 3);
+    assert_eq!(world.one_of::<i64>("SELECT count(DISTINCT sf_id) FROM people WHERE sf_id = ANY ($1)", &[&upstream]), 3);
 }
