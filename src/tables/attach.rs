@@ -12,6 +12,7 @@ use crate::pg::spi::{self, Connection};
 use crate::pg::text::for_message;
 use crate::server;
 
+use super::attach_checks;
 use super::attachment::{Attachment, Operation};
 use super::columns::resolve;
 use super::triggers;
@@ -23,6 +24,7 @@ use super::triggers;
 /// attached before a partition came can be completed.
 pub fn attach(target: Oid, attachment: &Attachment, operations: &[Operation]) -> Result<(), ErrorReport> {
     let table = owned_table(target)?;
+    attach_checks::refuse_unsuitable(&table)?;
     // Sync, collection and consumers are checked as for a request, when there is none yet.
     attachment
         .with_arguments(|arguments| Request::draft(Some("create"), arguments).map(drop))
@@ -54,9 +56,10 @@ pub fn attach(target: Oid, attachment: &Attachment, operations: &[Operation]) ->
         if bare.is_empty() {
             return Err(already_attached(&table));
         }
-        for table in bare {
-            triggers::create(connection, &table, operations, &argument);
+        for bare in bare {
+            triggers::create(connection, &bare, operations, &argument);
         }
+        attach_checks::warn_of_bare_names(connection, &table, &attachment.upstream_id_column, operations);
         Ok(())
     })
 }

@@ -9,6 +9,7 @@ mod lifecycle;
 mod partitions;
 mod relations;
 mod statements;
+mod surroundings;
 mod types;
 mod write_back;
 
