@@ -562,6 +562,20 @@ CREATE FUNCTION @extschema@.sequin_await_delivery(
 COMMENT ON FUNCTION @extschema@.sequin_await_delivery(pg_catalog.int8[], pg_catalog.int4) IS
     'waits until none of these records is pending or sending; true: all are delivered, false: one is rejected or unknown, or the time is over';
 
+-- ALTER SERVER ... RENAME: attached tables and open work hold the server's name.
+
+CREATE FUNCTION sequin.follow_rename() RETURNS event_trigger
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'follow_rename_wrapper';
+COMMENT ON FUNCTION sequin.follow_rename() IS
+    'event trigger function: writes a foreign server''s new name into attached tables and open work';
+
+CREATE EVENT TRIGGER sequin_follow_rename ON ddl_command_end
+    WHEN TAG IN ('ALTER SERVER')
+    EXECUTE FUNCTION sequin.follow_rename();
+COMMENT ON EVENT TRIGGER sequin_follow_rename IS
+    'lets attached tables and open work follow ALTER SERVER ... RENAME; does nothing for servers of other wrappers';
+
 -- What is attached can be seen in pg_trigger as well.
 GRANT USAGE ON SCHEMA sequin TO PUBLIC;
 -- Each of these views shows a role its own rows.
@@ -575,6 +589,7 @@ REVOKE EXECUTE ON FUNCTION
     sequin.plan_calls(internal),
     sequin.capture(),
     sequin.refuse_truncate(),
+    sequin.follow_rename(),
     @extschema@.sequin_attach(
         pg_catalog.regclass, pg_catalog.text, pg_catalog.text, pg_catalog.name, pg_catalog.jsonb, pg_catalog.text,
         pg_catalog.text[], pg_catalog.text[], pg_catalog.int4, pg_catalog.name

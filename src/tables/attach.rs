@@ -30,7 +30,8 @@ pub fn attach(target: Oid, attachment: &Attachment, operations: &[Operation]) ->
         .with_arguments(|arguments| Request::draft(Some("create"), arguments).map(drop))
         .map_err(|invalid| report::error(&Outcome::from(invalid)))?;
     check_columns(&table, attachment)?;
-    let server = server::find(attachment.server.as_deref()).map_err(|unusable| report::error(&unusable.into()))?;
+    let server =
+        server::find_and_keep(attachment.server.as_deref()).map_err(|unusable| report::error(&unusable.into()))?;
     // By name, so that no role that writes the table can turn its rows to another server with a setting.
     let attachment = Attachment { server: Some(server.name), ..attachment.clone() };
     let argument = attachment.to_argument();

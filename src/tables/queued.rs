@@ -42,7 +42,11 @@ pub fn queue(
         if session::is_read_only() {
             return Err(report::error(&read_only(operation.keyword())));
         }
-        let found = server::find(attachment.server.as_deref());
+        let found = match attachment.server.as_deref() {
+            // The lock of the table keeps the argument, and the server's name in it, as they are.
+            Some(name) => server::find(Some(name)),
+            None => server::find_and_keep(None),
+        };
         let found = found.map_err(|unusable| report::error(&unusable.into()))?;
         server.get_or_init(|| found);
         Ok(ROWS)

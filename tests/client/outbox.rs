@@ -13,6 +13,7 @@ mod moving;
 mod order;
 mod poison;
 mod random_kills;
+mod renames;
 mod roles;
 mod surroundings;
 mod transactions;
