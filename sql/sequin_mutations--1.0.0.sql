@@ -352,12 +352,17 @@ INSERT INTO sequin.home
     FROM pg_catalog.pg_control_system() AS c, pg_catalog.pg_database AS d
     WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database();
 
+-- A dump has what the dumping role sees in the views: all of it for a superuser, its own records for another role.
 SELECT pg_catalog.pg_extension_config_dump('sequin.outbox_id', '');
-SELECT pg_catalog.pg_extension_config_dump('sequin.queue', '');
-SELECT pg_catalog.pg_extension_config_dump('sequin.parked', '');
+SELECT pg_catalog.pg_extension_config_dump('sequin.queue',
+    $$WHERE pg_catalog.pg_has_role(role, 'USAGE') OR pg_catalog.pg_has_role('pg_read_all_data', 'USAGE')$$);
+SELECT pg_catalog.pg_extension_config_dump('sequin.parked',
+    $$WHERE pg_catalog.pg_has_role(role, 'USAGE') OR pg_catalog.pg_has_role('pg_read_all_data', 'USAGE')$$);
 SELECT pg_catalog.pg_extension_config_dump('sequin.claims', '');
-SELECT pg_catalog.pg_extension_config_dump('sequin.created', '');
-SELECT pg_catalog.pg_extension_config_dump('sequin.pauses', '');
+SELECT pg_catalog.pg_extension_config_dump('sequin.created',
+    $$WHERE pg_catalog.has_table_privilege(relation, 'SELECT')$$);
+SELECT pg_catalog.pg_extension_config_dump('sequin.pauses',
+    $$WHERE role OPERATOR(pg_catalog.=) 0::pg_catalog.oid OR pg_catalog.pg_has_role(role, 'USAGE') OR pg_catalog.pg_has_role('pg_read_all_data', 'USAGE')$$);
 SELECT pg_catalog.pg_extension_config_dump('sequin.home', '');
 
 CREATE FUNCTION sequin.workers() RETURNS pg_catalog.int4[]
@@ -578,6 +583,10 @@ COMMENT ON EVENT TRIGGER sequin_follow_rename IS
 
 -- What is attached can be seen in pg_trigger as well.
 GRANT USAGE ON SCHEMA sequin TO PUBLIC;
+-- pg_dump locks each table that it takes rows of, and reads the sequence for a schema alone: the owner of the database
+-- can dump it with these rights.
+GRANT SELECT ON SEQUENCE sequin.outbox_id TO pg_database_owner;
+GRANT SELECT ON sequin.queue, sequin.parked, sequin.claims, sequin.created, sequin.pauses, sequin.home TO pg_database_owner;
 -- Each of these views shows a role its own rows.
 GRANT SELECT ON sequin.attachments, sequin.outbox, sequin.dead_letters, sequin.delivered, sequin.status TO PUBLIC;
 -- The views sequin.status and sequin.attachments call them.

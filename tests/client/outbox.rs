@@ -4,6 +4,7 @@ mod attached;
 mod cluster;
 mod copies;
 mod databases;
+mod dumps;
 mod failures;
 mod hostile;
 mod kills;
