@@ -60,11 +60,16 @@ pub fn finish(connection: &Connection, renaming: &Renaming) {
          AND o.role OPERATOR(pg_catalog.=) p.role)",
     );
     static UNPAUSE: Statement = Statement::new("DELETE FROM sequin.pauses p WHERE p.server OPERATOR(pg_catalog.=) $1");
+    static HOLDS: Statement = Statement::new(
+        "WITH old AS (DELETE FROM sequin.holds o WHERE o.server OPERATOR(pg_catalog.=) $1 RETURNING o.*) \
+         INSERT INTO sequin.holds AS h (server, below, reason, since) SELECT $2, old.below, old.reason, old.since FROM old \
+         ON CONFLICT (server) DO UPDATE SET below = GREATEST(h.below, excluded.below)",
+    );
     static TROUBLES: Statement =
         Statement::new("UPDATE sequin.troubles t SET server = $2 WHERE t.server OPERATOR(pg_catalog.=) $1");
     let old = [Value::Text(Some(&renaming.before))];
     FORGET.run(connection, &[Value::Text(Some(&renaming.after))]).free();
-    for statement in [&QUEUE, &PARKED, &CLAIMS, &PAUSES, &TROUBLES] {
+    for statement in [&QUEUE, &PARKED, &CLAIMS, &PAUSES, &HOLDS, &TROUBLES] {
         statement.run(connection, &names(renaming)).free();
     }
     UNPAUSE.run(connection, &old).free();

@@ -118,7 +118,7 @@ fn who_reads_all_data_dumps_all_records_and_another_role_its_own_schemas() {
 fn an_owner_whose_right_to_the_records_is_taken_away_dumps_everything_else() {
     let mut owned = Owned::new();
     owned.world.run(
-        "REVOKE SELECT ON sequin.queue, sequin.parked, sequin.created, sequin.pauses, sequin.claims, sequin.home FROM pg_database_owner",
+        "REVOKE SELECT ON sequin.queue, sequin.parked, sequin.created, sequin.pauses, sequin.claims, sequin.holds, sequin.home FROM pg_database_owner",
     );
     let refused = owned.dump(&owned.owner, &[]);
     assert!(String::from_utf8_lossy(&refused.stderr).contains("permission denied for table"), "{refused:?}");
@@ -135,7 +135,9 @@ fn a_role_that_owns_nothing_of_the_database_reads_no_inner_table() {
     let role = format!("other_{}", owned.world.database.name());
     owned.world.run(&format!("CREATE ROLE \"{role}\" LOGIN"));
     let mut session = owned.world.database.connect_as(&role);
-    for table in ["queue", "parked", "claims", "created", "pauses", "home", "history", "outbox_id"] {
+    for table in
+        ["queue", "parked", "claims", "created", "pauses", "holds", "home", "first_ids", "history", "outbox_id"]
+    {
         let error = session.query(&format!("SELECT FROM sequin.{table}"), &[]).unwrap_err();
         assert_eq!(error.code().unwrap().code(), "42501", "{table}");
     }
