@@ -202,3 +202,21 @@ fn the_trigger_of_the_notice_keeps_the_id_from_being_written_until_its_hint_is_f
     world.run("ALTER FUNCTION app.bare() SET search_path = app, pg_temp");
     world.until("SELECT count(sf_id) = 1 FROM app.t");
 }
+
+/// docs/operations.md, Frameworks and tools.
+#[test]
+fn capture_is_off_for_a_test_database_and_by_a_connection_option_before_the_library_is_loaded() {
+    let mut world = World::new();
+    world.run("CREATE TABLE t (id int PRIMARY KEY, name text, sf_id text)");
+    world.run("SELECT sequin_attach('t', 's', 'salesforce:contact', 'sf_id', delivery => 'inline')");
+    let statements = "INSERT INTO t VALUES (1, 'x'); UPDATE t SET name = 'y'; TRUNCATE t";
+    let dsn = format!("{} options='-c sequin.capture=off'", world.database.dsn());
+    let mut session = postgres::Client::connect(&dsn, postgres::NoTls).unwrap();
+    session.batch_execute(statements).unwrap_or_else(|error| panic!("{error:?}"));
+    let name = world.database.name().to_owned();
+    world.run(&format!("ALTER DATABASE \"{name}\" SET sequin.capture = off"));
+    world.database.connect().batch_execute(statements).unwrap_or_else(|error| panic!("{error:?}"));
+    assert_eq!(world.sent(), 0);
+    world.run("INSERT INTO t VALUES (2, 'z')");
+    assert_eq!(world.sent(), 1, "this session began before");
+}

@@ -64,6 +64,10 @@ fn the_owner_of_a_database_can_dump_its_schema() {
     }
     let schema = text(&owned.dump(&owned.owner, &["-s"]));
     assert!(schema.contains("CREATE EXTENSION") && schema.contains("CREATE TRIGGER sequin_insert"), "{schema}");
+    // As a framework dumps it for its repository: with the token of a mapping that the role may see.
+    let token = owned.world.sandbox.token().to_owned();
+    assert!(text(&owned.dump("postgres", &["-s", "-x", "-O"])).contains(&token));
+    assert!(!text(&owned.dump(&owned.owner, &["-s", "-x", "-O"])).contains(&token));
 }
 
 #[test]
