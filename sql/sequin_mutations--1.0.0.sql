@@ -347,6 +347,15 @@ CREATE TABLE sequin.pauses (
 );
 COMMENT ON TABLE sequin.pauses IS 'inner table of the outbox: the queues that wait for a person; read sequin.status instead';
 
+CREATE TABLE sequin.holds (
+    server pg_catalog.text COLLATE pg_catalog."C" PRIMARY KEY,
+    below pg_catalog.int8 NOT NULL,
+    reason pg_catalog.text NOT NULL,
+    since timestamp with time zone NOT NULL
+);
+COMMENT ON TABLE sequin.holds IS
+    'inner table of the outbox: the servers of which the records below an id wait for sequin_resume; read sequin.outbox instead';
+
 CREATE TABLE sequin.troubles (
     server pg_catalog.text COLLATE pg_catalog."C" PRIMARY KEY,
     error pg_catalog.text NOT NULL,
@@ -362,7 +371,18 @@ CREATE TABLE sequin.home (
     PRIMARY KEY (system_identifier, database)
 );
 COMMENT ON TABLE sequin.home IS
-    'inner table of the outbox: the database that it belongs to; in a copy of that database all its queues are paused';
+    'inner table of the outbox: the database that it belongs to; a copy of that database does not send what was queued before';
+
+-- Each session writes an id of its own, so that none waits for another. No dump has it, and rows of another database
+-- count for nothing.
+CREATE TABLE sequin.first_ids (
+    system_identifier pg_catalog.int8 NOT NULL,
+    database pg_catalog.oid NOT NULL,
+    id pg_catalog.int8 NOT NULL,
+    PRIMARY KEY (system_identifier, database, id)
+);
+COMMENT ON TABLE sequin.first_ids IS
+    'inner table of the outbox: the first ids that sessions have enqueued in a database made from a template';
 
 -- A restore of a dump adds the row of the database that was dumped.
 INSERT INTO sequin.home
@@ -370,12 +390,18 @@ INSERT INTO sequin.home
     FROM pg_catalog.pg_control_system() AS c, pg_catalog.pg_database AS d
     WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database();
 
+-- A dump has what the dumping role sees in the views: all of it for a superuser, its own records for another role.
 SELECT pg_catalog.pg_extension_config_dump('sequin.outbox_id', '');
-SELECT pg_catalog.pg_extension_config_dump('sequin.queue', '');
-SELECT pg_catalog.pg_extension_config_dump('sequin.parked', '');
+SELECT pg_catalog.pg_extension_config_dump('sequin.queue',
+    $$WHERE pg_catalog.pg_has_role(role, 'USAGE') OR pg_catalog.pg_has_role('pg_read_all_data', 'USAGE')$$);
+SELECT pg_catalog.pg_extension_config_dump('sequin.parked',
+    $$WHERE pg_catalog.pg_has_role(role, 'USAGE') OR pg_catalog.pg_has_role('pg_read_all_data', 'USAGE')$$);
 SELECT pg_catalog.pg_extension_config_dump('sequin.claims', '');
-SELECT pg_catalog.pg_extension_config_dump('sequin.created', '');
-SELECT pg_catalog.pg_extension_config_dump('sequin.pauses', '');
+SELECT pg_catalog.pg_extension_config_dump('sequin.created',
+    $$WHERE pg_catalog.has_table_privilege(relation, 'SELECT')$$);
+SELECT pg_catalog.pg_extension_config_dump('sequin.pauses',
+    $$WHERE role OPERATOR(pg_catalog.=) 0::pg_catalog.oid OR pg_catalog.pg_has_role(role, 'USAGE') OR pg_catalog.pg_has_role('pg_read_all_data', 'USAGE')$$);
+SELECT pg_catalog.pg_extension_config_dump('sequin.holds', '');
 SELECT pg_catalog.pg_extension_config_dump('sequin.home', '');
 
 CREATE FUNCTION sequin.workers() RETURNS pg_catalog.int4[]
@@ -390,7 +416,9 @@ CREATE VIEW sequin.outbox WITH (security_barrier) AS
         -- Of a delete it is kept in case the row comes back, and it is not sent.
         CASE WHEN open.kind OPERATOR(pg_catalog.<>) 'delete' THEN open.data END AS data,
         CASE WHEN claimed.id IS NULL THEN open.state ELSE 'sending' END AS state,
-        open.attempts, open.next_attempt_at, open.enqueued_at, open.outcome, open.error,
+        open.attempts, open.next_attempt_at, open.enqueued_at, open.outcome,
+        CASE WHEN open.state OPERATOR(pg_catalog.=) 'pending' AND open.id OPERATOR(pg_catalog.<) held.below
+            THEN held.reason ELSE open.error END AS error,
         open.relation, open.await_consumers, open.timeout_ms
     FROM (
         SELECT
@@ -406,6 +434,7 @@ CREATE VIEW sequin.outbox WITH (security_barrier) AS
     ) AS open
     LEFT JOIN (SELECT pg_catalog.unnest(c.ids) AS id FROM sequin.claims AS c) AS claimed
         ON claimed.id OPERATOR(pg_catalog.=) open.id
+    LEFT JOIN sequin.holds AS held ON held.server OPERATOR(pg_catalog.=) open.server
     WHERE pg_catalog.pg_has_role(open.role, 'USAGE')
         OR pg_catalog.pg_has_role('pg_read_all_data', 'USAGE');
 COMMENT ON VIEW sequin.outbox IS
@@ -427,7 +456,8 @@ COMMENT ON COLUMN sequin.outbox.attempts IS 'how many requests with it have fail
 COMMENT ON COLUMN sequin.outbox.next_attempt_at IS 'not before; infinity: when what it waits for is settled';
 COMMENT ON COLUMN sequin.outbox.enqueued_at IS 'when the transaction that enqueued it began';
 COMMENT ON COLUMN sequin.outbox.outcome IS 'of the last attempt, as in an error''s DETAIL';
-COMMENT ON COLUMN sequin.outbox.error IS 'what the API, or the network, said';
+COMMENT ON COLUMN sequin.outbox.error IS
+    'what the API, or the network, said; in a copy of a database, why a record from before the copy waits for sequin_resume';
 COMMENT ON COLUMN sequin.outbox.relation IS 'the attached table that it comes from';
 COMMENT ON COLUMN sequin.outbox.await_consumers IS 'the consumers that its request waits for; NULL: none';
 COMMENT ON COLUMN sequin.outbox.timeout_ms IS 'how long it waits for them; NULL: the API''s default';
@@ -502,7 +532,7 @@ CREATE VIEW sequin.status WITH (security_barrier) AS
         pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) b.oldest AS oldest,
         COALESCE(r.records, 0)::pg_catalog.float8 OPERATOR(pg_catalog./) 10 AS records_per_second,
         p.reasons IS NOT NULL AS paused,
-        COALESCE(p.reasons, t.error) AS last_error,
+        COALESCE(p.reasons, t.error, h.reason) AS last_error,
         t.next_attempt_at,
         COALESCE(b.rejected, 0) AS rejected,
         COALESCE(b.unknown, 0) AS unknown,
@@ -511,7 +541,8 @@ CREATE VIEW sequin.status WITH (security_barrier) AS
     LEFT JOIN backlog AS b ON b.server OPERATOR(pg_catalog.=) n.server
     LEFT JOIN rate AS r ON r.server OPERATOR(pg_catalog.=) n.server
     LEFT JOIN pauses AS p ON p.server OPERATOR(pg_catalog.=) n.server
-    LEFT JOIN sequin.troubles AS t ON t.server OPERATOR(pg_catalog.=) n.server;
+    LEFT JOIN sequin.troubles AS t ON t.server OPERATOR(pg_catalog.=) n.server
+    LEFT JOIN sequin.holds AS h ON h.server OPERATOR(pg_catalog.=) n.server;
 COMMENT ON VIEW sequin.status IS
     'the outbox of each server that the role may use or has records for, counting the records that it may see';
 COMMENT ON COLUMN sequin.status.server IS 'the foreign server';
@@ -582,8 +613,28 @@ CREATE FUNCTION @extschema@.sequin_await_delivery(
 COMMENT ON FUNCTION @extschema@.sequin_await_delivery(pg_catalog.int8[], pg_catalog.int4) IS
     'waits until none of these records is pending or sending; true: all are delivered, false: one is rejected or unknown, or the time is over';
 
+-- ALTER SERVER ... RENAME: attached tables and open work hold the server's name.
+
+CREATE FUNCTION sequin.follow_rename() RETURNS event_trigger
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'follow_rename_wrapper';
+COMMENT ON FUNCTION sequin.follow_rename() IS
+    'event trigger function: writes a foreign server''s new name into attached tables and open work';
+
+CREATE EVENT TRIGGER sequin_follow_rename ON ddl_command_end
+    WHEN TAG IN ('ALTER SERVER')
+    EXECUTE FUNCTION sequin.follow_rename();
+COMMENT ON EVENT TRIGGER sequin_follow_rename IS
+    'lets attached tables and open work follow ALTER SERVER ... RENAME; does nothing for servers of other wrappers';
+
 -- What is attached can be seen in pg_trigger as well.
 GRANT USAGE ON SCHEMA sequin TO PUBLIC;
+-- pg_dump locks each table that it takes rows of, and reads the sequence for a schema alone: the owner of the database
+-- can dump it with these rights.
+GRANT SELECT ON SEQUENCE sequin.outbox_id TO pg_database_owner;
+GRANT SELECT ON
+    sequin.queue, sequin.parked, sequin.claims, sequin.created, sequin.pauses, sequin.holds, sequin.home
+TO pg_database_owner;
 -- Each of these views shows a role its own rows.
 GRANT SELECT ON sequin.attachments, sequin.outbox, sequin.dead_letters, sequin.delivered, sequin.status TO PUBLIC;
 -- The views sequin.status and sequin.attachments call them.
@@ -596,6 +647,7 @@ REVOKE EXECUTE ON FUNCTION
     sequin.capture(),
     sequin.end_statement(),
     sequin.refuse_truncate(),
+    sequin.follow_rename(),
     @extschema@.sequin_attach(
         pg_catalog.regclass, pg_catalog.text, pg_catalog.text, pg_catalog.name, pg_catalog.jsonb, pg_catalog.text,
         pg_catalog.text[], pg_catalog.text[], pg_catalog.int4, pg_catalog.name

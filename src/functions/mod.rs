@@ -6,6 +6,7 @@ mod capture;
 mod mutate;
 mod one_record;
 mod outbox;
+mod rename;
 mod support;
 mod validate;
 

@@ -43,7 +43,7 @@ fn sequin_enqueue(
     if ordering_key.as_ref().is_some_and(|key| key.0.trim().is_empty()) {
         return Err(invalid(Invalid::Empty("ordering_key")));
     }
-    let server = server::find(server.as_ref().map(|name| name.0.as_str()))
+    let server = server::find_and_keep(server.as_ref().map(|name| name.0.as_str()))
         .map_err(|unusable| report::error(&Outcome::from(unusable)))?;
     let elements = request::elements(records.as_deref().unwrap_or_default());
     let upstream_ids: Vec<Option<&str>> = elements.iter().map(|element| element.upstream_id.as_deref()).collect();

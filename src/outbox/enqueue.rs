@@ -12,6 +12,8 @@ use crate::pg::statement::Value;
 use crate::pg::text::to_text_datum;
 use crate::pg::{commit, relation, session};
 
+use super::home;
+
 /// What records that are enqueued together have in common.
 pub struct Route<'a> {
     pub server: &'a str,
@@ -69,6 +71,9 @@ pub fn append(route: &Route<'_>, columns: &Columns<'_>) -> Vec<i64> {
             ids.push(id);
         }
         queue.finish();
+        if let Some(first) = ids.first() {
+            home::note_enqueued(*first);
+        }
         ids
     });
     scratch.leave();

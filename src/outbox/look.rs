@@ -224,7 +224,7 @@ impl Look<'_> {
     }
 
     fn is_paused(&self, change: &Change) -> bool {
-        self.pauses.is_for(self.server, change.lane.role)
+        self.pauses.is_for(self.server, change.lane.role) || self.pauses.is_held(self.server, change.id)
     }
 
     /// Rejects what could not be read. True if there was such a record.

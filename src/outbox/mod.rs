@@ -9,7 +9,8 @@
 //! - `results` and `settle` write that down, `finish` moves what is done to the history, and `retention` deletes it in the end;
 //! - `write_back` brings upstream ids into the rows of attached tables, `tell` to the changes that wait for them, and
 //!   `resting` leaves tables alone that do not let themselves be written;
-//! - `verbs` is what a person may do to a record or a server, `awaiting` how one waits for delivery.
+//! - `verbs` is what a person may do to a record or a server, `awaiting` how one waits for delivery;
+//! - `home` knows a copy of the database, and `renamed` a server's new name.
 
 pub mod backoff;
 pub mod plan;
@@ -44,6 +45,8 @@ mod launcher;
 mod look;
 #[cfg(feature = "postgres")]
 mod parked;
+#[cfg(feature = "postgres")]
+pub mod renamed;
 #[cfg(feature = "postgres")]
 mod resting;
 #[cfg(feature = "postgres")]

@@ -142,7 +142,7 @@ impl Search<'_> {
                     let is_blocked = found.blocked.get(key).is_some_and(|from| due.id >= *from);
                     is_blocked && !self.under_way.has_key(self.server, Some(key))
                 }
-                None => self.pauses.is_for(self.server, due.role),
+                None => self.pauses.is_for(self.server, due.role) || self.pauses.is_held(self.server, due.id),
             };
             if is_stalled {
                 stall.push(due.id);
@@ -204,6 +204,7 @@ impl Search<'_> {
                 }
                 "unknown" => &mut group.blocked_from,
                 _ if self.pauses.is_for(self.server, role) => &mut group.blocked_from,
+                _ if self.pauses.is_held(self.server, first) => &mut group.blocked_from,
                 _ if rows.boolean(row, 6) => &mut group.due_from,
                 _ => &mut group.waiting_from,
             };
@@ -232,6 +233,8 @@ impl Search<'_> {
         let rows = READ.run(self.connection, &[&of_keys[..], &rest].concat());
         let read = reader.read(&rows, true);
         found.ready = read.changes;
+        // A held record that was rejected stands in no record's way, and goes with none.
+        found.ready.retain(|change| !self.pauses.is_held(self.server, change.id));
         let unread = if read.rows < rows.len() { rows.int8(read.rows, 1) } else { None };
         let last = if rows.len() == most { rows.int8(most - 1, 1).map(|last| last + 1) } else { None };
         rows.free();

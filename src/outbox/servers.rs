@@ -10,6 +10,8 @@ use crate::pg::text;
 /// The queues that wait for a person.
 pub struct Pauses {
     paused: Vec<(String, u32)>,
+    /// Servers of which only the records below an id wait.
+    held: Vec<(String, i64)>,
     has_own: bool,
 }
 
@@ -21,6 +23,11 @@ impl Pauses {
 
     pub fn is_for(&self, server: &str, role: u32) -> bool {
         self.paused.iter().any(|(paused, of)| paused == server && *of == role)
+    }
+
+    /// Whether a record waits because it was queued before this copy of the database was made.
+    pub fn is_held(&self, server: &str, id: i64) -> bool {
+        self.held.iter().any(|(held, below)| held == server && id < *below)
     }
 
     /// When to look whether what the machine paused may go on: nobody tells of a changed user mapping.
@@ -50,13 +57,16 @@ pub fn pauses(connection: &Connection) -> Pauses {
     static READ: Statement = Statement::new(concat!(
         "SELECT p.server, p.role, p.setup IS NOT NULL, COALESCE(p.setup OPERATOR(pg_catalog.<>) ",
         setup!("p.server", "p.role"),
-        ", false) FROM sequin.pauses p"
+        ", false), NULL::pg_catalog.int8 FROM sequin.pauses p UNION ALL \
+         SELECT h.server, 0::pg_catalog.oid, false, false, h.below FROM sequin.holds h"
     ));
     let rows = READ.run(connection, &[]);
-    let mut pauses = Pauses { paused: Vec::new(), has_own: false };
+    let mut pauses = Pauses { paused: Vec::new(), held: Vec::new(), has_own: false };
     for row in 0..rows.len() {
         let (server, role) = (rows.text(row, 1).unwrap_or_default(), rows.oid_number(row, 2).unwrap_or_default());
-        if rows.boolean(row, 4) {
+        if let Some(below) = rows.int8(row, 5) {
+            pauses.held.push((server, below));
+        } else if rows.boolean(row, 4) {
             resume(connection, &server, Some(role));
         } else {
             pauses.has_own |= rows.boolean(row, 3);
@@ -79,7 +89,27 @@ pub fn pause(connection: &Connection, server: &str, role: u32, reason: &str, set
     PAUSE.run(connection, &values).free();
 }
 
-/// Ends the pauses of a server: one role's, or all.
+/// Holds the records of a server below an id, until `sequin_resume`.
+pub fn hold(connection: &Connection, server: &str, below: i64, reason: &str) {
+    static HOLD: Statement = Statement::new(
+        "INSERT INTO sequin.holds AS h (server, below, reason, since) VALUES ($1, $2, $3, pg_catalog.clock_timestamp()) \
+         ON CONFLICT (server) DO UPDATE SET below = GREATEST(h.below, excluded.below), reason = excluded.reason",
+    );
+    HOLD.run(connection, &[Value::Text(Some(server)), Value::Int8(below), Value::Text(Some(reason))]).free();
+}
+
+/// Ends the holds that hold no record any more: each was delivered, discarded or resolved.
+pub fn end_empty_holds(connection: &Connection) {
+    static END: Statement = Statement::new(
+        "DELETE FROM sequin.holds h WHERE NOT EXISTS (SELECT FROM sequin.queue q WHERE \
+         q.server OPERATOR(pg_catalog.=) h.server AND q.id OPERATOR(pg_catalog.<) h.below) \
+         AND NOT EXISTS (SELECT FROM sequin.parked p WHERE p.server OPERATOR(pg_catalog.=) h.server \
+         AND p.id OPERATOR(pg_catalog.<) h.below)",
+    );
+    END.run(connection, &[]).free();
+}
+
+/// Ends the pauses of a server: one role's, or all, and then its hold too.
 pub fn resume(connection: &Connection, server: &str, role: Option<u32>) {
     static RESUME: Statement = Statement::new(
         "DELETE FROM sequin.pauses p WHERE p.server OPERATOR(pg_catalog.=) $1 \
@@ -90,6 +120,10 @@ pub fn resume(connection: &Connection, server: &str, role: Option<u32>) {
          WHERE p.server OPERATOR(pg_catalog.=) $1 AND p.state OPERATOR(pg_catalog.=) 'pending' \
          AND p.next_attempt_at OPERATOR(pg_catalog.=) 'infinity'",
     );
+    static RELEASE: Statement = Statement::new("DELETE FROM sequin.holds h WHERE h.server OPERATOR(pg_catalog.=) $1");
+    if role.is_none() {
+        RELEASE.run(connection, &[Value::Text(Some(server))]).free();
+    }
     let role = role.map_or(Value::NoOid, Value::Oid);
     RESUME.run(connection, &[Value::Text(Some(server)), role]).free();
     FREE.run(connection, &[Value::Text(Some(server))]).free();

@@ -59,6 +59,15 @@ pub fn server_oid(name: &str) -> Option<Oid> {
     (oid != Oid::INVALID).then_some(oid)
 }
 
+/// Keeps `server` and its name to the end of the transaction. A transaction that renames or drops it is waited for.
+pub fn keep_server(server: Oid) {
+    // SAFETY: within a transaction. Raises if a deadlock is found, or the wait is cancelled.
+    unsafe {
+        let mode = pg_sys::AccessShareLock as c_int;
+        pg_sys::LockDatabaseObject(pg_sys::ForeignServerRelationId, server, 0, mode);
+    }
+}
+
 /// Whether `role` has USAGE on `server`.
 pub fn may_use(server: Oid, role: Oid) -> bool {
     // SAFETY: catalog look-ups inside a transaction.

@@ -148,6 +148,20 @@ pub fn find(name: Option<&str>) -> Result<Server, Unusable> {
     }
 }
 
+/// The same, and until the transaction ends nobody renames or drops the server: its name is about to be written down.
+pub fn find_and_keep(name: Option<&str>) -> Result<Server, Unusable> {
+    let name = name.map_or_else(settings::default_server, str::to_owned);
+    loop {
+        let server = find(Some(&name))?;
+        let Some(oid) = catalog::server_oid(&name) else { continue };
+        catalog::keep_server(oid);
+        // While another transaction was waited for, the name may have become that of another server, or of none.
+        if catalog::server_oid(&name) == Some(oid) {
+            return Ok(server);
+        }
+    }
+}
+
 /// The server and the mapping that a role uses, as they are: the `oid` and `xmin` of each, in one text. Empty if there is
 /// no such server.
 pub fn setup(name: &str, role: Oid) -> String {

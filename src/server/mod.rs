@@ -10,6 +10,6 @@ mod token_file;
 #[cfg(feature = "postgres")]
 mod unusable;
 #[cfg(feature = "postgres")]
-pub use directory::{Server, authorization, find, options, setup};
+pub use directory::{Server, authorization, find, find_and_keep, options, setup};
 #[cfg(feature = "postgres")]
 pub use unusable::Unusable;

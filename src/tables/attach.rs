@@ -12,6 +12,7 @@ use crate::pg::spi::{self, Connection};
 use crate::pg::text::for_message;
 use crate::server;
 
+use super::attach_checks;
 use super::attachment::{Attachment, Operation};
 use super::columns::resolve;
 use super::triggers::{self, Bare};
@@ -23,12 +24,14 @@ use super::triggers::{self, Bare};
 /// attached before a partition came can be completed.
 pub fn attach(target: Oid, attachment: &Attachment, operations: &[Operation]) -> Result<(), ErrorReport> {
     let table = owned_table(target)?;
+    attach_checks::refuse_unsuitable(&table)?;
     // Sync, collection and consumers are checked as for a request, when there is none yet.
     attachment
         .with_arguments(|arguments| Request::draft(Some("create"), arguments).map(drop))
         .map_err(|invalid| report::error(&Outcome::from(invalid)))?;
     check_columns(&table, attachment)?;
-    let server = server::find(attachment.server.as_deref()).map_err(|unusable| report::error(&unusable.into()))?;
+    let server =
+        server::find_and_keep(attachment.server.as_deref()).map_err(|unusable| report::error(&unusable.into()))?;
     // By name, so that no role that writes the table can turn its rows to another server with a setting.
     let attachment = Attachment { server: Some(server.name), ..attachment.clone() };
     let wanted = triggers::Set::of(operations, &attachment.to_argument());
@@ -53,9 +56,10 @@ pub fn attach(target: Oid, attachment: &Attachment, operations: &[Operation]) ->
         if bare.is_empty() {
             return Err(already_attached(&table));
         }
-        for table in bare {
-            triggers::create(connection, &table, operations, &attachment);
+        for bare in &bare {
+            triggers::create(connection, bare, operations, &attachment);
         }
+        attach_checks::warn_of_bare_names(connection, &table, &attachment.upstream_id_column, operations);
         Ok(())
     })
 }

@@ -9,14 +9,19 @@
 //!   `moved` finds rows that were deleted and inserted again in one transaction;
 //! - `owner_rights` refuses an INSERT whose ids would have to be written with rights that the session could abuse;
 //! - `write_back` keeps the UPDATE that writes upstream ids from being captured, [`queries`] is its SQL, and `late_ids`
-//!   brings the ids of what the outbox has created.
+//!   brings the ids of what the outbox has created;
+//! - `attach_checks` and [`written_names`] look at what surrounds a table that is about to be attached, and `renamed`
+//!   brings the new name of a server to what is attached.
 
 pub mod attachment;
 pub mod net;
 pub mod queries;
+pub mod written_names;
 
 #[cfg(feature = "postgres")]
 pub mod attach;
+#[cfg(feature = "postgres")]
+mod attach_checks;
 #[cfg(feature = "postgres")]
 pub mod capture;
 #[cfg(feature = "postgres")]
@@ -33,6 +38,8 @@ pub mod owner_rights;
 mod pending;
 #[cfg(feature = "postgres")]
 mod queued;
+#[cfg(feature = "postgres")]
+pub mod renamed;
 #[cfg(feature = "postgres")]
 mod rows;
 #[cfg(feature = "postgres")]

@@ -144,7 +144,11 @@ impl Queued<'_> {
         if session::is_read_only() {
             return Err(report::error(&read_only(self.operation.keyword())));
         }
-        let found = server::find(self.attachment.server.as_deref());
+        let found = match self.attachment.server.as_deref() {
+            // The lock of the table keeps the trigger's argument, and the server's name in it, as they are.
+            Some(name) => server::find(Some(name)),
+            None => server::find_and_keep(None),
+        };
         let server = found.map_err(|unusable| report::error(&unusable.into()))?;
         Ok(self.server.get_or_init(|| server))
     }

@@ -13,6 +13,7 @@ mod owner_rights;
 mod partitions;
 mod relations;
 mod statements;
+mod surroundings;
 mod types;
 mod write_back;
 

@@ -49,7 +49,7 @@ fn its_recipes_work() {
         let (output, ok) = psql(server.psql_command("postgres"), &sql);
         assert!(ok, "{DOCUMENT}, line {}: {output}", block.line);
     };
-    assert_eq!(statements.len(), 6, "a recipe that is not tested here");
+    assert_eq!(statements.len(), 7, "a recipe that is not tested here");
     let last_token = || {
         let log = sandbox.log();
         log.requests.last().map(|request| request.headers["authorization"].clone()).unwrap_or_default()
@@ -164,6 +164,15 @@ fn its_recipes_work() {
     superuser.batch_execute("GRANT USAGE ON FOREIGN DATA WRAPPER sequin_mutations TO clerk").unwrap();
     clerk.batch_execute("CREATE SERVER mine FOREIGN DATA WRAPPER sequin_mutations OPTIONS (url 'https://x')").unwrap();
     refused(&mut clerk, "ALTER SERVER mine OPTIONS (ADD ca_file '/etc/passwd')");
+
+    // The owner of the database reads the open records of all, until the right is taken away.
+    superuser.batch_execute("CREATE ROLE proprietor LOGIN; ALTER DATABASE postgres OWNER TO proprietor").unwrap();
+    let mut proprietor = server.connect_as("postgres", "proprietor");
+    proprietor.query("SELECT FROM sequin.queue", &[]).unwrap();
+    refused(&mut proprietor, "DELETE FROM sequin.queue");
+    refused(&mut proprietor, "SELECT FROM sequin.history");
+    run(6);
+    refused(&mut proprietor, "SELECT FROM sequin.queue");
 }
 
 #[test]

@@ -48,6 +48,8 @@ const MADE: &str = "
         WHERE extname = 'sequin_mutations'
     UNION ALL SELECT format('%s: to %s', nspname, nspacl) FROM pg_namespace WHERE nspname = 'sequin'
     UNION ALL SELECT format('%s: %s to %s', fdwname, fdwvalidator::regprocedure, fdwacl) FROM pg_foreign_data_wrapper
+    UNION ALL SELECT format('%s: on %s %s, %s, %s', evtname, evtevent, evttags, evtfoid::regprocedure, evtenabled)
+        FROM pg_event_trigger
     UNION ALL SELECT 'version ' || extversion FROM pg_extension WHERE extname = 'sequin_mutations'";
 
 fn made(database: &Database<'_>) -> Vec<String> {

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::statements::summary;
 use super::{book, sent};
-use crate::support::{World, context_of};
+use crate::support::context_of;
 
 const TOUCH: &str = "
     CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -163,12 +163,4 @@ fn a_role_without_the_server_may_not_write() {
     assert_eq!(error.code().unwrap().code(), "42501", "{error}");
     assert_eq!(sent(&world), []);
     world.run(&format!("DROP OWNED BY {app}; DROP ROLE {app}"));
-}
-
-#[test]
-fn temporary_tables_too() {
-    let mut world = World::new();
-    world.run("CREATE TEMP TABLE t (id int PRIMARY KEY, name text, sf_id text)");
-    world.run("SELECT sequin_attach('t', 's', 'salesforce:contact', 'sf_id', delivery => 'inline'); INSERT INTO t VALUES (1, 'a')");
-    assert!(world.one::<Option<String>>("SELECT sf_id FROM t").is_some());
 }

@@ -115,12 +115,12 @@ fn changed(world: &mut World, documents: &[String], wait: fn(&mut World)) -> Res
     world.client.execute(update, &[]).map_err(|error| format!("update: {error:?}"))?;
     wait(world);
     let bodies = world.bodies();
-    // Changed is what IS DISTINCT FROM tells apart, and for that 1.1 is 1.10.
+    // Changed is what is stored in another form: 1.10 is another number than 1.1 to whoever reads its digits.
     let updated = format!(
         "WITH sent AS (SELECT element->>'upstream_id' AS sf_id, element->'data' AS data
              FROM unnest($1::text[]) AS body, jsonb_array_elements(body::jsonb->'records') AS element)
          SELECT t.now::text, t.now::text, (before.was || coalesce(sent.data, '{{}}')) = t.now
-             AND NOT EXISTS (SELECT FROM jsonb_each(sent.data) WHERE before.was->key = value)
+             AND NOT EXISTS (SELECT FROM jsonb_each(sent.data) WHERE (before.was->key)::text = value::text)
          FROM (SELECT sf_id, {ROW} AS now FROM t) t
          JOIN (SELECT sf_id, {ROW} AS was FROM before) before USING (sf_id) LEFT JOIN sent USING (sf_id)"
     );

@@ -3,8 +3,8 @@
 //! The role owns the schema `own` with the tables `a (a int)` and `b (id bigint)`.
 
 use super::statements::{
-    EXTENSION, FUNCTION, INDEX, RELATION, ROW_TYPE, SCHEMA, SEQUENCE, SERVER, Statements, TABLE, TOAST, TYPE, VIEW,
-    WRAPPER, WRITE,
+    EVENT_TRIGGER, EXTENSION, FUNCTION, INDEX, RELATION, ROW_TYPE, SCHEMA, SEQUENCE, SERVER, Statements, TABLE, TOAST,
+    TYPE, VIEW, WRAPPER, WRITE,
 };
 
 /// One statement, which must be refused or stand in the list of what is open to everybody.
@@ -42,6 +42,7 @@ pub fn attempts(kind: &str, identity: &str, arguments: &str) -> Vec<Attempt> {
         "schema" => with_rights("SCHEMA", identity, SCHEMA),
         "foreign-data wrapper" => with_rights("FOREIGN DATA WRAPPER", identity, WRAPPER),
         "server" => server(identity),
+        "event trigger" => with_comment("EVENT TRIGGER", identity, EVENT_TRIGGER),
         "extension" => with_comment("EXTENSION", identity, EXTENSION),
         "setting" => setting(identity),
         "trigger" => part(identity, &[("drop", "DROP TRIGGER $ ON @"), ("rename", "ALTER TRIGGER $ ON @ RENAME TO x")]),

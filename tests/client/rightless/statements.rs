@@ -158,6 +158,14 @@ pub const SERVER: Statements = &[
     ("import", "IMPORT FOREIGN SCHEMA x FROM SERVER @ INTO own"),
 ];
 
+/// Of an event trigger.
+pub const EVENT_TRIGGER: Statements = &[
+    ("drop", "DROP EVENT TRIGGER @"),
+    ("rename", "ALTER EVENT TRIGGER @ RENAME TO x"),
+    ("own", "ALTER EVENT TRIGGER @ OWNER TO CURRENT_USER"),
+    ("disable", "ALTER EVENT TRIGGER @ DISABLE"),
+];
+
 /// For the extension itself.
 pub const EXTENSION: Statements = &[
     ("update", "ALTER EXTENSION @ UPDATE"),
