@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::statements::summary;
 use super::{book, sent};
-use crate::support::{World, context_of};
+use crate::support::context_of;
 
 const TOUCH: &str = "
     CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$
