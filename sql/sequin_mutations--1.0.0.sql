@@ -602,7 +602,7 @@ CREATE FUNCTION @extschema@.sequin_resume(server pg_catalog.name) RETURNS pg_cat
     LANGUAGE c VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'sequin_resume_wrapper';
 COMMENT ON FUNCTION @extschema@.sequin_resume(pg_catalog.name) IS
-    'ends every pause of a server''s outbox, a person''s or the machine''s';
+    'ends every pause of a server''s outbox, and sends the records that a copy of the database holds';
 
 CREATE FUNCTION @extschema@.sequin_await_delivery(
     ids pg_catalog.int8[],

@@ -10,8 +10,8 @@ use crate::pg::event_trigger::{Command, NoResult};
 use crate::pg::{catalog, session, spi};
 use crate::tables;
 
-/// Fires after each ALTER SERVER. Whoever may rename the server need not own the tables: the names are written with the
-/// rights of the extension's owner.
+/// Fires after each ALTER SERVER. A role that may rename the server need not own the tables: the names are written with
+/// the rights of the extension's owner.
 #[pg_extern(schema = "sequin", volatile, parallel_unsafe)]
 fn follow_rename(call: FunctionCallInfo) -> Result<NoResult, ErrorReport> {
     let Some(command) = Command::of(call) else {

@@ -148,7 +148,7 @@ pub fn find(name: Option<&str>) -> Result<Server, Unusable> {
     }
 }
 
-/// The same, and until the transaction ends nobody renames or drops the server: its name is about to be written down.
+/// The same, and until the transaction ends no other one renames or drops the server: its name is about to be written down.
 pub fn find_and_keep(name: Option<&str>) -> Result<Server, Unusable> {
     let name = name.map_or_else(settings::default_server, str::to_owned);
     loop {

@@ -6,6 +6,7 @@ use crate::pg::event_trigger::{self, Renaming};
 use crate::pg::spi::Connection;
 
 use super::attachment::Attachment;
+use super::queries::literal;
 
 /// A trigger whose argument names the server.
 struct Naming {
@@ -14,7 +15,7 @@ struct Naming {
     attachment: Attachment,
 }
 
-/// Writes the new name into the triggers of all attached tables. Whoever owns the tables, the caller is a superuser now.
+/// Writes the new name into the triggers of all attached tables, with the rights of the extension's owner.
 pub fn follow(connection: &Connection, renaming: &Renaming) {
     let mut tables: Vec<Oid> = naming(connection, &renaming.before).iter().map(|naming| naming.table).collect();
     tables.sort_unstable_by_key(|table| table.to_u32());
@@ -28,15 +29,22 @@ pub fn follow(connection: &Connection, renaming: &Renaming) {
     }
 }
 
-/// The triggers whose argument names `server`. An argument that was written by hand, and is no attachment, names none.
+/// The triggers whose argument names `server`. An argument that was written by hand, and is no attachment, names none;
+/// nor is it read, for it may hold what cannot be converted.
 fn naming(connection: &Connection, server: &str) -> Vec<Naming> {
-    let query = "SELECT t.oid, t.tgrelid, pg_catalog.convert_from(pg_catalog.substr(t.tgargs, 1, \
-         pg_catalog.octet_length(t.tgargs) OPERATOR(pg_catalog.-) 1), pg_catalog.getdatabaseencoding()) \
-         FROM pg_catalog.pg_trigger t \
+    let query = format!(
+        "SELECT t.oid, t.tgrelid, pg_catalog.convert_from(t.argument, pg_catalog.getdatabaseencoding()) FROM ( \
+         SELECT t.oid, t.tgrelid, pg_catalog.substr(t.tgargs, 1, \
+         pg_catalog.octet_length(t.tgargs) OPERATOR(pg_catalog.-) 1) AS argument FROM pg_catalog.pg_trigger t \
          WHERE t.tgfoid OPERATOR(pg_catalog.=) 'sequin.capture()'::pg_catalog.regprocedure \
-         AND t.tgnargs OPERATOR(pg_catalog.=) 1";
+         AND t.tgnargs OPERATOR(pg_catalog.=) 1) t \
+         WHERE CASE WHEN sequin.is_attachment(t.argument) THEN (pg_catalog.convert_from(t.argument, \
+         pg_catalog.getdatabaseencoding())::pg_catalog.jsonb OPERATOR(pg_catalog.->>) 'server') \
+         OPERATOR(pg_catalog.=) {} ELSE false END",
+        literal(server)
+    );
     let mut naming = Vec::new();
-    connection.each(query, |batch, row| {
+    connection.each(&query, |batch, row| {
         let (Some(trigger), Some(table), Some(argument)) = (batch.oid(row, 1), batch.oid(row, 2), batch.text(row, 3))
         else {
             return;

@@ -121,8 +121,8 @@ const AUDIT: &str = "
     CREATE TABLE app.p_1 PARTITION OF app.p FOR VALUES IN (1, 2);
     ";
 
-/// The triggers on app.t of which psql is told when the table is attached.
-fn told(trigger: &str, more: &str) -> String {
+/// The triggers on app.t that psql shows a NOTICE for when the table is attached.
+fn notices(trigger: &str, more: &str) -> String {
     let world = World::new();
     said(
         &world.database.psql(&format!(
@@ -135,7 +135,7 @@ fn told(trigger: &str, more: &str) -> String {
 fn attaching_says_which_trigger_would_keep_upstream_ids_from_being_written() {
     for timing in ["AFTER UPDATE", "BEFORE UPDATE", "AFTER INSERT OR UPDATE", "AFTER UPDATE OF sf_id"] {
         let said =
-            told(&format!("CREATE TRIGGER log_it {timing} ON app.t FOR EACH ROW EXECUTE FUNCTION app.bare()"), "");
+            notices(&format!("CREATE TRIGGER log_it {timing} ON app.t FOR EACH ROW EXECUTE FUNCTION app.bare()"), "");
         assert!(
             said.contains(
                 "NOTICE:  trigger \"log_it\" of app.t calls app.bare(), which writes \"audit\" without a schema"
@@ -145,7 +145,7 @@ fn attaching_says_which_trigger_would_keep_upstream_ids_from_being_written() {
         assert!(said.contains("HINT:  ALTER FUNCTION app.bare() SET search_path = app, pg_temp"), "{timing}: {said}");
         assert_eq!(said.matches("NOTICE").count(), 1, "{timing}: {said}");
     }
-    let said = told(
+    let said = notices(
         "CREATE TRIGGER log_it AFTER UPDATE ON app.t EXECUTE FUNCTION app.two(); ALTER TABLE app.t ENABLE ALWAYS TRIGGER log_it",
         "",
     );
@@ -163,11 +163,11 @@ fn attaching_says_nothing_of_triggers_that_do_no_harm() {
         "CREATE TRIGGER x AFTER UPDATE ON app.t FOR EACH ROW EXECUTE FUNCTION app.bare(); ALTER TABLE app.t DISABLE TRIGGER x",
         "CREATE TRIGGER x AFTER UPDATE ON app.t FOR EACH ROW EXECUTE FUNCTION app.bare(); ALTER TABLE app.t ENABLE REPLICA TRIGGER x",
     ] {
-        let said = told(trigger, "");
+        let said = notices(trigger, "");
         assert!(!said.contains("NOTICE"), "{trigger}: {said}");
     }
     // Without creates no id is written.
-    let said = told(
+    let said = notices(
         "CREATE TRIGGER x AFTER UPDATE ON app.t FOR EACH ROW EXECUTE FUNCTION app.bare()",
         ", operations => '{update,delete}'",
     );

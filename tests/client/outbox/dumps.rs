@@ -145,7 +145,7 @@ fn a_role_that_owns_nothing_of_the_database_reads_no_inner_table() {
         let error = session.query(&format!("SELECT FROM sequin.{table}"), &[]).unwrap_err();
         assert_eq!(error.code().unwrap().code(), "42501", "{table}");
     }
-    // What was delivered is in no dump, and nobody but the extension's owner reads it past the view.
+    // What was delivered is in no dump, and only the owner of the extension reads it past the view.
     let mut session = owned.world.database.connect_as(&owned.owner);
     let error = session.query("SELECT FROM sequin.history", &[]).unwrap_err();
     assert_eq!(error.code().unwrap().code(), "42501");

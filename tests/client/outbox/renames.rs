@@ -51,6 +51,12 @@ fn attached_tables_and_queued_records_follow_a_server_that_is_renamed() {
     }
     world.until("SELECT count(sf_id) = 2 FROM people");
     world.until("SELECT count(sf_id) = 1 FROM parts");
+    // The attachment is the one that the new name makes: a partition that came later completes it.
+    world.run(
+        "CREATE TABLE parts_2 PARTITION OF parts FOR VALUES IN (3);
+         SELECT sequin_attach('parts', 'sync', 'salesforce:parts', 'sf_id', server => 'crm')",
+    );
+    assert!(world.one::<String>(ATTACHED).contains("parts_2 crm"));
     // A verb for a record works under the new name, and the old one is answered as any that does not exist.
     world.run(&format!("SELECT sequin_discard({rejected}), sequin_resolve({unknown}, 'x')"));
     let error = world.error("SELECT sequin_enqueue('delete', 'sync', 'salesforce:contact', '\"x\"')");
@@ -263,7 +269,31 @@ fn the_event_trigger_comes_and_goes_with_the_extension() {
     );
 }
 
-/// A worker that is killed leaves its claims, and nobody would ever settle them while the server's name is another.
+#[test]
+fn triggers_made_by_hand_stand_in_no_renames_way_and_odd_names_are_followed() {
+    let mut world = World::new();
+    world.run(BOOK);
+    for (i, argument) in
+        ["", "'x'", "'{}'", "'{\"server\": \"sequin\"}'", r#"'{"server": "\u0000"}'"#].iter().enumerate()
+    {
+        world.run(&format!(
+            "CREATE TABLE h{i} (id int PRIMARY KEY);
+             CREATE TRIGGER h AFTER INSERT ON h{i} FOR EACH STATEMENT EXECUTE FUNCTION sequin.capture({argument})"
+        ));
+    }
+    // Records of the transaction itself follow as well.
+    world.run("BEGIN; SELECT sequin_pause('sequin'); INSERT INTO people (id, name) VALUES (1, 'Paul')");
+    for (before, after) in [("sequin", "it's \"a\" \\ é"), ("it's \"a\" \\ é", "b")] {
+        let quoted = |name: &str| sequin_harness::identifier(name);
+        world.run(&format!("ALTER SERVER {} RENAME TO {}", quoted(before), quoted(after)));
+        assert_eq!(world.one::<String>(ATTACHED), format!("people {after}"));
+        assert_eq!(world.one::<String>("SELECT server FROM sequin.outbox"), after);
+    }
+    world.run("COMMIT; SELECT sequin_resume('b')");
+    world.until("SELECT count(sf_id) = 1 FROM people");
+}
+
+/// A worker that is killed leaves its claims. The next worker settles them under the name that they have then.
 #[test]
 fn claims_of_a_worker_that_is_gone_follow_too() {
     let mut cluster = super::cluster::Cluster::start("");
