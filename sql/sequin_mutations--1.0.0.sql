@@ -252,8 +252,9 @@ CREATE TABLE sequin.queue (
         autovacuum_analyze_threshold = 50000, autovacuum_vacuum_cost_delay = 0);
 COMMENT ON TABLE sequin.queue IS 'inner table of the outbox: records as they were enqueued; read sequin.outbox instead';
 
+-- An ordering key may be longer than a btree entry: indexes hold its hash, and queries compare hash and key.
 -- The few that wait for the upstream id that the create of their row brings.
-CREATE INDEX queue_without_upstream_id ON sequin.queue (relation, ordering_key)
+CREATE INDEX queue_without_upstream_id ON sequin.queue (relation, pg_catalog.hashtextextended(ordering_key, 0))
     WHERE upstream_id IS NULL AND kind OPERATOR(pg_catalog.<>) 'create';
 
 CREATE TABLE sequin.parked (
@@ -269,9 +270,9 @@ CREATE TABLE sequin.parked (
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
 COMMENT ON TABLE sequin.parked IS
     'inner table of the outbox: records that were not delivered at the first try; read sequin.outbox instead';
-CREATE INDEX parked_by_key ON sequin.parked (server, ordering_key);
+CREATE INDEX parked_by_key ON sequin.parked (server, pg_catalog.hashtextextended(ordering_key, 0));
 CREATE INDEX parked_by_time ON sequin.parked (server, next_attempt_at) WHERE state OPERATOR(pg_catalog.=) 'pending';
-CREATE INDEX parked_without_upstream_id ON sequin.parked (relation, ordering_key)
+CREATE INDEX parked_without_upstream_id ON sequin.parked (relation, pg_catalog.hashtextextended(ordering_key, 0))
     WHERE upstream_id IS NULL AND kind OPERATOR(pg_catalog.<>) 'create';
 
 CREATE TABLE sequin.claims (
@@ -314,7 +315,7 @@ CREATE TABLE sequin.created (
     next_attempt_at timestamp with time zone
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
 COMMENT ON TABLE sequin.created IS 'inner table of the outbox: upstream ids that are still to be written into their rows';
-CREATE INDEX created_by_row ON sequin.created (relation, ordering_key);
+CREATE INDEX created_by_row ON sequin.created (pg_catalog.hashtextextended(ordering_key, 0), relation);
 CREATE INDEX created_resting ON sequin.created (relation) WHERE next_attempt_at IS NOT NULL;
 
 -- role 0 stands for all roles.

@@ -83,7 +83,11 @@ static SERVERS: Statement = Statement::new(
 
 pub static NAMED_SERVERS: Statement = Statement::new(concat!(
     named_servers!(),
-    "SELECT n.server FROM named n WHERE n.server IS NOT NULL UNION SELECT p.server FROM sequin.parked p"
+    ", parked(server) AS ((SELECT p.server FROM sequin.parked p ORDER BY p.server LIMIT 1) UNION ALL \
+       (SELECT (SELECT p.server FROM sequin.parked p WHERE p.server OPERATOR(pg_catalog.>) n.server \
+                ORDER BY p.server LIMIT 1) FROM parked n WHERE n.server IS NOT NULL)) \
+     SELECT n.server FROM named n WHERE n.server IS NOT NULL UNION \
+     SELECT n.server FROM parked n WHERE n.server IS NOT NULL"
 ));
 
 static WRITE_CLAIM: Statement = Statement::new(

@@ -26,22 +26,25 @@ static DUE: Statement = Statement::new(
      AND p.next_attempt_at OPERATOR(pg_catalog.<=) $2 ORDER BY p.next_attempt_at LIMIT $3",
 );
 
-static GROUPS: Statement = Statement::new(
+static GROUPS: Statement = Statement::new(concat!(
     "SELECT p.collection_id, p.relation::pg_catalog.oid, p.ordering_key, p.role::pg_catalog.oid, p.state, \
      p.next_attempt_at OPERATOR(pg_catalog.<=) $3, pg_catalog.min(p.id), pg_catalog.count(*) FROM sequin.parked p \
-     WHERE p.server OPERATOR(pg_catalog.=) $1 AND p.ordering_key OPERATOR(pg_catalog.=) ANY ($2) \
-     GROUP BY 1, 2, 3, 4, 5, 6",
-);
+     WHERE p.server OPERATOR(pg_catalog.=) $1 AND ",
+    has_key_of!("p.ordering_key", "$2"),
+    " GROUP BY 1, 2, 3, 4, 5, 6",
+));
 
 /// The records of keys below an id each: arrays of collections, tables, ordering keys and ids.
 macro_rules! of_keys {
     () => {
-        "ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5)) \
-         AS k(collection_id, relation, ordering_key, below) WHERE p.server OPERATOR(pg_catalog.=) $1 \
-         AND p.ordering_key OPERATOR(pg_catalog.=) k.ordering_key \
-         AND p.collection_id OPERATOR(pg_catalog.=) k.collection_id \
-         AND COALESCE(p.relation::pg_catalog.oid::pg_catalog.int8, 0) OPERATOR(pg_catalog.=) k.relation \
-         AND p.id OPERATOR(pg_catalog.<) k.below"
+        concat!(
+            "ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5)) \
+             AS k(collection_id, relation, ordering_key, below) WHERE p.server OPERATOR(pg_catalog.=) $1 AND ",
+            same_key!("p.ordering_key", "k.ordering_key"),
+            " AND p.collection_id OPERATOR(pg_catalog.=) k.collection_id \
+             AND COALESCE(p.relation::pg_catalog.oid::pg_catalog.int8, 0) OPERATOR(pg_catalog.=) k.relation \
+             AND p.id OPERATOR(pg_catalog.<) k.below"
+        )
     };
 }
 

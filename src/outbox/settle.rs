@@ -76,11 +76,12 @@ static STALL: Statement = Statement::new(
 );
 
 /// Frees what waits behind these keys.
-static RELEASE: Statement = Statement::new(
+static RELEASE: Statement = Statement::new(concat!(
     "UPDATE sequin.parked p SET next_attempt_at = pg_catalog.clock_timestamp() \
-     WHERE p.server OPERATOR(pg_catalog.=) $1 AND p.ordering_key OPERATOR(pg_catalog.=) ANY ($2) \
-     AND p.state OPERATOR(pg_catalog.=) 'pending' AND p.next_attempt_at OPERATOR(pg_catalog.=) 'infinity'",
-);
+     WHERE p.server OPERATOR(pg_catalog.=) $1 AND ",
+    has_key_of!("p.ordering_key", "$2"),
+    " AND p.state OPERATOR(pg_catalog.=) 'pending' AND p.next_attempt_at OPERATOR(pg_catalog.=) 'infinity'",
+));
 
 /// With what became a part of it.
 static ABSORB: Statement =

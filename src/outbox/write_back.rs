@@ -67,13 +67,16 @@ static FAILED: Statement =
 static FORGET: Statement = Statement::new("DELETE FROM sequin.created c WHERE c.id OPERATOR(pg_catalog.=) ANY ($1)");
 
 /// The first delete of each row that does not know what it deletes: what it leaves behind is another row.
-static DELETED: Statement = Statement::new(
+static DELETED: Statement = Statement::new(concat!(
     "SELECT d.ordering_key FROM (SELECT q.ordering_key FROM sequin.queue q WHERE q.relation OPERATOR(pg_catalog.=) $1 \
-     AND q.ordering_key OPERATOR(pg_catalog.=) ANY ($2) AND q.upstream_id IS NULL \
-     AND q.kind OPERATOR(pg_catalog.=) 'delete' UNION ALL SELECT p.ordering_key FROM sequin.parked p \
-     WHERE p.relation OPERATOR(pg_catalog.=) $1 AND p.ordering_key OPERATOR(pg_catalog.=) ANY ($2) \
-     AND p.upstream_id IS NULL AND p.kind OPERATOR(pg_catalog.=) 'delete') d",
-);
+     AND ",
+    has_key_of!("q.ordering_key", "$2"),
+    " AND q.upstream_id IS NULL AND q.kind OPERATOR(pg_catalog.=) 'delete' \
+     UNION ALL SELECT p.ordering_key FROM sequin.parked p \
+     WHERE p.relation OPERATOR(pg_catalog.=) $1 AND ",
+    has_key_of!("p.ordering_key", "$2"),
+    " AND p.upstream_id IS NULL AND p.kind OPERATOR(pg_catalog.=) 'delete') d",
+));
 
 /// Those that are still to be written, which until the end of the transaction nobody else writes or forgets. The others
 /// are gone, or another worker is about to write them; it may be waiting for a trigger, and is not waited for.
@@ -83,11 +86,13 @@ static LOCK: Statement = Statement::new(
 );
 
 /// The creates before a delete of their row.
-static REPLACED: Statement = Statement::new(
+static REPLACED: Statement = Statement::new(concat!(
     "DELETE FROM sequin.created c USING ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) \
      AS d(id, relation, ordering_key) WHERE c.relation OPERATOR(pg_catalog.=) d.relation::pg_catalog.oid \
-     AND c.ordering_key OPERATOR(pg_catalog.=) d.ordering_key AND c.id OPERATOR(pg_catalog.<) d.id",
-);
+     AND ",
+    same_key!("c.ordering_key", "d.ordering_key"),
+    " AND c.id OPERATOR(pg_catalog.<) d.id",
+));
 
 /// Notes that these creates are delivered, and gives those whose upstream id has a row to be written into.
 pub fn note_ids(connection: &Connection, ids: &[i64]) -> Vec<i64> {

@@ -8,6 +8,7 @@ mod failures;
 mod hostile;
 mod kills;
 mod lifecycle;
+mod long_keys;
 mod looks;
 mod moving;
 mod order;
