@@ -48,8 +48,8 @@ pub struct Visit {
 }
 
 static NOTE: Statement = Statement::new(
-    "INSERT INTO sequin.created (id, server, relation, ordering_key, upstream_id) \
-     SELECT h.id, h.server, h.relation, h.ordering_key, h.upstream_id FROM sequin.history h \
+    "INSERT INTO sequin.created (id, server, relation, ordering_key, upstream_id, role) \
+     SELECT h.id, h.server, h.relation, h.ordering_key, h.upstream_id, h.role FROM sequin.history h \
      WHERE h.id OPERATOR(pg_catalog.=) ANY ($1) AND h.relation IS NOT NULL AND h.upstream_id IS NOT NULL \
      AND h.ordering_key IS NOT NULL RETURNING id",
 );

@@ -19,6 +19,7 @@ mod surroundings;
 mod transactions;
 mod under_way;
 mod verbs;
+mod views;
 mod waiting;
 mod write_back;
 
