@@ -10,11 +10,13 @@ use std::time::Duration;
 use crate::mutation::kind::Kind;
 use crate::pg::spi::{Batch, Connection};
 use crate::pg::statement::{Statement, Value};
-use crate::pg::{catalog, session, text};
+use crate::pg::worker::Failure;
+use crate::pg::{catalog, session};
 use crate::server::{self, Server, Unusable};
 
 use super::claim::Places;
-use super::finish::{Finished, finish};
+use super::finish::{Finished, finish, finish_in_part};
+use super::guard;
 use super::parked::{self, Search};
 use super::plan::{self, Change, End, Ending, Limits, Planned};
 use super::rows::Reader;
@@ -117,8 +119,7 @@ impl Look<'_> {
         for ending in &plan.endings {
             waiting.remove(&ending.id);
         }
-        self.end(&plan.endings, &sorted.cut_short);
-        has_moved |= !plan.endings.is_empty();
+        has_moved |= self.end(&plan.endings, &sorted.cut_short);
         // Of creates one request is made at a time. What else was read would be read again for the next one.
         match plan.requests.first() {
             Some(first) if first.kind == Kind::Create => {
@@ -218,8 +219,7 @@ impl Look<'_> {
             }
         }
         sorted.ready.sort_unstable_by_key(|change| change.id);
-        settle::park_behind(self.connection, self.server, &follow);
-        sorted.has_moved |= !follow.is_empty();
+        sorted.has_moved |= settle::park_waiting(self.connection, self.server, &follow) > 0;
         sorted
     }
 
@@ -229,17 +229,13 @@ impl Look<'_> {
 
     /// Rejects what could not be read. True if there was such a record.
     fn reject_unreadable(&self, reader: &Reader) -> bool {
-        for (id, error) in &reader.unreadable {
-            let error = text::escape_non_ascii(error);
-            let fate = Fate::rejected("not_sent", &format!("it cannot be converted to UTF-8: {error}"));
-            settle::one(self.connection, self.server, *id, &fate);
-        }
-        !reader.unreadable.is_empty()
+        let reject = |(id, failure): &(i64, Failure)| settle::fail(self.connection, self.server, *id, "read", failure);
+        reader.unreadable.iter().filter(|unreadable| reject(unreadable)).count() > 0
     }
 
-    /// Ends what needs no request.
-    fn end(&self, endings: &[Ending], cut_short: &[String]) {
-        let mut done = Vec::new();
+    /// Ends what needs no request. True if something was ended.
+    fn end(&self, endings: &[Ending], cut_short: &[String]) -> bool {
+        let (mut done, mut ended) = (Vec::new(), 0);
         for ending in endings {
             let outcome = match ending.end {
                 End::CancelledOut => "cancelled_out",
@@ -249,18 +245,31 @@ impl Look<'_> {
                         "not_sent",
                         "its row has no upstream id: it was never created upstream, or the reply of its create was lost",
                     );
-                    settle::one(self.connection, self.server, ending.id, &fate);
+                    let reject = |_: &[i64]| settle::one(self.connection, self.server, ending.id, &fate);
+                    ended += guard::each_logged("rejected", &[ending.id], reject);
                     continue;
                 }
             };
-            done.push(Finished { id: ending.id, outcome, upstream_id: None, record: None, sent_with: None });
+            done.push((ending.id, outcome));
         }
-        finish(self.connection, self.server, done);
+        let finished =
+            |&(id, outcome): &(i64, _)| Finished { id, outcome, upstream_id: None, record: None, sent_with: None };
+        let failed = guard::each_carefully(&done, |done: &[(i64, &str)]| {
+            finish(self.connection, self.server, done.iter().map(finished).collect());
+        });
+        ended += done.len() - failed.len();
+        for (one, failure) in &failed {
+            ended += usize::from(
+                finish_in_part(self.connection, self.server, &finished(one))
+                    || settle::fail(self.connection, self.server, one.0, "ended", failure),
+            );
+        }
         if !endings.is_empty() {
             // What was not read of their keys waits for an end, and this may be one.
             let keys: Vec<Option<&str>> = cut_short.iter().map(|key| Some(key.as_str())).collect();
             settle::release(self.connection, self.server, &keys);
         }
+        ended > 0
     }
 }
 

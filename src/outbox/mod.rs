@@ -12,6 +12,7 @@
 //! - `verbs` is what a person may do to a record or a server, `awaiting` how one waits for delivery.
 
 pub mod backoff;
+pub mod halves;
 pub mod plan;
 
 /// The servers that the queue's records name, by steps from one to the next: its only index begins with the server. A
@@ -77,6 +78,8 @@ mod claim;
 pub mod enqueue;
 #[cfg(feature = "postgres")]
 mod finish;
+#[cfg(feature = "postgres")]
+mod guard;
 #[cfg(feature = "postgres")]
 mod home;
 #[cfg(feature = "postgres")]

@@ -7,6 +7,8 @@ use crate::pg::spi::Connection;
 use crate::pg::statement::{Statement, Value};
 use crate::pg::text;
 
+use super::{guard, settle};
+
 /// The queues that wait for a person.
 pub struct Pauses {
     paused: Vec<(String, u32)>,
@@ -90,9 +92,19 @@ pub fn resume(connection: &Connection, server: &str, role: Option<u32>) {
          WHERE p.server OPERATOR(pg_catalog.=) $1 AND p.state OPERATOR(pg_catalog.=) 'pending' \
          AND p.next_attempt_at OPERATOR(pg_catalog.=) 'infinity'",
     );
+    static WAITING: Statement = Statement::new(
+        "SELECT p.id FROM sequin.parked p WHERE p.server OPERATOR(pg_catalog.=) $1 \
+         AND p.state OPERATOR(pg_catalog.=) 'pending' AND p.next_attempt_at OPERATOR(pg_catalog.=) 'infinity'",
+    );
     let role = role.map_or(Value::NoOid, Value::Oid);
     RESUME.run(connection, &[Value::Text(Some(server)), role]).free();
-    FREE.run(connection, &[Value::Text(Some(server))]).free();
+    let server = [Value::Text(Some(server))];
+    if guard::carefully(|| FREE.run(connection, &server).free()).is_err() {
+        let rows = WAITING.run(connection, &server);
+        let ids: Vec<i64> = (0..rows.len()).filter_map(|row| rows.int8(row, 1)).collect();
+        rows.free();
+        settle::free(connection, &ids);
+    }
 }
 
 /// How long each server that is in trouble is left alone yet.

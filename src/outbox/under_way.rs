@@ -10,7 +10,7 @@ use crate::pg::spi::Connection;
 use crate::pg::statement::{Statement, Value};
 
 use super::claim::Places;
-use super::settle;
+use super::settle::{self, DeadClaim};
 
 static CLAIMS: Statement = Statement::new(
     "SELECT c.id, c.owner, c.server, c.kind, c.ids, c.heads, c.keys FROM sequin.claims c \
@@ -43,11 +43,16 @@ impl UnderWay {
             let server = claims.text(row, 3).unwrap_or_default();
             let ids = claims.int8s(row, 5);
             places.claims_from = places.claims_from.max(id + 1);
-            if !alive.contains(&claims.int8(row, 2).unwrap_or_default()) {
+            if !alive.contains(&claims.int8(row, 2).unwrap_or_default()) && !places.stuck_claims.contains(&id) {
                 let is_create = claims.text(row, 4).as_deref() == Some(Kind::Create.as_str());
-                settle::end_dead_claim(connection, &server, id, is_create, &ids, &claims.int8s(row, 6));
-                places.go_back(ids.iter().copied().min().unwrap_or(0));
-                continue;
+                let lowest = ids.iter().copied().min().unwrap_or(0);
+                let claim = DeadClaim { server: &server, id, is_create, ids: ids.clone(), heads: claims.int8s(row, 6) };
+                if settle::end_dead_claim(connection, &claim) {
+                    places.go_back(lowest);
+                    continue;
+                }
+                // Not again before the next look at everything.
+                places.stuck_claims.insert(id);
             }
             oldest.get_or_insert(id);
             under_way.ids.extend(ids);

@@ -13,10 +13,11 @@ use crate::mutation::kind::Kind;
 use crate::pg::relation::Table;
 use crate::pg::spi::{self, Connection};
 use crate::pg::statement::{Statement, Value};
-use crate::pg::worker::{self as process, Extension};
+use crate::pg::worker::{self as process, Extension, Failure};
 use crate::pg::{session, text};
 use crate::tables::late_ids::{self, Row};
 
+use super::guard;
 use super::key;
 use super::plan::Operation;
 use super::resting::{self, Resting};
@@ -25,6 +26,9 @@ use super::tell::tell;
 
 /// How long a row that is locked is left alone.
 const LATER: Duration = Duration::from_millis(200);
+
+/// How long all ids are left alone when they cannot be read.
+const UNREADABLE: Duration = Duration::from_secs(5);
 
 /// The longest that the triggers of one table may take at a visit.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -117,7 +121,9 @@ impl Pending {
         if ids.is_empty() {
             return;
         }
-        self.ids.extend(note_ids(connection, &ids));
+        guard::each_logged("noted for writing its upstream id back", &ids, |ids| {
+            self.ids.extend(note_ids(connection, ids));
+        });
         self.not_before = None;
     }
 
@@ -159,9 +165,17 @@ impl Pending {
             self.resting.read(connection);
             read(connection, &ids)
         });
-        let Some(rows) = rows else {
-            self.not_before = Some(Instant::now() + LATER);
-            return;
+        let rows = match rows {
+            Ok(Some(rows)) => rows,
+            Ok(None) => {
+                self.not_before = Some(Instant::now() + LATER);
+                return;
+            }
+            Err(failure) => {
+                process::log(&format!("the upstream ids that wait could not be read: {}", failure.message));
+                self.not_before = Some(Instant::now() + UNREADABLE);
+                return;
+            }
         };
         // What is not there any more was written by another worker.
         self.ids = rows.iter().map(|(_, row)| row.id).collect();
@@ -179,19 +193,27 @@ impl Pending {
     }
 
     fn visit(&mut self, relation: u32, rows: &[&Row]) -> Visit {
-        if self.resting.is_doubtful(relation) {
-            in_transaction(|connection| self.resting.begin(connection, relation, &ids(rows)));
+        let begun = Instant::now();
+        if self.resting.is_doubtful(relation)
+            && let Err(failure) = in_transaction(|connection| self.resting.begin(connection, relation, &ids(rows)))
+        {
+            process::log(&format!("a visit to a table could not be written down: {}", failure.message));
         }
         let failures = self.resting.failures_with_next(relation);
-        let visit = in_transaction(|connection| write_table(connection, relation, rows, failures)).unwrap_or_default();
+        let visited = in_transaction(|connection| write_table(connection, relation, rows, failures));
+        let visit = visited.map(Option::unwrap_or_default).unwrap_or_else(|failure| {
+            process::log(&format!("upstream ids could not be written into their rows: {}", failure.message));
+            guard::be_careful();
+            Visit { done: Vec::new(), failed: ids(rows), took: begun.elapsed() }
+        });
         self.resting.note(relation, &visit);
         visit
     }
 }
 
-/// None if somebody is taking the extension away, or has: then nothing is done.
-fn in_transaction<T>(f: impl FnOnce(&Connection) -> T) -> Option<T> {
-    process::transaction(|| {
+/// Runs `f` in a transaction. None if somebody is taking the extension away, or has: then nothing is done.
+fn in_transaction<T>(f: impl FnOnce(&Connection) -> T) -> Result<Option<T>, Failure> {
+    process::try_transaction(|| {
         let Extension::Present(_) = process::extension() else { return None };
         let connected = spi::connected(|connection| -> Result<T, std::convert::Infallible> { Ok(f(connection)) });
         let Ok(result) = connected;
@@ -224,11 +246,29 @@ fn write_table(connection: &Connection, relation: u32, rows: &[&Row], failures: 
     let deleted = deleted(connection, relation, &rows);
     let (gone, there): (Vec<&Row>, Vec<&Row>) = rows.into_iter().partition(|row| deleted.contains(&row.key));
     let mut visit = write_rows(connection, relation, &there);
-    visit.done.extend(ids(&gone));
-    tell(connection, &visit.done);
-    FORGET.run(connection, &[Value::Int8s(&visit.done)]).free();
-    resting::end(connection, &visit, failures, &begun);
+    visit.done.extend(forget(connection, &ids(&gone)));
+    if let Err(failure) = guard::carefully(|| resting::end(connection, &visit, failures, &begun)) {
+        process::log(&format!("the end of a visit to a table could not be written down: {}", failure.message));
+    }
     visit
+}
+
+/// Tells these ids to the changes that wait for them, and forgets them. Gives those that could be forgotten.
+fn forget(connection: &Connection, ids: &[i64]) -> Vec<i64> {
+    let mut forgotten = Vec::with_capacity(ids.len());
+    let failed = guard::each_carefully(ids, |ids| {
+        tell_and_forget(connection, ids);
+        forgotten.extend_from_slice(ids);
+    });
+    for (id, failure) in failed {
+        guard::note("forgotten after its upstream id was of no use", *id, &failure);
+    }
+    forgotten
+}
+
+fn tell_and_forget(connection: &Connection, ids: &[i64]) {
+    guard::each_logged("told its upstream id to later changes", ids, |ids| tell(connection, ids));
+    FORGET.run(connection, &[Value::Int8s(ids)]).free();
 }
 
 /// The keys, among those of `rows`, of which a delete waits.
@@ -248,7 +288,9 @@ fn write_rows(connection: &Connection, relation: u32, rows: &[&Row]) -> Visit {
             process::log(&format!("upstream ids could not be written into their rows: {error}"));
         }
         let words = text::storable(error);
-        FAILED.run(connection, &[Value::Int8s(&ids(rows)), Value::Text(Some(&words))]).free();
+        guard::each_logged("marked as not written back", &ids(rows), |ids| {
+            FAILED.run(connection, &[Value::Int8s(ids), Value::Text(Some(&words))]).free();
+        });
         visit.failed.extend(ids(rows));
         visit.took = begun.elapsed();
     };
@@ -264,7 +306,7 @@ fn write_rows(connection: &Connection, relation: u32, rows: &[&Row]) -> Visit {
     let (statement, owner) = match opened {
         Ok(Some(table)) => table,
         Ok(None) => {
-            visit.done = ids(rows);
+            visit.done = forget(connection, &ids(rows));
             return visit;
         }
         Err(error) => {
@@ -286,6 +328,8 @@ fn write_rows(connection: &Connection, relation: u32, rows: &[&Row]) -> Visit {
             if !deleted(connection, relation, part).is_empty() {
                 pgrx::error!("the row was deleted meanwhile");
             }
+            // Were an id written and not forgotten, it could be written once more, into another row of the same key.
+            tell_and_forget(connection, &written);
             written
         });
         deadline.lift();

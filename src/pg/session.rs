@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use pgrx::pg_sys;
 
 use super::relation;
+use super::spi::Connection;
 
 /// Whether the transaction may not write; on a standby none may.
 pub fn is_read_only() -> bool {
@@ -92,6 +93,14 @@ pub fn is_superuser() -> bool {
 pub fn has_fixed_snapshot() -> bool {
     // SAFETY: a variable of the backend.
     unsafe { pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as i32 }
+}
+
+/// Runs `f` without the triggers of tables, but for those that fire always. The current role must be a superuser.
+pub fn without_triggers<T>(connection: &Connection, f: impl FnOnce() -> T) -> T {
+    connection.execute("SET LOCAL session_replication_role = 'replica'");
+    let result = f();
+    connection.execute("SET LOCAL session_replication_role = 'origin'");
+    result
 }
 
 /// Runs `f` with the rights of `role` in the manner in which Postgres runs the functions of an index: it can neither

@@ -6,6 +6,7 @@ mod copies;
 mod databases;
 mod failures;
 mod hostile;
+mod injected;
 mod kills;
 mod lifecycle;
 mod long_keys;
