@@ -339,7 +339,10 @@ CREATE TABLE sequin.troubles (
     error pg_catalog.text NOT NULL,
     since timestamp with time zone NOT NULL,
     last_at timestamp with time zone NOT NULL,
-    next_attempt_at timestamp with time zone NOT NULL
+    next_attempt_at timestamp with time zone NOT NULL,
+    -- Requests with creates that became unknown since the server last worked, and when the next one may be made. NULL: now.
+    lost_creates pg_catalog.int4 NOT NULL DEFAULT 0,
+    creates_after timestamp with time zone
 );
 COMMENT ON TABLE sequin.troubles IS 'inner table of the outbox: the servers that do not answer as they should; read sequin.status instead';
 

@@ -18,9 +18,9 @@ use crate::pg::worker;
 use crate::server::{self, Server};
 
 use super::guard;
-use super::look::{AT_ONCE, Look, Seen};
+use super::look::{AT_ONCE, Look, Probe, Seen};
 use super::plan::{Operation, Planned};
-use super::servers;
+use super::servers::{self, Trouble};
 use super::settle;
 use super::under_way::{UnderWay, hash};
 
@@ -116,11 +116,20 @@ pub fn claim(connection: &Connection, places: &mut Places, owner: i64) -> Found 
         if pauses.is_whole(&server) {
             continue;
         }
-        if let Some(left) = troubles.get(&server).copied().filter(|left| !left.is_zero()) {
-            next = earlier(next, Some(left));
+        let trouble = troubles.get(&server);
+        if let Some(Trouble { left, .. }) = trouble.filter(|trouble| !trouble.left.is_zero()) {
+            next = earlier(next, Some(*left));
             continue;
         }
-        let mut look = Look { connection, places, server: &server, under_way: &under_way, pauses: &pauses };
+        // One request at a time finds out whether it works again. The end of another worker's request wakes this one.
+        if trouble.is_some() && under_way.servers.contains(&server) {
+            continue;
+        }
+        let probe = trouble.map(|trouble| Probe { may_create: trouble.left_for_creates.is_zero() });
+        if let Some(Trouble { left_for_creates, .. }) = trouble.filter(|trouble| !trouble.left_for_creates.is_zero()) {
+            next = earlier(next, Some(*left_for_creates));
+        }
+        let mut look = Look { connection, places, server: &server, under_way: &under_way, pauses: &pauses, probe };
         let seen = match guard::carefully(|| look.plan_requests()) {
             Ok(seen) => seen,
             Err(failure) => {
@@ -139,7 +148,7 @@ pub fn claim(connection: &Connection, places: &mut Places, owner: i64) -> Found 
                     next = earlier(next, Some(AT_ONCE));
                     continue;
                 }
-                let is_in_trouble = troubles.contains_key(&server);
+                let is_in_trouble = trouble.is_some();
                 return Found::Work(Work { server, requests, has_more, is_in_trouble });
             }
             Ok(seen) => next = earlier(next, seen.next),

@@ -64,6 +64,26 @@ pub struct Look<'a> {
     pub server: &'a str,
     pub under_way: &'a UnderWay,
     pub pauses: &'a Pauses,
+    /// The server is in trouble: one request finds out whether it works again.
+    pub probe: Option<Probe>,
+}
+
+/// What one request to a server in trouble may be.
+#[derive(Clone, Copy)]
+pub struct Probe {
+    /// A create that fails is work for a person, so creates are not sent as often.
+    pub may_create: bool,
+}
+
+impl Probe {
+    /// The request that is made: one that can be repeated if there is one, or else a single create.
+    fn choose(self, requests: Vec<Planned>) -> Vec<Planned> {
+        let (mut creates, repeatable): (Vec<Planned>, Vec<Planned>) =
+            requests.into_iter().partition(|request| request.kind == Kind::Create);
+        creates.iter_mut().for_each(|request| request.operations.truncate(1));
+        creates.retain(|_| self.may_create);
+        repeatable.into_iter().chain(creates).take(1).collect()
+    }
 }
 
 /// What a look has found.
@@ -130,8 +150,12 @@ impl Look<'_> {
         }
 
         let mut has_paused = false;
-        let mut requests = Vec::with_capacity(plan.requests.len());
-        for planned in plan.requests {
+        let planned = match self.probe {
+            Some(probe) => probe.choose(plan.requests),
+            None => plan.requests,
+        };
+        let mut requests = Vec::with_capacity(planned.len());
+        for planned in planned {
             match self.as_role(planned.lane.role) {
                 Ok(server) => {
                     for id in planned.operations.iter().flat_map(|operation| operation.ids()) {

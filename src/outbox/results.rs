@@ -118,8 +118,15 @@ fn write_news(connection: &Connection, server: &str, last: &Sent<'_>, said: &Sai
         None => {}
         Some(News::Answers) if said.was_well => {}
         Some(News::Answers) => servers::recovered(connection, server),
-        Some(News::Fails(error) | News::Unreachable(error)) => servers::trouble(connection, server, error, rest()),
-        Some(News::NotNow(error, after)) => servers::trouble(connection, server, error, after.unwrap_or_else(rest)),
+        Some(News::Fails(error, after)) => {
+            let has_lost_creates = last.claimed.planned.kind == Kind::Create
+                && last.fates.iter().any(|(_, fate)| matches!(fate, Fate::Unknown { .. }));
+            servers::trouble(connection, server, error, after.unwrap_or_else(rest), has_lost_creates);
+        }
+        Some(News::Unreachable(error)) => servers::trouble(connection, server, error, rest(), false),
+        Some(News::NotNow(error, after)) => {
+            servers::trouble(connection, server, error, after.unwrap_or_else(rest), false);
+        }
         Some(News::Refuses(error)) => {
             let Claimed { planned, server: used, .. } = last.claimed;
             servers::pause(connection, server, planned.lane.role, error, Some(&used.setup()));

@@ -27,8 +27,8 @@ pub enum News {
     Answers,
     /// No connection could be made.
     Unreachable(String),
-    /// No answer that says anything. One of the records may be the cause.
-    Fails(String),
+    /// No answer that says anything. One of the records may be the cause. It may have said when to come again.
+    Fails(String, Option<Duration>),
     /// Not now, but after this time, if it said which.
     NotNow(String, Option<Duration>),
     /// Not without a person.
@@ -118,7 +118,7 @@ fn broken(kind: Kind, part: &[Operation], failure: &Failure, news: &mut News) ->
     let fate = match (kind, failure.cause()) {
         // A cancel, for instance.
         (_, Cause::Surroundings | Cause::Doubtful) => {
-            *news = News::Fails(error.clone());
+            *news = News::Fails(error.clone(), None);
             if kind == Kind::Create { Fate::Unknown { outcome, error } } else { Fate::Again { outcome, error } }
         }
         (Kind::Create, Cause::Content) => Fate::Unknown { outcome, error },
@@ -208,7 +208,7 @@ fn failed(kind: Kind, part: &[Operation], outcome: &Outcome, news: &mut News) ->
         Action::Reject | Action::Bisect => all(Fate::Rejected { outcome: name, error }),
         Action::ParkUnknown => {
             if outcome.name == Name::Unknown {
-                *news = News::Fails(error.clone());
+                *news = News::Fails(error.clone(), outcome.retry_after);
             }
             all(Fate::Unknown { outcome: name, error })
         }
@@ -217,7 +217,7 @@ fn failed(kind: Kind, part: &[Operation], outcome: &Outcome, news: &mut News) ->
             all(Fate::Free)
         }
         Action::Retry => {
-            *news = News::Fails(error.clone());
+            *news = News::Fails(error.clone(), outcome.retry_after);
             all(Fate::Again { outcome: name, error })
         }
         Action::Defer => {

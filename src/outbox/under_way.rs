@@ -27,6 +27,8 @@ pub fn hash(key: &str) -> i64 {
 /// What other workers are sending.
 pub struct UnderWay {
     pub ids: HashSet<i64>,
+    /// The servers that other workers are sending to.
+    pub servers: HashSet<String>,
     /// By server, as [`hash`]es.
     keys: HashSet<(String, i64)>,
 }
@@ -36,7 +38,7 @@ impl UnderWay {
     pub fn read(connection: &Connection, places: &mut Places) -> UnderWay {
         let alive = board::owners();
         let claims = CLAIMS.run(connection, &[Value::Int8(places.claims_from)]);
-        let mut under_way = UnderWay { ids: HashSet::new(), keys: HashSet::new() };
+        let mut under_way = UnderWay { ids: HashSet::new(), servers: HashSet::new(), keys: HashSet::new() };
         let mut oldest = None;
         for row in 0..claims.len() {
             let id = claims.int8(row, 1).unwrap_or_default();
@@ -55,6 +57,9 @@ impl UnderWay {
                 places.stuck_claims.insert(id);
             }
             oldest.get_or_insert(id);
+            if !places.stuck_claims.contains(&id) {
+                under_way.servers.insert(server.clone());
+            }
             under_way.ids.extend(ids);
             under_way.keys.extend(claims.int8s(row, 7).into_iter().map(|key| (server.clone(), key)));
         }

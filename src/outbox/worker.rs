@@ -376,7 +376,7 @@ impl Worker {
         for news in sent.iter().filter_map(|sent| sent.news.as_ref()) {
             *health = health.after(match news {
                 News::Answers | News::Refuses(_) => Sign::Works,
-                News::Fails(_) => Sign::Fails,
+                News::Fails(..) => Sign::Fails,
                 News::Unreachable(_) | News::NotNow(..) => Sign::Unreachable,
             });
         }
