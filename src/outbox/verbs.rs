@@ -10,8 +10,9 @@ use crate::exchange::read_only;
 use crate::pg::spi::{self, Connection};
 use crate::pg::statement::{Statement, Value};
 use crate::pg::text::for_message;
-
 use crate::pg::{board, catalog, commit, relation, report, session};
+
+use crate::tables::late_ids;
 
 use super::finish::{Finished, finish_in_part};
 use super::guard::{self, guarded};
@@ -19,18 +20,53 @@ use super::servers;
 use super::settle::{self, Fate};
 use super::write_back;
 
-/// Sends a record again, at once.
+/// Sends a record again, at once. A change that was rejected because its row had no upstream id takes the one that its row
+/// has now.
 pub fn retry(id: i64) -> Result<(), ErrorReport> {
     static RETRY: Statement = Statement::new(
         "UPDATE sequin.parked p SET is_pinned = p.is_pinned OR p.state OPERATOR(pg_catalog.=) 'unknown', \
-         state = 'pending', next_attempt_at = pg_catalog.clock_timestamp() WHERE p.id OPERATOR(pg_catalog.=) $1",
+         state = 'pending', next_attempt_at = pg_catalog.clock_timestamp(), \
+         upstream_id = COALESCE(p.upstream_id, CASE WHEN p.kind OPERATOR(pg_catalog.<>) 'create' THEN $2 END) \
+         WHERE p.id OPERATOR(pg_catalog.=) $1",
     );
+    possible("sequin_retry")?;
+    // Before the workers are locked out: it runs code of the table's owner, and may wait for a lock of the table.
+    let upstream_id = id_of_row(id)?;
     with_record("sequin_retry", id, |connection, record| {
         // A record that was not tried yet needs no help.
         if record.is_parked {
-            RETRY.run(connection, &[Value::Int8(id)]).free();
+            RETRY.run(connection, &[Value::Int8(id), Value::Text(upstream_id.as_deref())]).free();
         }
         Ok(())
+    })
+}
+
+/// The upstream id that the row of a rejected change has, if the change has none.
+fn id_of_row(id: i64) -> Result<Option<String>, ErrorReport> {
+    static FIND: Statement = Statement::new(
+        "SELECT p.relation::pg_catalog.oid, p.ordering_key, p.role::pg_catalog.oid FROM sequin.parked p \
+         JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) p.relation \
+         WHERE p.id OPERATOR(pg_catalog.=) $1 AND p.state OPERATOR(pg_catalog.=) 'rejected' \
+         AND p.kind OPERATOR(pg_catalog.<>) 'create' AND p.upstream_id IS NULL AND p.ordering_key IS NOT NULL",
+    );
+    let role = session::current_role();
+    session::acting_as(relation::owner_of_queue(), || {
+        spi::connected(|connection| {
+            let rows = FIND.run(connection, &[Value::Int8(id)]);
+            let may = |row| catalog::has_rights_of(role, rows.oid_number(row, 3).unwrap_or_default());
+            if rows.len() == 0 || !may(0) {
+                return Ok(None);
+            }
+            let (Some(table), Some(key)) = (rows.oid_number(0, 1), rows.text(0, 2)) else { return Ok(None) };
+            let Some(table) = relation::Table::open(table.into()) else { return Ok(None) };
+            let Some(statement) = late_ids::of(connection, &table) else { return Ok(None) };
+            // A subtransaction, because a deferred constraint or a setting of the owner's code must leave nothing behind.
+            let found = guarded(|| session::restricted_to(table.owner, || statement.find(connection, &key)));
+            found.or_else(|failure| {
+                guard::note("given the upstream id of its row", id, &failure);
+                Ok(None)
+            })
+        })
     })
 }
 

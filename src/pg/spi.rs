@@ -115,12 +115,23 @@ impl Connection {
 
     /// Runs `query` with `values`, and gives the bigints of its first column.
     pub fn ids(&self, query: &str, values: &[Value<'_>]) -> Vec<i64> {
+        let rows = self.run(query, values);
+        (0..rows.len()).filter_map(|row| rows.int8(row, 1)).collect()
+    }
+
+    /// Runs `query` with `values`, and gives the text in the first column of its first row.
+    pub fn text(&self, query: &str, values: &[Value<'_>]) -> Option<String> {
+        let rows = self.run(query, values);
+        (rows.len() > 0).then(|| rows.text(0, 1)).flatten()
+    }
+
+    fn run(&self, query: &str, values: &[Value<'_>]) -> Batch {
         let query = server_query(query);
         let datums: Vec<Option<Datum>> = values.iter().map(Value::datum).collect();
         let mut arguments: Vec<Datum> = datums.iter().map(|datum| datum.unwrap_or(Datum::null())).collect();
         let mut types: Vec<Oid> = values.iter().map(Value::type_oid).collect();
         // SAFETY: a type and a value for each parameter, none of them NULL.
-        let rows = unsafe {
+        unsafe {
             check(
                 pg_sys::SPI_execute_with_args(
                     query.as_ptr(),
@@ -134,8 +145,7 @@ impl Connection {
                 "run a query",
             );
             Batch::of_last()
-        };
-        (0..rows.len()).filter_map(|row| rows.int8(row, 1)).collect()
+        }
     }
 
     /// Runs `command`, which returns nothing.

@@ -30,6 +30,7 @@ pub struct LateIds {
     key: Vec<String>,
     write: String,
     visited: String,
+    find: String,
 }
 
 /// The statements for `table`; None if it is not attached any more, or its key is gone.
@@ -76,6 +77,10 @@ pub fn of(connection: &Connection, table: &Table) -> Option<LateIds> {
              FOR UPDATE OF t SKIP LOCKED) AS l WHERE t.ctid OPERATOR(pg_catalog.=) l.place \
              AND t.tableoid OPERATOR(pg_catalog.=) l.part RETURNING l.id"
         ),
+        find: format!(
+            "SELECT t.{id}::pg_catalog.text FROM pg_catalog.jsonb_to_record($1::pg_catalog.jsonb) AS k({columns}) \
+             JOIN {only}{name} AS t ON {same} WHERE t.{id} IS NOT NULL LIMIT 1"
+        ),
         visited: format!(
             "SELECT w.id FROM {wanted} WHERE NOT EXISTS (SELECT FROM {only}{name} AS t WHERE {same} AND t.{id} IS NULL)"
         ),
@@ -98,6 +103,12 @@ impl LateIds {
         let mut visited = connection.ids(&self.visited, &values);
         visited.extend(written);
         visited
+    }
+
+    /// The upstream id that the row with this key, a JSON array, has now.
+    pub fn find(&self, connection: &Connection, key: &str) -> Option<String> {
+        let found = connection.text(&self.find, &[Value::Text(Some(&self.object(key)))])?;
+        (!found.trim().is_empty()).then_some(found)
     }
 
     /// `key`, an array of values, as an object of the key's columns.
