@@ -103,6 +103,32 @@ fn a_record_whose_claim_raises_is_rejected_alone() {
     world.discard_all();
 }
 
+/// Its session allowed a deeper stack than the worker has.
+#[test]
+fn a_record_that_cannot_be_read_is_rejected_alone() {
+    let mut world = World::new();
+    world.run(
+        "CREATE TABLE docs (id int PRIMARY KEY, doc jsonb, sf_id text);
+         SELECT sequin_attach('docs', 'sync', 'salesforce:contact', 'sf_id');
+         INSERT INTO docs VALUES (1, '1')",
+    );
+    world.settled();
+    let pid = world.worker_pid();
+    world.run("SET max_stack_depth = '7MB'");
+    world.run(
+        "INSERT INTO docs SELECT n, CASE n WHEN 3 THEN (repeat('[', 20000) || repeat(']', 20000))::jsonb ELSE '1' END
+         FROM generate_series(2, 4) n",
+    );
+    world.run("RESET max_stack_depth");
+    world.settled();
+    assert_eq!(world.endings(), ["applied", "applied", "rejected", "applied"]);
+    let error: String = world.one("SELECT error FROM sequin.dead_letters");
+    assert!(error.contains("stack depth"), "{error}");
+    world.others_go_on(pid);
+    world.run("SELECT sequin_discard(id) FROM sequin.dead_letters");
+    assert_eq!(world.one::<String>("SELECT outcome FROM sequin.delivered WHERE outcome = 'discarded'"), "discarded");
+}
+
 /// It cannot even be rejected.
 #[test]
 fn a_record_that_cannot_be_parked_stops_nothing_and_can_be_discarded() {

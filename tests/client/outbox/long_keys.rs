@@ -59,6 +59,47 @@ fn a_row_with_a_long_text_key_is_created_changed_and_gets_its_id() {
     }
 }
 
+#[test]
+fn an_argument_that_is_longer_than_the_outbox_takes_is_refused_by_name() {
+    let mut world = World::new();
+    world.run("CREATE TABLE people (id int PRIMARY KEY, name text, sf_id text)");
+    let enqueue = |sync: &str, collection: &str, id: &str, consumers: &str, key: &str| {
+        format!(
+            "SELECT sequin_enqueue('update', {sync}, {collection}, jsonb_build_array('{{\"upstream_id\": \"a\", \"data\":
+               {{}}}}'::jsonb, jsonb_build_object('upstream_id', {id}, 'data', '{{}}'::jsonb)), {consumers},
+               ordering_key => {key})"
+        )
+    };
+    let of = |bytes: i32| format!("repeat('x', {bytes})");
+    let attach = |sync: &str, consumers: &str, fields: &str| {
+        format!("SELECT sequin_attach('people', {sync}, 'a:b', 'sf_id', {fields}, await_consumers => {consumers})")
+    };
+    let (ok, none) = ("'s'", "NULL");
+    let collection = |bytes: i32| format!("'a:' || {}", of(bytes - 2));
+    let consumers = |count: i32, bytes: i32| format!("array_fill({}, ARRAY[{count}])", of(bytes));
+    for (argument, statement) in [
+        ("sync_id has 4097 bytes", enqueue(&of(4097), "'a:b'", "'b'", none, none)),
+        ("collection_id has 4097 bytes", enqueue(ok, &collection(4097), "'b'", none, none)),
+        ("the \"upstream_id\" of records[1] has 8193 bytes", enqueue(ok, "'a:b'", &of(8193), none, none)),
+        ("await_consumers[1] has 1025 bytes", enqueue(ok, "'a:b'", "'b'", &consumers(1, 1025), none)),
+        ("await_consumers has 101 elements", enqueue(ok, "'a:b'", "'b'", &consumers(101, 1), none)),
+        ("ordering_key has 32769 bytes", enqueue(ok, "'a:b'", "'b'", none, &of(32769))),
+        ("sync_id has 4097 bytes", attach(&of(4097), none, none)),
+        ("await_consumers has 101 elements", attach(ok, &consumers(101, 1), none)),
+        ("fields has 262149 bytes", attach(ok, none, &format!("jsonb_build_object('name', {})", of(262_145)))),
+    ] {
+        let error = world.error(&statement);
+        assert_eq!(error.code().code(), "22023", "{argument}");
+        assert!(error.message().starts_with(argument), "{argument}: {}", error.message());
+    }
+    // All that it takes is sent. This API has no such record, and says so.
+    world.run(&enqueue(&of(4096), &collection(4096), &of(8192), &consumers(100, 1024), &of(32768)));
+    world.settled();
+    assert_eq!(world.endings(), ["rejected", "rejected"]);
+    world.run(&attach(&of(4096), &consumers(100, 1024), &format!("jsonb_build_object('name', {})", of(262_140))));
+    assert_eq!(world.one::<i64>("SELECT count(*) FROM sequin.attachments"), 1);
+}
+
 /// A statement of the worker that reads all that is parked is slower with each record.
 #[test]
 fn a_key_is_found_by_its_index_among_a_hundred_thousand() {
