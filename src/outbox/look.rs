@@ -18,7 +18,7 @@ use super::claim::Places;
 use super::finish::{Finished, finish, finish_in_part};
 use super::guard;
 use super::parked::{self, Search};
-use super::plan::{self, Change, End, Ending, Limits, Planned};
+use super::plan::{self, Change, End, Ending, Limits, Plan, Planned};
 use super::rows::Reader;
 use super::servers::{self, Pauses};
 use super::settle::{self, Fate};
@@ -135,7 +135,7 @@ impl Look<'_> {
         let mut has_moved = sorted.has_moved | self.reject_unreadable(&reader);
         upstream_ids::fill_in(self.connection, self.server, &mut sorted.ready);
         let mut waiting: HashSet<i64> = sorted.fresh.iter().copied().collect();
-        let plan = plan::plan(sorted.ready, &limits);
+        let plan = self.plan(sorted.ready, &limits);
         for ending in &plan.endings {
             waiting.remove(&ending.id);
         }
@@ -184,6 +184,43 @@ impl Look<'_> {
             _ => None,
         };
         Ok(Seen { requests, has_more: is_full || sorted.has_more_due || !waiting.is_empty(), next })
+    }
+
+    /// Plans the requests; if one key makes that fail, without it.
+    fn plan(&self, ready: Vec<Change>, limits: &Limits) -> Plan {
+        if !guard::is_careful() {
+            return plan::plan(ready, limits);
+        }
+        guard::guarded(|| plan::plan(ready.clone(), limits)).unwrap_or_else(|_| self.plan_by_keys(ready, limits))
+    }
+
+    /// Plans key by key. One request is made then: two keys may lead to one record.
+    fn plan_by_keys(&self, ready: Vec<Change>, limits: &Limits) -> Plan {
+        let mut by_key: Vec<Vec<Change>> = Vec::new();
+        let mut places: HashMap<Rc<str>, usize> = HashMap::new();
+        for change in ready {
+            let new = by_key.len();
+            let place = change.key.as_ref().map_or(new, |key| *places.entry(Rc::clone(key)).or_insert(new));
+            if place == new {
+                by_key.push(Vec::new());
+            }
+            by_key[place].push(change);
+        }
+        let mut plan = Plan::default();
+        for changes in by_key {
+            let ids: Vec<i64> = changes.iter().map(|change| change.id).collect();
+            match guard::guarded(|| plan::plan(changes, limits)) {
+                Ok(of_key) => {
+                    plan.endings.extend(of_key.endings);
+                    plan.requests.extend(of_key.requests);
+                    plan.requests.truncate(1);
+                }
+                Err(failure) => ids.iter().for_each(|id| {
+                    settle::fail(self.connection, self.server, *id, "planned", &failure);
+                }),
+            }
+        }
+        plan
     }
 
     fn window(&self, from: i64, width: usize, with_keys: bool) -> Batch {

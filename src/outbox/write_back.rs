@@ -267,7 +267,9 @@ fn forget(connection: &Connection, ids: &[i64]) -> Vec<i64> {
 }
 
 fn tell_and_forget(connection: &Connection, ids: &[i64]) {
-    guard::each_logged("told its upstream id to later changes", ids, |ids| tell(connection, ids));
+    for (id, failure) in guard::each_guarded(ids, |ids| tell(connection, ids)) {
+        guard::note("followed by changes that know its upstream id", *id, &failure);
+    }
     FORGET.run(connection, &[Value::Int8s(ids)]).free();
 }
 

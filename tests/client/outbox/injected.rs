@@ -292,6 +292,49 @@ fn a_dead_claim_with_a_record_that_cannot_be_freed_frees_the_others() {
     world.others_go_on(pid);
 }
 
+/// A full disk, for instance: what is known of records is kept until it can be written down.
+#[test]
+fn an_error_of_the_surroundings_rejects_nothing_and_ends_no_worker() {
+    let (mut world, pid, ids) = started();
+    world.run(
+        "CREATE SEQUENCE tries;
+         CREATE FUNCTION raise() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM nextval('public.tries');
+           RAISE 'could not extend file' USING ERRCODE = 'disk_full'; END $$;
+         CREATE TRIGGER raise BEFORE INSERT ON sequin.parked FOR EACH ROW EXECUTE FUNCTION raise()",
+    );
+    world.sandbox.fault(json!({"match": {"kind": "update"}, "status": 503}));
+    updates(&mut world, &ids);
+    world.until("SELECT last_value >= 3 FROM tries");
+    assert_eq!(world.one::<i64>("SELECT count(*) FROM sequin.dead_letters"), 0);
+    world.run("DROP TRIGGER raise ON sequin.parked");
+    world.settled();
+    assert_eq!(world.endings(), vec!["applied"; 5]);
+    world.others_go_on(pid);
+}
+
+/// It does not learn the id of its row, and takes it when a person lets it be tried again.
+#[test]
+fn a_change_that_cannot_be_told_its_upstream_id_keeps_no_id_from_its_row() {
+    let mut world = book();
+    world.run("INSERT INTO people VALUES (1, 'Paul')");
+    world.written_back();
+    let pid = world.worker_pid();
+    world.requests();
+    world.hold_next();
+    world.run("INSERT INTO people VALUES (2, 'Chani')");
+    world.arrived(1);
+    world.run("SELECT sequin_pause('sequin'); UPDATE people SET name = 'Sihaya' WHERE id = 2");
+    world.raise_in("queue", "BEFORE UPDATE", "r.upstream_id IS NOT NULL");
+    world.release();
+    world.until("SELECT sf_id IS NOT NULL FROM people WHERE id = 2");
+    world.run("SELECT sequin_resume('sequin')");
+    world.until("SELECT EXISTS (SELECT FROM sequin.dead_letters WHERE outcome = 'not_sent')");
+    world.others_go_on(pid);
+    world.run("SELECT sequin_retry(id) FROM sequin.dead_letters");
+    world.settled();
+    assert_eq!(world.open_errors(), []);
+}
+
 /// A server of its own, for the setting is one of the server.
 #[test]
 fn the_history_is_pruned_around_a_row_that_cannot_be_deleted() {
