@@ -270,8 +270,9 @@ CREATE TABLE sequin.queue (
         autovacuum_analyze_threshold = 50000, autovacuum_vacuum_cost_delay = 0);
 COMMENT ON TABLE sequin.queue IS 'inner table of the outbox: records as they were enqueued; read sequin.outbox instead';
 
+-- An ordering key may be longer than a btree entry: indexes hold its hash, and queries compare hash and key.
 -- The few that wait for the upstream id that the create of their row brings.
-CREATE INDEX queue_without_upstream_id ON sequin.queue (relation, ordering_key)
+CREATE INDEX queue_without_upstream_id ON sequin.queue (relation, pg_catalog.hashtextextended(ordering_key, 0))
     WHERE upstream_id IS NULL AND kind OPERATOR(pg_catalog.<>) 'create';
 
 CREATE TABLE sequin.parked (
@@ -287,9 +288,11 @@ CREATE TABLE sequin.parked (
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
 COMMENT ON TABLE sequin.parked IS
     'inner table of the outbox: records that were not delivered at the first try; read sequin.outbox instead';
-CREATE INDEX parked_by_key ON sequin.parked (server, ordering_key);
+CREATE INDEX parked_by_key ON sequin.parked (server, pg_catalog.hashtextextended(ordering_key, 0));
+-- The few that wait for a person, among all that wait.
+CREATE INDEX parked_dead ON sequin.parked (id) WHERE state OPERATOR(pg_catalog.<>) 'pending';
 CREATE INDEX parked_by_time ON sequin.parked (server, next_attempt_at) WHERE state OPERATOR(pg_catalog.=) 'pending';
-CREATE INDEX parked_without_upstream_id ON sequin.parked (relation, ordering_key)
+CREATE INDEX parked_without_upstream_id ON sequin.parked (relation, pg_catalog.hashtextextended(ordering_key, 0))
     WHERE upstream_id IS NULL AND kind OPERATOR(pg_catalog.<>) 'create';
 
 CREATE TABLE sequin.claims (
@@ -329,10 +332,12 @@ CREATE TABLE sequin.created (
     error pg_catalog.text,
     -- Visits to the table that failed as a whole, or have not come back; and when it may be visited again. NULL: now.
     attempts pg_catalog.int4 NOT NULL DEFAULT 0,
-    next_attempt_at timestamp with time zone
+    next_attempt_at timestamp with time zone,
+    -- The role of the create: its members see that the id waits. The history may have forgotten the create.
+    role pg_catalog.regrole NOT NULL
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
 COMMENT ON TABLE sequin.created IS 'inner table of the outbox: upstream ids that are still to be written into their rows';
-CREATE INDEX created_by_row ON sequin.created (relation, ordering_key);
+CREATE INDEX created_by_row ON sequin.created (pg_catalog.hashtextextended(ordering_key, 0), relation);
 CREATE INDEX created_resting ON sequin.created (relation) WHERE next_attempt_at IS NOT NULL;
 
 -- role 0 stands for all roles.
@@ -361,7 +366,10 @@ CREATE TABLE sequin.troubles (
     error pg_catalog.text NOT NULL,
     since timestamp with time zone NOT NULL,
     last_at timestamp with time zone NOT NULL,
-    next_attempt_at timestamp with time zone NOT NULL
+    next_attempt_at timestamp with time zone NOT NULL,
+    -- Requests with creates that became unknown since the server last worked, and when the next one may be made. NULL: now.
+    lost_creates pg_catalog.int4 NOT NULL DEFAULT 0,
+    creates_after timestamp with time zone
 );
 COMMENT ON TABLE sequin.troubles IS 'inner table of the outbox: the servers that do not answer as they should; read sequin.status instead';
 
@@ -416,7 +424,8 @@ CREATE VIEW sequin.outbox WITH (security_barrier) AS
         -- Of a delete it is kept in case the row comes back, and it is not sent.
         CASE WHEN open.kind OPERATOR(pg_catalog.<>) 'delete' THEN open.data END AS data,
         CASE WHEN claimed.id IS NULL THEN open.state ELSE 'sending' END AS state,
-        open.attempts, open.next_attempt_at, open.enqueued_at, open.outcome,
+        -- A worker writes infinity for "not by itself", which not every driver can read.
+        open.attempts, NULLIF(open.next_attempt_at, 'infinity') AS next_attempt_at, open.enqueued_at, open.outcome,
         CASE WHEN open.state OPERATOR(pg_catalog.=) 'pending' AND open.id OPERATOR(pg_catalog.<) held.below
             THEN held.reason ELSE open.error END AS error,
         open.relation, open.await_consumers, open.timeout_ms
@@ -451,27 +460,62 @@ COMMENT ON COLUMN sequin.outbox.ordering_key IS
 COMMENT ON COLUMN sequin.outbox.upstream_id IS 'the record''s id at the provider, once it is known';
 COMMENT ON COLUMN sequin.outbox.data IS 'the fields that are sent; NULL of a delete';
 COMMENT ON COLUMN sequin.outbox.state IS
-    'pending: waits for its turn; sending: under way; rejected: the API refuses it; unknown: a create that may have been applied';
+    'pending: waits for its turn; sending: under way; rejected: the API refuses it, or an error came up while it was handled; unknown: a create that may have been applied';
 COMMENT ON COLUMN sequin.outbox.attempts IS 'how many requests with it have failed';
-COMMENT ON COLUMN sequin.outbox.next_attempt_at IS 'not before; infinity: when what it waits for is settled';
+COMMENT ON COLUMN sequin.outbox.next_attempt_at IS
+    'the next attempt is not before this time; NULL: no time is set, the record waits for another record, for a pause to end or for a person';
 COMMENT ON COLUMN sequin.outbox.enqueued_at IS 'when the transaction that enqueued it began';
 COMMENT ON COLUMN sequin.outbox.outcome IS 'of the last attempt, as in an error''s DETAIL';
 COMMENT ON COLUMN sequin.outbox.error IS
-    'what the API, or the network, said; in a copy of a database, why a record from before the copy waits for sequin_resume';
+    'what the API, the network or Postgres said; in a copy of a database, why a record from before the copy waits for sequin_resume';
 COMMENT ON COLUMN sequin.outbox.relation IS 'the attached table that it comes from';
 COMMENT ON COLUMN sequin.outbox.await_consumers IS 'the consumers that its request waits for; NULL: none';
 COMMENT ON COLUMN sequin.outbox.timeout_ms IS 'how long it waits for them; NULL: the API''s default';
 
 CREATE VIEW sequin.dead_letters WITH (security_barrier) AS
-    SELECT o.* FROM sequin.outbox AS o WHERE o.state OPERATOR(pg_catalog.=) ANY (ARRAY['rejected', 'unknown']);
+    SELECT
+        p.id, p.key, p.server, p.role, p.kind, p.sync_id, p.collection_id, p.ordering_key, p.upstream_id, p.data,
+        p.state, p.attempts, NULLIF(p.next_attempt_at, 'infinity') AS next_attempt_at, p.enqueued_at, p.outcome, p.error,
+        p.relation, p.await_consumers, p.timeout_ms
+    -- A record that was never tried is not dead, so sequin.queue is not read.
+    FROM sequin.parked AS p
+    -- A rejected record may be under way with a later change of its key.
+    LEFT JOIN (SELECT pg_catalog.unnest(c.ids) AS id FROM sequin.claims AS c) AS claimed
+        ON claimed.id OPERATOR(pg_catalog.=) p.id
+    WHERE p.state OPERATOR(pg_catalog.<>) 'pending' AND claimed.id IS NULL
+        AND (pg_catalog.pg_has_role(p.role, 'USAGE') OR pg_catalog.pg_has_role('pg_read_all_data', 'USAGE'));
 COMMENT ON VIEW sequin.dead_letters IS
     'the records that wait for a person: sequin_retry(id), sequin_discard(id) or sequin_resolve(id, upstream_id)';
+COMMENT ON COLUMN sequin.dead_letters.id IS 'the number that sequin_enqueue returned';
+COMMENT ON COLUMN sequin.dead_letters.key IS 'the record''s idempotency key: the same in every attempt';
+COMMENT ON COLUMN sequin.dead_letters.server IS 'the foreign server';
+COMMENT ON COLUMN sequin.dead_letters.role IS 'the role that enqueued the record';
+COMMENT ON COLUMN sequin.dead_letters.kind IS 'create, update or delete';
+COMMENT ON COLUMN sequin.dead_letters.sync_id IS 'the sync that the record is sent with';
+COMMENT ON COLUMN sequin.dead_letters.collection_id IS 'provider:collection, as in salesforce:contact';
+COMMENT ON COLUMN sequin.dead_letters.ordering_key IS
+    'records with the same key are delivered in order; NULL: in no order';
+COMMENT ON COLUMN sequin.dead_letters.upstream_id IS 'the record''s id at the provider, once it is known';
+COMMENT ON COLUMN sequin.dead_letters.data IS 'the fields that are sent; NULL of a delete';
+COMMENT ON COLUMN sequin.dead_letters.state IS
+    'rejected: the API refuses the record, or an error came up while it was handled; unknown: a create that may have been applied';
+COMMENT ON COLUMN sequin.dead_letters.attempts IS 'how many requests with the record have failed';
+COMMENT ON COLUMN sequin.dead_letters.next_attempt_at IS 'NULL: a dead record is not sent again by itself';
+COMMENT ON COLUMN sequin.dead_letters.enqueued_at IS 'when the transaction that enqueued the record began';
+COMMENT ON COLUMN sequin.dead_letters.outcome IS 'of the last attempt, as in an error''s DETAIL';
+COMMENT ON COLUMN sequin.dead_letters.error IS 'what the API, the network or Postgres said';
+COMMENT ON COLUMN sequin.dead_letters.relation IS 'the attached table that the record comes from';
+COMMENT ON COLUMN sequin.dead_letters.await_consumers IS 'the consumers that its request waits for; NULL: none';
+COMMENT ON COLUMN sequin.dead_letters.timeout_ms IS 'how long it waits for them; NULL: the API''s default';
 
 CREATE VIEW sequin.delivered WITH (security_barrier) AS
     SELECT
         h.id, h.key, h.server, h.role, h.kind, h.sync_id, h.collection_id, h.ordering_key, h.upstream_id, h.data,
-        h.enqueued_at, h.delivered_at, h.outcome, h.sent_with, h.record, h.relation
+        h.enqueued_at, h.delivered_at, h.outcome, h.sent_with, h.record, h.relation,
+        CASE WHEN c.id IS NULL THEN NULL WHEN c.error IS NULL THEN 'waiting' ELSE 'failed' END AS write_back,
+        c.error AS write_back_error
     FROM sequin.history AS h
+    LEFT JOIN sequin.created AS c ON c.id OPERATOR(pg_catalog.=) h.id
     WHERE pg_catalog.pg_has_role(h.role, 'USAGE')
         OR pg_catalog.pg_has_role('pg_read_all_data', 'USAGE');
 COMMENT ON VIEW sequin.delivered IS 'the records that are done, for as long as the setting sequin.retention says';
@@ -492,6 +536,9 @@ COMMENT ON COLUMN sequin.delivered.outcome IS
 COMMENT ON COLUMN sequin.delivered.sent_with IS 'the record that this one was merged into; NULL: it was sent by itself, or not at all';
 COMMENT ON COLUMN sequin.delivered.record IS 'the record as the API replied with it; NULL if the reply was lost';
 COMMENT ON COLUMN sequin.delivered.relation IS 'the attached table that it came from';
+COMMENT ON COLUMN sequin.delivered.write_back IS
+    'of a create, whether its upstream id is still to be written into its row; waiting: not yet; failed: the last try failed, and the next comes by itself; NULL: nothing is to be written';
+COMMENT ON COLUMN sequin.delivered.write_back_error IS 'why the last try to write the upstream id failed';
 
 CREATE VIEW sequin.status WITH (security_barrier) AS
     WITH usable AS (
@@ -508,9 +555,19 @@ CREATE VIEW sequin.status WITH (security_barrier) AS
             pg_catalog.count(*) FILTER (WHERE o.state OPERATOR(pg_catalog.=) 'rejected') AS rejected,
             pg_catalog.count(*) FILTER (WHERE o.state OPERATOR(pg_catalog.=) 'unknown') AS unknown
         FROM sequin.outbox AS o GROUP BY o.server
+    ), write_backs AS (
+        SELECT
+            c.server,
+            pg_catalog.count(*) AS records,
+            (pg_catalog.array_agg(c.error ORDER BY c.id DESC) FILTER (WHERE c.error IS NOT NULL))[1] AS error
+        FROM sequin.created AS c
+        WHERE pg_catalog.pg_has_role(c.role, 'USAGE')
+            OR pg_catalog.pg_has_role('pg_read_all_data', 'USAGE')
+        GROUP BY c.server
     ), named AS (
         -- Records outlive a server that was dropped.
         SELECT u.server FROM usable AS u UNION SELECT b.server FROM backlog AS b
+        UNION SELECT w.server FROM write_backs AS w
     ), rate AS (
         SELECT d.server, pg_catalog.count(*) AS records
         FROM sequin.delivered AS d
@@ -536,11 +593,14 @@ CREATE VIEW sequin.status WITH (security_barrier) AS
         t.next_attempt_at,
         COALESCE(b.rejected, 0) AS rejected,
         COALESCE(b.unknown, 0) AS unknown,
-        pg_catalog.cardinality(sequin.workers()) OPERATOR(pg_catalog.>) 0 AS worker_alive
+        pg_catalog.cardinality(sequin.workers()) OPERATOR(pg_catalog.>) 0 AS worker_alive,
+        COALESCE(w.records, 0) AS write_backs,
+        w.error AS write_back_error
     FROM named AS n
     LEFT JOIN backlog AS b ON b.server OPERATOR(pg_catalog.=) n.server
     LEFT JOIN rate AS r ON r.server OPERATOR(pg_catalog.=) n.server
     LEFT JOIN pauses AS p ON p.server OPERATOR(pg_catalog.=) n.server
+    LEFT JOIN write_backs AS w ON w.server OPERATOR(pg_catalog.=) n.server
     LEFT JOIN sequin.troubles AS t ON t.server OPERATOR(pg_catalog.=) n.server
     LEFT JOIN sequin.holds AS h ON h.server OPERATOR(pg_catalog.=) n.server;
 COMMENT ON VIEW sequin.status IS
@@ -555,6 +615,10 @@ COMMENT ON COLUMN sequin.status.next_attempt_at IS 'when the server is tried aga
 COMMENT ON COLUMN sequin.status.rejected IS 'records that the API refuses';
 COMMENT ON COLUMN sequin.status.unknown IS 'creates of which nobody knows whether they were applied';
 COMMENT ON COLUMN sequin.status.worker_alive IS 'whether a worker of this database is running';
+COMMENT ON COLUMN sequin.status.write_backs IS
+    'upstream ids that are not in their rows yet; sequin.delivered shows which, in its column write_back';
+COMMENT ON COLUMN sequin.status.write_back_error IS
+    'why the last upstream id among them could not be written; NULL: none has failed';
 
 CREATE FUNCTION @extschema@.sequin_enqueue(
     kind pg_catalog.text,

@@ -6,7 +6,7 @@ use pgrx::{default, pg_extern};
 
 use crate::exchange::read_only;
 use crate::mutation::outcome::Outcome;
-use crate::mutation::request::{self, Arguments, Invalid, Request};
+use crate::mutation::request::{self, Arguments, Invalid, Request, limits};
 use crate::outbox::enqueue::{self, Columns, Route};
 use crate::outbox::{awaiting, verbs};
 use crate::pg::jsonb::{self, Json};
@@ -43,9 +43,11 @@ fn sequin_enqueue(
     if ordering_key.as_ref().is_some_and(|key| key.0.trim().is_empty()) {
         return Err(invalid(Invalid::Empty("ordering_key")));
     }
+    limits::check(&arguments).map_err(invalid)?;
     let server = server::find_and_keep(server.as_ref().map(|name| name.0.as_str()))
         .map_err(|unusable| report::error(&Outcome::from(unusable)))?;
     let elements = request::elements(records.as_deref().unwrap_or_default());
+    limits::check_records(&elements, ordering_key.as_ref().map(|key| key.0.as_str())).map_err(invalid)?;
     let upstream_ids: Vec<Option<&str>> = elements.iter().map(|element| element.upstream_id.as_deref()).collect();
     let ordering_keys = match &ordering_key {
         Some(key) => vec![Some(key.0.as_str()); elements.len()],
@@ -88,6 +90,7 @@ fn sequin_resolve(id: Option<i64>, upstream_id: Option<Text>) -> Result<(), Erro
     if upstream_id.trim().is_empty() {
         return Err(invalid(Invalid::Empty("upstream_id")));
     }
+    limits::at_most("upstream_id", Some(&upstream_id), limits::UPSTREAM_ID_BYTES).map_err(invalid)?;
     verbs::resolve(given("id", id)?, &upstream_id)
 }
 

@@ -19,6 +19,19 @@ const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 /// The same for a server: short at first, since most troubles are; and never so long that a person has to help.
 const REST: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
 
+/// The waits before the next create is sent to a server that fails, each four times the last: each failure leaves a create
+/// of which a person must find out whether it was applied. Four are lost in the first minute, then one in five minutes.
+const CREATES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
+
+/// How long no create is sent to a server after its failure number `lost` has made creates unknown. `random` is in [0, 1).
+pub fn create_delay(lost: u32, random: f64) -> Duration {
+    /// A part of the wait is not left to chance, or the waits would be half as long on average.
+    const JITTER: f64 = 0.2;
+    let (first, most) = CREATES;
+    let limit = first.saturating_mul(4_u32.saturating_pow(lost.saturating_sub(1))).min(most);
+    limit.mul_f64(1.0 - JITTER * random.clamp(0.0, 1.0))
+}
+
 /// How long a record waits after its attempt number `attempts` failed. `random` is in [0, 1).
 pub fn retry_delay(attempts: u32, random: f64) -> Duration {
     let (first, most) = RETRY;
@@ -112,6 +125,20 @@ mod tests {
                 assert_eq!(delay(attempts, ms(100), ms(10_000), random), expected, "attempt {attempts}, {random}");
             }
         }
+    }
+
+    #[test]
+    fn a_server_that_fails_costs_four_creates_in_the_first_minute() {
+        for random in [0.0, 0.5, ALMOST_ONE] {
+            let mut at = Duration::ZERO;
+            let mut lost = 1;
+            while at <= Duration::from_secs(60) {
+                at += create_delay(lost, random);
+                lost += 1;
+            }
+            assert_eq!(lost - 1, 4, "{random}");
+        }
+        assert_eq!(create_delay(u32::MAX, 0.0), Duration::from_secs(300));
     }
 
     #[test]

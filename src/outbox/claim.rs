@@ -5,7 +5,8 @@
 //! So what was delivered an hour ago is not stepped over again, however long another transaction keeps its dead rows
 //! from being vacuumed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
 use std::time::Duration;
 
 use pgrx::pg_sys::Oid;
@@ -16,9 +17,11 @@ use crate::pg::statement::{Statement, Value};
 use crate::pg::worker;
 use crate::server::{self, Server};
 
-use super::look::{AT_ONCE, Look, Seen};
-use super::plan::Planned;
-use super::servers;
+use super::guard;
+use super::look::{AT_ONCE, Look, Probe, Seen};
+use super::plan::{Operation, Planned};
+use super::servers::{self, Trouble};
+use super::settle;
 use super::under_way::{UnderWay, hash};
 
 /// What a worker knows between two claims. All of it can be forgotten: then it looks at everything.
@@ -26,6 +29,8 @@ use super::under_way::{UnderWay, hash};
 pub struct Places {
     /// Where to go on reading in each server's queue.
     pub positions: HashMap<String, i64>,
+    /// Claims of workers that are gone, which cannot be ended: what is claimed so stays under way.
+    pub stuck_claims: HashSet<i64>,
     /// The oldest claim that may still be there.
     pub claims_from: i64,
     /// How many records to look at, for servers to which creates went, of which few travel at once.
@@ -50,6 +55,12 @@ impl Places {
         *self = Places { last, ..Places::default() };
     }
 }
+
+/// The owner of claims that are no worker's: what is claimed so is not sent, and not free either.
+pub const NOBODY: i64 = -1;
+
+/// How long a server is left alone whose queue cannot be read because of an error that is no record's.
+const UNREADABLE: Duration = Duration::from_secs(5);
 
 /// Requests that may be sent now, for one server.
 pub struct Work {
@@ -83,7 +94,11 @@ static SERVERS: Statement = Statement::new(
 
 pub static NAMED_SERVERS: Statement = Statement::new(concat!(
     named_servers!(),
-    "SELECT n.server FROM named n WHERE n.server IS NOT NULL UNION SELECT p.server FROM sequin.parked p"
+    ", parked(server) AS ((SELECT p.server FROM sequin.parked p ORDER BY p.server LIMIT 1) UNION ALL \
+       (SELECT (SELECT p.server FROM sequin.parked p WHERE p.server OPERATOR(pg_catalog.>) n.server \
+                ORDER BY p.server LIMIT 1) FROM parked n WHERE n.server IS NOT NULL)) \
+     SELECT n.server FROM named n WHERE n.server IS NOT NULL UNION \
+     SELECT n.server FROM parked n WHERE n.server IS NOT NULL"
 ));
 
 static WRITE_CLAIM: Statement = Statement::new(
@@ -101,23 +116,39 @@ pub fn claim(connection: &Connection, places: &mut Places, owner: i64) -> Found 
         if pauses.is_whole(&server) {
             continue;
         }
-        if let Some(left) = troubles.get(&server).copied().filter(|left| !left.is_zero()) {
-            next = earlier(next, Some(left));
+        let trouble = troubles.get(&server);
+        if let Some(Trouble { left, .. }) = trouble.filter(|trouble| !trouble.left.is_zero()) {
+            next = earlier(next, Some(*left));
             continue;
         }
-        let mut look = Look { connection, places, server: &server, under_way: &under_way, pauses: &pauses };
-        match look.plan_requests() {
+        // One request at a time finds out whether it works again. The end of another worker's request wakes this one.
+        if trouble.is_some() && under_way.servers.contains(&server) {
+            continue;
+        }
+        let probe = trouble.map(|trouble| Probe { may_create: trouble.left_for_creates.is_zero() });
+        if let Some(Trouble { left_for_creates, .. }) = trouble.filter(|trouble| !trouble.left_for_creates.is_zero()) {
+            next = earlier(next, Some(*left_for_creates));
+        }
+        let mut look = Look { connection, places, server: &server, under_way: &under_way, pauses: &pauses, probe };
+        let seen = match guard::carefully(|| look.plan_requests()) {
+            Ok(seen) => seen,
+            Err(failure) => {
+                worker::log(&format!("the queue of server \"{server}\" could not be read: {}", failure.message));
+                next = earlier(next, Some(UNREADABLE));
+                continue;
+            }
+        };
+        match seen {
             Ok(Seen { requests, has_more, .. }) if !requests.is_empty() => {
-                let requests = requests
-                    .into_iter()
-                    .map(|(planned, as_role)| Claimed {
-                        claim: write_claim(connection, owner, &server, &planned),
-                        planned,
-                        server: as_role,
-                    })
-                    .collect();
+                let claimed =
+                    requests.into_iter().flat_map(|request| write_claims(connection, owner, &server, request));
+                let requests: Vec<Claimed> = claimed.collect();
                 places.last.clone_from(&server);
-                let is_in_trouble = troubles.contains_key(&server);
+                if requests.is_empty() {
+                    next = earlier(next, Some(AT_ONCE));
+                    continue;
+                }
+                let is_in_trouble = trouble.is_some();
                 return Found::Work(Work { server, requests, has_more, is_in_trouble });
             }
             Ok(seen) => next = earlier(next, seen.next),
@@ -133,6 +164,41 @@ pub fn claim(connection: &Connection, places: &mut Places, owner: i64) -> Found 
         }
     }
     Found::Nothing(next)
+}
+
+/// Writes down the claim of a request. If one of its records makes that fail, the others are claimed in parts, and that
+/// one is rejected.
+fn write_claims(
+    connection: &Connection,
+    owner: i64,
+    server: &str,
+    (planned, as_role): (Planned, Server),
+) -> Vec<Claimed> {
+    let Planned { lane, kind, operations } = planned;
+    let mut claims: Vec<(i64, Vec<Operation>)> = Vec::new();
+    let mut claim_of: HashMap<i64, i64> = HashMap::new();
+    let all: Vec<&Operation> = operations.iter().collect();
+    let failed = guard::each_carefully(&all, |part| {
+        let claim = write(connection, owner, server, kind, part);
+        claim_of.extend(part.iter().map(|operation| (operation.id, claim)));
+    });
+    for (operation, failure) in failed {
+        for id in operation.ids() {
+            settle::fail(connection, server, id, "claimed", &failure);
+        }
+    }
+    for operation in operations {
+        let Some(&claim) = claim_of.get(&operation.id) else { continue };
+        match claims.last_mut().filter(|(last, _)| *last == claim) {
+            Some((_, part)) => part.push(operation),
+            None => claims.push((claim, vec![operation])),
+        }
+    }
+    let claimed = |(claim, operations)| {
+        let planned = Planned { lane: Rc::clone(&lane), kind, operations };
+        Claimed { claim, planned, server: as_role.clone() }
+    };
+    claims.into_iter().map(claimed).collect()
 }
 
 fn earlier(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
@@ -154,9 +220,10 @@ fn servers(connection: &Connection, places: &mut Places) -> Vec<String> {
     servers
 }
 
-fn write_claim(connection: &Connection, owner: i64, server: &str, planned: &Planned) -> i64 {
+/// Writes down a claim of these operations.
+pub fn write(connection: &Connection, owner: i64, server: &str, kind: Kind, operations: &[&Operation]) -> i64 {
     let (mut ids, mut heads) = (Vec::new(), Vec::new());
-    for operation in &planned.operations {
+    for operation in operations {
         for id in operation.ids() {
             ids.push(id);
             heads.push(operation.id);
@@ -166,16 +233,16 @@ fn write_claim(connection: &Connection, owner: i64, server: &str, planned: &Plan
         // Mostly each record goes by itself.
         heads.clear();
     }
-    let keys: Vec<i64> = planned.operations.iter().filter_map(|operation| operation.key.as_deref()).map(hash).collect();
+    let keys: Vec<i64> = operations.iter().filter_map(|operation| operation.key.as_deref()).map(hash).collect();
     let values = [
         Value::Int8(owner),
         Value::Text(Some(server)),
-        Value::Text(Some(planned.kind.as_str())),
+        Value::Text(Some(kind.as_str())),
         Value::Int8s(&ids),
         Value::Int8s(&heads),
         Value::Int8s(&keys),
     ];
-    if planned.kind == Kind::Create {
+    if kind == Kind::Create {
         worker::commit_to_disk();
     }
     WRITE_CLAIM.run(connection, &values).int8(0, 1).expect("an id is not NULL")

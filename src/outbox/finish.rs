@@ -14,6 +14,8 @@ use crate::pg::take::take;
 use crate::pg::text::{is_text, to_text_datum};
 use crate::pg::{relation, session};
 
+use super::guard::guarded;
+
 /// The columns of `sequin.queue`, of which `sequin.parked` and `sequin.history` have more.
 const COLUMNS: usize = 14;
 
@@ -33,6 +35,26 @@ static TAKE_PARKED: Statement = Statement::new(
      p.kind, p.sync_id, p.collection_id, p.await_consumers, p.timeout_ms, p.relation, p.ordering_key, p.upstream_id, \
      p.data, p.enqueued_at",
 );
+
+/// Without the data; and without any text, of which one may be damaged, if `$3` is false.
+macro_rules! move_in_part {
+    ($from:literal) => {
+        concat!(
+            "WITH gone AS (DELETE FROM ",
+            $from,
+            " g WHERE g.server OPERATOR(pg_catalog.=) $1 AND g.id OPERATOR(pg_catalog.=) $2 RETURNING g.id, g.key, g.role, \
+             g.kind, g.sync_id, g.collection_id, g.relation, g.ordering_key, g.upstream_id, g.enqueued_at) \
+             INSERT INTO sequin.history (server, id, key, role, kind, sync_id, collection_id, relation, ordering_key, \
+             upstream_id, enqueued_at, delivered_at, outcome) SELECT $1, g.id, g.key, g.role, g.kind, \
+             CASE WHEN $3 THEN g.sync_id ELSE '' END, CASE WHEN $3 THEN g.collection_id ELSE '' END, g.relation, \
+             CASE WHEN $3 THEN g.ordering_key END, COALESCE($4, CASE WHEN $3 THEN g.upstream_id END), g.enqueued_at, \
+             pg_catalog.clock_timestamp(), $5 FROM gone g"
+        )
+    };
+}
+
+static MOVE_IN_PART: Statement = Statement::new(move_in_part!("sequin.queue"));
+static MOVE_PARKED_IN_PART: Statement = Statement::new(move_in_part!("sequin.parked"));
 
 /// A record that is done.
 pub struct Finished<'a> {
@@ -74,6 +96,25 @@ pub fn finish(connection: &Connection, server: &str, mut finished: Vec<Finished<
     history.table.finish();
     taken.into_iter().for_each(Batch::free);
     scratch.leave();
+}
+
+/// Moves one record that [`finish`] has failed with to the history, with as much of it as the history takes. False if
+/// that is nothing.
+pub fn finish_in_part(connection: &Connection, server: &str, finished: &Finished<'_>) -> bool {
+    [true, false].into_iter().any(|keeps_texts| {
+        let values = [
+            Value::Text(Some(server)),
+            Value::Int8(finished.id),
+            Value::Bool(keeps_texts),
+            Value::Text(finished.upstream_id),
+            Value::Text(Some(finished.outcome)),
+        ];
+        guarded(|| {
+            MOVE_IN_PART.run(connection, &values).free();
+            MOVE_PARKED_IN_PART.run(connection, &values).free();
+        })
+        .is_ok()
+    })
 }
 
 struct History<'a> {

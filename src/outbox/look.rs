@@ -10,13 +10,15 @@ use std::time::Duration;
 use crate::mutation::kind::Kind;
 use crate::pg::spi::{Batch, Connection};
 use crate::pg::statement::{Statement, Value};
-use crate::pg::{catalog, session, text};
+use crate::pg::worker::Failure;
+use crate::pg::{catalog, session};
 use crate::server::{self, Server, Unusable};
 
 use super::claim::Places;
-use super::finish::{Finished, finish};
+use super::finish::{Finished, finish, finish_in_part};
+use super::guard;
 use super::parked::{self, Search};
-use super::plan::{self, Change, End, Ending, Limits, Planned};
+use super::plan::{self, Change, End, Ending, Limits, Plan, Planned};
 use super::rows::Reader;
 use super::servers::{self, Pauses};
 use super::settle::{self, Fate};
@@ -62,6 +64,26 @@ pub struct Look<'a> {
     pub server: &'a str,
     pub under_way: &'a UnderWay,
     pub pauses: &'a Pauses,
+    /// The server is in trouble: one request finds out whether it works again.
+    pub probe: Option<Probe>,
+}
+
+/// What one request to a server in trouble may be.
+#[derive(Clone, Copy)]
+pub struct Probe {
+    /// A create that fails is work for a person, so creates are not sent as often.
+    pub may_create: bool,
+}
+
+impl Probe {
+    /// The request that is made: one that can be repeated if there is one, or else a single create.
+    fn choose(self, requests: Vec<Planned>) -> Vec<Planned> {
+        let (mut creates, repeatable): (Vec<Planned>, Vec<Planned>) =
+            requests.into_iter().partition(|request| request.kind == Kind::Create);
+        creates.iter_mut().for_each(|request| request.operations.truncate(1));
+        creates.retain(|_| self.may_create);
+        repeatable.into_iter().chain(creates).take(1).collect()
+    }
 }
 
 /// What a look has found.
@@ -113,12 +135,11 @@ impl Look<'_> {
         let mut has_moved = sorted.has_moved | self.reject_unreadable(&reader);
         upstream_ids::fill_in(self.connection, self.server, &mut sorted.ready);
         let mut waiting: HashSet<i64> = sorted.fresh.iter().copied().collect();
-        let plan = plan::plan(sorted.ready, &limits);
+        let plan = self.plan(sorted.ready, &limits);
         for ending in &plan.endings {
             waiting.remove(&ending.id);
         }
-        self.end(&plan.endings, &sorted.cut_short);
-        has_moved |= !plan.endings.is_empty();
+        has_moved |= self.end(&plan.endings, &sorted.cut_short);
         // Of creates one request is made at a time. What else was read would be read again for the next one.
         match plan.requests.first() {
             Some(first) if first.kind == Kind::Create => {
@@ -129,8 +150,12 @@ impl Look<'_> {
         }
 
         let mut has_paused = false;
-        let mut requests = Vec::with_capacity(plan.requests.len());
-        for planned in plan.requests {
+        let planned = match self.probe {
+            Some(probe) => probe.choose(plan.requests),
+            None => plan.requests,
+        };
+        let mut requests = Vec::with_capacity(planned.len());
+        for planned in planned {
             match self.as_role(planned.lane.role) {
                 Ok(server) => {
                     for id in planned.operations.iter().flat_map(|operation| operation.ids()) {
@@ -159,6 +184,43 @@ impl Look<'_> {
             _ => None,
         };
         Ok(Seen { requests, has_more: is_full || sorted.has_more_due || !waiting.is_empty(), next })
+    }
+
+    /// Plans the requests; if one key makes that fail, without it.
+    fn plan(&self, ready: Vec<Change>, limits: &Limits) -> Plan {
+        if !guard::is_careful() {
+            return plan::plan(ready, limits);
+        }
+        guard::guarded(|| plan::plan(ready.clone(), limits)).unwrap_or_else(|_| self.plan_by_keys(ready, limits))
+    }
+
+    /// Plans key by key. One request is made then: two keys may lead to one record.
+    fn plan_by_keys(&self, ready: Vec<Change>, limits: &Limits) -> Plan {
+        let mut by_key: Vec<Vec<Change>> = Vec::new();
+        let mut places: HashMap<Rc<str>, usize> = HashMap::new();
+        for change in ready {
+            let new = by_key.len();
+            let place = change.key.as_ref().map_or(new, |key| *places.entry(Rc::clone(key)).or_insert(new));
+            if place == new {
+                by_key.push(Vec::new());
+            }
+            by_key[place].push(change);
+        }
+        let mut plan = Plan::default();
+        for changes in by_key {
+            let ids: Vec<i64> = changes.iter().map(|change| change.id).collect();
+            match guard::guarded(|| plan::plan(changes, limits)) {
+                Ok(of_key) => {
+                    plan.endings.extend(of_key.endings);
+                    plan.requests.extend(of_key.requests);
+                    plan.requests.truncate(1);
+                }
+                Err(failure) => ids.iter().for_each(|id| {
+                    settle::fail(self.connection, self.server, *id, "planned", &failure);
+                }),
+            }
+        }
+        plan
     }
 
     fn window(&self, from: i64, width: usize, with_keys: bool) -> Batch {
@@ -218,8 +280,7 @@ impl Look<'_> {
             }
         }
         sorted.ready.sort_unstable_by_key(|change| change.id);
-        settle::park_behind(self.connection, self.server, &follow);
-        sorted.has_moved |= !follow.is_empty();
+        sorted.has_moved |= settle::park_waiting(self.connection, self.server, &follow) > 0;
         sorted
     }
 
@@ -229,17 +290,13 @@ impl Look<'_> {
 
     /// Rejects what could not be read. True if there was such a record.
     fn reject_unreadable(&self, reader: &Reader) -> bool {
-        for (id, error) in &reader.unreadable {
-            let error = text::escape_non_ascii(error);
-            let fate = Fate::rejected("not_sent", &format!("it cannot be converted to UTF-8: {error}"));
-            settle::one(self.connection, self.server, *id, &fate);
-        }
-        !reader.unreadable.is_empty()
+        let reject = |(id, failure): &(i64, Failure)| settle::fail(self.connection, self.server, *id, "read", failure);
+        reader.unreadable.iter().filter(|unreadable| reject(unreadable)).count() > 0
     }
 
-    /// Ends what needs no request.
-    fn end(&self, endings: &[Ending], cut_short: &[String]) {
-        let mut done = Vec::new();
+    /// Ends what needs no request. True if something was ended.
+    fn end(&self, endings: &[Ending], cut_short: &[String]) -> bool {
+        let (mut done, mut ended) = (Vec::new(), 0);
         for ending in endings {
             let outcome = match ending.end {
                 End::CancelledOut => "cancelled_out",
@@ -249,18 +306,31 @@ impl Look<'_> {
                         "not_sent",
                         "its row has no upstream id: it was never created upstream, or the reply of its create was lost",
                     );
-                    settle::one(self.connection, self.server, ending.id, &fate);
+                    let reject = |_: &[i64]| settle::one(self.connection, self.server, ending.id, &fate);
+                    ended += guard::each_logged("rejected", &[ending.id], reject);
                     continue;
                 }
             };
-            done.push(Finished { id: ending.id, outcome, upstream_id: None, record: None, sent_with: None });
+            done.push((ending.id, outcome));
         }
-        finish(self.connection, self.server, done);
+        let finished =
+            |&(id, outcome): &(i64, _)| Finished { id, outcome, upstream_id: None, record: None, sent_with: None };
+        let failed = guard::each_carefully(&done, |done: &[(i64, &str)]| {
+            finish(self.connection, self.server, done.iter().map(finished).collect());
+        });
+        ended += done.len() - failed.len();
+        for (one, failure) in &failed {
+            ended += usize::from(
+                finish_in_part(self.connection, self.server, &finished(one))
+                    || settle::fail(self.connection, self.server, one.0, "ended", failure),
+            );
+        }
         if !endings.is_empty() {
             // What was not read of their keys waits for an end, and this may be one.
             let keys: Vec<Option<&str>> = cut_short.iter().map(|key| Some(key.as_str())).collect();
             settle::release(self.connection, self.server, &keys);
         }
+        ended > 0
     }
 }
 

@@ -13,6 +13,7 @@
 //! - `home` knows a copy of the database, and `renamed` a server's new name.
 
 pub mod backoff;
+pub mod halves;
 pub mod plan;
 
 /// The servers that the queue's records name, by steps from one to the next: its only index begins with the server. A
@@ -27,6 +28,49 @@ macro_rules! named_servers {
     };
 }
 
+/// The hash of an ordering key, as the indexes have it: a key may be longer than an index entry.
+#[cfg(feature = "postgres")]
+macro_rules! key_hash {
+    ($key:literal) => {
+        concat!("pg_catalog.hashtextextended(", $key, " COLLATE pg_catalog.\"C\", 0)")
+    };
+}
+
+/// Whether the ordering key of `$row` is one of the array `$keys`. The hashes come first, for the index.
+#[cfg(feature = "postgres")]
+macro_rules! has_key_of {
+    ($row:literal, $keys:literal) => {
+        concat!(
+            key_hash!($row),
+            " OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT ",
+            key_hash!("wanted.key"),
+            " FROM pg_catalog.unnest(",
+            $keys,
+            ") AS wanted(key))) AND ",
+            $row,
+            " OPERATOR(pg_catalog.=) ANY (",
+            $keys,
+            ")"
+        )
+    };
+}
+
+/// Whether two ordering keys are the same, by their hashes first.
+#[cfg(feature = "postgres")]
+macro_rules! same_key {
+    ($one:literal, $other:literal) => {
+        concat!(
+            key_hash!($one),
+            " OPERATOR(pg_catalog.=) ",
+            key_hash!($other),
+            " AND ",
+            $one,
+            " OPERATOR(pg_catalog.=) ",
+            $other
+        )
+    };
+}
+
 #[cfg(feature = "postgres")]
 pub mod awaiting;
 #[cfg(feature = "postgres")]
@@ -35,6 +79,8 @@ mod claim;
 pub mod enqueue;
 #[cfg(feature = "postgres")]
 mod finish;
+#[cfg(feature = "postgres")]
+mod guard;
 #[cfg(feature = "postgres")]
 mod home;
 #[cfg(feature = "postgres")]

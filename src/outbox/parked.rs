@@ -10,6 +10,7 @@ use std::rc::Rc;
 use crate::pg::spi::Connection;
 use crate::pg::statement::{Statement, Value};
 
+use super::guard;
 use super::key::{key, ordering_key, relation};
 use super::plan::Change;
 use super::rows::Reader;
@@ -26,22 +27,25 @@ static DUE: Statement = Statement::new(
      AND p.next_attempt_at OPERATOR(pg_catalog.<=) $2 ORDER BY p.next_attempt_at LIMIT $3",
 );
 
-static GROUPS: Statement = Statement::new(
+static GROUPS: Statement = Statement::new(concat!(
     "SELECT p.collection_id, p.relation::pg_catalog.oid, p.ordering_key, p.role::pg_catalog.oid, p.state, \
      p.next_attempt_at OPERATOR(pg_catalog.<=) $3, pg_catalog.min(p.id), pg_catalog.count(*) FROM sequin.parked p \
-     WHERE p.server OPERATOR(pg_catalog.=) $1 AND p.ordering_key OPERATOR(pg_catalog.=) ANY ($2) \
-     GROUP BY 1, 2, 3, 4, 5, 6",
-);
+     WHERE p.server OPERATOR(pg_catalog.=) $1 AND ",
+    has_key_of!("p.ordering_key", "$2"),
+    " GROUP BY 1, 2, 3, 4, 5, 6",
+));
 
 /// The records of keys below an id each: arrays of collections, tables, ordering keys and ids.
 macro_rules! of_keys {
     () => {
-        "ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5)) \
-         AS k(collection_id, relation, ordering_key, below) WHERE p.server OPERATOR(pg_catalog.=) $1 \
-         AND p.ordering_key OPERATOR(pg_catalog.=) k.ordering_key \
-         AND p.collection_id OPERATOR(pg_catalog.=) k.collection_id \
-         AND COALESCE(p.relation::pg_catalog.oid::pg_catalog.int8, 0) OPERATOR(pg_catalog.=) k.relation \
-         AND p.id OPERATOR(pg_catalog.<) k.below"
+        concat!(
+            "ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5)) \
+             AS k(collection_id, relation, ordering_key, below) WHERE p.server OPERATOR(pg_catalog.=) $1 AND ",
+            same_key!("p.ordering_key", "k.ordering_key"),
+            " AND p.collection_id OPERATOR(pg_catalog.=) k.collection_id \
+             AND COALESCE(p.relation::pg_catalog.oid::pg_catalog.int8, 0) OPERATOR(pg_catalog.=) k.relation \
+             AND p.id OPERATOR(pg_catalog.<) k.below"
+        )
     };
 }
 
@@ -53,8 +57,8 @@ static READ: Statement = Statement::new(concat!(
     " UNION ALL SELECT p.* FROM sequin.parked p WHERE p.id OPERATOR(pg_catalog.=) ANY ($6)) r ORDER BY r.id LIMIT $7"
 ));
 
-static STALL_FROM: Statement = Statement::new(concat!(
-    "UPDATE sequin.parked p SET next_attempt_at = 'infinity' FROM ",
+static FROM: Statement = Statement::new(concat!(
+    "SELECT p.id FROM sequin.parked p, ",
     of_keys!(),
     " AND p.id OPERATOR(pg_catalog.>=) $6 AND p.state OPERATOR(pg_catalog.=) 'pending' \
      AND p.next_attempt_at OPERATOR(pg_catalog.<=) $7"
@@ -106,7 +110,7 @@ struct Due {
 impl Search<'_> {
     /// Looks for what may be sent with `fresh`. `paused` says from where on keys of fresh changes are paused.
     pub fn run(&self, fresh: &[Change], paused: HashMap<Rc<str>, i64>, reader: &mut Reader<'_>) -> Found {
-        let due = self.due();
+        let due = self.due(reader);
         let mut found = Found { blocked: paused, has_more: due.len() >= WIDEST, ..Found::default() };
         let mut keys: HashMap<&Rc<str>, i64> = HashMap::new();
         for (key, id) in fresh.iter().filter_map(|change| change.key.as_ref().map(|key| (key, change.id))) {
@@ -150,15 +154,14 @@ impl Search<'_> {
                 alone.push(due.id);
             }
         }
-        settle::stall(self.connection, &stall);
-        found.has_stalled = !stall.is_empty();
+        found.has_stalled = settle::stall(self.connection, &stall) > 0;
         if !going.is_empty() || !alone.is_empty() {
             self.read(&going, &alone, rejected as usize, reader, &mut found);
         }
         found
     }
 
-    fn due(&self) -> Vec<Due> {
+    fn due(&self, reader: &mut Reader<'_>) -> Vec<Due> {
         let values = [Value::Text(Some(self.server)), Value::Time(self.now), Value::Int8(WIDEST as i64)];
         let rows = DUE.run(self.connection, &values);
         let due = |row| Due {
@@ -168,7 +171,13 @@ impl Search<'_> {
                 .map(|ordering| key(&rows.text(row, 2).unwrap_or_default(), rows.oid_number(row, 3), &ordering)),
             role: rows.oid_number(row, 5).unwrap_or_default(),
         };
-        (0..rows.len()).map(due).collect()
+        let all: Vec<usize> = (0..rows.len()).collect();
+        let mut read = Vec::with_capacity(rows.len());
+        let failed =
+            guard::each_carefully(&all, |part| read.extend(part.iter().map(|row| due(*row)).collect::<Vec<_>>()));
+        let id = |row: &usize| rows.int8(*row, 1);
+        reader.unreadable.extend(failed.into_iter().filter_map(|(row, failure)| Some((id(row)?, failure))));
+        read
     }
 
     /// What is parked of these keys, in short.
@@ -188,7 +197,9 @@ impl Search<'_> {
         for row in 0..rows.len() {
             let text = |column| rows.text(row, column).unwrap_or_default();
             let (role, first) = (rows.oid_number(row, 4).unwrap_or_default(), rows.int8(row, 7).unwrap_or_default());
-            let key = key(&text(1), rows.oid_number(row, 2), &text(3));
+            // A record whose key cannot be read is none of these keys'.
+            let read = guard::carefully(|| key(&text(1), rows.oid_number(row, 2), &text(3)));
+            let Ok(key) = read else { continue };
             let blocked_from = paused.get(&key).copied().unwrap_or(i64::MAX);
             let group = groups.entry(key).or_insert(Group {
                 blocked_from,
@@ -248,6 +259,9 @@ impl Search<'_> {
             *blocked_from = from.min(*blocked_from);
         }
         let rest = [Value::Int8(from), Value::Time(self.now)];
-        STALL_FROM.run(self.connection, &[&of_keys[..], &rest].concat()).free();
+        let rows = FROM.run(self.connection, &[&of_keys[..], &rest].concat());
+        let ids: Vec<i64> = (0..rows.len()).filter_map(|row| rows.int8(row, 1)).collect();
+        rows.free();
+        settle::stall(self.connection, &ids);
     }
 }

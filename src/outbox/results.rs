@@ -5,7 +5,8 @@ use crate::pg::spi::Connection;
 use crate::pg::worker as process;
 
 use super::backoff::Health;
-use super::claim::Claimed;
+use super::claim::{self, Claimed};
+use super::guard;
 use super::plan::Operation;
 use super::send::News;
 use super::settle::{self, Fate};
@@ -38,26 +39,44 @@ pub fn write(
 ) -> Option<i64> {
     let mut kept = Vec::with_capacity(sent.len());
     for one in sent {
-        if settle::end_claim(connection, one.claimed.claim, owner) {
-            kept.push(one);
-        } else {
-            process::log("a request was given up by somebody else; its result is not written down");
+        let claim = one.claimed.claim;
+        match guard::carefully(|| settle::end_claim(connection, claim, owner)) {
+            Ok(true) => kept.push(one),
+            Ok(false) => process::log("a request was given up by somebody else; its result is not written down"),
+            Err(failure) => {
+                process::log(&format!("a claim could not be ended: {}", failure.message));
+                if settle::disown_claim(connection, claim, owner) {
+                    kept.push(one);
+                }
+            }
         }
     }
     for Sent { claimed, fates, .. } in &kept {
-        write_back::Pending::forget_deleted(connection, claimed.planned.kind, fates);
+        let forgotten = guard::carefully(|| {
+            write_back::Pending::forget_deleted(connection, claimed.planned.kind, fates);
+        });
+        if let Err(failure) = forgotten {
+            process::log(&format!("upstream ids of deleted rows could not be forgotten: {}", failure.message));
+        }
     }
     let fates: Vec<(&Operation, &Fate)> =
         kept.iter().flat_map(|sent| &sent.fates).map(|(operation, fate)| (*operation, fate)).collect();
-    write_fates(connection, server, &fates);
+    for stuck in write_fates(connection, server, &fates) {
+        // Nothing of it can be written down, so it stays claimed: it must not be sent again and again.
+        let kind = kept.iter().find(|sent| sent.fates.iter().any(|(operation, _)| operation.id == stuck.id));
+        let kind = kind.map_or(Kind::Create, |sent| sent.claimed.planned.kind);
+        claim::write(connection, claim::NOBODY, server, kind, &[stuck]);
+    }
     for Sent { claimed, fates, .. } in &kept {
         write_backs.note(connection, claimed.planned.kind, fates);
     }
     let free = fates.iter().filter(|(_, fate)| **fate == Fate::Free);
     let freed = free.flat_map(|(operation, _)| operation.ids()).min();
     tell_listeners(connection, server, &fates);
-    if let Some(last) = sent.iter().rev().find(|sent| sent.news.is_some()) {
-        write_news(connection, server, last, said);
+    if let Some(last) = sent.iter().rev().find(|sent| sent.news.is_some())
+        && let Err(failure) = guard::carefully(|| write_news(connection, server, last, said))
+    {
+        process::log(&format!("the state of server \"{server}\" could not be written down: {}", failure.message));
     }
     if sent.iter().any(|sent| sent.claimed.planned.kind == Kind::Create) {
         process::commit_to_disk();
@@ -66,20 +85,17 @@ pub fn write(
 }
 
 /// Writes the fates down, if need be in part: the effect is there, and a reply that this database cannot store must not
-/// make it sent again. Such a one is found by halves, so that it costs the others nothing; an error that is of another
-/// kind, as a full disk, comes again and goes on.
-fn write_fates(connection: &Connection, server: &str, fates: &[(&Operation, &Fate)]) {
-    let mut parts = vec![fates];
-    while let Some(part) = parts.pop() {
-        let Err(error) = process::attempt(|| settle::write(connection, server, part)) else { continue };
-        if let [(operation, fate)] = part {
-            process::log(&format!("a result is kept in part, because it could not be stored: {error}"));
-            settle::write(connection, server, &[(*operation, &settle::storable(fate))]);
-        } else {
-            let (first, second) = part.split_at(part.len() / 2);
-            parts.extend([second, first]);
+/// make it sent again. Such a one is found by halves, so that it costs the others nothing. Gives the operations of which
+/// nothing can be written down.
+fn write_fates<'a>(connection: &Connection, server: &str, fates: &[(&'a Operation, &Fate)]) -> Vec<&'a Operation> {
+    let mut stuck = Vec::new();
+    for ((operation, fate), failure) in guard::each_guarded(fates, |part| settle::write(connection, server, part)) {
+        guard::note("settled, and its result is kept in part", operation.id, &failure);
+        if !settle::write_in_part(connection, server, operation, fate, &failure) {
+            stuck.push(*operation);
         }
     }
+    stuck
 }
 
 fn tell_listeners(connection: &Connection, server: &str, fates: &[(&Operation, &Fate)]) {
@@ -102,8 +118,15 @@ fn write_news(connection: &Connection, server: &str, last: &Sent<'_>, said: &Sai
         None => {}
         Some(News::Answers) if said.was_well => {}
         Some(News::Answers) => servers::recovered(connection, server),
-        Some(News::Fails(error) | News::Unreachable(error)) => servers::trouble(connection, server, error, rest()),
-        Some(News::NotNow(error, after)) => servers::trouble(connection, server, error, after.unwrap_or_else(rest)),
+        Some(News::Fails(error, after)) => {
+            let has_lost_creates = last.claimed.planned.kind == Kind::Create
+                && last.fates.iter().any(|(_, fate)| matches!(fate, Fate::Unknown { .. }));
+            servers::trouble(connection, server, error, after.unwrap_or_else(rest), has_lost_creates);
+        }
+        Some(News::Unreachable(error)) => servers::trouble(connection, server, error, rest(), false),
+        Some(News::NotNow(error, after)) => {
+            servers::trouble(connection, server, error, after.unwrap_or_else(rest), false);
+        }
         Some(News::Refuses(error)) => {
             let Claimed { planned, server: used, .. } = last.claimed;
             servers::pause(connection, server, planned.lane.role, error, Some(&used.setup()));

@@ -1,7 +1,7 @@
 //! Reading records as changes to plan.
 //!
-//! In a database of another encoding than UTF-8 a record may hold text that has no place in UTF-8. None is enqueued so;
-//! but if one is there all the same, it must not keep the others from being read.
+//! A record may be damaged, or too large to be read. In a database of another encoding than UTF-8 it may hold text that
+//! has no place in UTF-8. None is enqueued so; but if one is there, it must not keep the others from being read.
 
 use std::collections::HashSet;
 use std::rc::Rc;
@@ -9,8 +9,9 @@ use std::rc::Rc;
 use crate::mutation::kind::Kind;
 use crate::pg::spi::Batch;
 use crate::pg::text;
-use crate::pg::worker::attempt;
+use crate::pg::worker::Failure;
 
+use super::guard::{guarded, is_careful};
 use super::key::key;
 use super::plan::{Change, Lane};
 
@@ -24,7 +25,7 @@ pub struct Reader<'a> {
     lanes: HashSet<Rc<Lane>>,
     last: Option<Rc<Lane>>,
     /// The records that could not be read, and why.
-    pub unreadable: Vec<(i64, String)>,
+    pub unreadable: Vec<(i64, Failure)>,
 }
 
 /// What was read of a query's rows, from the first of them on.
@@ -46,16 +47,16 @@ impl<'a> Reader<'a> {
     /// upstream_id, data, key, and of parked records attempts, is_pinned and state.
     pub fn read(&mut self, rows: &Batch, are_parked: bool) -> Read {
         let mut read = Read { changes: Vec::with_capacity(rows.len()), rows: 0 };
-        if text::database_is_utf8() {
+        if text::database_is_utf8() && !is_careful() {
             self.read_on(rows, are_parked, &mut read);
             return read;
         }
         // All at once first: a subtransaction for each row would cost as much as the rows.
-        if attempt(|| self.read_on(rows, are_parked, &mut read)).is_err() {
+        if guarded(|| self.read_on(rows, are_parked, &mut read)).is_err() {
             let mut bytes = bytes(&read.changes);
             while read.rows < rows.len() && !is_enough(&read.changes, bytes) {
                 let is_under_way = self.is_under_way(rows, read.rows);
-                match attempt(|| (!is_under_way).then(|| self.change(rows, read.rows, are_parked))) {
+                match guarded(|| (!is_under_way).then(|| self.change(rows, read.rows, are_parked))) {
                     Ok(None) => {}
                     Ok(Some(change)) => {
                         bytes += size(&change);
@@ -63,7 +64,7 @@ impl<'a> Reader<'a> {
                     }
                     // That of a rejected one is known.
                     Err(_) if are_parked && is_rejected(rows, read.rows) => {}
-                    Err(error) => self.unreadable.extend(rows.int8(read.rows, 1).map(|id| (id, error))),
+                    Err(failure) => self.unreadable.extend(rows.int8(read.rows, 1).map(|id| (id, failure))),
                 }
                 read.rows += 1;
             }

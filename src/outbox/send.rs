@@ -14,7 +14,7 @@ use crate::mutation::outcome::{self, APPLIED, Action, Name, Outcome};
 use crate::mutation::pairing;
 use crate::mutation::reply::{Records, Whole};
 use crate::mutation::request::{Arguments, Request};
-use crate::pg::worker;
+use crate::pg::worker::{self, Cause, Failure};
 use crate::server::{self, Server};
 
 use super::plan::{Lane, Operation, Planned};
@@ -27,8 +27,8 @@ pub enum News {
     Answers,
     /// No connection could be made.
     Unreachable(String),
-    /// No answer that says anything. One of the records may be the cause.
-    Fails(String),
+    /// No answer that says anything. One of the records may be the cause. It may have said when to come again.
+    Fails(String, Option<Duration>),
     /// Not now, but after this time, if it said which.
     NotNow(String, Option<Duration>),
     /// Not without a person.
@@ -45,7 +45,18 @@ pub fn send<'a>(server: &Server, planned: &'a Planned) -> (Vec<(&'a Operation, F
             fates.extend(part.iter().map(|operation| (operation, Fate::Free)));
             continue;
         }
-        match attempt(server, &planned.lane, planned.kind, part, &mut news) {
+        let attempted = worker::try_without_transaction(|| {
+            let mut news = News::Answers;
+            (attempt(server, &planned.lane, planned.kind, part, &mut news), news)
+        });
+        let attempted = match attempted {
+            Ok((attempt, said)) => {
+                news = said;
+                attempt
+            }
+            Err(failure) => broken(planned.kind, part, &failure, &mut news),
+        };
+        match attempted {
             Attempt::Settled(settled) => fates.extend(part.iter().zip(settled)),
             Attempt::Split => {
                 let (first, second) = part.split_at(part.len() / 2);
@@ -98,6 +109,23 @@ fn attempt(server: &Server, lane: &Lane, kind: Kind, part: &[Operation], news: &
         Ok(records) => Attempt::Settled(delivered(kind, part, records)),
         Err(outcome) => failed(kind, part, &outcome, news),
     }
+}
+
+/// What an error or a panic of this process means for the operations of a request, which may have been sent or not.
+fn broken(kind: Kind, part: &[Operation], failure: &Failure, news: &mut News) -> Attempt {
+    let error = format!("an error came up while it was sent: {}", failure.message);
+    let outcome = Name::Unknown.as_str();
+    let fate = match (kind, failure.cause()) {
+        // A cancel, for instance.
+        (_, Cause::Surroundings | Cause::Doubtful) => {
+            *news = News::Fails(error.clone(), None);
+            if kind == Kind::Create { Fate::Unknown { outcome, error } } else { Fate::Again { outcome, error } }
+        }
+        (Kind::Create, Cause::Content) => Fate::Unknown { outcome, error },
+        (Kind::Update | Kind::Delete, Cause::Content) if part.len() > 1 => return Attempt::Split,
+        (Kind::Update | Kind::Delete, Cause::Content) => Fate::Rejected { outcome, error },
+    };
+    Attempt::Settled(vec![fate; part.len()])
 }
 
 /// The request, as the synchronous call would make it.
@@ -180,7 +208,7 @@ fn failed(kind: Kind, part: &[Operation], outcome: &Outcome, news: &mut News) ->
         Action::Reject | Action::Bisect => all(Fate::Rejected { outcome: name, error }),
         Action::ParkUnknown => {
             if outcome.name == Name::Unknown {
-                *news = News::Fails(error.clone());
+                *news = News::Fails(error.clone(), outcome.retry_after);
             }
             all(Fate::Unknown { outcome: name, error })
         }
@@ -189,7 +217,7 @@ fn failed(kind: Kind, part: &[Operation], outcome: &Outcome, news: &mut News) ->
             all(Fate::Free)
         }
         Action::Retry => {
-            *news = News::Fails(error.clone());
+            *news = News::Fails(error.clone(), outcome.retry_after);
             all(Fate::Again { outcome: name, error })
         }
         Action::Defer => {

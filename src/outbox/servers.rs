@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use crate::pg::spi::Connection;
 use crate::pg::statement::{Statement, Value};
-use crate::pg::text;
+use crate::pg::{text, worker};
+
+use super::{backoff, guard, settle};
 
 /// The queues that wait for a person.
 pub struct Pauses {
@@ -120,38 +122,67 @@ pub fn resume(connection: &Connection, server: &str, role: Option<u32>) {
          WHERE p.server OPERATOR(pg_catalog.=) $1 AND p.state OPERATOR(pg_catalog.=) 'pending' \
          AND p.next_attempt_at OPERATOR(pg_catalog.=) 'infinity'",
     );
+    static WAITING: Statement = Statement::new(
+        "SELECT p.id FROM sequin.parked p WHERE p.server OPERATOR(pg_catalog.=) $1 \
+         AND p.state OPERATOR(pg_catalog.=) 'pending' AND p.next_attempt_at OPERATOR(pg_catalog.=) 'infinity'",
+    );
     static RELEASE: Statement = Statement::new("DELETE FROM sequin.holds h WHERE h.server OPERATOR(pg_catalog.=) $1");
     if role.is_none() {
         RELEASE.run(connection, &[Value::Text(Some(server))]).free();
     }
     let role = role.map_or(Value::NoOid, Value::Oid);
     RESUME.run(connection, &[Value::Text(Some(server)), role]).free();
-    FREE.run(connection, &[Value::Text(Some(server))]).free();
+    let server = [Value::Text(Some(server))];
+    if guard::carefully(|| FREE.run(connection, &server).free()).is_err() {
+        let rows = WAITING.run(connection, &server);
+        let ids: Vec<i64> = (0..rows.len()).filter_map(|row| rows.int8(row, 1)).collect();
+        rows.free();
+        settle::free(connection, &ids);
+    }
 }
 
-/// How long each server that is in trouble is left alone yet.
-pub fn troubles(connection: &Connection) -> HashMap<String, Duration> {
+/// How a server that is in trouble is left alone yet.
+pub struct Trouble {
+    /// For so long by all requests.
+    pub left: Duration,
+    /// For so long by creates.
+    pub left_for_creates: Duration,
+}
+
+/// The servers that are in trouble.
+pub fn troubles(connection: &Connection) -> HashMap<String, Trouble> {
     static READ: Statement = Statement::new(
         "SELECT t.server, pg_catalog.ceil(EXTRACT(epoch FROM t.next_attempt_at OPERATOR(pg_catalog.-) \
+         pg_catalog.clock_timestamp()) OPERATOR(pg_catalog.*) 1000)::pg_catalog.int8, \
+         pg_catalog.ceil(EXTRACT(epoch FROM t.creates_after OPERATOR(pg_catalog.-) \
          pg_catalog.clock_timestamp()) OPERATOR(pg_catalog.*) 1000)::pg_catalog.int8 FROM sequin.troubles t",
     );
     let rows = READ.run(connection, &[]);
-    let left = |row| Duration::from_millis(rows.int8(row, 2).unwrap_or_default().max(0) as u64);
-    (0..rows.len()).map(|row| (rows.text(row, 1).unwrap_or_default(), left(row))).collect()
+    let left = |row, column| Duration::from_millis(rows.int8(row, column).unwrap_or_default().max(0) as u64);
+    let trouble = |row| Trouble { left: left(row, 2), left_for_creates: left(row, 3) };
+    (0..rows.len()).map(|row| (rows.text(row, 1).unwrap_or_default(), trouble(row))).collect()
 }
 
-/// Notes that a server does not answer as it should, and leaves it alone for `delay`.
-pub fn trouble(connection: &Connection, server: &str, error: &str, delay: Duration) {
+/// Notes that a server does not answer as it should, and leaves it alone for `delay`. If creates became unknown by it,
+/// creates leave it alone for longer.
+pub fn trouble(connection: &Connection, server: &str, error: &str, delay: Duration, has_lost_creates: bool) {
     static WRITE: Statement = Statement::new(
         "INSERT INTO sequin.troubles (server, error, since, last_at, next_attempt_at) \
          VALUES ($1, $2, pg_catalog.clock_timestamp(), pg_catalog.clock_timestamp(), $3) \
          ON CONFLICT (server) DO UPDATE SET error = excluded.error, last_at = excluded.last_at, \
-         next_attempt_at = excluded.next_attempt_at",
+         next_attempt_at = excluded.next_attempt_at RETURNING lost_creates",
     );
-    let millis = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
+    static LOST: Statement = Statement::new(
+        "UPDATE sequin.troubles t SET lost_creates = $2, creates_after = $3 WHERE t.server OPERATOR(pg_catalog.=) $1",
+    );
+    let after = |delay: Duration| Value::In(Some(i64::try_from(delay.as_millis()).unwrap_or(i64::MAX)));
     let error = text::storable(error);
-    let values = [Value::Text(Some(server)), Value::Text(Some(&error)), Value::In(Some(millis))];
-    WRITE.run(connection, &values).free();
+    let rows = WRITE.run(connection, &[Value::Text(Some(server)), Value::Text(Some(&error)), after(delay)]);
+    if has_lost_creates {
+        let lost = rows.int4(0, 1).unwrap_or_default().saturating_add(1);
+        let longer = backoff::create_delay(lost.max(1) as u32, worker::random()).max(delay);
+        LOST.run(connection, &[Value::Text(Some(server)), Value::Int4(Some(lost)), after(longer)]).free();
+    }
 }
 
 /// Notes that a server answers again.

@@ -9,10 +9,13 @@ use crate::mutation::merge;
 use crate::mutation::outcome::Name;
 use crate::pg::spi::Connection;
 use crate::pg::statement::{Statement, Value};
+use crate::pg::worker::{Cause, Failure};
 use crate::pg::{board, text, worker};
 
 use super::backoff;
-use super::finish::{Finished, finish};
+use super::claim::NOBODY;
+use super::finish::{Finished, finish, finish_in_part};
+use super::guard::{self, guarded};
 use super::plan::{How, Operation};
 
 /// What became of a record.
@@ -71,15 +74,36 @@ static PART: Statement = Statement::new(
      WHERE p.id OPERATOR(pg_catalog.=) ANY ($1)",
 );
 
+/// For a person: that of a create which was perhaps applied is unknown, anything else is rejected.
+static STAND: Statement = Statement::new(
+    "UPDATE sequin.parked p SET attempts = p.attempts OPERATOR(pg_catalog.+) 1, next_attempt_at = 'infinity', \
+     outcome = $3, error = $4, is_pinned = p.kind OPERATOR(pg_catalog.=) 'create' AND (p.is_pinned OR $2), \
+     state = CASE WHEN p.kind OPERATOR(pg_catalog.=) 'create' AND (p.is_pinned OR $2) THEN 'unknown' ELSE 'rejected' END \
+     WHERE p.id OPERATOR(pg_catalog.=) ANY ($1)",
+);
+
 static STALL: Statement = Statement::new(
     "UPDATE sequin.parked p SET next_attempt_at = 'infinity' WHERE p.id OPERATOR(pg_catalog.=) ANY ($1)",
 );
 
 /// Frees what waits behind these keys.
-static RELEASE: Statement = Statement::new(
+static RELEASE: Statement = Statement::new(concat!(
     "UPDATE sequin.parked p SET next_attempt_at = pg_catalog.clock_timestamp() \
-     WHERE p.server OPERATOR(pg_catalog.=) $1 AND p.ordering_key OPERATOR(pg_catalog.=) ANY ($2) \
-     AND p.state OPERATOR(pg_catalog.=) 'pending' AND p.next_attempt_at OPERATOR(pg_catalog.=) 'infinity'",
+     WHERE p.server OPERATOR(pg_catalog.=) $1 AND ",
+    has_key_of!("p.ordering_key", "$2"),
+    " AND p.state OPERATOR(pg_catalog.=) 'pending' AND p.next_attempt_at OPERATOR(pg_catalog.=) 'infinity'",
+));
+
+/// The records that [`RELEASE`] frees, for those that cannot all be freed at once.
+static RELEASED: Statement = Statement::new(concat!(
+    "SELECT p.id FROM sequin.parked p WHERE p.server OPERATOR(pg_catalog.=) $1 AND ",
+    has_key_of!("p.ordering_key", "$2"),
+    " AND p.state OPERATOR(pg_catalog.=) 'pending' AND p.next_attempt_at OPERATOR(pg_catalog.=) 'infinity'",
+));
+
+static FREE: Statement = Statement::new(
+    "UPDATE sequin.parked p SET next_attempt_at = pg_catalog.clock_timestamp() \
+     WHERE p.id OPERATOR(pg_catalog.=) ANY ($1)",
 );
 
 /// With what became a part of it.
@@ -91,21 +115,23 @@ pub fn end_claim(connection: &Connection, claim: i64, owner: i64) -> bool {
     END_CLAIM.run(connection, &[Value::Int8(claim), Value::Int8(owner)]).len() == 1
 }
 
+/// Leaves a claim of this worker, which it cannot end, to nobody. False if it was ended by another worker.
+pub fn disown_claim(connection: &Connection, claim: i64, owner: i64) -> bool {
+    static DISOWN: Statement = Statement::new(
+        "UPDATE sequin.claims c SET owner = $3 WHERE c.id OPERATOR(pg_catalog.=) $1 \
+         AND c.owner OPERATOR(pg_catalog.=) $2 RETURNING 1",
+    );
+    let values = [Value::Int8(claim), Value::Int8(owner), Value::Int8(NOBODY)];
+    guarded(|| DISOWN.run(connection, &values).len() == 1).unwrap_or(true)
+}
+
 /// Writes down the fates of records of one server.
 pub fn write(connection: &Connection, server: &str, fates: &[(&Operation, &Fate)]) {
-    let mut done = Vec::with_capacity(fates.len());
+    let mut all_done = Vec::with_capacity(fates.len());
     for (operation, fate) in fates {
         match fate {
             Fate::Done { outcome, upstream_id, record } => {
-                let (upstream_id, record) = (upstream_id.as_deref(), record.as_deref());
-                done.push(Finished { id: operation.id, outcome, upstream_id, record, sent_with: None });
-                done.extend(operation.absorbed.iter().map(|absorbed| Finished {
-                    id: absorbed.id,
-                    outcome: if absorbed.how == How::Superseded { "superseded" } else { outcome },
-                    upstream_id,
-                    record: None,
-                    sent_with: Some(operation.id),
-                }));
+                all_done.extend(done(operation, outcome, upstream_id.as_deref(), record.as_deref()));
             }
             Fate::Free => {}
             Fate::Unknown { outcome, error } => {
@@ -129,7 +155,7 @@ pub fn write(connection: &Connection, server: &str, fates: &[(&Operation, &Fate)
             }
         }
     }
-    finish(connection, server, done);
+    finish(connection, server, all_done);
     let keys: Vec<Option<&str>> = fates
         .iter()
         .filter(|(_, fate)| matches!(fate, Fate::Done { .. } | Fate::Rejected { .. }))
@@ -137,6 +163,25 @@ pub fn write(connection: &Connection, server: &str, fates: &[(&Operation, &Fate)
         .map(|key| Some(super::key::ordering_key(key)))
         .collect();
     release(connection, server, &keys);
+}
+
+/// What an operation leaves in the history: its record, and those that became a part of it.
+fn done<'a>(
+    operation: &Operation,
+    outcome: &'a str,
+    upstream_id: Option<&'a str>,
+    record: Option<&'a str>,
+) -> Vec<Finished<'a>> {
+    let mut done = Vec::with_capacity(1 + operation.absorbed.len());
+    done.push(Finished { id: operation.id, outcome, upstream_id, record, sent_with: None });
+    done.extend(operation.absorbed.iter().map(|absorbed| Finished {
+        id: absorbed.id,
+        outcome: if absorbed.how == How::Superseded { "superseded" } else { outcome },
+        upstream_id,
+        record: None,
+        sent_with: Some(operation.id),
+    }));
+    done
 }
 
 /// The same fate as far as this database can store it. What cannot be kept of a reply is lost, as in a synchronous call.
@@ -158,6 +203,64 @@ pub fn storable(fate: &Fate) -> Fate {
         Fate::Again { outcome, error } => Fate::Again { outcome, error: in_words(error) },
         Fate::Free => Fate::Free,
     }
+}
+
+/// Writes down what can be written of a fate that [`write`] has failed with. False if that is nothing.
+pub fn write_in_part(
+    connection: &Connection,
+    server: &str,
+    operation: &Operation,
+    fate: &Fate,
+    failure: &Failure,
+) -> bool {
+    let fate = storable(fate);
+    if guarded(|| write(connection, server, &[(operation, &fate)])).is_ok() {
+        return true;
+    }
+    let ids: Vec<i64> = operation.ids().collect();
+    let why = &failure.message;
+    let (was_applied, outcome, error) = match &fate {
+        Fate::Done { outcome, upstream_id, .. } => {
+            let finished = done(operation, outcome, upstream_id.as_deref(), None);
+            if finished.iter().all(|finished| finish_in_part(connection, server, finished)) {
+                return true;
+            }
+            let known = upstream_id.as_ref().map(|id| format!(" as \"{id}\"")).unwrap_or_default();
+            (true, *outcome, format!("it was applied{known}, and the result could not be stored: {why}"))
+        }
+        Fate::Unknown { outcome, error } => (true, *outcome, format!("{error} ({why})")),
+        Fate::Rejected { outcome, error } | Fate::Again { outcome, error } => {
+            (false, *outcome, format!("{error} ({why})"))
+        }
+        // It is as free as it was, and that needs no writing.
+        Fate::Free => return true,
+    };
+    guarded(|| stand(connection, server, &ids, was_applied, outcome, &error)).is_ok()
+}
+
+/// Keeps records for a person.
+fn stand(connection: &Connection, server: &str, ids: &[i64], was_applied: bool, outcome: &str, error: &str) {
+    park_behind(connection, server, ids);
+    let error = text::storable(error);
+    let values = [Value::Int8s(ids), Value::Bool(was_applied), Value::Text(Some(outcome)), Value::Text(Some(&error))];
+    STAND.run(connection, &values).free();
+}
+
+/// Ends a record that was not sent by the error that came up while it was handled. What may be no fault of the record's is
+/// tried again later. False if not even that can be written down: then the record stays where it is, and the log says so.
+pub fn fail(connection: &Connection, server: &str, id: i64, what: &str, failure: &Failure) -> bool {
+    const LATER: Duration = Duration::from_secs(60);
+    let error = text::storable(&format!("it could not be {what}: {}", failure.message)).into_owned();
+    let (state, delay) = match failure.cause() {
+        Cause::Content => ("rejected", None),
+        Cause::Doubtful | Cause::Surroundings => ("pending", Some(LATER)),
+    };
+    let outcome = Name::NotSent.as_str();
+    let written = guarded(|| mark(connection, server, &[id], state, Mark { delay, outcome, error: &error }));
+    if written.is_err() {
+        guard::note(what, id, failure);
+    }
+    written.is_ok()
 }
 
 fn is_storable(text: &str) -> bool {
@@ -213,18 +316,34 @@ pub fn park_behind(connection: &Connection, server: &str, ids: &[i64]) {
     }
 }
 
-/// Keeps parked records from being looked at until they are freed.
-pub fn stall(connection: &Connection, ids: &[i64]) {
-    if !ids.is_empty() {
-        STALL.run(connection, &[Value::Int8s(ids)]).free();
+/// Parks records that wait for another one. Gives their number.
+pub fn park_waiting(connection: &Connection, server: &str, ids: &[i64]) -> usize {
+    guard::each_logged("made to wait", ids, |ids| park_behind(connection, server, ids))
+}
+
+/// Keeps parked records from being looked at until they are freed. Gives their number.
+pub fn stall(connection: &Connection, ids: &[i64]) -> usize {
+    guard::each_logged("made to wait", ids, |ids| STALL.run(connection, &[Value::Int8s(ids)]).free())
+}
+
+/// Frees what waits behind these ordering keys. A record that cannot be freed costs neither the others nor the record
+/// that they waited for.
+pub fn release(connection: &Connection, server: &str, keys: &[Option<&str>]) {
+    if keys.is_empty() {
+        return;
+    }
+    let values = [Value::Text(Some(server)), Value::Texts(keys)];
+    if guard::carefully(|| RELEASE.run(connection, &values).free()).is_err() {
+        let rows = RELEASED.run(connection, &values);
+        let ids: Vec<i64> = (0..rows.len()).filter_map(|row| rows.int8(row, 1)).collect();
+        rows.free();
+        free(connection, &ids);
     }
 }
 
-/// Frees what waits behind these ordering keys.
-pub fn release(connection: &Connection, server: &str, keys: &[Option<&str>]) {
-    if !keys.is_empty() {
-        RELEASE.run(connection, &[Value::Text(Some(server)), Value::Texts(keys)]).free();
-    }
+/// Frees these records.
+pub fn free(connection: &Connection, ids: &[i64]) {
+    guard::each_logged("freed", ids, |ids| FREE.run(connection, &[Value::Int8s(ids)]).free());
 }
 
 /// A create of which nobody knows whether it was applied, and all that was sent as a part of it.
@@ -259,29 +378,67 @@ fn merged_data(connection: &Connection, ids: &[i64]) -> Option<String> {
     (!data.is_empty()).then(|| merge::later_wins(data))
 }
 
-/// Ends the claim of a worker that is gone.
-pub fn end_dead_claim(connection: &Connection, server: &str, claim: i64, is_create: bool, ids: &[i64], heads: &[i64]) {
+/// A request of a worker that is gone.
+pub struct DeadClaim<'a> {
+    pub server: &'a str,
+    pub id: i64,
+    pub is_create: bool,
+    pub ids: Vec<i64>,
+    /// For each of the ids the record that it became a part of; empty: each of them is one.
+    pub heads: Vec<i64>,
+}
+
+/// Ends the claim of a worker that is gone. False if that cannot be done to some of its records: they stay claimed.
+pub fn end_dead_claim(connection: &Connection, claim: &DeadClaim<'_>) -> bool {
     static END: Statement = Statement::new("DELETE FROM sequin.claims c WHERE c.id OPERATOR(pg_catalog.=) $1");
-    let error = "the worker ended while the request was under way";
-    if is_create {
-        park_behind(connection, server, ids);
-        let mut parts: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
-        for (id, head) in ids.iter().zip(if heads.is_empty() { ids } else { heads }) {
-            parts.entry(*head).or_default().extend((id != head).then_some(*id));
-        }
-        for (head, absorbed) in parts {
-            // Only the ids were claimed. The create is the first of them.
-            let data = (!absorbed.is_empty()).then(|| merged_data(connection, &[&[head], &absorbed[..]].concat()));
-            let unknown = Unknown { head, absorbed, outcome: "unknown", error };
-            park_unknown(connection, server, unknown, data.flatten().as_deref());
-        }
-    } else {
-        // An attempt like any other, to be repeated at once: a delete that finds nothing then has been done by it.
-        mark(connection, server, ids, "pending", Mark { delay: Some(Duration::ZERO), outcome: "unknown", error });
+    static KEEP: Statement =
+        Statement::new("UPDATE sequin.claims c SET ids = $2, heads = $3 WHERE c.id OPERATOR(pg_catalog.=) $1");
+    let mut parts: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
+    for (id, head) in claim.ids.iter().zip(if claim.heads.is_empty() { &claim.ids } else { &claim.heads }) {
+        parts.entry(*head).or_default().extend((id != head).then_some(*id));
     }
-    END.run(connection, &[Value::Int8(claim)]).free();
-    if let Some(lowest) = ids.iter().min() {
+    let parts: Vec<(i64, Vec<i64>)> = parts.into_iter().collect();
+    let ended = guard::carefully(|| {
+        let failed = guard::each_carefully(&parts, |parts| end_dead_parts(connection, claim, parts));
+        let (mut ids, mut heads) = (Vec::new(), Vec::new());
+        for ((head, absorbed), failure) in &failed {
+            guard::note("set free after the end of its worker", *head, failure);
+            ids.push(*head);
+            ids.extend(absorbed);
+            heads.resize(ids.len(), *head);
+        }
+        if ids.is_empty() {
+            END.run(connection, &[Value::Int8(claim.id)]).free();
+        } else {
+            KEEP.run(connection, &[Value::Int8(claim.id), Value::Int8s(&ids), Value::Int8s(&heads)]).free();
+        }
+        ids.is_empty()
+    });
+    if let Some(lowest) = claim.ids.iter().min() {
         board::announce(*lowest);
+    }
+    ended.unwrap_or_else(|failure| {
+        worker::log(&format!("the claim of a worker that is gone could not be ended: {}", failure.message));
+        false
+    })
+}
+
+/// Ends parts of a dead claim: records, each with those that it was sent with.
+fn end_dead_parts(connection: &Connection, claim: &DeadClaim<'_>, parts: &[(i64, Vec<i64>)]) {
+    let error = "the worker ended while the request was under way";
+    let server = claim.server;
+    let ids: Vec<i64> = parts.iter().flat_map(|(head, absorbed)| [*head].into_iter().chain(absorbed.clone())).collect();
+    if !claim.is_create {
+        // An attempt like any other, to be repeated at once: a delete that finds nothing then has been done by it.
+        let delay = Some(Duration::ZERO);
+        return mark(connection, server, &ids, "pending", Mark { delay, outcome: "unknown", error });
+    }
+    park_behind(connection, server, &ids);
+    for (head, absorbed) in parts {
+        // Only the ids were claimed. The create is the first of them.
+        let data = (!absorbed.is_empty()).then(|| merged_data(connection, &[&[*head], &absorbed[..]].concat()));
+        let unknown = Unknown { head: *head, absorbed: absorbed.clone(), outcome: "unknown", error };
+        park_unknown(connection, server, unknown, data.flatten().as_deref());
     }
 }
 

@@ -13,8 +13,9 @@ macro_rules! without_id {
         concat!(
             "SELECT q.id, q.server, c.id AS created, c.upstream_id FROM sequin.created c JOIN ",
             $table,
-            " q ON q.relation OPERATOR(pg_catalog.=) c.relation ",
-            "AND q.ordering_key OPERATOR(pg_catalog.=) c.ordering_key AND q.upstream_id IS NULL ",
+            " q ON q.relation OPERATOR(pg_catalog.=) c.relation AND ",
+            same_key!("q.ordering_key", "c.ordering_key"),
+            " AND q.upstream_id IS NULL ",
             "AND q.kind OPERATOR(pg_catalog.<>) 'create' AND q.id OPERATOR(pg_catalog.>) c.id ",
             "WHERE c.id OPERATOR(pg_catalog.=) ANY ($1)",
             without_id!(no delete in "sequin.queue"),
@@ -25,8 +26,9 @@ macro_rules! without_id {
         concat!(
             " AND NOT EXISTS (SELECT FROM ",
             $table,
-            " d WHERE d.relation OPERATOR(pg_catalog.=) c.relation ",
-            "AND d.ordering_key OPERATOR(pg_catalog.=) c.ordering_key AND d.upstream_id IS NULL ",
+            " d WHERE d.relation OPERATOR(pg_catalog.=) c.relation AND ",
+            same_key!("d.ordering_key", "c.ordering_key"),
+            " AND d.upstream_id IS NULL ",
             "AND d.kind OPERATOR(pg_catalog.=) 'delete' AND d.id OPERATOR(pg_catalog.>) c.id ",
             "AND d.id OPERATOR(pg_catalog.<) q.id)"
         )

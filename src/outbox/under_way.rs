@@ -10,7 +10,7 @@ use crate::pg::spi::Connection;
 use crate::pg::statement::{Statement, Value};
 
 use super::claim::Places;
-use super::settle;
+use super::settle::{self, DeadClaim};
 
 static CLAIMS: Statement = Statement::new(
     "SELECT c.id, c.owner, c.server, c.kind, c.ids, c.heads, c.keys FROM sequin.claims c \
@@ -27,6 +27,8 @@ pub fn hash(key: &str) -> i64 {
 /// What other workers are sending.
 pub struct UnderWay {
     pub ids: HashSet<i64>,
+    /// The servers that other workers are sending to.
+    pub servers: HashSet<String>,
     /// By server, as [`hash`]es.
     keys: HashSet<(String, i64)>,
 }
@@ -36,20 +38,28 @@ impl UnderWay {
     pub fn read(connection: &Connection, places: &mut Places) -> UnderWay {
         let alive = board::owners();
         let claims = CLAIMS.run(connection, &[Value::Int8(places.claims_from)]);
-        let mut under_way = UnderWay { ids: HashSet::new(), keys: HashSet::new() };
+        let mut under_way = UnderWay { ids: HashSet::new(), servers: HashSet::new(), keys: HashSet::new() };
         let mut oldest = None;
         for row in 0..claims.len() {
             let id = claims.int8(row, 1).unwrap_or_default();
             let server = claims.text(row, 3).unwrap_or_default();
             let ids = claims.int8s(row, 5);
             places.claims_from = places.claims_from.max(id + 1);
-            if !alive.contains(&claims.int8(row, 2).unwrap_or_default()) {
+            if !alive.contains(&claims.int8(row, 2).unwrap_or_default()) && !places.stuck_claims.contains(&id) {
                 let is_create = claims.text(row, 4).as_deref() == Some(Kind::Create.as_str());
-                settle::end_dead_claim(connection, &server, id, is_create, &ids, &claims.int8s(row, 6));
-                places.go_back(ids.iter().copied().min().unwrap_or(0));
-                continue;
+                let lowest = ids.iter().copied().min().unwrap_or(0);
+                let claim = DeadClaim { server: &server, id, is_create, ids: ids.clone(), heads: claims.int8s(row, 6) };
+                if settle::end_dead_claim(connection, &claim) {
+                    places.go_back(lowest);
+                    continue;
+                }
+                // Not again before the next look at everything.
+                places.stuck_claims.insert(id);
             }
             oldest.get_or_insert(id);
+            if !places.stuck_claims.contains(&id) {
+                under_way.servers.insert(server.clone());
+            }
             under_way.ids.extend(ids);
             under_way.keys.extend(claims.int8s(row, 7).into_iter().map(|key| (server.clone(), key)));
         }

@@ -18,10 +18,11 @@ static GIVEN: Statement = Statement::new(
      AND p.upstream_id IS NOT NULL",
 );
 
-static CREATED: Statement = Statement::new(
-    "SELECT c.relation::pg_catalog.oid, c.ordering_key, c.upstream_id FROM sequin.created c \
-     WHERE c.ordering_key OPERATOR(pg_catalog.=) ANY ($1) ORDER BY c.id",
-);
+static CREATED: Statement = Statement::new(concat!(
+    "SELECT c.relation::pg_catalog.oid, c.ordering_key, c.upstream_id FROM sequin.created c WHERE ",
+    has_key_of!("c.ordering_key", "$1"),
+    " ORDER BY c.id",
+));
 
 /// Fills in the upstream ids that are known by now. `changes` are in the order of their ids.
 pub fn fill_in(connection: &Connection, server: &str, changes: &mut [Change]) {

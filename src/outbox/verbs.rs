@@ -10,35 +10,108 @@ use crate::exchange::read_only;
 use crate::pg::spi::{self, Connection};
 use crate::pg::statement::{Statement, Value};
 use crate::pg::text::for_message;
+use crate::pg::{board, catalog, commit, relation, report, session};
+use crate::tables::late_ids;
 
-use crate::pg::{catalog, commit, report, session};
-
+use super::finish::{Finished, finish_in_part};
+use super::guard::{self, guarded};
 use super::servers;
 use super::settle::{self, Fate};
 use super::write_back;
 
-/// Sends a record again, at once.
+/// Sends a record again, at once. A change that was rejected because its row had no upstream id takes the one that its row
+/// has now.
 pub fn retry(id: i64) -> Result<(), ErrorReport> {
     static RETRY: Statement = Statement::new(
         "UPDATE sequin.parked p SET is_pinned = p.is_pinned OR p.state OPERATOR(pg_catalog.=) 'unknown', \
-         state = 'pending', next_attempt_at = pg_catalog.clock_timestamp() WHERE p.id OPERATOR(pg_catalog.=) $1",
+         state = 'pending', next_attempt_at = pg_catalog.clock_timestamp(), \
+         upstream_id = COALESCE(p.upstream_id, CASE WHEN p.kind OPERATOR(pg_catalog.<>) 'create' THEN $2 END) \
+         WHERE p.id OPERATOR(pg_catalog.=) $1",
     );
+    possible("sequin_retry")?;
+    // Before the workers are locked out: it runs code of the table's owner, and may wait for a lock of the table.
+    let upstream_id = id_of_row(id)?;
     with_record("sequin_retry", id, |connection, record| {
         // A record that was not tried yet needs no help.
         if record.is_parked {
-            RETRY.run(connection, &[Value::Int8(id)]).free();
+            RETRY.run(connection, &[Value::Int8(id), Value::Text(upstream_id.as_deref())]).free();
         }
         Ok(())
     })
 }
 
-/// Takes a record out without sending it.
+/// The upstream id that the row of a rejected change has, if the change has none.
+fn id_of_row(id: i64) -> Result<Option<String>, ErrorReport> {
+    static FIND: Statement = Statement::new(
+        "SELECT p.relation::pg_catalog.oid, p.ordering_key, p.role::pg_catalog.oid FROM sequin.parked p \
+         JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) p.relation \
+         WHERE p.id OPERATOR(pg_catalog.=) $1 AND p.state OPERATOR(pg_catalog.=) 'rejected' \
+         AND p.kind OPERATOR(pg_catalog.<>) 'create' AND p.upstream_id IS NULL AND p.ordering_key IS NOT NULL",
+    );
+    let role = session::current_role();
+    session::as_queue_owner(|| {
+        spi::connected(|connection| {
+            let rows = FIND.run(connection, &[Value::Int8(id)]);
+            let may = |row| catalog::has_rights_of(role, rows.oid_number(row, 3).unwrap_or_default());
+            if rows.len() == 0 || !may(0) {
+                return Ok(None);
+            }
+            let (Some(table), Some(key)) = (rows.oid_number(0, 1), rows.text(0, 2)) else { return Ok(None) };
+            let Some(table) = relation::Table::open(table.into()) else { return Ok(None) };
+            let Some(statement) = late_ids::of(connection, &table) else { return Ok(None) };
+            // A subtransaction, because a deferred constraint or a setting of the owner's code must leave nothing behind.
+            let found = guarded(|| session::as_table_owner(table.owner, || statement.find(connection, &key)));
+            found.or_else(|failure| {
+                guard::note("given the upstream id of its row", id, &failure);
+                Ok(None)
+            })
+        })
+    })
+}
+
+/// Takes a record out without sending it, whatever is wrong with it: moved to the history, in part if need be, or else
+/// removed.
 pub fn discard(id: i64) -> Result<(), ErrorReport> {
     with_record("sequin_discard", id, |connection, record| {
-        settle::one(connection, &record.server, id, &Fate::ended("discarded"));
+        let server = &record.server;
         record.release(connection);
+        let outcome = "discarded";
+        let finished = Finished { id, outcome, upstream_id: None, record: None, sent_with: None };
+        let is_moved = guarded(|| settle::one(connection, server, id, &Fate::ended(outcome))).is_ok()
+            || finish_in_part(connection, server, &finished);
+        if !is_moved {
+            remove(connection, server, id);
+        }
+        // Nothing of a claim that is no worker's is sent. A claim of this record alone would keep its key waiting.
+        let unclaim = || UNCLAIM.run(connection, &[Value::Int8(id), Value::Int8s(&board::owners())]).free();
+        if let Err(failure) = guarded(unclaim) {
+            guard::note("freed from its claim", id, &failure);
+        }
         Ok(())
     })
+}
+
+static UNCLAIM: Statement = Statement::new(
+    "DELETE FROM sequin.claims c WHERE c.ids OPERATOR(pg_catalog.=) ARRAY[$1] \
+     AND c.owner OPERATOR(pg_catalog.<>) ALL ($2)",
+);
+
+/// Deletes a record that the history does not take. A trigger that does not let it be deleted is passed over.
+fn remove(connection: &Connection, server: &str, id: i64) {
+    static QUEUED: Statement = Statement::new(
+        "DELETE FROM sequin.queue q WHERE q.server OPERATOR(pg_catalog.=) $1 AND q.id OPERATOR(pg_catalog.=) $2",
+    );
+    static PARKED: Statement = Statement::new(
+        "DELETE FROM sequin.parked p WHERE p.server OPERATOR(pg_catalog.=) $1 AND p.id OPERATOR(pg_catalog.=) $2",
+    );
+    let values = [Value::Text(Some(server)), Value::Int8(id)];
+    let delete = || {
+        QUEUED.run(connection, &values).free();
+        PARKED.run(connection, &values).free();
+    };
+    if guarded(delete).is_err() {
+        session::without_triggers(connection, delete);
+    }
 }
 
 /// Says that an unknown create was applied.
@@ -52,9 +125,9 @@ pub fn resolve(id: i64, upstream_id: &str) -> Result<(), ErrorReport> {
                 "Only an unknown create is resolved.",
             ));
         }
+        record.release(connection);
         settle::resolve(connection, &record.server, id, upstream_id);
         write_back::note_ids(connection, &[id]);
-        record.release(connection);
         // Everything is looked at, also the ids that are to be written into rows.
         commit::note_changed();
         Ok(())
@@ -63,16 +136,32 @@ pub fn resolve(id: i64, upstream_id: &str) -> Result<(), ErrorReport> {
 
 /// A record of the outbox, as its row says.
 struct Record {
+    id: i64,
     server: String,
-    ordering_key: Option<String>,
     state: String,
     is_parked: bool,
 }
 
 impl Record {
-    /// Lets what waits behind it go on.
+    /// Lets the records go on that wait behind it.
     fn release(&self, connection: &Connection) {
-        settle::release(connection, &self.server, &[self.ordering_key.as_deref()]);
+        static BEHIND: Statement = Statement::new(concat!(
+            "SELECT p.id FROM (SELECT q.server, q.ordering_key FROM sequin.queue q WHERE q.server OPERATOR(pg_catalog.=) $1 \
+             AND q.id OPERATOR(pg_catalog.=) $2 UNION ALL SELECT r.server, r.ordering_key FROM sequin.parked r \
+             WHERE r.id OPERATOR(pg_catalog.=) $2) k JOIN sequin.parked p ON p.server OPERATOR(pg_catalog.=) k.server AND ",
+            same_key!("p.ordering_key", "k.ordering_key"),
+            " WHERE p.id OPERATOR(pg_catalog.<>) $2 AND p.state OPERATOR(pg_catalog.=) 'pending' \
+             AND p.next_attempt_at OPERATOR(pg_catalog.=) 'infinity'",
+        ));
+        // The key itself may be what cannot be read.
+        let behind = guarded(|| {
+            let rows = BEHIND.run(connection, &[Value::Text(Some(&self.server)), Value::Int8(self.id)]);
+            (0..rows.len()).filter_map(|row| rows.int8(row, 1)).collect::<Vec<i64>>()
+        });
+        match behind {
+            Ok(behind) => settle::free(connection, &behind),
+            Err(failure) => guard::note("read by its key", self.id, &failure),
+        }
     }
 }
 
@@ -83,13 +172,12 @@ fn with_record(
 ) -> Result<(), ErrorReport> {
     static FIND: Statement = Statement::new(concat!(
         named_servers!(),
-        "SELECT o.server, o.ordering_key, o.state, o.is_parked, o.role, o.is_claimed FROM ( \
-           SELECT q.id, q.server, q.ordering_key, 'pending'::pg_catalog.text AS state, false AS is_parked, \
-             q.role::pg_catalog.oid AS role, EXISTS (SELECT FROM sequin.claims c WHERE q.id OPERATOR(pg_catalog.=) ANY \
-             (c.ids)) AS is_claimed FROM named n JOIN sequin.queue q ON q.server OPERATOR(pg_catalog.=) n.server \
+        "SELECT o.server, o.state, o.is_parked, o.role, EXISTS (SELECT FROM sequin.claims c \
+           WHERE o.id OPERATOR(pg_catalog.=) ANY (c.ids) AND c.owner OPERATOR(pg_catalog.=) ANY ($2)) FROM ( \
+           SELECT q.id, q.server, 'pending'::pg_catalog.text AS state, false AS is_parked, \
+             q.role::pg_catalog.oid AS role FROM named n JOIN sequin.queue q ON q.server OPERATOR(pg_catalog.=) n.server \
              WHERE q.id OPERATOR(pg_catalog.=) $1 UNION ALL \
-           SELECT p.id, p.server, p.ordering_key, p.state, true, p.role::pg_catalog.oid, \
-             EXISTS (SELECT FROM sequin.claims c WHERE p.id OPERATOR(pg_catalog.=) ANY (c.ids)) \
+           SELECT p.id, p.server, p.state, true, p.role::pg_catalog.oid \
              FROM sequin.parked p WHERE p.id OPERATOR(pg_catalog.=) $1) o"
     ));
     possible(verb)?;
@@ -98,8 +186,9 @@ fn with_record(
         spi::connected(|connection| {
             // No worker may claim it in the meantime.
             lock();
-            let rows = FIND.run(connection, &[Value::Int8(id)]);
-            let is_own = rows.len() == 1 && catalog::has_rights_of(role, rows.oid_number(0, 5).unwrap_or_default());
+            // What a worker that is gone has claimed is not being sent.
+            let rows = FIND.run(connection, &[Value::Int8(id), Value::Int8s(&board::owners())]);
+            let is_own = rows.len() == 1 && catalog::has_rights_of(role, rows.oid_number(0, 4).unwrap_or_default());
             if !is_own {
                 let message = format!("the outbox has no record {id}");
                 return Err(error(
@@ -108,15 +197,15 @@ fn with_record(
                     "The view sequin.outbox shows those of this role.",
                 ));
             }
-            if rows.boolean(0, 6) {
+            if rows.boolean(0, 5) {
                 let message = format!("record {id} is being sent");
                 return Err(error(Code::ERRCODE_OBJECT_IN_USE, message, "Wait until it is settled."));
             }
             let record = Record {
+                id,
                 server: rows.text(0, 1).unwrap_or_default(),
-                ordering_key: rows.text(0, 2),
-                state: rows.text(0, 3).unwrap_or_default(),
-                is_parked: rows.boolean(0, 4),
+                state: rows.text(0, 2).unwrap_or_default(),
+                is_parked: rows.boolean(0, 3),
             };
             f(connection, &record)?;
             commit::note_queued(id);

@@ -18,10 +18,11 @@ use crate::pg::settings;
 use crate::pg::spi::{self, Connection};
 use crate::pg::statement::Statement;
 use crate::pg::wait_event::WaitEvent;
-use crate::pg::worker::{self as process, Activity, Extension, Life};
+use crate::pg::worker::{self as process, Activity, Cause, Extension, Failure, Life};
 
-use super::backoff::{Health, Sign};
+use super::backoff::{self, Health, Sign};
 use super::claim::{self, Claimed, Found, Places, Work};
+use super::guard;
 use super::results::{self, Said, Sent};
 use super::retention::Retention;
 use super::send::{self, News};
@@ -45,6 +46,13 @@ const IDLE: Duration = Duration::from_secs(10);
 
 /// Results are written down at least this often: a crash in between repeats what it has not.
 const UNSETTLED: Duration = Duration::from_millis(20);
+
+/// The limits of the waits after transactions that failed: most errors of the surroundings pass, and a full disk is not
+/// to be filled by the log.
+const FAILED: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// How often a worker tries to write down results while an error that is not one of the surroundings prevents it.
+const MOST_FAILURES: u32 = 5;
 
 /// Called by Postgres as the whole life of a worker.
 #[unsafe(no_mangle)]
@@ -83,6 +91,7 @@ pub extern "C-unwind" fn sequin_worker_main(argument: Datum) {
         looked_at_all: None,
         looked_around: Instant::now(),
         was_locked_out: None,
+        failures: 0,
         retention: Retention::new(),
         write_backs: write_back::Pending::default(),
     };
@@ -151,6 +160,33 @@ fn rest(most: Duration) {
     }
 }
 
+/// Says that a transaction has failed, and waits before the next one. The first error that is not one of the surroundings
+/// is followed at once by a careful attempt, which finds the record at fault. Gives the number of failures in a row.
+fn has_failed(what: &str, failure: &Failure, before: u32) -> u32 {
+    process::log(&format!("the outbox's worker could not {what}: {}", failure.message));
+    let is_first = before == 0 && failure.cause() != Cause::Surroundings;
+    guard::be_careful();
+    if !is_first {
+        back_off(backoff::delay(before + 1, FAILED.0, FAILED.1, process::random().max(0.5)));
+    }
+    before.saturating_add(1)
+}
+
+/// Waits, whatever is committed meanwhile. It ends for a database that is to be dropped.
+fn back_off(delay: Duration) {
+    let until = Instant::now() + delay;
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() || process::is_leaving() {
+            return;
+        }
+        if process::database_is_wanted() {
+            process::leave_to_heir();
+        }
+        process::wait(left.min(WANTED), WaitEvent::WorkerMain);
+    }
+}
+
 struct Worker {
     owner: i64,
     place: Place,
@@ -164,6 +200,8 @@ struct Worker {
     looked_around: Instant,
     /// Since when somebody else has the lock.
     was_locked_out: Option<Instant>,
+    /// Transactions in a row that have failed.
+    failures: u32,
     retention: Retention,
     write_backs: write_back::Pending,
 }
@@ -198,7 +236,7 @@ impl Worker {
                         // The first one may be leaving at this moment, too.
                         process::leave_to_heir();
                     }
-                    if board::pids().len() > 1 {
+                    if board::pids().len() > 1 && self.failures == 0 {
                         rest(begun.elapsed() * 2);
                     }
                     self.wait(next);
@@ -235,7 +273,7 @@ impl Worker {
         let prepared = if is_prepared { self.place.collect_prepared() } else { i64::MAX };
         self.places.go_back(prepared);
         let mut is_time = self.looked_at_all.is_none_or(|at| at.elapsed() >= SAFETY);
-        let found = process::transaction(|| {
+        let found = process::try_transaction(|| {
             match process::extension() {
                 Extension::Present(number) if session::try_lock_out_other_workers() => {
                     // In another outbox the ids begin anew: what is known of the old one's would hide claims.
@@ -263,11 +301,26 @@ impl Worker {
             let Ok(found) = connected;
             Some(found)
         });
+        let found = match found {
+            Ok(found) => found,
+            Err(failure) => {
+                // What was learnt in the transaction is undone with it.
+                self.places.forget();
+                self.looked_at_all = None;
+                self.has_failed("look for records", &failure);
+                return Found::Nothing(Some(Duration::ZERO));
+            }
+        };
+        self.failures = 0;
         if found.is_none() && is_prepared {
             self.place.note_prepared(prepared);
         }
         self.was_locked_out = found.is_none().then(|| self.was_locked_out.unwrap_or_else(Instant::now));
         found.unwrap_or_else(|| Found::Nothing(Some(self.lock_is_tried_in())))
+    }
+
+    fn has_failed(&mut self, what: &str, failure: &Failure) {
+        self.failures = has_failed(what, failure, self.failures);
     }
 
     /// Soon at first: the other workers have it for a moment. A transaction that called a verb may last.
@@ -323,7 +376,7 @@ impl Worker {
         for news in sent.iter().filter_map(|sent| sent.news.as_ref()) {
             *health = health.after(match news {
                 News::Answers | News::Refuses(_) => Sign::Works,
-                News::Fails(_) => Sign::Fails,
+                News::Fails(..) => Sign::Fails,
                 News::Unreachable(_) | News::NotNow(..) => Sign::Unreachable,
             });
         }
@@ -343,9 +396,23 @@ impl Worker {
             let Ok(()) = connected;
             true
         };
-        while !process::transaction(&mut settle) {
-            process::wait(DROPPING, WaitEvent::WorkerMain);
+        loop {
+            match process::try_transaction(&mut settle) {
+                Ok(true) => break,
+                Ok(false) => {
+                    process::wait(DROPPING, WaitEvent::WorkerMain);
+                }
+                // What is known is known to this worker alone, which therefore goes on trying.
+                Err(failure) => {
+                    // No record is at fault, or it would have been found. The next life takes the requests for lost.
+                    if self.failures >= MOST_FAILURES && failure.cause() != Cause::Surroundings {
+                        failure.raise();
+                    }
+                    self.failures = has_failed("write down results", &failure, self.failures);
+                }
+            }
         }
+        self.failures = 0;
         // After the commit, so that whoever looks finds it: this worker too.
         board::announce(freed.unwrap_or(i64::MAX));
     }

@@ -13,10 +13,11 @@ use crate::mutation::kind::Kind;
 use crate::pg::relation::Table;
 use crate::pg::spi::{self, Connection};
 use crate::pg::statement::{Statement, Value};
-use crate::pg::worker::{self as process, Extension};
+use crate::pg::worker::{self as process, Extension, Failure};
 use crate::pg::{session, text};
 use crate::tables::late_ids::{self, Row};
 
+use super::guard;
 use super::key;
 use super::plan::Operation;
 use super::resting::{self, Resting};
@@ -25,6 +26,9 @@ use super::tell::tell;
 
 /// How long a row that is locked is left alone.
 const LATER: Duration = Duration::from_millis(200);
+
+/// How long all ids are left alone when they cannot be read.
+const UNREADABLE: Duration = Duration::from_secs(5);
 
 /// The longest that the triggers of one table may take at a visit.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -48,8 +52,8 @@ pub struct Visit {
 }
 
 static NOTE: Statement = Statement::new(
-    "INSERT INTO sequin.created (id, server, relation, ordering_key, upstream_id) \
-     SELECT h.id, h.server, h.relation, h.ordering_key, h.upstream_id FROM sequin.history h \
+    "INSERT INTO sequin.created (id, server, relation, ordering_key, upstream_id, role) \
+     SELECT h.id, h.server, h.relation, h.ordering_key, h.upstream_id, h.role FROM sequin.history h \
      WHERE h.id OPERATOR(pg_catalog.=) ANY ($1) AND h.relation IS NOT NULL AND h.upstream_id IS NOT NULL \
      AND h.ordering_key IS NOT NULL RETURNING id",
 );
@@ -67,13 +71,16 @@ static FAILED: Statement =
 static FORGET: Statement = Statement::new("DELETE FROM sequin.created c WHERE c.id OPERATOR(pg_catalog.=) ANY ($1)");
 
 /// The first delete of each row that does not know what it deletes: what it leaves behind is another row.
-static DELETED: Statement = Statement::new(
+static DELETED: Statement = Statement::new(concat!(
     "SELECT d.ordering_key FROM (SELECT q.ordering_key FROM sequin.queue q WHERE q.relation OPERATOR(pg_catalog.=) $1 \
-     AND q.ordering_key OPERATOR(pg_catalog.=) ANY ($2) AND q.upstream_id IS NULL \
-     AND q.kind OPERATOR(pg_catalog.=) 'delete' UNION ALL SELECT p.ordering_key FROM sequin.parked p \
-     WHERE p.relation OPERATOR(pg_catalog.=) $1 AND p.ordering_key OPERATOR(pg_catalog.=) ANY ($2) \
-     AND p.upstream_id IS NULL AND p.kind OPERATOR(pg_catalog.=) 'delete') d",
-);
+     AND ",
+    has_key_of!("q.ordering_key", "$2"),
+    " AND q.upstream_id IS NULL AND q.kind OPERATOR(pg_catalog.=) 'delete' \
+     UNION ALL SELECT p.ordering_key FROM sequin.parked p \
+     WHERE p.relation OPERATOR(pg_catalog.=) $1 AND ",
+    has_key_of!("p.ordering_key", "$2"),
+    " AND p.upstream_id IS NULL AND p.kind OPERATOR(pg_catalog.=) 'delete') d",
+));
 
 /// Those that are still to be written, which until the end of the transaction nobody else writes or forgets. The others
 /// are gone, or another worker is about to write them; it may be waiting for a trigger, and is not waited for.
@@ -83,11 +90,13 @@ static LOCK: Statement = Statement::new(
 );
 
 /// The creates before a delete of their row.
-static REPLACED: Statement = Statement::new(
+static REPLACED: Statement = Statement::new(concat!(
     "DELETE FROM sequin.created c USING ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) \
      AS d(id, relation, ordering_key) WHERE c.relation OPERATOR(pg_catalog.=) d.relation::pg_catalog.oid \
-     AND c.ordering_key OPERATOR(pg_catalog.=) d.ordering_key AND c.id OPERATOR(pg_catalog.<) d.id",
-);
+     AND ",
+    same_key!("c.ordering_key", "d.ordering_key"),
+    " AND c.id OPERATOR(pg_catalog.<) d.id",
+));
 
 /// Notes that these creates are delivered, and gives those whose upstream id has a row to be written into.
 pub fn note_ids(connection: &Connection, ids: &[i64]) -> Vec<i64> {
@@ -112,7 +121,9 @@ impl Pending {
         if ids.is_empty() {
             return;
         }
-        self.ids.extend(note_ids(connection, &ids));
+        guard::each_logged("noted for writing its upstream id back", &ids, |ids| {
+            self.ids.extend(note_ids(connection, ids));
+        });
         self.not_before = None;
     }
 
@@ -154,9 +165,17 @@ impl Pending {
             self.resting.read(connection);
             read(connection, &ids)
         });
-        let Some(rows) = rows else {
-            self.not_before = Some(Instant::now() + LATER);
-            return;
+        let rows = match rows {
+            Ok(Some(rows)) => rows,
+            Ok(None) => {
+                self.not_before = Some(Instant::now() + LATER);
+                return;
+            }
+            Err(failure) => {
+                process::log(&format!("the upstream ids that wait could not be read: {}", failure.message));
+                self.not_before = Some(Instant::now() + UNREADABLE);
+                return;
+            }
         };
         // What is not there any more was written by another worker.
         self.ids = rows.iter().map(|(_, row)| row.id).collect();
@@ -174,19 +193,27 @@ impl Pending {
     }
 
     fn visit(&mut self, relation: u32, rows: &[&Row]) -> Visit {
-        if self.resting.is_doubtful(relation) {
-            in_transaction(|connection| self.resting.begin(connection, relation, &ids(rows)));
+        let begun = Instant::now();
+        if self.resting.is_doubtful(relation)
+            && let Err(failure) = in_transaction(|connection| self.resting.begin(connection, relation, &ids(rows)))
+        {
+            process::log(&format!("a visit to a table could not be written down: {}", failure.message));
         }
         let failures = self.resting.failures_with_next(relation);
-        let visit = in_transaction(|connection| write_table(connection, relation, rows, failures)).unwrap_or_default();
+        let visited = in_transaction(|connection| write_table(connection, relation, rows, failures));
+        let visit = visited.map(Option::unwrap_or_default).unwrap_or_else(|failure| {
+            process::log(&format!("upstream ids could not be written into their rows: {}", failure.message));
+            guard::be_careful();
+            Visit { done: Vec::new(), failed: ids(rows), took: begun.elapsed() }
+        });
         self.resting.note(relation, &visit);
         visit
     }
 }
 
-/// None if somebody is taking the extension away, or has: then nothing is done.
-fn in_transaction<T>(f: impl FnOnce(&Connection) -> T) -> Option<T> {
-    process::transaction(|| {
+/// Runs `f` in a transaction. None if somebody is taking the extension away, or has: then nothing is done.
+fn in_transaction<T>(f: impl FnOnce(&Connection) -> T) -> Result<Option<T>, Failure> {
+    process::try_transaction(|| {
         let Extension::Present(_) = process::extension() else { return None };
         let connected = spi::connected(|connection| -> Result<T, std::convert::Infallible> { Ok(f(connection)) });
         let Ok(result) = connected;
@@ -219,11 +246,31 @@ fn write_table(connection: &Connection, relation: u32, rows: &[&Row], failures: 
     let deleted = deleted(connection, relation, &rows);
     let (gone, there): (Vec<&Row>, Vec<&Row>) = rows.into_iter().partition(|row| deleted.contains(&row.key));
     let mut visit = write_rows(connection, relation, &there);
-    visit.done.extend(ids(&gone));
-    tell(connection, &visit.done);
-    FORGET.run(connection, &[Value::Int8s(&visit.done)]).free();
-    resting::end(connection, &visit, failures, &begun);
+    visit.done.extend(forget(connection, &ids(&gone)));
+    if let Err(failure) = guard::carefully(|| resting::end(connection, &visit, failures, &begun)) {
+        process::log(&format!("the end of a visit to a table could not be written down: {}", failure.message));
+    }
     visit
+}
+
+/// Tells these ids to the changes that wait for them, and forgets them. Gives those that could be forgotten.
+fn forget(connection: &Connection, ids: &[i64]) -> Vec<i64> {
+    let mut forgotten = Vec::with_capacity(ids.len());
+    let failed = guard::each_carefully(ids, |ids| {
+        tell_and_forget(connection, ids);
+        forgotten.extend_from_slice(ids);
+    });
+    for (id, failure) in failed {
+        guard::note("forgotten after its upstream id was of no use", *id, &failure);
+    }
+    forgotten
+}
+
+fn tell_and_forget(connection: &Connection, ids: &[i64]) {
+    for (id, failure) in guard::each_guarded(ids, |ids| tell(connection, ids)) {
+        guard::note("followed by changes that know its upstream id", *id, &failure);
+    }
+    FORGET.run(connection, &[Value::Int8s(ids)]).free();
 }
 
 /// The keys, among those of `rows`, of which a delete waits.
@@ -243,7 +290,9 @@ fn write_rows(connection: &Connection, relation: u32, rows: &[&Row]) -> Visit {
             process::log(&format!("upstream ids could not be written into their rows: {error}"));
         }
         let words = text::storable(error);
-        FAILED.run(connection, &[Value::Int8s(&ids(rows)), Value::Text(Some(&words))]).free();
+        guard::each_logged("marked as not written back", &ids(rows), |ids| {
+            FAILED.run(connection, &[Value::Int8s(ids), Value::Text(Some(&words))]).free();
+        });
         visit.failed.extend(ids(rows));
         visit.took = begun.elapsed();
     };
@@ -259,7 +308,7 @@ fn write_rows(connection: &Connection, relation: u32, rows: &[&Row]) -> Visit {
     let (statement, owner) = match opened {
         Ok(Some(table)) => table,
         Ok(None) => {
-            visit.done = ids(rows);
+            visit.done = forget(connection, &ids(rows));
             return visit;
         }
         Err(error) => {
@@ -281,6 +330,8 @@ fn write_rows(connection: &Connection, relation: u32, rows: &[&Row]) -> Visit {
             if !deleted(connection, relation, part).is_empty() {
                 pgrx::error!("the row was deleted meanwhile");
             }
+            // Were an id written and not forgotten, it could be written once more, into another row of the same key.
+            tell_and_forget(connection, &written);
             written
         });
         deadline.lift();

@@ -4,6 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use pgrx::pg_sys;
 
+use super::spi::Connection;
 use super::{relation, temporary};
 
 /// Whether the transaction may not write; on a standby none may.
@@ -104,6 +105,14 @@ pub fn is_superuser() -> bool {
 pub fn has_fixed_snapshot() -> bool {
     // SAFETY: a variable of the backend.
     unsafe { pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as i32 }
+}
+
+/// Runs `f` without the triggers of tables, but for those that fire always. The current role must be a superuser.
+pub fn without_triggers<T>(connection: &Connection, f: impl FnOnce() -> T) -> T {
+    connection.execute("SET LOCAL session_replication_role = 'replica'");
+    let result = f();
+    connection.execute("SET LOCAL session_replication_role = 'origin'");
+    result
 }
 
 /// Whose rights count, and what is restricted for now.

@@ -56,6 +56,12 @@ impl Connection {
         (0..rows.len()).filter_map(|row| rows.int8(row, 1)).collect()
     }
 
+    /// Runs `query` with `values`, and gives the text in the first column of its first row.
+    pub fn text(&self, query: &str, values: &[Value<'_>]) -> Option<String> {
+        let rows = self.run(query, values);
+        (rows.len() > 0).then(|| rows.text(0, 1)).flatten()
+    }
+
     /// Runs `query` with `values`, none of them NULL, and gives its rows, which live as long as the connection.
     pub fn run(&self, query: &str, values: &[Value<'_>]) -> Batch {
         let query = server_query(query);

@@ -6,8 +6,8 @@ use std::ptr;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use pgrx::pg_sys;
-use pgrx::pg_sys::panic::{CaughtError, ErrorReportWithLevel};
+use pgrx::pg_sys::panic::{CaughtError, ErrorReport, ErrorReportWithLevel};
+use pgrx::{PgLogLevel, PgSqlErrorCode, pg_sys};
 
 use super::worker::is_leaving;
 
@@ -31,9 +31,106 @@ pub fn transaction<T>(f: impl FnOnce() -> T) -> T {
     }
 }
 
-/// Runs `f` in a subtransaction. If it raises, all that it did is undone, and the error is given as its message. A
-/// request to end the process goes on.
+/// Runs `f` in a transaction of its own and commits it. If it raises, the transaction is undone and the error is given.
+/// In a process that was asked to end, the error goes on and ends it.
+pub fn try_transaction<T>(f: impl FnOnce() -> T) -> Result<T, Failure> {
+    catch_unwind(AssertUnwindSafe(|| transaction(f))).map_err(|payload| {
+        let failure = Failure::of(&*payload);
+        let Some(failure) = failure.filter(|_| !is_leaving()) else { resume_unwind(payload) };
+        // SAFETY: outside of any frame of Postgres: pgrx has turned the longjmp into a panic, which ends here. Postgres
+        // aborts a transaction in whatever state an error has left it.
+        unsafe {
+            pg_sys::AbortCurrentTransaction();
+            disable_timeout(parting(), false);
+            pg_sys::pgstat_report_stat(true);
+            pg_sys::CurrentMemoryContext = pg_sys::TopMemoryContext;
+        }
+        failure
+    })
+}
+
+/// Runs `f` with no transaction open. If it raises or panics, the error is given. In a process that was asked to end, the
+/// error goes on and ends it.
+pub fn try_without_transaction<T>(f: impl FnOnce() -> T) -> Result<T, Failure> {
+    catch_unwind(AssertUnwindSafe(f)).map_err(|payload| {
+        let failure = Failure::of(&*payload);
+        failure.filter(|_| !is_leaving()).unwrap_or_else(|| resume_unwind(payload))
+    })
+}
+
+/// An error that was raised, or a panic.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    pub message: String,
+    code: PgSqlErrorCode,
+}
+
+/// Whose fault an error is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// What was handled: the same again fails again.
+    Content,
+    /// What was handled, or what surrounds it: damaged data, or too little memory for it. It is not to be given up.
+    Doubtful,
+    /// What surrounds it, whatever is handled: a full disk, a lock, a cancel, a read-only server.
+    Surroundings,
+}
+
+impl Failure {
+    /// None for a panic that carries no text.
+    fn of(payload: &(dyn std::any::Any + Send)) -> Option<Failure> {
+        let of = |report: &ErrorReportWithLevel| Failure {
+            message: report.message().to_owned(),
+            code: report.sql_error_code(),
+        };
+        if let Some(report) = payload.downcast_ref::<ErrorReportWithLevel>() {
+            return Some(of(report));
+        }
+        if let Some(caught) = payload.downcast_ref::<CaughtError>() {
+            return Some(match caught {
+                CaughtError::PostgresError(report)
+                | CaughtError::ErrorReport(report)
+                | CaughtError::RustPanic { ereport: report, .. } => of(report),
+            });
+        }
+        let text = payload.downcast_ref::<String>().map(String::as_str);
+        let message = text.or_else(|| payload.downcast_ref::<&str>().copied())?.to_owned();
+        Some(Failure { message, code: PgSqlErrorCode::ERRCODE_INTERNAL_ERROR })
+    }
+
+    pub fn cause(&self) -> Cause {
+        use PgSqlErrorCode as Code;
+        match self.code {
+            Code::ERRCODE_DATA_CORRUPTED | Code::ERRCODE_INDEX_CORRUPTED | Code::ERRCODE_OUT_OF_MEMORY => {
+                return Cause::Doubtful;
+            }
+            Code::ERRCODE_LOCK_NOT_AVAILABLE | Code::ERRCODE_OBJECT_IN_USE => return Cause::Surroundings,
+            _ => {}
+        }
+        // As MAKE_SQLSTATE packs them: six bits a character, the first one lowest.
+        let code = self.code as isize;
+        let character = |place: isize| (code >> (6 * place) & 0x3f) as u8 + b'0';
+        match [character(0), character(1)] {
+            // Connections, the transaction's state, deadlocks, resources, cancels, and the system's own errors.
+            [b'0', b'8'] | [b'2', b'5'] | [b'4', b'0'] | [b'5', b'3' | b'7' | b'8'] => Cause::Surroundings,
+            _ => Cause::Content,
+        }
+    }
+
+    /// Raises the error again.
+    pub fn raise(self) -> ! {
+        ErrorReport::new(self.code, self.message, "sequin_mutations").report(PgLogLevel::ERROR);
+        unreachable!("an ERROR is raised")
+    }
+}
+
+/// Runs `f` in a subtransaction. If it raises, all that it did is undone, and the error is given as its message.
 pub fn attempt<T>(f: impl FnOnce() -> T) -> Result<T, String> {
+    try_to(f).map_err(|failure| failure.message)
+}
+
+/// Runs `f` in a subtransaction. If it raises or panics, all that it did is undone, and the error is given.
+pub fn try_to<T>(f: impl FnOnce() -> T) -> Result<T, Failure> {
     // SAFETY: within a transaction; context and resource owner are put back, as PL/pgSQL's EXCEPTION does it.
     unsafe {
         let (context, owner) = (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner);
@@ -48,27 +145,15 @@ pub fn attempt<T>(f: impl FnOnce() -> T) -> Result<T, String> {
                 Ok(value)
             }
             Err(payload) => {
-                let message = message_of(&*payload);
-                let Some(message) = message else { resume_unwind(payload) };
+                let failure = Failure::of(&*payload);
+                let Some(failure) = failure else { resume_unwind(payload) };
                 pg_sys::RollbackAndReleaseCurrentSubTransaction();
                 pg_sys::CurrentMemoryContext = context;
                 pg_sys::CurrentResourceOwner = owner;
-                Err(message)
+                Err(failure)
             }
         }
     }
-}
-
-/// The message of an error that Postgres raised; None for a panic of another kind.
-fn message_of(payload: &(dyn std::any::Any + Send)) -> Option<String> {
-    if let Some(report) = payload.downcast_ref::<ErrorReportWithLevel>() {
-        return Some(report.message().to_owned());
-    }
-    payload.downcast_ref::<CaughtError>().map(|caught| match caught {
-        CaughtError::PostgresError(report)
-        | CaughtError::ErrorReport(report)
-        | CaughtError::RustPanic { ereport: report, .. } => report.message().to_owned(),
-    })
 }
 
 /// Cancels what the process does in the transaction that runs now, by an error, after `most`; and ends the process if

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use pgrx::pg_sys::{self, Datum, Oid};
 
-pub use super::transaction::{Deadline, attempt, commit_to_disk, transaction};
+pub use super::transaction::{
+    Cause, Deadline, Failure, attempt, commit_to_disk, transaction, try_to, try_transaction, try_without_transaction,
+};
 use super::wait_event::WaitEvent;
 pub use super::wanted::{Extension, database_is_wanted, extension};
 use super::{board, text};

@@ -5,7 +5,7 @@ use pgrx::pg_sys::Oid;
 use pgrx::pg_sys::panic::ErrorReport;
 
 use crate::mutation::outcome::Outcome;
-use crate::mutation::request::Request;
+use crate::mutation::request::{Request, limits};
 use crate::pg::relation::{self, is_owned};
 use crate::pg::report;
 use crate::pg::spi::{self, Connection};
@@ -27,7 +27,12 @@ pub fn attach(target: Oid, attachment: &Attachment, operations: &[Operation]) ->
     attach_checks::refuse_unsuitable(&table)?;
     // Sync, collection and consumers are checked as for a request, when there is none yet.
     attachment
-        .with_arguments(|arguments| Request::draft(Some("create"), arguments).map(drop))
+        .with_arguments(|arguments| Request::draft(Some("create"), arguments).and_then(|_| limits::check(arguments)))
+        .and_then(|()| {
+            let fields = attachment.fields.iter().flatten();
+            let bytes = fields.map(|(column, field)| column.len() + field.len()).sum();
+            limits::bytes_at_most("fields", bytes, limits::FIELDS_BYTES)
+        })
         .map_err(|invalid| report::error(&Outcome::from(invalid)))?;
     check_columns(&table, attachment)?;
     let server =

@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 use pgrx::pg_sys;
 
 use crate::mutation::json::Cursor;
+use crate::pg::output::read_alike;
 use crate::pg::relation::Table;
 use crate::pg::spi::Connection;
 use crate::pg::statement::{Statement, Value};
@@ -33,6 +34,7 @@ pub struct LateIds {
     key: Vec<String>,
     write: String,
     visited: String,
+    find: String,
 }
 
 /// The statements for `table`; None if it is not attached any more, or its key is gone.
@@ -79,6 +81,10 @@ pub fn of(connection: &Connection, table: &Table) -> Option<LateIds> {
              FOR UPDATE OF t SKIP LOCKED) AS l WHERE t.ctid OPERATOR(pg_catalog.=) l.place \
              AND t.tableoid OPERATOR(pg_catalog.=) l.part RETURNING l.id"
         ),
+        find: format!(
+            "SELECT t.{id}::pg_catalog.text FROM pg_catalog.jsonb_to_record($1::pg_catalog.jsonb) AS k({columns}) \
+             JOIN {only}{name} AS t ON {same} WHERE t.{id} IS NOT NULL LIMIT 1"
+        ),
         visited: format!(
             "SELECT w.id FROM {wanted} WHERE NOT EXISTS (SELECT FROM {only}{name} AS t WHERE {same} AND {given} IS NULL)"
         ),
@@ -96,12 +102,22 @@ impl LateIds {
         let values = [Value::Int8s(&ids), Value::Texts(&keys), Value::Texts(&upstream_ids)];
         // The table's constraint triggers run now, with its owner's rights, and not at the end of the transaction.
         connection.execute("SET CONSTRAINTS ALL IMMEDIATE");
-        let quiet = WritingBack::begin(self.table, Afterwards::Sent);
-        let written = connection.ids(&self.write, &values);
-        drop(quiet);
-        let mut visited = connection.ids(&self.visited, &values);
-        visited.extend(written);
-        visited
+        read_alike(|| {
+            let quiet = WritingBack::begin(self.table, Afterwards::Sent);
+            let written = connection.ids(&self.write, &values);
+            drop(quiet);
+            let mut visited = connection.ids(&self.visited, &values);
+            visited.extend(written);
+            visited
+        })
+    }
+
+    /// The upstream id that the row with this key, a JSON array, has now.
+    pub fn find(&self, connection: &Connection, key: &str) -> Option<String> {
+        let names: Vec<&str> = self.key.iter().map(String::as_str).collect();
+        let key = key_object(&names, key);
+        let found = read_alike(|| connection.text(&self.find, &[Value::Text(Some(&key))]))?;
+        (!found.trim().is_empty()).then_some(found)
     }
 }
 

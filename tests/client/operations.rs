@@ -56,7 +56,7 @@ impl Place {
         self.client.batch_execute("INSERT INTO people VALUES (2, 'chani@tabr.org')").unwrap();
         self.until("SELECT count(*) = 1 FROM sequin.dead_letters WHERE state = 'unknown'");
         self.client.batch_execute("UPDATE people SET \"Email\" = 'chani@arrakis.org' WHERE id = 2").unwrap();
-        self.until("SELECT count(*) = 1 FROM sequin.outbox WHERE state = 'pending' AND next_attempt_at = 'infinity'");
+        self.until("SELECT count(*) = 1 FROM sequin.outbox WHERE state = 'pending' AND next_attempt_at IS NULL");
     }
 
     fn run(&self, sql: &str, line: usize) -> String {

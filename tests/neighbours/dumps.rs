@@ -45,7 +45,7 @@ impl Origin {
         cluster.run("INSERT INTO book.people VALUES (2, 'Chani')");
         cluster.until("SELECT count(*) = 1 FROM sequin.outbox WHERE state = 'unknown'");
         cluster.run("UPDATE book.people SET \"Name\" = 'Sihaya' WHERE id = 2");
-        cluster.until("SELECT next_attempt_at = 'infinity' FROM sequin.outbox WHERE state = 'pending'");
+        cluster.until("SELECT next_attempt_at IS NULL FROM sequin.outbox WHERE state = 'pending'");
         cluster.run("SELECT sequin_pause('sequin'); SET ROLE app; INSERT INTO book.people SELECT n, 'row ' || n FROM generate_series(10, 59) n; RESET ROLE");
         let scratch = cluster.server.scratch("dump");
         cluster.server.account().give(&scratch).unwrap();

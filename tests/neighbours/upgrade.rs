@@ -32,7 +32,7 @@ fn of(major: u32) -> Builder {
 /// What must be as it was. A row for each thing, its kind first.
 const EVERYTHING: &str = "
     SELECT 'outbox ' || (o.state, o.outcome, o.id, o.key, o.role::oid::regrole, o.relation, o.ordering_key, o.data,
-                         o.attempts, o.next_attempt_at = 'infinity')::text AS thing FROM sequin.outbox o
+                         o.attempts, o.next_attempt_at IS NULL)::text AS thing FROM sequin.outbox o
     UNION ALL SELECT 'delivered ' || (d.id, d.key, d.role::oid::regrole, d.relation, d.outcome, d.upstream_id,
                                       d.record::text)::text FROM sequin.delivered d
     UNION ALL SELECT 'attached ' || a::text FROM sequin.attachments a
@@ -66,7 +66,7 @@ fn fill(cluster: &mut Cluster) {
     cluster.run("INSERT INTO people VALUES (3, 'Chani')");
     cluster.until("SELECT count(*) = 1 FROM sequin.outbox WHERE state = 'unknown'");
     cluster.run("UPDATE people SET \"Name\" = 'Sihaya' WHERE id = 3");
-    cluster.until("SELECT count(*) = 1 FROM sequin.outbox WHERE state = 'pending' AND next_attempt_at = 'infinity'");
+    cluster.until("SELECT count(*) = 1 FROM sequin.outbox WHERE state = 'pending' AND next_attempt_at IS NULL");
     cluster.set_unreachable();
     cluster
         .run("SET ROLE app; INSERT INTO people VALUES (4, 'Leto'); UPDATE people SET \"Name\" = 'Usul' WHERE id = 1");

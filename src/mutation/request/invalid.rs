@@ -36,6 +36,12 @@ pub enum Invalid {
     /// The `data` of a verb for one record is not an object.
     #[error("data must be a JSON object, not {found}")]
     DataIsNoObject { found: &'static str },
+    /// The named argument is longer than the outbox takes.
+    #[error("{argument} has {bytes} bytes, and may have {limit}")]
+    TooLong { argument: String, bytes: usize, limit: usize },
+    /// The named array has more elements than the outbox takes.
+    #[error("{argument} has {count} elements, and may have {limit}")]
+    TooMany { argument: &'static str, count: usize, limit: usize },
     /// The database's encoding gave bytes that JSON cannot carry.
     #[error("the records are not valid UTF-8")]
     NotUtf8,
@@ -110,6 +116,9 @@ impl Invalid {
             }
             Invalid::NegativeTimeout(_) => {
                 "timeout_ms is in milliseconds; NULL leaves it to the API, which waits 30000.".to_owned()
+            }
+            Invalid::TooLong { .. } | Invalid::TooMany { .. } => {
+                "It is kept with each record. The reference has the limits under sequin_enqueue.".to_owned()
             }
             Invalid::NotRecords { kind, .. } => element_hint(*kind),
             Invalid::Element { kind, problem, .. } => problem_hint(*kind, problem),

@@ -8,6 +8,7 @@
 
 mod elements;
 mod invalid;
+pub mod limits;
 mod shape;
 
 use std::time::Duration;

@@ -165,6 +165,48 @@ fn a_limit_of_requests_defers_and_costs_no_attempt() {
     assert_eq!(world.status(), (false, None));
 }
 
+#[test]
+fn a_503_says_when_to_come_again_as_well() {
+    let mut world = World::new();
+    let id = world.contacts_made(1).remove(0);
+    world.sandbox.fault(json!({"status": 503, "headers": {"retry-after": "4"}, "body": "{\"error\":\"closed\"}"}));
+    world.enqueue_update(&id, &json!({"n": 7}));
+    world.until("SELECT EXISTS (SELECT FROM sequin.status WHERE last_error = 'closed')");
+    assert!(world.one::<bool>("SELECT next_attempt_at > now() + interval '2 seconds' FROM sequin.status"));
+    // Other records leave it alone as well.
+    world.enqueue_create(&json!({"n": 8}));
+    world.settled();
+    let log = world.sandbox.log();
+    let [first, second, ..] = &log.mutations()[..] else { panic!("not two requests: {log:?}") };
+    assert!(second.at_us - first.at_us >= 3_900_000, "{log:?}");
+    assert_eq!(world.endings(), ["applied", "applied"]);
+}
+
+/// Each of them is work for a person.
+#[test]
+fn a_server_that_answers_503_to_everything_costs_a_handful_of_creates() {
+    for options in ["", "atomic_batches 'true', max_batch '10'"] {
+        let mut world = World::with_options(options);
+        world.sandbox.fault(json!({"times": null, "status": 503}));
+        let records: Vec<_> = (0..100).map(|n| json!({"data": {"n": n}})).collect();
+        // Two workers are there when it begins.
+        world.run("SELECT sequin_pause('sequin')");
+        world.enqueue("create", &json!(records));
+        world.run("SELECT sequin_resume('sequin')");
+        world.until("SELECT EXISTS (SELECT FROM sequin.troubles WHERE lost_creates >= 3)");
+        let requests = world.sent();
+        assert!((3..=4).contains(&requests), "{requests} requests");
+        let unknown: i64 = world.one("SELECT count(*) FROM sequin.dead_letters WHERE state = 'unknown'");
+        let most = if options.is_empty() { 4 } else { 10 + 3 };
+        assert!((3..=most).contains(&unknown), "{unknown} creates are unknown");
+        // What can be repeated finds out that it works again, and then the creates go.
+        world.sandbox.clear_faults();
+        let id = world.contacts_made(1).remove(0);
+        world.enqueue_update(&id, &json!({"n": 1}));
+        world.until(&format!("SELECT count(*) = 101 - {unknown} FROM sequin.delivered"));
+    }
+}
+
 /// Whether it was applied or not: an update can be repeated, a create cannot.
 #[test]
 fn when_nobody_knows_an_update_is_repeated_and_a_create_is_not() {

@@ -13,7 +13,7 @@ const ONE: &str = "SELECT sequin_enqueue('create', 'sync', 'salesforce:contact',
 
 impl World {
     /// A role of this database's own, which may enqueue.
-    fn enqueuer(&mut self) -> String {
+    pub fn enqueuer(&mut self) -> String {
         let name = format!("enqueuer_{}", self.database.name());
         self.run(&format!(
             "CREATE ROLE {name}; GRANT USAGE ON FOREIGN SERVER sequin TO {name};
@@ -22,11 +22,11 @@ impl World {
         name
     }
 
-    fn drop_enqueuer(&mut self, name: &str) {
+    pub fn drop_enqueuer(&mut self, name: &str) {
         self.run(&format!("DROP OWNED BY {name} CASCADE; DROP ROLE {name}"));
     }
 
-    fn run_as(&mut self, role: &str, sql: &str) {
+    pub fn run_as(&mut self, role: &str, sql: &str) {
         self.run(&format!("SET ROLE {role}; {sql}; RESET ROLE"));
     }
 

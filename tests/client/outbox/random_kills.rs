@@ -105,7 +105,7 @@ fn crash(cluster: &mut Cluster, dice: &mut Dice) {
 
 /// Nothing will happen any more unless a person does something.
 const QUIET: &str = "SELECT NOT EXISTS (SELECT FROM sequin.outbox \
-                     WHERE state = 'sending' OR state = 'pending' AND next_attempt_at < 'infinity')";
+                     WHERE state = 'sending' OR state = 'pending' AND next_attempt_at IS NOT NULL)";
 
 #[test]
 fn crashes_at_random_moments_lose_and_repeat_nothing() {

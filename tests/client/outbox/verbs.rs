@@ -271,3 +271,48 @@ fn a_paused_server_takes_records_and_sends_none() {
     world.settled();
     assert!(!world.one::<bool>("SELECT bool_or(paused) FROM sequin.status"));
 }
+
+/// Written by hand, or by another node that shares the table: the outbox was told nothing.
+#[test]
+fn retry_takes_the_upstream_id_that_the_row_has_by_now() {
+    let mut world = World::new();
+    let id = world.contacts_made(1).remove(0);
+    world.run(
+        "CREATE TABLE people (part int, day date, name text, email text, sf_id text, PRIMARY KEY (part, day));
+         INSERT INTO people VALUES (1, '2024-02-29', 'Paul');
+         SELECT sequin_attach('people', 'sync', 'salesforce:contact', 'sf_id', '{\"name\": \"Name\"}');
+         UPDATE people SET name = 'Usul'",
+    );
+    world.until("SELECT EXISTS (SELECT FROM sequin.dead_letters WHERE outcome = 'not_sent')");
+    let record: i64 = world.one("SELECT id FROM sequin.dead_letters");
+    // The row has none yet: nothing changes.
+    world.verb("retry", record);
+    world.until("SELECT EXISTS (SELECT FROM sequin.dead_letters WHERE attempts = 2)");
+    assert_eq!(world.state(record), "rejected");
+    world.run(&format!("SET sequin.capture = off; UPDATE people SET sf_id = '{id}'; RESET sequin.capture"));
+    world.verb("retry", record);
+    world.settled();
+    assert_eq!(world.requests(), [request("update", json!([{"upstream_id": id, "data": {"Name": "Usul"}}]))]);
+    assert_eq!(world.fates(), [(record, "applied".to_owned())]);
+}
+
+/// The table's owner is asked, and no role that may retry needs a right to the table.
+#[test]
+fn retry_finds_the_upstream_id_with_the_rights_of_the_tables_owner_alone() {
+    let mut world = World::new();
+    let id = world.contacts_made(1).remove(0);
+    world.run(BOOK);
+    let role = world.enqueuer();
+    world.run("SET sequin.capture = off; INSERT INTO people VALUES (1, 'Paul'); RESET sequin.capture");
+    world.run(&format!("GRANT UPDATE, SELECT ON people TO {role}"));
+    world.run_as(&role, "UPDATE people SET name = 'Usul' WHERE id = 1");
+    world.until("SELECT EXISTS (SELECT FROM sequin.dead_letters WHERE outcome = 'not_sent')");
+    let record: i64 = world.one("SELECT id FROM sequin.dead_letters");
+    world.run(&format!(
+        "SET sequin.capture = off; UPDATE people SET sf_id = '{id}'; RESET sequin.capture; REVOKE ALL ON people FROM {role}"
+    ));
+    world.run_as(&role, &format!("SELECT sequin_retry({record})"));
+    world.settled();
+    assert_eq!(world.fates(), [(record, "applied".to_owned())]);
+    world.drop_enqueuer(&role);
+}

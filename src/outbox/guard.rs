@@ -1,0 +1,75 @@
+//! An ERROR costs the record that it comes from, and neither the other records nor the worker.
+//!
+//! A worker does what it does to many records at once, without a subtransaction. If that fails, the whole transaction is
+//! undone, and for a while the worker is careful: it repeats the work in subtransactions, by halves, down to the record at
+//! fault. An error of the surroundings (a full disk, a lock, a cancel) is no record's. It ends the transaction, and the
+//! worker waits.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::pg::worker::{Cause, Failure, log, try_to};
+
+use super::halves::by_halves;
+
+/// How long a worker is careful after an error. A record that cannot even be rejected is met again after 30 seconds, in
+/// the look at everything.
+const CAREFUL: Duration = Duration::from_secs(60);
+
+static CAREFUL_UNTIL: Mutex<Option<Instant>> = Mutex::new(None);
+
+/// Makes this process careful for a while.
+pub fn be_careful() {
+    *CAREFUL_UNTIL.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + CAREFUL);
+}
+
+pub fn is_careful() -> bool {
+    CAREFUL_UNTIL.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|until| until > Instant::now())
+}
+
+/// Runs `f` in a subtransaction. An error of the surroundings goes on.
+pub fn guarded<T>(f: impl FnOnce() -> T) -> Result<T, Failure> {
+    try_to(f).map_err(|failure| {
+        if failure.cause() == Cause::Surroundings {
+            failure.raise()
+        }
+        be_careful();
+        failure
+    })
+}
+
+/// Runs `f`, in a subtransaction if the process is careful.
+pub fn carefully<T>(f: impl FnOnce() -> T) -> Result<T, Failure> {
+    if is_careful() { guarded(f) } else { Ok(f()) }
+}
+
+/// Does `f` to all of `items`, in subtransactions. Gives the items that `f` cannot be done to.
+pub fn each_guarded<'a, T>(items: &'a [T], mut f: impl FnMut(&'a [T])) -> Vec<(&'a T, Failure)> {
+    by_halves(items, |part| guarded(|| f(part)))
+}
+
+/// Does `f` to all of `items`, in subtransactions if the process is careful. Gives the items that `f` cannot be done to.
+pub fn each_carefully<'a, T>(items: &'a [T], mut f: impl FnMut(&'a [T])) -> Vec<(&'a T, Failure)> {
+    if is_careful() {
+        return each_guarded(items, f);
+    }
+    if !items.is_empty() {
+        f(items);
+    }
+    Vec::new()
+}
+
+/// The same for the ids of records. What could not be done is written into the log. Gives the number of records that it
+/// was done to.
+pub fn each_logged(what: &str, ids: &[i64], f: impl FnMut(&[i64])) -> usize {
+    let failed = each_carefully(ids, f);
+    for (id, failure) in &failed {
+        note(what, **id, failure);
+    }
+    ids.len() - failed.len()
+}
+
+/// Writes into the log what could not be done to a record.
+pub fn note(what: &str, id: i64, failure: &Failure) {
+    log(&format!("record {id} of the outbox could not be {what}: {}", failure.message));
+}
