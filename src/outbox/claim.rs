@@ -140,16 +140,17 @@ pub fn claim(connection: &Connection, places: &mut Places, owner: i64) -> Found 
         };
         match seen {
             Ok(Seen { requests, has_more, .. }) if !requests.is_empty() => {
-                let claimed =
-                    requests.into_iter().flat_map(|request| write_claims(connection, owner, &server, request));
-                let requests: Vec<Claimed> = claimed.collect();
+                let (mut claimed, mut has_rejected) = (Vec::new(), false);
+                for request in requests {
+                    has_rejected |= write_claims(connection, owner, &server, request, &mut claimed);
+                }
                 places.last.clone_from(&server);
-                if requests.is_empty() {
-                    next = earlier(next, Some(AT_ONCE));
+                if claimed.is_empty() {
+                    next = earlier(next, Some(if has_rejected { AT_ONCE } else { UNREADABLE }));
                     continue;
                 }
                 let is_in_trouble = trouble.is_some();
-                return Found::Work(Work { server, requests, has_more, is_in_trouble });
+                return Found::Work(Work { server, requests: claimed, has_more, is_in_trouble });
             }
             Ok(seen) => next = earlier(next, seen.next),
             Err(_) => {
@@ -167,13 +168,14 @@ pub fn claim(connection: &Connection, places: &mut Places, owner: i64) -> Found 
 }
 
 /// Writes down the claim of a request. If one of its records makes that fail, the others are claimed in parts, and that
-/// one is rejected.
+/// one is rejected. True if one was.
 fn write_claims(
     connection: &Connection,
     owner: i64,
     server: &str,
     (planned, as_role): (Planned, Server),
-) -> Vec<Claimed> {
+    claimed: &mut Vec<Claimed>,
+) -> bool {
     let Planned { lane, kind, operations } = planned;
     let mut claims: Vec<(i64, Vec<Operation>)> = Vec::new();
     let mut claim_of: HashMap<i64, i64> = HashMap::new();
@@ -182,9 +184,10 @@ fn write_claims(
         let claim = write(connection, owner, server, kind, part);
         claim_of.extend(part.iter().map(|operation| (operation.id, claim)));
     });
+    let mut has_rejected = false;
     for (operation, failure) in failed {
         for id in operation.ids() {
-            settle::fail(connection, server, id, "claimed", &failure);
+            has_rejected |= settle::fail(connection, server, id, "claimed", &failure);
         }
     }
     for operation in operations {
@@ -194,11 +197,11 @@ fn write_claims(
             None => claims.push((claim, vec![operation])),
         }
     }
-    let claimed = |(claim, operations)| {
+    claimed.extend(claims.into_iter().map(|(claim, operations)| {
         let planned = Planned { lane: Rc::clone(&lane), kind, operations };
         Claimed { claim, planned, server: as_role.clone() }
-    };
-    claims.into_iter().map(claimed).collect()
+    }));
+    has_rejected
 }
 
 fn earlier(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {

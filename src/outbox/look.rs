@@ -183,7 +183,9 @@ impl Look<'_> {
             true if has_parked => self.next_due(now),
             _ => None,
         };
-        Ok(Seen { requests, has_more: is_full || sorted.has_more_due || !waiting.is_empty(), next })
+        // While a server is in trouble, another worker could do nothing for it.
+        let has_more = self.probe.is_none() && (is_full || sorted.has_more_due || !waiting.is_empty());
+        Ok(Seen { requests, has_more, next })
     }
 
     /// Plans the requests; if one key makes that fail, without it.

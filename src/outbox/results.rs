@@ -27,8 +27,15 @@ pub struct Said {
     pub was_well: bool,
 }
 
-/// Writes down what is known after some requests to one server. Gives the lowest id of the records that are as free as
-/// they were before.
+/// What was written down of some requests.
+pub struct Written {
+    /// The lowest id of the records that are as free as they were before.
+    pub freed: Option<i64>,
+    /// Whether it is known to other workers how the server does.
+    pub is_noted: bool,
+}
+
+/// Writes down what is known after some requests to one server.
 pub fn write(
     connection: &Connection,
     server: &str,
@@ -36,7 +43,7 @@ pub fn write(
     said: &Said,
     owner: i64,
     write_backs: &mut write_back::Pending,
-) -> Option<i64> {
+) -> Written {
     let mut kept = Vec::with_capacity(sent.len());
     for one in sent {
         let claim = one.claimed.claim;
@@ -73,15 +80,17 @@ pub fn write(
     let free = fates.iter().filter(|(_, fate)| **fate == Fate::Free);
     let freed = free.flat_map(|(operation, _)| operation.ids()).min();
     tell_listeners(connection, server, &fates);
+    let mut is_noted = true;
     if let Some(last) = sent.iter().rev().find(|sent| sent.news.is_some())
         && let Err(failure) = guard::carefully(|| write_news(connection, server, last, said))
     {
         process::log(&format!("the state of server \"{server}\" could not be written down: {}", failure.message));
+        is_noted = false;
     }
     if sent.iter().any(|sent| sent.claimed.planned.kind == Kind::Create) {
         process::commit_to_disk();
     }
-    freed
+    Written { freed, is_noted }
 }
 
 /// Writes the fates down, if need be in part: the effect is there, and a reply that this database cannot store must not

@@ -54,7 +54,7 @@ pub fn send<'a>(server: &Server, planned: &'a Planned) -> (Vec<(&'a Operation, F
                 news = said;
                 attempt
             }
-            Err(failure) => broken(planned.kind, part, &failure, &mut news),
+            Err(failure) => broken(planned.kind, part, failure, &mut news),
         };
         match attempted {
             Attempt::Settled(settled) => fates.extend(part.iter().zip(settled)),
@@ -112,16 +112,17 @@ fn attempt(server: &Server, lane: &Lane, kind: Kind, part: &[Operation], news: &
 }
 
 /// What an error or a panic of this process means for the operations of a request, which may have been sent or not.
-fn broken(kind: Kind, part: &[Operation], failure: &Failure, news: &mut News) -> Attempt {
+fn broken(kind: Kind, part: &[Operation], failure: Failure, news: &mut News) -> Attempt {
     let error = format!("an error came up while it was sent: {}", failure.message);
     let outcome = Name::Unknown.as_str();
     let fate = match (kind, failure.cause()) {
-        // A cancel, for instance.
-        (_, Cause::Surroundings | Cause::Doubtful) => {
+        // A person's cancel, for instance: it ends this worker, as it ends a statement.
+        (_, Cause::Surroundings) => failure.raise(),
+        (Kind::Create, _) => Fate::Unknown { outcome, error },
+        (Kind::Update | Kind::Delete, Cause::Doubtful) => {
             *news = News::Fails(error.clone(), None);
-            if kind == Kind::Create { Fate::Unknown { outcome, error } } else { Fate::Again { outcome, error } }
+            Fate::Again { outcome, error }
         }
-        (Kind::Create, Cause::Content) => Fate::Unknown { outcome, error },
         (Kind::Update | Kind::Delete, Cause::Content) if part.len() > 1 => return Attempt::Split,
         (Kind::Update | Kind::Delete, Cause::Content) => Fate::Rejected { outcome, error },
     };

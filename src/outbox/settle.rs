@@ -223,6 +223,7 @@ pub fn write_in_part(
         Fate::Done { outcome, upstream_id, .. } => {
             let finished = done(operation, outcome, upstream_id.as_deref(), None);
             if finished.iter().all(|finished| finish_in_part(connection, server, finished)) {
+                release_key_of(connection, server, operation);
                 return true;
             }
             let known = upstream_id.as_ref().map(|id| format!(" as \"{id}\"")).unwrap_or_default();
@@ -235,7 +236,17 @@ pub fn write_in_part(
         // It is as free as it was, and that needs no writing.
         Fate::Free => return true,
     };
-    guarded(|| stand(connection, server, &ids, was_applied, outcome, &error)).is_ok()
+    let stands = guarded(|| stand(connection, server, &ids, was_applied, outcome, &error)).is_ok();
+    // What is unknown keeps its key waiting for a person.
+    if stands && !was_applied {
+        release_key_of(connection, server, operation);
+    }
+    stands
+}
+
+fn release_key_of(connection: &Connection, server: &str, operation: &Operation) {
+    let key = operation.key.as_deref().map(super::key::ordering_key);
+    release(connection, server, &key.map(Some).into_iter().collect::<Vec<_>>());
 }
 
 /// Keeps records for a person.

@@ -381,7 +381,7 @@ impl Worker {
             });
         }
         let said = Said { health: *health, was_well };
-        let mut freed: Option<i64> = None;
+        let (mut freed, mut is_noted) = (None, true);
         let write_backs = &mut self.write_backs;
         let mut settle = || {
             match process::extension() {
@@ -390,7 +390,8 @@ impl Worker {
                 Extension::Absent => leave_for_good(),
             }
             let connected = spi::connected(|connection| -> Result<(), std::convert::Infallible> {
-                freed = results::write(connection, server, sent, &said, self.owner, write_backs);
+                let written = results::write(connection, server, sent, &said, self.owner, write_backs);
+                (freed, is_noted) = (written.freed, written.is_noted);
                 Ok(())
             });
             let Ok(()) = connected;
@@ -415,6 +416,10 @@ impl Worker {
         self.failures = 0;
         // After the commit, so that whoever looks finds it: this worker too.
         board::announce(freed.unwrap_or(i64::MAX));
+        if !is_noted {
+            // Otherwise a server that fails or refuses would be asked again at once.
+            back_off(FAILED.0);
+        }
     }
 }
 

@@ -109,9 +109,11 @@ pub fn has_fixed_snapshot() -> bool {
 
 /// Runs `f` without the triggers of tables, but for those that fire always. The current role must be a superuser.
 pub fn without_triggers<T>(connection: &Connection, f: impl FnOnce() -> T) -> T {
+    let before = connection.text("SELECT pg_catalog.current_setting('session_replication_role')", &[]);
     connection.execute("SET LOCAL session_replication_role = 'replica'");
     let result = f();
-    connection.execute("SET LOCAL session_replication_role = 'origin'");
+    let before = before.as_deref().unwrap_or("origin");
+    connection.execute(&format!("SET LOCAL session_replication_role = '{before}'"));
     result
 }
 

@@ -32,11 +32,12 @@ pub fn transaction<T>(f: impl FnOnce() -> T) -> T {
 }
 
 /// Runs `f` in a transaction of its own and commits it. If it raises, the transaction is undone and the error is given.
-/// In a process that was asked to end, the error goes on and ends it.
+/// A cancel goes on and ends the process, and so does any error in a process that was asked to end.
 pub fn try_transaction<T>(f: impl FnOnce() -> T) -> Result<T, Failure> {
     catch_unwind(AssertUnwindSafe(|| transaction(f))).map_err(|payload| {
         let failure = Failure::of(&*payload);
-        let Some(failure) = failure.filter(|_| !is_leaving()) else { resume_unwind(payload) };
+        let stays = |failure: &Failure| !is_leaving() && failure.code != PgSqlErrorCode::ERRCODE_QUERY_CANCELED;
+        let Some(failure) = failure.filter(stays) else { resume_unwind(payload) };
         // SAFETY: outside of any frame of Postgres: pgrx has turned the longjmp into a panic, which ends here. Postgres
         // aborts a transaction in whatever state an error has left it.
         unsafe {

@@ -292,6 +292,45 @@ fn a_dead_claim_with_a_record_that_cannot_be_freed_frees_the_others() {
     world.others_go_on(pid);
 }
 
+/// A record behind it goes on as if it had been kept.
+#[test]
+fn what_waits_behind_a_record_that_is_kept_in_part_goes_on() {
+    let (mut world, pid, _) = started();
+    world.raise_in_index("history", "data->'bad' = 'true'");
+    world.sandbox.fault(json!({"cut_after": 0, "apply": true}));
+    let create = |bad: bool| {
+        format!(
+            "SELECT sequin_enqueue('create', 'sync', 'salesforce:contact',
+               '{{\"data\": {{\"bad\": {bad}}}}}', ordering_key => 'k')"
+        )
+    };
+    world.run(&create(true));
+    world.until("SELECT EXISTS (SELECT FROM sequin.dead_letters WHERE state = 'unknown')");
+    world.run(&create(false));
+    world.until("SELECT count(*) = 2 FROM sequin.parked");
+    world.run("SELECT sequin_retry(id) FROM sequin.dead_letters");
+    world.settled();
+    assert_eq!(world.open_errors(), []);
+    world.others_go_on(pid);
+}
+
+#[test]
+fn a_server_whose_trouble_cannot_be_noted_is_not_asked_without_end() {
+    let (mut world, pid, ids) = started();
+    world.raise_in("troubles", "BEFORE INSERT OR UPDATE", "true");
+    world.requests();
+    world.sandbox.fault(json!({"times": null, "match": {"kind": "update"}, "status": 429}));
+    updates(&mut world, &ids);
+    world.arrived(3);
+    let log = world.sandbox.log();
+    let times: Vec<_> = log.mutations().iter().map(|request| request.at_us).collect();
+    assert!(times[2] - times[1] >= 400_000, "{times:?}");
+    world.run("DROP TRIGGER raise_in_troubles ON sequin.troubles");
+    world.sandbox.clear_faults();
+    world.settled();
+    world.others_go_on(pid);
+}
+
 /// A full disk, for instance: what is known of records is kept until it can be written down.
 #[test]
 fn an_error_of_the_surroundings_rejects_nothing_and_ends_no_worker() {

@@ -115,8 +115,9 @@ fn a_worker_does_not_turn_in_circles_while_another_one_retries_a_record() {
     world.sandbox.fault(json!({"match": {"kind": "update"}, "hold": true}));
     world.enqueue_update(&id, &json!({"n": 2}));
     world.arrived(2);
-    // For this one a second worker is called, which then has nothing to do.
-    world.run(ONE);
+    // For this one a second worker is called, which then has nothing to do: a server in trouble gets one request at a time.
+    world.database.create_server_named("other", world.sandbox.url(), world.sandbox.token());
+    world.run(&ONE.replace("')", "', server => 'other')"));
     world.until("SELECT EXISTS (SELECT FROM sequin.delivered)");
     // This session's own would come in between otherwise.
     world.run("SELECT pg_stat_force_next_flush()");
