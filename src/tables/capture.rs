@@ -118,8 +118,7 @@ impl Statement<'_> {
         let write_all = || {
             let _quiet = WritingBack::begin(described.oid);
             // A role that may only insert: as the owner, as the checks of foreign keys are made.
-            let kept =
-                if described.may_be_updated() { write() } else { session::as_table_owner(described.owner, write) };
+            let kept = if described.may_be_updated() { write() } else { session::as_table_owner(described, write) };
             match ids.len() - kept {
                 0 => Ok(()),
                 lost => Err(format!("{lost} of {} upstream ids were not kept in their rows", ids.len())),
