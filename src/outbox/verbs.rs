@@ -60,7 +60,7 @@ fn id_of_row(id: i64) -> Result<Option<String>, ErrorReport> {
             let Some(table) = relation::Table::open(table.into()) else { return Ok(None) };
             let Some(statement) = late_ids::of(connection, &table) else { return Ok(None) };
             // A subtransaction, because a deferred constraint or a setting of the owner's code must leave nothing behind.
-            let found = guarded(|| session::as_table_owner(table.owner, || statement.find(connection, &key)));
+            let found = guarded(|| session::as_table_owner(&table, || statement.find(connection, &key)));
             found.or_else(|failure| {
                 guard::note("given the upstream id of its row", id, &failure);
                 Ok(None)

@@ -4,8 +4,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use pgrx::pg_sys;
 
+use super::relation::{self, Table};
 use super::spi::Connection;
-use super::{relation, temporary};
+use super::temporary;
 
 /// Whether the transaction may not write; on a standby none may.
 pub fn is_read_only() -> bool {
@@ -164,14 +165,14 @@ pub fn restricted_to_owner<T>(owner: pg_sys::Oid, f: impl FnOnce() -> T) -> T {
     })
 }
 
-/// Runs `f` with the rights of the owner of a table. Postgres looks for relations and types in the temporary schema
-/// before or after all others, whatever search_path says. So an object of the session could stand in for one that the
-/// owner's triggers name without a schema: then `f` is not run.
-pub fn as_table_owner<T>(owner: pg_sys::Oid, f: impl FnOnce() -> T) -> T {
-    if let Some(object) = temporary::object_that_is_not_of(owner) {
+/// Runs `f`, an UPDATE of `table`, with the rights of its owner. Postgres looks for relations and types in the temporary
+/// schema before or after all others, whatever search_path says. So an object of the session could stand in for one that
+/// the owner's triggers name without a schema: then `f` is not run.
+pub fn as_table_owner<T>(table: &Table, f: impl FnOnce() -> T) -> T {
+    if let Some(object) = temporary::object_in_the_way(table, table.owner) {
         pgrx::error!("the code of the table's owner could find the temporary object {object}");
     }
-    acting(owner, pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_NOFORCE_RLS, true, f)
+    acting(table.owner, pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_NOFORCE_RLS, true, f)
 }
 
 /// Runs `f` with the rights of the outbox's owner. It executes statements of this extension only. They name the schema

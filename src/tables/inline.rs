@@ -145,8 +145,7 @@ impl Inline<'_> {
         let write_all = || {
             let _quiet = WritingBack::begin(self.table.oid, Afterwards::Waiting);
             // A role that may only insert: as the owner, as the checks of foreign keys are made.
-            let kept =
-                if self.table.may_be_updated() { write() } else { session::as_table_owner(self.table.owner, &write) };
+            let kept = if self.table.may_be_updated() { write() } else { session::as_table_owner(self.table, &write) };
             match count - kept.min(count) {
                 0 => Ok(()),
                 lost => Err(format!("{lost} of {count} upstream ids were not kept in their rows")),

@@ -2,7 +2,8 @@
 //!
 //! A role that may only insert cannot write the ids of its rows, so they are written as the owner, and the owner's
 //! triggers run as the owner. While the session has temporary objects, those triggers could take them for the objects
-//! that they mean. The INSERT is refused then, before its first request: later, its records would exist without ids.
+//! that they mean. The INSERT is refused then, before its first request: later, its records would exist without ids. A
+//! table that runs no code is not concerned.
 
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
@@ -33,7 +34,7 @@ pub fn check_role(role: pg_sys::Oid, table: &relation::Table) -> Result<(), Erro
 }
 
 fn refuse_temporary(role: pg_sys::Oid, table: &relation::Table) -> Result<(), ErrorReport> {
-    let Some(object) = temporary::object_that_is_not_of(role) else { return Ok(()) };
+    let Some(object) = temporary::object_in_the_way(table, role) else { return Ok(()) };
     let quoted = &table.quoted;
     let message = format!(
         "cannot write upstream ids into {quoted} as its owner while the session has the temporary object {object}"

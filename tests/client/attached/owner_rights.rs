@@ -187,6 +187,55 @@ fn temporary_objects_do_not_matter_where_the_ids_are_written_with_the_roles_own_
     assert_eq!(stage.world.one::<i64>("SELECT count(*) FROM people WHERE sf_id IS NOT NULL"), 1);
 }
 
+/// A plain table has no code that could find anything. What adds some, and what takes it away again:
+const CODE: [(&str, &str); 12] = [
+    ("CREATE TRIGGER x BEFORE UPDATE ON people FOR EACH ROW EXECUTE FUNCTION note()", "DROP TRIGGER x ON people"),
+    ("CREATE TRIGGER x AFTER UPDATE ON people EXECUTE FUNCTION note()", "DROP TRIGGER x ON people"),
+    (
+        "CREATE CONSTRAINT TRIGGER x AFTER INSERT OR UPDATE OF sf_id ON people DEFERRABLE INITIALLY DEFERRED FOR EACH ROW \
+         EXECUTE FUNCTION note()",
+        "DROP TRIGGER x ON people",
+    ),
+    ("CREATE RULE x AS ON UPDATE TO people DO ALSO SELECT 1", "DROP RULE x ON people"),
+    ("ALTER TABLE people ADD CONSTRAINT x CHECK (valid(sf_id))", "ALTER TABLE people DROP CONSTRAINT x"),
+    ("ALTER TABLE people ADD CONSTRAINT x EXCLUDE (sf_id WITH =)", "ALTER TABLE people DROP CONSTRAINT x"),
+    ("ALTER TABLE people ADD x boolean GENERATED ALWAYS AS (valid(sf_id)) STORED", "ALTER TABLE people DROP x"),
+    ("CREATE INDEX x ON people (valid(sf_id))", "DROP INDEX x"),
+    ("CREATE INDEX x ON people (sf_id) WHERE valid(sf_id)", "DROP INDEX x"),
+    ("CREATE INDEX x ON people (sf_id own_ops)", "DROP INDEX x"),
+    (
+        "ALTER TABLE people ADD CONSTRAINT y UNIQUE (sf_id);
+         CREATE TABLE visits (up text REFERENCES people (sf_id) ON UPDATE CASCADE)",
+        "DROP TABLE visits; ALTER TABLE people DROP CONSTRAINT y",
+    ),
+    ("ALTER TABLE people ALTER sf_id TYPE label", "ALTER TABLE people ALTER sf_id TYPE text"),
+];
+
+#[test]
+fn a_role_with_a_temporary_table_may_insert_into_a_table_that_runs_no_code() {
+    let mut stage = Stage::new();
+    stage.world.run(
+        "DROP TRIGGER note ON people;
+         CREATE FUNCTION valid(text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN true; END $$;
+         CREATE OPERATOR CLASS own_ops FOR TYPE text USING btree AS FUNCTION 1 bttextcmp(text, text),
+           OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >",
+    );
+    let mut session = stage.session();
+    session.batch_execute("CREATE TEMP TABLE staging AS SELECT 'Feyd' AS name").unwrap();
+    let from_staging = "INSERT INTO people (name) SELECT name FROM staging";
+    for (code, none) in CODE {
+        stage.world.run(code);
+        let error = error_of(&mut session, from_staging);
+        assert_eq!(error.code().code(), "42501", "{code}: {error:?}");
+        assert_eq!(sent(&stage.world), [], "{code}");
+        stage.world.run(none);
+        session.batch_execute(from_staging).unwrap_or_else(|error| panic!("{none}: {error:?}"));
+        assert_eq!(sent(&stage.world).len(), 1, "{none}");
+    }
+    let ids = "SELECT count(DISTINCT sf_id) FROM people";
+    assert_eq!(stage.world.one::<i64>(ids), CODE.len() as i64);
+}
+
 /// What the owner's trigger makes itself is no danger to it, and must not keep the next INSERT from being sent.
 #[test]
 fn a_trigger_of_the_owner_may_make_temporary_tables() {

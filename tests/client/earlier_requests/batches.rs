@@ -107,11 +107,11 @@ fn a_statement_whose_rows_are_fetched_in_parts_is_counted_as_one() {
 #[test]
 fn functions_that_catch_errors_are_counted_in_a_pipeline_too() {
     let (mut world, mut wire) = world();
-    world.run(&format!(
+    world.run(
         "CREATE FUNCTION careful(data jsonb) RETURNS text LANGUAGE plpgsql AS $$
            BEGIN RETURN (sequin_create('sync', 'salesforce:contact', data)).upstream_id;
-           EXCEPTION WHEN division_by_zero THEN RETURN NULL; END $$"
-    ));
+           EXCEPTION WHEN division_by_zero THEN RETURN NULL; END $$",
+    );
     let (good, bad) = ("SELECT careful('{}')", format!("SELECT careful({BAD})"));
     check(&wire.pipeline(&[good, good, &bad]).unwrap_err(), 2, "transaction");
     let plain = format!("SELECT {}", create(BAD));
