@@ -176,7 +176,7 @@ fn failed(kind: Kind, part: &[Operation], outcome: &Outcome, news: &mut News) ->
         Action::DeliverReplyLost | Action::DeliverNotConfirmed => all(Fate::ended(name)),
         Action::Bisect if part.len() > 1 => Attempt::Split,
         // The first attempt may have deleted it, and its reply was lost.
-        Action::Reject | Action::Bisect if kind == Kind::Delete && is_gone(part, &error) => all(Fate::ended(APPLIED)),
+        Action::Reject | Action::Bisect if kind == Kind::Delete && is_gone(part, outcome) => all(Fate::ended(APPLIED)),
         Action::Reject | Action::Bisect => all(Fate::Rejected { outcome: name, error }),
         Action::ParkUnknown => {
             if outcome.name == Name::Unknown {
@@ -204,7 +204,8 @@ fn failed(kind: Kind, part: &[Operation], outcome: &Outcome, news: &mut News) ->
 }
 
 /// Whether a delete that was attempted before is refused because there is nothing to delete.
-fn is_gone(part: &[Operation], error: &str) -> bool {
+fn is_gone(part: &[Operation], outcome: &Outcome) -> bool {
     let is_repeated = part.iter().all(|operation| operation.attempts > 0);
-    is_repeated && error.to_ascii_lowercase().contains("not found")
+    let says_so = outcome.http_status == Some(410) || outcome.message.to_ascii_lowercase().contains("not found");
+    is_repeated && says_so
 }

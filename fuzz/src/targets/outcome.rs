@@ -100,7 +100,8 @@ fn tells_the_truth(facts: &Facts<'_>, seen: Seen, status: u16, outcome: &Outcome
     assert_eq!(outcome.name == Name::NotSent, seen == Seen::NotSent, "{outcome:?}");
     assert_eq!(outcome.hint.contains("Nothing was sent"), seen == Seen::NotSent, "{outcome:?}");
     let is_refusal = is_answer && matches!(status, 300..=399 | 401 | 403 | 404 | 405 | 429);
-    let is_rejection = is_answer && matches!(status, 400 | 422);
+    let has_own_rule = is_refusal || matches!(status, 408 | 425);
+    let is_rejection = is_answer && (400..500).contains(&status) && !has_own_rule;
     let is_total = facts.records == 1 || facts.atomic_batches;
     let nothing = seen == Seen::NotSent || is_refusal || (is_rejection && is_total);
     assert_eq!(outcome.applied == Applied::None, nothing, "{outcome:?}");

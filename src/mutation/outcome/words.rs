@@ -68,6 +68,9 @@ pub(super) fn status(
         (None, None) => format!("{}: HTTP status {status}", sentence(status)),
     };
     let mut hint = match name {
+        Name::Rejected if status == 413 && facts.records > 1 => {
+            format!("{} Send fewer records at a time.", rejected_hint(facts))
+        }
         Name::Rejected => rejected_hint(facts),
         Name::Refused => refused_hint(facts, status),
         Name::RefusedForNow => pause_hint(retry_after),
@@ -87,13 +90,15 @@ pub(super) fn status(
 fn sentence(status: u16) -> &'static str {
     match status {
         300..=399 => "the API redirects to another address",
-        400 | 422 => "the API rejected the request",
         401 => "the API does not accept the token",
         403 => "the API does not permit this",
         404 => "the API has nothing at this address",
         405 => "the API takes no mutations at this address",
         408 | 504 => "the API timed out",
+        413 => "the request is larger than the API accepts",
+        425 => "the API did not process the request yet",
         429 => "the API received too many requests",
+        400..=499 => "the API rejected the request",
         500..=599 => "the API failed",
         _ => "the API gave an unexpected answer",
     }

@@ -125,11 +125,11 @@ const fn unknown(statuses: RangeInclusive<u16>, bodies: &'static [Class]) -> Row
     Row { statuses, bodies, create: [Some(CREATE_UNKNOWN); 3], other: [Some(OTHER_UNKNOWN); 3] }
 }
 
-const fn rejected(status: u16) -> Row {
+const fn rejected(statuses: RangeInclusive<u16>) -> Row {
     let alone = Some(("rejected", "none", "HV024", Action::Reject));
     let atomic = Some(("rejected", "none", "HV024", Action::Bisect));
     Row {
-        statuses: status..=status,
+        statuses,
         bodies: ANY,
         create: [alone, Some(("rejected", "unknown", "HV024", Action::ParkUnknown)), atomic],
         other: [alone, Some(("rejected", "unknown", "HV024", Action::Bisect)), atomic],
@@ -148,16 +148,18 @@ const TABLE: &[Row] = &[
     same(200..=299, &[Good], None),
     same(200..=299, ANY_BUT_GOOD, Some(REPLY_LOST)),
     same(300..=399, ANY, Some(NOWHERE)),
-    rejected(400),
+    rejected(400..=400),
     same(401..=401, ANY, Some(NO_ENTRY)),
-    unknown(402..=402, ANY),
+    rejected(402..=402),
     same(403..=403, ANY, Some(NO_ENTRY)),
     same(404..=405, ANY, Some(NOWHERE)),
-    unknown(406..=421, ANY),
-    rejected(422),
-    unknown(423..=428, ANY),
+    rejected(406..=407),
+    unknown(408..=408, ANY),
+    rejected(409..=424),
+    unknown(425..=425, ANY),
+    rejected(426..=428),
     same(429..=429, ANY, Some(PAUSE)),
-    unknown(430..=499, ANY),
+    rejected(430..=499),
     same(500..=500, &[Consumers], Some(NOT_CONFIRMED)),
     unknown(500..=500, ANY_BUT_CONSUMERS),
     unknown(501..=599, ANY),
