@@ -3,7 +3,7 @@
 //! The same rule runs when a server is created and when it is used, so a value that was accepted can be used, and one
 //! that a newer or older version wrote is refused in the same words.
 
-use std::net::IpAddr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -211,6 +211,10 @@ fn base_url(value: &str) -> Result<Uri, String> {
     if authority.host().is_empty() {
         return Err("it names no host".into());
     }
+    // Other readers of urls take the brackets away and look a name up.
+    if authority.host().starts_with('[') && ipv6_literal(authority.host()).is_none() {
+        return Err("only an IPv6 address can stand in brackets".into());
+    }
     // To the parser a port that is no number is none, and the token would go to another port than the one that is meant.
     let port = &authority.as_str()[authority.host().len()..];
     if !port.is_empty() && authority.port_u16().is_none_or(|number| number == 0 || port != format!(":{number}")) {
@@ -223,10 +227,17 @@ fn base_url(value: &str) -> Result<Uri, String> {
     whole.parse().map_err(|error| format!("it is not a url ({error})"))
 }
 
+/// The address of a host that is written as `[::1]`.
+fn ipv6_literal(host: &str) -> Option<Ipv6Addr> {
+    host.strip_prefix('[')?.strip_suffix(']')?.parse().ok()
+}
+
 /// Whether a request to `uri` stays on this machine, without asking a name server, which could lie.
 fn is_loopback(uri: &Uri) -> bool {
-    let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    let host = uri.host().unwrap_or_default();
+    host.eq_ignore_ascii_case("localhost")
+        || host.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback())
+        || ipv6_literal(host).is_some_and(|address| address.is_loopback())
 }
 
 fn number(value: &str, least: u64, most: u64) -> Result<u64, String> {

@@ -65,6 +65,13 @@ fn urls_that_are_none_are_refused() {
         "http://10.0.0.1",
         "http://localhost.example.com",
         "http://[2001:db8::1]",
+        "http://[localhost]",
+        "http://[LOCALHOST]:80",
+        "https://[localhost]",
+        "http://[127.0.0.1]",
+        "http://[::ffff:127.0.0.1]",
+        "http://[::1%25lo]",
+        "https://[example.com]",
     ];
     for url in bad {
         let error = server(&options(&[("url", url)])).unwrap_err();
