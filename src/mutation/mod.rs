@@ -21,4 +21,5 @@ pub mod pairing;
 pub mod reply;
 pub mod request;
 pub mod retry_after;
+mod same;
 pub(crate) mod text;

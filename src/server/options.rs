@@ -29,8 +29,18 @@ pub struct ServerOptions {
     pub max_batch: u32,
     /// Whether a refusal of a batch applies nothing of it.
     pub atomic_batches: bool,
+    /// Whether a reply has its records in the order of the request.
+    pub ordered_replies: bool,
     /// The request header that carries a key for each request.
     pub idempotency_header: Option<HeaderName>,
+}
+
+impl ServerOptions {
+    /// The most creates that one request may have. The contract promises no order, and an id in another row's place
+    /// sends that row's changes to the wrong record.
+    pub fn creates_per_request(&self) -> u32 {
+        if self.ordered_replies { self.max_batch } else { 1 }
+    }
 }
 
 /// Where the token of a user mapping is.
@@ -92,6 +102,7 @@ struct RawServer {
     ca_file: Option<PathBuf>,
     max_batch: Option<u32>,
     atomic_batches: bool,
+    ordered_replies: bool,
     idempotency_header: Option<HeaderName>,
     allow_http: bool,
 }
@@ -123,6 +134,7 @@ const SERVER_RULES: &[Rule<RawServer>] = &[
         take: |raw, value| number(value, 1, 10_000).map(|records| raw.max_batch = Some(records as u32)),
     },
     Rule { name: "atomic_batches", take: |raw, value| boolean(value).map(|yes| raw.atomic_batches = yes) },
+    Rule { name: "ordered_replies", take: |raw, value| boolean(value).map(|yes| raw.ordered_replies = yes) },
     Rule {
         name: "idempotency_header",
         take: |raw, value| header_name(value).map(|name| raw.idempotency_header = Some(name)),
@@ -163,6 +175,7 @@ pub fn server(options: &[(String, String)]) -> Result<ServerOptions, BadOption> 
         // The most that Salesforce takes; see the contract for the others.
         max_batch: raw.max_batch.unwrap_or(200),
         atomic_batches: raw.atomic_batches,
+        ordered_replies: raw.ordered_replies,
         idempotency_header: raw.idempotency_header,
     })
 }

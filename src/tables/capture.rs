@@ -13,19 +13,23 @@ use pgrx::pg_sys::panic::ErrorReport;
 use crate::exchange::{after_applied, facts, fail, name, note_earlier, read_only, send};
 use crate::mutation::kind::Kind;
 use crate::mutation::outcome::Outcome;
-use crate::mutation::reply::Records;
+use crate::mutation::reply::{Record, Records};
 use crate::mutation::request::Request;
 use crate::mutation::{merge, pairing};
 use crate::pg::context::Tally;
 use crate::pg::spi::{self, Batch, Connection};
 use crate::pg::trigger::{Event, Fired};
 use crate::pg::{context, relation, report, session};
+use crate::server::options::ServerOptions;
 use crate::server::{self, Server};
 
 use super::attachment::{Attachment, Delivery, Operation};
 use super::columns::{changed_key, mistake, resolve};
 use super::queries::Table;
 use super::queued;
+
+/// How many updates or deletes one request may have.
+const MAX_BATCH: fn(&ServerOptions) -> u32 = |options| options.max_batch;
 
 /// Sends what the statement changed that `fired` fires for.
 pub fn capture(fired: &Fired, attachment: &Attachment) -> Result<(), ErrorReport> {
@@ -94,7 +98,7 @@ struct Statement<'a> {
 impl Statement<'_> {
     fn create(&self, connection: &Connection, described: &relation::Table) -> Result<(), ErrorReport> {
         let mut ids = Vec::new();
-        self.in_batches(connection, &self.table.inserted(), |batch| {
+        self.in_batches(connection, &self.table.inserted(), ServerOptions::creates_per_request, |batch| {
             let data: Vec<String> = (0..batch.len()).map(|row| batch.json(row, 1)).collect();
             let records = data.iter().map(|data| format!("{{\"data\":{data}}}"));
             let created = self.send(Kind::Create, records, |records| upstream_ids(&data, records))?;
@@ -129,7 +133,7 @@ impl Statement<'_> {
     }
 
     fn update(&self, connection: &Connection) -> Result<(), ErrorReport> {
-        self.in_batches(connection, &self.table.updated(), |batch| {
+        self.in_batches(connection, &self.table.updated(), MAX_BATCH, |batch| {
             let changes: Vec<(String, String)> =
                 (0..batch.len()).map(|row| self.change(batch, row)).collect::<Result<_, _>>()?;
             let records = merge::by_id(changes).into_iter().map(|(id, data)| {
@@ -157,7 +161,7 @@ impl Statement<'_> {
     }
 
     fn delete(&self, connection: &Connection) -> Result<(), ErrorReport> {
-        self.in_batches(connection, &self.table.deleted(), |batch| {
+        self.in_batches(connection, &self.table.deleted(), MAX_BATCH, |batch| {
             let ids = (0..batch.len()).filter_map(|row| batch.text(row, 1));
             let records = ids.map(|id| serde_json::to_string(&id).expect("a string can be written"));
             self.send(Kind::Delete, records, |_| Ok(()))
@@ -169,9 +173,10 @@ impl Statement<'_> {
         &self,
         connection: &Connection,
         query: &str,
+        size: fn(&ServerOptions) -> u32,
         mut each: impl FnMut(&Batch) -> Result<(), ErrorReport>,
     ) -> Result<(), ErrorReport> {
-        let begin = || self.server().map(|server| server.options().max_batch);
+        let begin = || self.server().map(|server| size(server.options()));
         connection.in_batches(query, begin, |batch| {
             each(batch)?;
             // It is one of the earlier ones now.
@@ -228,7 +233,13 @@ fn upstream_ids(sent: &[String], records: Records<'_>) -> Result<Vec<String>, St
     }
     let replied: Vec<Option<&str>> = records.iter().map(|record| record.data).collect();
     let sent: Vec<&str> = sent.iter().map(String::as_str).collect();
-    let pairs = pairing::pair(&sent, &replied).map_err(|ambiguous| ambiguous.to_string())?;
+    // The reply to one create is its own, whatever the values.
+    if sent.len() > 1 && pairing::contradicts(&sent, &replied) {
+        return Err(
+            "its records are in another order than they were sent, which the option \"ordered_replies\" denies"
+                .to_owned(),
+        );
+    }
     let ids: HashSet<&str> = records.iter().filter_map(|record| record.upstream_id.as_deref()).collect();
     if ids.iter().any(|id| id.trim().is_empty()) {
         return Err("it has an empty upstream_id".to_owned());
@@ -236,10 +247,8 @@ fn upstream_ids(sent: &[String], records: Records<'_>) -> Result<Vec<String>, St
     if ids.len() < records.len() && records.iter().all(|record| record.upstream_id.is_some()) {
         return Err("it has the same upstream_id for two records".to_owned());
     }
-    pairs
-        .into_iter()
-        .map(|i| {
-            records[i].upstream_id.as_deref().map(str::to_owned).ok_or(format!("its records[{i}] has no upstream_id"))
-        })
-        .collect()
+    let id = |(i, record): (usize, &Record<'_>)| {
+        record.upstream_id.as_deref().map(str::to_owned).ok_or(format!("its records[{i}] has no upstream_id"))
+    };
+    records.iter().enumerate().map(id).collect()
 }

@@ -8,7 +8,7 @@
 //! Memory is the body and one record, whatever their number.
 
 mod record;
-mod timestamp;
+pub(super) mod timestamp;
 
 use std::borrow::Cow;
 use std::str;

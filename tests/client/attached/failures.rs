@@ -115,21 +115,6 @@ fn a_reply_to_a_create_that_does_not_name_each_record_once() {
 }
 
 #[test]
-fn ids_find_their_rows_when_the_reply_has_another_order() {
-    let mut world = book();
-    let record = |id: &str, name: &str| {
-        json!({"id": id, "upstream_id": id, "sync_id": "sync", "collection_id": "salesforce:contact",
-        "data": {"Email": null, "Name": name, "More": [1]}})
-    };
-    let records = json!([record("id-c", "c"), record("id-a", "a"), record("id-b", "b")]);
-    world.sandbox.fault(json!({"status": 200, "apply": false, "body": json!({"records": records}).to_string()}));
-    world.run("INSERT INTO people (name) VALUES ('a'), ('b'), ('c')");
-    let rows = world.rows("SELECT sf_id FROM people ORDER BY name", &[]);
-    let ids: Vec<Option<&str>> = rows.iter().map(|row| row.get(0)).collect();
-    assert_eq!(ids, [Some("id-a"), Some("id-b"), Some("id-c")]);
-}
-
-#[test]
 fn several_requests_of_one_statement() {
     for (keyword, sql) in [
         ("INSERT", "INSERT INTO people (name) SELECT 'n' || n FROM generate_series(1, 5) n"),
