@@ -18,6 +18,7 @@ pub mod kind;
 pub mod merge;
 pub mod outcome;
 pub mod pairing;
+pub mod presence;
 pub mod reply;
 pub mod request;
 pub mod retry_after;

@@ -13,9 +13,9 @@ use pgrx::pg_sys::panic::ErrorReport;
 use crate::exchange::{after_applied, facts, fail, name, note_earlier, read_only, send};
 use crate::mutation::kind::Kind;
 use crate::mutation::outcome::Outcome;
-use crate::mutation::reply::{Record, Records};
+use crate::mutation::reply::{Lacking, Record, Records};
 use crate::mutation::request::Request;
-use crate::mutation::{merge, pairing};
+use crate::mutation::{merge, pairing, presence};
 use crate::pg::context::Tally;
 use crate::pg::spi::{self, Batch, Connection};
 use crate::pg::trigger::{Event, Fired};
@@ -136,11 +136,13 @@ impl Statement<'_> {
         self.in_batches(connection, &self.table.updated(), MAX_BATCH, |batch| {
             let changes: Vec<(String, String)> =
                 (0..batch.len()).map(|row| self.change(batch, row)).collect::<Result<_, _>>()?;
-            let records = merge::by_id(changes).into_iter().map(|(id, data)| {
-                let id = serde_json::to_string(&id).expect("a string can be written");
+            let changes = merge::by_id(changes);
+            let records = changes.iter().map(|(id, data)| {
+                let id = serde_json::to_string(id).expect("a string can be written");
                 format!("{{\"upstream_id\":{id},\"data\":{data}}}")
             });
-            self.send(Kind::Update, records, |_| Ok(()))
+            let ids: Vec<&str> = changes.iter().map(|(id, _)| id.as_str()).collect();
+            self.send(Kind::Update, records, |records| all_there(&ids, &records))
         })
     }
 
@@ -162,9 +164,10 @@ impl Statement<'_> {
 
     fn delete(&self, connection: &Connection) -> Result<(), ErrorReport> {
         self.in_batches(connection, &self.table.deleted(), MAX_BATCH, |batch| {
-            let ids = (0..batch.len()).filter_map(|row| batch.text(row, 1));
-            let records = ids.map(|id| serde_json::to_string(&id).expect("a string can be written"));
-            self.send(Kind::Delete, records, |_| Ok(()))
+            let ids: Vec<String> = (0..batch.len()).filter_map(|row| batch.text(row, 1)).collect();
+            let records = ids.iter().map(|id| serde_json::to_string(id).expect("a string can be written"));
+            let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+            self.send(Kind::Delete, records, |records| all_there(&ids, &records))
         })
     }
 
@@ -206,7 +209,7 @@ impl Statement<'_> {
         &self,
         kind: Kind,
         records: impl Iterator<Item = String>,
-        store: impl FnOnce(Records<'_>) -> Result<T, String>,
+        store: impl FnOnce(Records<'_>) -> Result<T, Lacking>,
     ) -> Result<T, ErrorReport> {
         self.attachment.with_arguments(|arguments| {
             let request = Request::draft(Some(kind.as_str()), arguments).and_then(|mut draft| {
@@ -214,7 +217,7 @@ impl Statement<'_> {
                 draft.finish()
             });
             match request {
-                Ok(request) => send(request, self.server()?, Some(self.tally), store),
+                Ok(request) => send(request, self.server()?, Some(self.tally), |records, _| store(records)),
                 Err(invalid) => {
                     let mut outcome = Outcome::from(invalid);
                     note_earlier(&mut outcome, self.tally.before());
@@ -225,30 +228,44 @@ impl Statement<'_> {
     }
 }
 
+/// Fails if a record of an update or delete is not in its reply.
+fn all_there(sent: &[&str], records: &Records<'_>) -> Result<(), Lacking> {
+    let whole = records.whole();
+    let mut replied: Vec<Option<&str>> = whole.iter().map(|record| record.upstream_id.as_deref()).collect();
+    // What cannot be read has no id.
+    replied.resize(records.length(), None);
+    presence::all_there(sent, &replied).map_err(Lacking::Missing)
+}
+
 /// The upstream ids of the records of a reply, in the order of the data that was sent.
-fn upstream_ids(sent: &[String], records: Records<'_>) -> Result<Vec<String>, String> {
-    let records: Vec<_> = records.collect::<Result<_, _>>().map_err(|error| error.to_string())?;
-    if records.len() != sent.len() {
-        return Err(format!("it holds {} records for the {} that were sent", records.len(), sent.len()));
+fn upstream_ids(sent: &[String], records: Records<'_>) -> Result<Vec<String>, Lacking> {
+    let length = records.length();
+    let reason = || format!("it holds {length} records for the {} that were sent", sent.len());
+    match length {
+        0 => return Err(Lacking::Missing("it holds no record".to_owned())),
+        _ if length < sent.len() => return Err(Lacking::Missing(reason())),
+        _ if length > sent.len() => return Err(Lacking::Unreadable(reason())),
+        _ => {}
     }
+    let records: Vec<_> = records.collect::<Result<_, _>>().map_err(|error| error.to_string())?;
     let replied: Vec<Option<&str>> = records.iter().map(|record| record.data).collect();
     let sent: Vec<&str> = sent.iter().map(String::as_str).collect();
     // The reply to one create is its own, whatever the values.
     if sent.len() > 1 && pairing::contradicts(&sent, &replied) {
-        return Err(
-            "its records are in another order than they were sent, which the option \"ordered_replies\" denies"
-                .to_owned(),
-        );
+        let reason =
+            "its records are in another order than they were sent, which the option \"ordered_replies\" denies";
+        return Err(Lacking::Unreadable(reason.to_owned()));
     }
     let ids: HashSet<&str> = records.iter().filter_map(|record| record.upstream_id.as_deref()).collect();
     if ids.iter().any(|id| id.trim().is_empty()) {
-        return Err("it has an empty upstream_id".to_owned());
+        return Err(Lacking::Unreadable("it has an empty upstream_id".to_owned()));
     }
     if ids.len() < records.len() && records.iter().all(|record| record.upstream_id.is_some()) {
-        return Err("it has the same upstream_id for two records".to_owned());
+        return Err(Lacking::Unreadable("it has the same upstream_id for two records".to_owned()));
     }
     let id = |(i, record): (usize, &Record<'_>)| {
-        record.upstream_id.as_deref().map(str::to_owned).ok_or(format!("its records[{i}] has no upstream_id"))
+        let reason = || Lacking::Unreadable(format!("its records[{i}] has no upstream_id"));
+        record.upstream_id.as_deref().map(str::to_owned).ok_or_else(reason)
     };
     records.iter().enumerate().map(id).collect()
 }

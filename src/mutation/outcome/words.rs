@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::rules::refusal_is_total;
-use super::{Facts, Name};
+use super::{Content, Facts, Name};
 use crate::mutation::api_error::{ApiError, DOCS_BYTES};
 use crate::mutation::kind::Kind;
 use crate::mutation::text;
@@ -51,6 +51,65 @@ pub(super) fn reply_too_large(facts: &Facts<'_>, limit: u64) -> Words {
         hint: format!(
             "{} For the next time, raise the option \"max_response_bytes\" of {server}, or send fewer records at once.",
             applied_hint(facts)
+        ),
+    }
+}
+
+pub(super) fn missing(facts: &Facts<'_>, status: u16, reason: &str) -> Words {
+    let reason = clean(facts, reason);
+    Words {
+        message: format!("the reply with status {status} does not say that the {} was applied: {reason}", facts.kind),
+        hint: unknown_hint(facts),
+    }
+}
+
+pub(super) fn reply_cut(facts: &Facts<'_>, status: u16, reason: &str) -> Words {
+    let reason = clean(facts, reason);
+    Words {
+        message: format!("the API answered {status}, but its reply broke off before its records: {reason}"),
+        hint: unknown_hint(facts),
+    }
+}
+
+pub(super) fn not_the_apis(facts: &Facts<'_>, status: u16, reason: &str, content: Content<'_>, body: &[u8]) -> Words {
+    let label =
+        |label: &str, value: &str| format!("{label} {}", text::printable(&clean(facts, value), text::NAME_CHARS));
+    let media_type = content.media_type.map_or("no content-type".to_owned(), |value| label("content-type", value));
+    let encoding = content.foreign_encoding();
+    let (encoded, advice) = match encoding {
+        Some(encoding) => (
+            format!(", {}", label("content-encoding", encoding)),
+            format!(
+                "The request asks for none: have the API behind {}, or the proxy before it, send plain JSON.",
+                server(facts)
+            ),
+        ),
+        None => (
+            String::new(),
+            format!("Check the option \"url\" of {}: another service seems to answer there.", server(facts)),
+        ),
+    };
+    let error = if encoding.is_some() { ApiError::default() } else { ApiError::read(body, facts.token) };
+    let excerpt = match error.text.or(error.excerpt) {
+        Some(excerpt) => format!(": {}", text::printable(&excerpt, text::EXCERPT_CHARS)),
+        None => String::new(),
+    };
+    Words {
+        message: format!(
+            "the answer with status {status} is no reply of the API: {} ({media_type}{encoded}){excerpt}",
+            clean(facts, reason)
+        ),
+        hint: format!("{} {advice}", unknown_hint(facts)),
+    }
+}
+
+pub(super) fn headers_unread(facts: &Facts<'_>, status: u16, cause: &str) -> Words {
+    let (cause, server) = (clean(facts, cause), server(facts));
+    Words {
+        message: format!("the API answered {status} with headers that cannot be read: {cause}"),
+        hint: format!(
+            "{} The API behind {server}, or a proxy before it, must send other headers.",
+            unknown_hint(facts)
         ),
     }
 }

@@ -223,7 +223,7 @@ fn a_repeated_delete_that_finds_nothing_is_delivered() {
 fn what_was_applied_is_delivered_whatever_the_reply_is_worth() {
     let mut world = World::new();
     let id = world.contacts_made(1).remove(0);
-    for body in ["no json", "{\"records\":", "{}"] {
+    for body in ["{\"records\":[", "{\"records\":[no json", "{\"records\":[{\"id\":\"1\"}]}"] {
         world.sandbox.fault(json!({"status": 200, "body": body}));
         world.enqueue("create", &json!({"data": {"n": 1}}));
         world.settled();
