@@ -69,7 +69,7 @@ fn are_paired(objects: &[String]) {
     assert!(!pairing::contradicts(&sent, &vec![None; sent.len()]), "without data");
 
     let backwards: Vec<Option<&str>> = kept.iter().rev().copied().collect();
-    if pairing::contradicts(&sent, &backwards) {
+    if pairing::contradicts(&sent, &backwards) && objects.iter().all(|object| has_plain_names(object)) {
         let first = sent.first().map(|data| fold(&[data]));
         assert!(sent.iter().any(|data| Some(fold(&[data])) != first), "records that are alike have no order");
     }
