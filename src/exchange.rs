@@ -9,8 +9,8 @@ use pgrx::pg_sys::panic::ErrorReport;
 
 use crate::http::{Exchange, ReplyBody};
 use crate::mutation::kind::Kind;
-use crate::mutation::outcome::{self, Applied, Body, Earlier, Facts, Observation, Outcome, SqlState};
-use crate::mutation::reply::Records;
+use crate::mutation::outcome::{self, Applied, Body, Content, Earlier, Facts, Observation, Outcome, SqlState};
+use crate::mutation::reply::{Lacking, Records};
 use crate::mutation::request::Request;
 use crate::mutation::{retry_after, text};
 use crate::pg::context::Tally;
@@ -57,14 +57,15 @@ pub fn facts<'a>(kind: Kind, records: usize, collection_id: &'a str, server: &'a
     Facts { kind, records, collection_id, server: &server.name, atomic_batches, token: "" }
 }
 
-/// Sends `request` and turns the reply's records into `T`. An error of `store` is a reply that was lost.
+/// Sends `request` and turns the reply's records, and its status, into `T`. An error of `store` is a reply that was lost,
+/// or one that lacks what was sent.
 ///
 /// What is applied is counted in `tally`, that of the capture which makes the request; None if a verb does.
 pub fn send<T>(
     request: Request<'_>,
     server: &Server,
     tally: Option<&Tally>,
-    store: impl FnOnce(Records<'_>) -> Result<T, String>,
+    store: impl FnOnce(Records<'_>, u16) -> Result<T, Lacking>,
 ) -> Result<T, ErrorReport> {
     let facts = facts(request.kind(), request.len(), request.collection_id(), server);
     let context = summary(&facts);
@@ -79,7 +80,7 @@ fn send_within<T>(
     facts: Facts<'_>,
     server: &Server,
     tally: &Tally,
-    store: impl FnOnce(Records<'_>) -> Result<T, String>,
+    store: impl FnOnce(Records<'_>, u16) -> Result<T, Lacking>,
 ) -> Result<T, ErrorReport> {
     let failed = |mut outcome: Outcome| {
         outcome.note_earlier(tally.before());
@@ -101,8 +102,11 @@ fn send_within<T>(
     let stored = match result {
         Ok(records) => {
             say_applied(Applied::All);
-            rows::caught_storing(|| store(records))
-                .map_err(|reason| Outcome::reply_lost(&facts, exchange.status().unwrap_or_default(), &reason))
+            let status = exchange.status().unwrap_or_default();
+            rows::caught_storing(|| store(records, status)).map_err(|lacking| match lacking {
+                Lacking::Unreadable(reason) => Outcome::reply_lost(&facts, status, &reason),
+                Lacking::Missing(reason) => Outcome::missing(&facts, status, &reason),
+            })
         }
         Err(outcome) => Err(outcome),
     };
@@ -122,7 +126,7 @@ pub fn after_applied<T>(
 ) -> Result<T, ErrorReport> {
     context::within(&summary(facts), || {
         say_applied(Applied::All);
-        rows::caught_storing(f).map_err(|reason| {
+        rows::caught_storing(f).map_err(|reason: String| {
             let mut outcome = Outcome::reply_lost(facts, 200, &reason);
             note_earlier(&mut outcome, tally.before());
             report::error(&outcome)
@@ -143,13 +147,23 @@ pub fn observe<'a>(exchange: &'a Exchange, server: &Server) -> Observation<'a> {
         Exchange::NotSent(cause) => Observation::NotSent { cause },
         Exchange::Cut(cause) => Observation::Cut { cause },
         Exchange::TimedOut(after) => Observation::TimedOut { after: *after },
-        Exchange::Reply { status, retry_after, body } => Observation::Reply {
+        Exchange::Reply { status, headers, body } => Observation::Reply {
             status: *status,
-            retry_after: retry_after.as_deref().and_then(|header| retry_after::parse(header, session::unix_now())),
+            retry_after: headers
+                .retry_after
+                .as_deref()
+                .and_then(|header| retry_after::parse(header, session::unix_now())),
+            content: Content {
+                media_type: headers.content_type.as_deref(),
+                encoding: headers.content_encoding.as_deref(),
+            },
             body: match body {
                 ReplyBody::Whole(bytes) => Body::Whole(bytes),
-                ReplyBody::Truncated(cause) => Body::Truncated { cause },
-                ReplyBody::TooLarge => Body::TooLarge { limit: server.options().max_response_bytes },
+                ReplyBody::Truncated { beginning, cause } => Body::Truncated { beginning, cause },
+                ReplyBody::TooLarge { beginning } => {
+                    Body::TooLarge { beginning, limit: server.options().max_response_bytes }
+                }
+                ReplyBody::Unread { cause } => Body::Unread { cause },
             },
         },
     }

@@ -35,7 +35,7 @@ impl World {
             title: "Tell Postgres where the API is (here: the sandbox) and what token to use".into(),
             sql: format!(
                 "CREATE EXTENSION sequin_mutations;\n\
-                 CREATE SERVER sequin FOREIGN DATA WRAPPER sequin_mutations OPTIONS (url {url});\n\
+                 CREATE SERVER sequin FOREIGN DATA WRAPPER sequin_mutations OPTIONS (url {url}, ordered_replies 'true');\n\
                  CREATE USER MAPPING FOR PUBLIC SERVER sequin OPTIONS (token {token});\n"
             ),
             errors_expected: false,

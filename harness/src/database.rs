@@ -93,7 +93,8 @@ impl<'server> Database<'server> {
         self.execute("CREATE EXTENSION sequin_mutations");
     }
 
-    /// A server object called `sequin` for the API at `url`, with `token` for everybody.
+    /// A server object called `sequin` for the API at `url`, with `token` for everybody. It says that replies are in the
+    /// order of the request, as those of the sandbox are.
     pub fn create_server(&self, url: &str, token: &str) {
         self.create_server_named("sequin", url, token);
     }
@@ -102,7 +103,7 @@ impl<'server> Database<'server> {
     pub fn create_server_named(&self, name: &str, url: &str, token: &str) {
         let (name, url, token) = (identifier(name), literal(url), literal(token));
         self.execute(&format!(
-            "CREATE SERVER {name} FOREIGN DATA WRAPPER sequin_mutations OPTIONS (url {url});
+            "CREATE SERVER {name} FOREIGN DATA WRAPPER sequin_mutations OPTIONS (url {url}, ordered_replies 'true');
              CREATE USER MAPPING FOR PUBLIC SERVER {name} OPTIONS (token {token})"
         ));
     }

@@ -4,9 +4,9 @@
 
 use pgrx::pg_sys::panic::ErrorReport;
 
-use crate::exchange::{name, read_only, refuse, send};
-use crate::mutation::outcome::{Outcome, SqlState};
-use crate::mutation::reply::Records;
+use crate::exchange::{facts, name, read_only, refuse, send};
+use crate::mutation::outcome::{Facts, Outcome, SqlState};
+use crate::mutation::reply::{Lacking, Records};
 use crate::mutation::request::{Arguments, Invalid, Request};
 use crate::pg::rows::AlteredType;
 use crate::pg::session;
@@ -24,16 +24,23 @@ pub struct Call {
     pub server: Option<Name>,
 }
 
+/// A request that was answered.
+pub struct Sent<'a> {
+    pub facts: Facts<'a>,
+    /// That of the reply.
+    pub status: u16,
+}
+
 impl Call {
     /// Makes one request and turns the reply's records into the function's result.
     ///
     /// `target` is the place for the result. `prepare` writes the request from the common arguments and its own. An
-    /// error of `store` is a reply that was lost.
+    /// error of `store` is a reply that was lost, or that lacks what was sent.
     pub fn run<P, T>(
         &self,
         target: Result<P, AlteredType>,
         prepare: impl for<'a> FnOnce(&Arguments<'a>) -> Result<Request<'a>, Invalid>,
-        store: impl FnOnce(P, Records<'_>) -> Result<T, String>,
+        store: impl FnOnce(P, Records<'_>, &Sent<'_>) -> Result<T, Lacking>,
     ) -> Result<T, ErrorReport> {
         if session::is_read_only() {
             return self.refuse(read_only(&format!("{}()", self.verb)));
@@ -58,7 +65,8 @@ impl Call {
             Ok(server) => server,
             Err(unusable) => return self.refuse(unusable.into()),
         };
-        send(request, &server, None, |records| store(target, records))
+        let facts = facts(request.kind(), request.len(), request.collection_id(), &server);
+        send(request, &server, None, |records, status| store(target, records, &Sent { facts, status }))
     }
 
     /// An error about a request that was never made.

@@ -4,12 +4,15 @@ use pgrx::pg_sys::FunctionCallInfo;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{default, pg_extern};
 
+use crate::mutation::outcome::Outcome;
+use crate::mutation::reply::Lacking;
 use crate::mutation::request::{Invalid, Request};
 use crate::pg::jsonb::Json;
+use crate::pg::report;
 use crate::pg::rows::{RecordSet, SetTarget};
 use crate::pg::text::{Name, Text, TextArray};
 
-use super::call::Call;
+use super::call::{Call, Sent};
 
 #[allow(clippy::too_many_arguments, reason = "they are the SQL function's")]
 #[pg_extern(volatile, parallel_unsafe)]
@@ -32,6 +35,26 @@ fn sequin_mutate(
             records.as_ref().ok_or(Invalid::Null("records"))?.print_to(draft.records_mut());
             draft.finish()
         },
-        |target, records| target.fill(records).map_err(|error| error.to_string()),
+        |target, records, sent| {
+            let mut count = 0;
+            let rows = target.fill(records.inspect(|_| count += 1));
+            let rows = rows.map_err(|error| Lacking::Unreadable(error.to_string()))?;
+            tell_of_missing(count, sent)?;
+            Ok(rows)
+        },
     )
+}
+
+/// Says what is not known of a reply with fewer records than were sent. The records that it has are worth more than an
+/// error: they hold the ids of what was created.
+fn tell_of_missing(count: usize, Sent { facts, status }: &Sent<'_>) -> Result<(), Lacking> {
+    match count {
+        0 => return Err(Lacking::Missing("it holds no record".to_owned())),
+        _ if count < facts.records => {
+            let reason = format!("it holds {count} of the {} records that were sent", facts.records);
+            report::warn(&Outcome::missing(facts, *status, &reason));
+        }
+        _ => {}
+    }
+    Ok(())
 }

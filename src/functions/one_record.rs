@@ -4,7 +4,8 @@ use pgrx::pg_sys::FunctionCallInfo;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{default, pg_extern};
 
-use crate::mutation::reply::Records;
+use crate::mutation::presence;
+use crate::mutation::reply::{Lacking, Record, Records};
 use crate::mutation::request::Request;
 use crate::pg::jsonb::Json;
 use crate::pg::rows::{OneRecord, OneTarget};
@@ -24,7 +25,11 @@ fn sequin_create(
 ) -> Result<OneRecord, ErrorReport> {
     let target = OneTarget::new(call);
     let call = Call { verb: "sequin_create", sync_id, collection_id, await_consumers, timeout_ms, server };
-    call.run(target, |arguments| Request::create_one(arguments, data.as_ref().map(Json::to_text).as_deref()), the_only)
+    call.run(
+        target,
+        |arguments| Request::create_one(arguments, data.as_ref().map(Json::to_text).as_deref()),
+        |target, records, _| the_only(target, records, None),
+    )
 }
 
 #[allow(clippy::too_many_arguments, reason = "they are the SQL function's")]
@@ -47,7 +52,7 @@ fn sequin_update(
             let upstream_id = upstream_id.as_ref().map(|text| text.0.as_str());
             Request::update_one(arguments, upstream_id, data.as_ref().map(Json::to_text).as_deref())
         },
-        the_only,
+        |target, records, _| the_only(target, records, upstream_id.as_ref()),
     )
 }
 
@@ -66,15 +71,21 @@ fn sequin_delete(
     call.run(
         target,
         |arguments| Request::delete_one(arguments, upstream_id.as_ref().map(|text| text.0.as_str())),
-        the_only,
+        |target, records, _| the_only(target, records, upstream_id.as_ref()),
     )
 }
 
-/// The record of a reply that must have one, since one was sent.
-fn the_only(target: OneTarget, mut records: Records<'_>) -> Result<OneRecord, String> {
-    let first = records.next().ok_or("it holds no record")?.map_err(|error| error.to_string())?;
-    if records.next().is_some() {
-        return Err("it holds more than the one record".to_owned());
+/// The record of a reply that must have one, since one was sent: that with `id`, if it had one.
+fn the_only(target: OneTarget, records: Records<'_>, id: Option<&Text>) -> Result<OneRecord, Lacking> {
+    let records: Vec<Record<'_>> =
+        records.collect::<Result<_, _>>().map_err(|error| Lacking::Unreadable(error.to_string()))?;
+    let replied: Vec<Option<&str>> = records.iter().map(|record| record.upstream_id.as_deref()).collect();
+    if let Some(id) = id {
+        presence::all_there(&[&id.0], &replied).map_err(Lacking::Missing)?;
     }
-    Ok(target.fill(&first))
+    match &records[..] {
+        [] => Err(Lacking::Missing("it holds no record".to_owned())),
+        [record] => Ok(target.fill(record)),
+        _ => Err(Lacking::Unreadable("it holds more than the one record".to_owned())),
+    }
 }

@@ -18,6 +18,8 @@ pub struct Call {
     /// While a new connection is being made, what is written is the handshake and not the request.
     connecting: bool,
     request_bytes_sent: u64,
+    /// Of the last status line that came.
+    status: Option<u16>,
 }
 
 static CURRENT: Mutex<Option<Call>> = Mutex::new(None);
@@ -35,6 +37,7 @@ pub fn begin(connect_timeout: Duration, request_timeout: Duration) {
         reply_by: now + request_timeout,
         connecting: false,
         request_bytes_sent: 0,
+        status: None,
     });
 }
 
@@ -64,11 +67,27 @@ pub fn sent(bytes: usize) {
     }
 }
 
-/// The reply's status has come. Its body may still be on the way.
-pub fn answered(status: u16) {
-    if (200..300).contains(&status) {
-        context::now_known(c"it was applied");
+/// Something of the reply has come. `input` is what ureq has not taken yet: at first it begins with a status line.
+pub fn came(input: &[u8]) {
+    if let Some(call) = lock().as_mut()
+        && call.status.is_none_or(|status| status < 200)
+        && let Some(status) = status_of(input)
+    {
+        call.status = Some(status);
     }
+}
+
+/// The status of a line that has come whole up to it.
+fn status_of(input: &[u8]) -> Option<u16> {
+    let rest = input.strip_prefix(b"HTTP/1.")?.get(1..)?.strip_prefix(b" ")?;
+    let is_whole = rest.get(3).is_some_and(|byte| !byte.is_ascii_digit());
+    let status: u16 = std::str::from_utf8(rest.get(..3)?).ok()?.parse().ok()?;
+    (is_whole && (100..600).contains(&status)).then_some(status)
+}
+
+/// The status of the reply, where ureq could not read the headers that follow it.
+pub fn status() -> Option<u16> {
+    lock().as_ref().and_then(|call| call.status).filter(|status| *status >= 200)
 }
 
 /// Whether a byte of the request has left. If none has, nothing can have been applied.

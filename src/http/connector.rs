@@ -4,7 +4,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use ureq::unversioned::transport::{ConnectionDetails, Connector, Transport};
+use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, NextTimeout, Transport};
 
 use crate::pg::socket::begin_connect;
 use crate::pg::wait::{Interest, SocketWait, Unready};
@@ -41,11 +41,39 @@ impl Connector for LatchConnector {
 pub struct ReadyConnector;
 
 impl<In: Transport> Connector<In> for ReadyConnector {
-    type Out = In;
+    type Out = Ready<In>;
 
-    fn connect(&self, _: &ConnectionDetails, chained: Option<In>) -> Result<Option<In>, ureq::Error> {
+    fn connect(&self, _: &ConnectionDetails, chained: Option<In>) -> Result<Option<Ready<In>>, ureq::Error> {
         call::connected();
-        Ok(chained)
+        Ok(chained.map(Ready))
+    }
+}
+
+/// A connection that remembers the reply's status: ureq's error about headers that it cannot read has none.
+#[derive(Debug)]
+pub struct Ready<In>(In);
+
+impl<In: Transport> Transport for Ready<In> {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        self.0.buffers()
+    }
+
+    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
+        self.0.transmit_output(amount, timeout)
+    }
+
+    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
+        let came = self.0.await_input(timeout)?;
+        call::came(self.0.buffers().input());
+        Ok(came)
+    }
+
+    fn is_open(&mut self) -> bool {
+        self.0.is_open()
+    }
+
+    fn is_tls(&self) -> bool {
+        self.0.is_tls()
     }
 }
 

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ureq::http::header::{self, HeaderName, HeaderValue};
+use ureq::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use ureq::http::{Response, Uri};
 use ureq::tls::{TlsConfig, TlsProvider};
 use ureq::unversioned::transport::{Connector, RustlsConnector};
@@ -77,12 +77,26 @@ pub enum Exchange {
     /// Bytes of the request have left; then no reply came within this time.
     TimedOut(Duration),
     /// A status came, and a body, or part of one.
-    Reply {
-        status: u16,
-        /// The header as it came.
-        retry_after: Option<String>,
-        body: ReplyBody,
-    },
+    Reply { status: u16, headers: ReplyHeaders, body: ReplyBody },
+}
+
+/// The headers of a reply that say something, as they came.
+#[derive(Default)]
+pub struct ReplyHeaders {
+    pub retry_after: Option<String>,
+    pub content_type: Option<String>,
+    pub content_encoding: Option<String>,
+}
+
+impl ReplyHeaders {
+    fn of(map: &HeaderMap) -> Self {
+        let text = |name| map.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        ReplyHeaders {
+            retry_after: text(header::RETRY_AFTER),
+            content_type: text(header::CONTENT_TYPE),
+            content_encoding: text(header::CONTENT_ENCODING),
+        }
+    }
 }
 
 impl Exchange {
@@ -98,9 +112,19 @@ impl Exchange {
 /// What was read of a reply's body.
 pub enum ReplyBody {
     Whole(Vec<u8>),
-    /// It ended early, for this reason.
-    Truncated(String),
-    TooLarge,
+    /// It ended early.
+    Truncated {
+        beginning: Vec<u8>,
+        cause: String,
+    },
+    /// Nothing of it was read if its length was announced.
+    TooLarge {
+        beginning: Vec<u8>,
+    },
+    /// It was not looked at, because the headers before it are not HTTP.
+    Unread {
+        cause: String,
+    },
 }
 
 /// A request header of the caller's.
@@ -183,6 +207,11 @@ impl Client {
         }
         match request.send(body) {
             Ok(reply) => self.read(reply),
+            Err(error) if is_about_headers(&error) && call::status().is_some() => Exchange::Reply {
+                status: call::status().unwrap_or_default(),
+                headers: ReplyHeaders::default(),
+                body: ReplyBody::Unread { cause: describe(&error) },
+            },
             Err(ureq::Error::Timeout(_)) if call::was_sent() => Exchange::TimedOut(timeout),
             Err(error) if call::was_sent() => Exchange::Cut(describe(&error)),
             Err(error) => Exchange::NotSent(describe(&error)),
@@ -191,32 +220,35 @@ impl Client {
 
     fn read(&self, mut reply: Response<Body>) -> Exchange {
         let status = reply.status().as_u16();
-        call::answered(status);
-        let retry_after =
-            reply.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        Exchange::Reply { status, retry_after, body: self.read_body(reply.body_mut()) }
+        let headers = ReplyHeaders::of(reply.headers());
+        Exchange::Reply { status, headers, body: self.read_body(reply.body_mut()) }
     }
 
     fn read_body(&self, body: &mut Body) -> ReplyBody {
         let limit = self.endpoint.max_response_bytes;
         let announced = body.content_length().unwrap_or(0);
         if announced > limit {
-            return ReplyBody::TooLarge;
+            return ReplyBody::TooLarge { beginning: Vec::new() };
         }
         // What is announced is taken at its word only up to a size that does no harm if it was a lie.
         const TRUSTED_BYTES: u64 = 16 << 20;
         let mut bytes = Vec::new();
         if bytes.try_reserve_exact(announced.min(TRUSTED_BYTES) as usize).is_err() {
-            return ReplyBody::Truncated("out of memory".to_owned());
+            return ReplyBody::Truncated { beginning: Vec::new(), cause: "out of memory".to_owned() };
         }
         // One more than allowed, to tell a body of just that size from a larger one.
         let mut reader = body.as_reader().take(limit.saturating_add(1));
         match reader.read_to_end(&mut bytes) {
-            Ok(_) if bytes.len() as u64 > limit => ReplyBody::TooLarge,
+            Ok(_) if bytes.len() as u64 > limit => ReplyBody::TooLarge { beginning: bytes },
             Ok(_) => ReplyBody::Whole(bytes),
-            Err(error) => ReplyBody::Truncated(describe(&ureq::Error::from(error))),
+            Err(error) => ReplyBody::Truncated { beginning: bytes, cause: describe(&ureq::Error::from(error)) },
         }
     }
+}
+
+/// Whether ureq has refused what came instead of a reply's headers.
+fn is_about_headers(error: &ureq::Error) -> bool {
+    matches!(error, ureq::Error::Protocol(_) | ureq::Error::Http(_) | ureq::Error::LargeResponseHeader(..))
 }
 
 /// An error of ureq in the words of someone who looks at a network.

@@ -4,7 +4,7 @@
 //! cut, the token is taken out also where it is echoed, and JSON is rewritten so that it can stand within other JSON.
 
 use super::json::{self, Cursor};
-use super::text;
+use super::{reply, text};
 
 /// The longest `docs` that an error carries on, in bytes.
 pub const DOCS_BYTES: usize = 16 * 1024;
@@ -31,6 +31,7 @@ pub struct ApiError {
 impl ApiError {
     /// Reads any body. `token` is the secret that must not show.
     pub fn read(body: &[u8], token: &str) -> ApiError {
+        let body = reply::without_mark(body);
         let parts = std::str::from_utf8(body)
             .ok()
             .and_then(|text| json::fields(text, ["error", "docs", "summary", "validation_errors"]).ok());

@@ -19,10 +19,23 @@ pub const NAME_CHARS: usize = 60;
 
 /// Whether a character changes how a log or terminal shows what is around it, or shows nothing itself.
 pub fn is_hidden(c: char) -> bool {
+    is_not_shown(c) && !is_joiner(c)
+}
+
+/// The joiners are part of emojis and of Persian words, and stay in a message.
+fn is_joiner(c: char) -> bool {
+    matches!(c, '\u{200C}' | '\u{200D}')
+}
+
+/// Unicode's Default_Ignorable_Code_Point, the separators of lines, and the controls.
+fn is_not_shown(c: char) -> bool {
     c.is_control()
         || matches!(c,
-            '\u{061C}' | '\u{200B}' | '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}'
-            | '\u{2060}'..='\u{206F}' | '\u{FEFF}' | '\u{FFF9}'..='\u{FFFB}')
+            '\u{00AD}' | '\u{034F}' | '\u{061C}' | '\u{115F}' | '\u{1160}' | '\u{17B4}' | '\u{17B5}'
+            | '\u{180B}'..='\u{180F}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}'
+            | '\u{2060}'..='\u{206F}' | '\u{3164}' | '\u{FE00}'..='\u{FE0F}' | '\u{FEFF}' | '\u{FFA0}'
+            | '\u{FFF0}'..='\u{FFFB}' | '\u{1BCA0}'..='\u{1BCA3}' | '\u{1D173}'..='\u{1D17A}'
+            | '\u{E0000}'..='\u{E0FFF}')
 }
 
 /// `text` with its hidden characters escaped as in JSON, cut to `limit` characters of which the last is then `…`.

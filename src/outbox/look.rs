@@ -114,7 +114,7 @@ impl Look<'_> {
         let options = server::options(self.server)?;
         let limits = Limits {
             max_batch: options.max_batch as usize,
-            atomic_batches: options.atomic_batches,
+            creates_share: options.atomic_batches && options.creates_per_request() > 1,
             one_record_a_request: options.idempotency_header.is_some(),
             requests: REQUESTS,
         };
@@ -143,7 +143,7 @@ impl Look<'_> {
         // Of creates one request is made at a time. What else was read would be read again for the next one.
         match plan.requests.first() {
             Some(first) if first.kind == Kind::Create => {
-                let batch = if limits.atomic_batches { limits.max_batch } else { 1 };
+                let batch = if limits.creates_share { limits.max_batch } else { 1 };
                 self.places.narrow.insert(self.server.to_owned(), batch + NARROW);
             }
             _ => drop(self.places.narrow.remove(self.server)),

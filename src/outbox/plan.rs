@@ -53,8 +53,9 @@ pub struct Change {
 pub struct Limits {
     /// Records in a request.
     pub max_batch: usize,
-    /// Whether the API applies all records of a request or none. Only then can creates share one.
-    pub atomic_batches: bool,
+    /// Whether creates can share a request: the API applies all of its records or none, and its reply has them in the
+    /// order of the request.
+    pub creates_share: bool,
     /// Because an idempotency key is sent, of which a request has one.
     pub one_record_a_request: bool,
     /// Requests in a plan.
@@ -283,7 +284,7 @@ impl Gathering {
     /// The most records that a request with this one may have.
     fn limit(&self, limits: &Limits) -> usize {
         let needs_its_own = match self.kind() {
-            Kind::Create => !limits.atomic_batches || self.changes[0].is_pinned,
+            Kind::Create => !limits.creates_share || self.changes[0].is_pinned,
             Kind::Update | Kind::Delete => false,
         };
         if limits.one_record_a_request || needs_its_own {

@@ -3,15 +3,15 @@
 //! A refusal that does not say which record is at fault is followed by requests with half of the records each, down to
 //! the one that is refused alone. Everything else that a reply can mean is the table's in `mutation::outcome`.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use ureq::http::header::{HeaderName, HeaderValue};
 
 use crate::exchange::{facts, observe};
 use crate::mutation::kind::Kind;
-use crate::mutation::outcome::{self, APPLIED, Action, Name, Outcome};
+use crate::mutation::outcome::{self, APPLIED, Action, Facts, Name, Outcome};
 use crate::mutation::pairing;
+use crate::mutation::presence::{self, Place};
 use crate::mutation::reply::{Records, Whole};
 use crate::mutation::request::{Arguments, Request};
 use crate::pg::worker::{self, Cause, Failure};
@@ -106,7 +106,10 @@ fn attempt(server: &Server, lane: &Lane, kind: Kind, part: &[Operation], news: &
     headers.extend(idempotency_header(server, part));
     let exchange = server.client().post(headers, request.body(), request.awaits().unwrap_or_default());
     match outcome::outcome(&facts, &observe(&exchange, server)) {
-        Ok(records) => Attempt::Settled(delivered(kind, part, records)),
+        Ok(records) => {
+            let status = exchange.status().unwrap_or_default();
+            Attempt::Settled(delivered(&facts, status, part, &records, news))
+        }
         Err(outcome) => failed(kind, part, &outcome, news),
     }
 }
@@ -157,44 +160,72 @@ fn idempotency_header(server: &Server, part: &[Operation]) -> Option<(HeaderName
     Some((name, HeaderValue::from_str(&operation.idempotency_key).ok()?))
 }
 
-/// Each operation with its record of the reply, as far as they can be told.
-fn delivered(kind: Kind, part: &[Operation], records: Records<'_>) -> Vec<Fate> {
+/// What a reply means for each operation. A record that is not in it was perhaps not applied.
+fn delivered(facts: &Facts<'_>, status: u16, part: &[Operation], records: &Records<'_>, news: &mut News) -> Vec<Fate> {
+    let length = records.length();
     let records = records.whole();
-    let places = match kind {
-        Kind::Create => places_of_creates(part, &records),
-        Kind::Update | Kind::Delete => places_by_id(part, &records),
-    };
-    let fate = |place: &Option<usize>| match place.map(|place| &records[place]) {
-        Some(record) if kind != Kind::Create || record.upstream_id.is_some() => Fate::Done {
-            outcome: APPLIED,
-            upstream_id: record.upstream_id.as_deref().map(str::to_owned),
-            record: Some(record.text.to_owned()),
-        },
-        _ if kind == Kind::Create => Fate::ended(Name::AppliedReplyLost.as_str()),
-        _ => Fate::ended(APPLIED),
-    };
-    places.iter().map(fate).collect()
+    match facts.kind {
+        Kind::Create => created(facts, status, part, length, &records, news),
+        Kind::Update | Kind::Delete => changed(facts, status, part, length, &records),
+    }
 }
 
-fn places_of_creates(part: &[Operation], records: &[Whole<'_>]) -> Vec<Option<usize>> {
+fn done(record: &Whole<'_>) -> Fate {
+    Fate::Done {
+        outcome: APPLIED,
+        upstream_id: record.upstream_id.as_deref().map(str::to_owned),
+        record: Some(record.text.to_owned()),
+    }
+}
+
+/// The fates of creates, whose records are in the order of the operations or not known.
+fn created(
+    facts: &Facts<'_>,
+    status: u16,
+    part: &[Operation],
+    length: usize,
+    records: &[Whole<'_>],
+    news: &mut News,
+) -> Vec<Fate> {
+    if length < part.len() {
+        let reason = match length {
+            0 => "it holds no record".to_owned(),
+            _ => format!("it holds {length} of the {} records that were sent", part.len()),
+        };
+        let outcome = Outcome::missing(facts, status, &reason);
+        *news = News::Fails(outcome.message.clone(), None);
+        return vec![Fate::Unknown { outcome: outcome.name.as_str(), error: outcome.message }; part.len()];
+    }
     let sent: Vec<&str> = part.iter().map(|operation| operation.data.as_deref().unwrap_or("{}")).collect();
     let replied: Vec<Option<&str>> = records.iter().map(|record| record.data).collect();
-    if sent.len() != replied.len() {
-        return vec![None; part.len()];
-    }
-    match pairing::pair(&sent, &replied) {
-        Ok(places) => places.into_iter().map(Some).collect(),
-        Err(_) => vec![None; part.len()],
-    }
+    // The reply to one create is its own, whatever the values.
+    let is_believed = length == part.len()
+        && (part.len() == 1 || (records.len() == length && !pairing::contradicts(&sent, &replied)));
+    let fate = |place: usize| match records.get(place).filter(|record| is_believed && record.upstream_id.is_some()) {
+        Some(record) => done(record),
+        None => Fate::ended(Name::AppliedReplyLost.as_str()),
+    };
+    (0..part.len()).map(fate).collect()
 }
 
-fn places_by_id(part: &[Operation], records: &[Whole<'_>]) -> Vec<Option<usize>> {
-    let by_id: HashMap<&str, usize> = records
-        .iter()
-        .enumerate()
-        .filter_map(|(place, record)| record.upstream_id.as_deref().map(|id| (id, place)))
-        .collect();
-    part.iter().map(|operation| by_id.get(operation.upstream_id.as_deref()?).copied()).collect()
+/// The fates of updates and deletes, whose records are found by their ids.
+fn changed(facts: &Facts<'_>, status: u16, part: &[Operation], length: usize, records: &[Whole<'_>]) -> Vec<Fate> {
+    let sent: Vec<&str> = part.iter().map(|operation| operation.upstream_id.as_deref().unwrap_or_default()).collect();
+    let mut replied: Vec<Option<&str>> = records.iter().map(|record| record.upstream_id.as_deref()).collect();
+    // What cannot be read has no id.
+    replied.resize(length, None);
+    let fate = |place: Place| match place {
+        Place::At(place) => done(&records[place]),
+        Place::Unnamed => match records {
+            [record] if length == 1 && part.len() == 1 => done(record),
+            _ => Fate::ended(APPLIED),
+        },
+        Place::Missing => {
+            let outcome = Outcome::missing(facts, status, "it does not hold this record");
+            Fate::Again { outcome: outcome.name.as_str(), error: outcome.message }
+        }
+    };
+    presence::places(&sent, &replied).into_iter().map(fate).collect()
 }
 
 /// What a request that gave no records means for each of its operations, and for the server.
@@ -205,7 +236,7 @@ fn failed(kind: Kind, part: &[Operation], outcome: &Outcome, news: &mut News) ->
         Action::DeliverReplyLost | Action::DeliverNotConfirmed => all(Fate::ended(name)),
         Action::Bisect if part.len() > 1 => Attempt::Split,
         // The first attempt may have deleted it, and its reply was lost.
-        Action::Reject | Action::Bisect if kind == Kind::Delete && is_gone(part, &error) => all(Fate::ended(APPLIED)),
+        Action::Reject | Action::Bisect if kind == Kind::Delete && is_gone(part, outcome) => all(Fate::ended(APPLIED)),
         Action::Reject | Action::Bisect => all(Fate::Rejected { outcome: name, error }),
         Action::ParkUnknown => {
             if outcome.name == Name::Unknown {
@@ -226,14 +257,19 @@ fn failed(kind: Kind, part: &[Operation], outcome: &Outcome, news: &mut News) ->
             all(Fate::Free)
         }
         Action::PauseServer => {
-            *news = News::Refuses(error);
+            *news = News::Refuses(error.clone());
+            // Another service has answered, most likely; but a create that was applied must not be sent again.
+            if outcome.name == Name::Unknown && kind == Kind::Create {
+                return all(Fate::Unknown { outcome: name, error });
+            }
             all(Fate::Free)
         }
     }
 }
 
 /// Whether a delete that was attempted before is refused because there is nothing to delete.
-fn is_gone(part: &[Operation], error: &str) -> bool {
+fn is_gone(part: &[Operation], outcome: &Outcome) -> bool {
     let is_repeated = part.iter().all(|operation| operation.attempts > 0);
-    is_repeated && error.to_ascii_lowercase().contains("not found")
+    let says_so = outcome.http_status == Some(410) || outcome.message.to_ascii_lowercase().contains("not found");
+    is_repeated && says_so
 }

@@ -1,6 +1,7 @@
 //! Outcomes as Postgres errors: code, message, DETAIL for programs, HINT for people.
 
 use pgrx::PgSqlErrorCode as Code;
+use pgrx::pg_sys::elog::PgLogLevel;
 use pgrx::pg_sys::panic::ErrorReport;
 
 use crate::mutation::outcome::{Applied, Outcome, SqlState};
@@ -19,6 +20,11 @@ pub fn error(outcome: &Outcome) -> ErrorReport {
     ErrorReport::new(code(outcome.sqlstate), for_message(outcome.message.clone()), "sequin_mutations")
         .set_detail(for_message(outcome.detail_json()))
         .set_hint(for_message(outcome.hint.clone()))
+}
+
+/// Tells of an outcome beside the rows that are given out. It may raise an interrupt.
+pub fn warn(outcome: &Outcome) {
+    error(outcome).report(PgLogLevel::WARNING);
 }
 
 /// An argument of `sequin_attach` that is wrong.

@@ -223,7 +223,7 @@ fn look_up_result_type(call: FunctionCallInfo) -> Result<TupleDesc, AlteredType>
 
 /// Runs `store`, and gives an error that Postgres raises in it as its message: the caller must report it as another
 /// one, since the mutation was applied. It may not go on without an error of its own. A cancel stays what it is.
-pub fn caught_storing<T>(store: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+pub fn caught_storing<T, E: From<String>>(store: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
     PgTryBuilder::new(std::panic::AssertUnwindSafe(store))
         .catch_others(|caught| match caught {
             CaughtError::PostgresError(ref report)
@@ -231,7 +231,7 @@ pub fn caught_storing<T>(store: impl FnOnce() -> Result<T, String>) -> Result<T,
             | CaughtError::RustPanic { ereport: ref report, .. }
                 if !is_interrupt(report.sql_error_code()) =>
             {
-                Err(report.message().to_owned())
+                Err(report.message().to_owned().into())
             }
             other => other.rethrow(),
         })

@@ -3,7 +3,7 @@
 //! The same rule runs when a server is created and when it is used, so a value that was accepted can be used, and one
 //! that a newer or older version wrote is refused in the same words.
 
-use std::net::IpAddr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -29,8 +29,18 @@ pub struct ServerOptions {
     pub max_batch: u32,
     /// Whether a refusal of a batch applies nothing of it.
     pub atomic_batches: bool,
+    /// Whether a reply has its records in the order of the request.
+    pub ordered_replies: bool,
     /// The request header that carries a key for each request.
     pub idempotency_header: Option<HeaderName>,
+}
+
+impl ServerOptions {
+    /// The most creates that one request may have. The contract promises no order, and an id in another row's place
+    /// sends that row's changes to the wrong record.
+    pub fn creates_per_request(&self) -> u32 {
+        if self.ordered_replies { self.max_batch } else { 1 }
+    }
 }
 
 /// Where the token of a user mapping is.
@@ -92,6 +102,7 @@ struct RawServer {
     ca_file: Option<PathBuf>,
     max_batch: Option<u32>,
     atomic_batches: bool,
+    ordered_replies: bool,
     idempotency_header: Option<HeaderName>,
     allow_http: bool,
 }
@@ -123,6 +134,7 @@ const SERVER_RULES: &[Rule<RawServer>] = &[
         take: |raw, value| number(value, 1, 10_000).map(|records| raw.max_batch = Some(records as u32)),
     },
     Rule { name: "atomic_batches", take: |raw, value| boolean(value).map(|yes| raw.atomic_batches = yes) },
+    Rule { name: "ordered_replies", take: |raw, value| boolean(value).map(|yes| raw.ordered_replies = yes) },
     Rule {
         name: "idempotency_header",
         take: |raw, value| header_name(value).map(|name| raw.idempotency_header = Some(name)),
@@ -163,6 +175,7 @@ pub fn server(options: &[(String, String)]) -> Result<ServerOptions, BadOption> 
         // The most that Salesforce takes; see the contract for the others.
         max_batch: raw.max_batch.unwrap_or(200),
         atomic_batches: raw.atomic_batches,
+        ordered_replies: raw.ordered_replies,
         idempotency_header: raw.idempotency_header,
     })
 }
@@ -211,6 +224,10 @@ fn base_url(value: &str) -> Result<Uri, String> {
     if authority.host().is_empty() {
         return Err("it names no host".into());
     }
+    // Other readers of urls take the brackets away and look a name up.
+    if authority.host().starts_with('[') && ipv6_literal(authority.host()).is_none() {
+        return Err("only an IPv6 address can stand in brackets".into());
+    }
     // To the parser a port that is no number is none, and the token would go to another port than the one that is meant.
     let port = &authority.as_str()[authority.host().len()..];
     if !port.is_empty() && authority.port_u16().is_none_or(|number| number == 0 || port != format!(":{number}")) {
@@ -223,10 +240,17 @@ fn base_url(value: &str) -> Result<Uri, String> {
     whole.parse().map_err(|error| format!("it is not a url ({error})"))
 }
 
+/// The address of a host that is written as `[::1]`.
+fn ipv6_literal(host: &str) -> Option<Ipv6Addr> {
+    host.strip_prefix('[')?.strip_suffix(']')?.parse().ok()
+}
+
 /// Whether a request to `uri` stays on this machine, without asking a name server, which could lie.
 fn is_loopback(uri: &Uri) -> bool {
-    let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    let host = uri.host().unwrap_or_default();
+    host.eq_ignore_ascii_case("localhost")
+        || host.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback())
+        || ipv6_literal(host).is_some_and(|address| address.is_loopback())
 }
 
 fn number(value: &str, least: u64, most: u64) -> Result<u64, String> {

@@ -1,5 +1,5 @@
 //! What the triggers do with `delivery => 'inline'`: they send what the statement has changed, in requests of at most
-//! `max_batch` records.
+//! `max_batch` records, creates one by one unless replies are in order.
 //!
 //! The statement waits, and fails if the API refuses: then its rows are as before. What earlier requests of the same
 //! statement have applied, also those of other triggers, stays applied; the error says how many records that were.
@@ -12,9 +12,9 @@ use pgrx::pg_sys::panic::ErrorReport;
 use crate::exchange::{after_applied, facts, fail, name, note_earlier, read_only, send};
 use crate::mutation::kind::Kind;
 use crate::mutation::outcome::Outcome;
-use crate::mutation::reply::Records;
+use crate::mutation::reply::{Lacking, Record, Records};
 use crate::mutation::request::Request;
-use crate::mutation::{merge, pairing};
+use crate::mutation::{merge, pairing, presence};
 use crate::pg::context::Tally;
 use crate::pg::output::{DependsOn, printed_alike, read_alike};
 use crate::pg::scratch::Scratch;
@@ -127,7 +127,7 @@ impl Inline<'_> {
 
     /// How many creates share a request.
     fn creates_a_request(&self) -> Result<usize, ErrorReport> {
-        Ok(self.server()?.options().max_batch as usize)
+        Ok(self.server()?.options().creates_per_request() as usize)
     }
 
     /// Creates a record for each of `data`, at most as many as a request may have, and gives their upstream ids.
@@ -191,7 +191,8 @@ impl Inline<'_> {
                 let id = serde_json::to_string(id).expect("a string can be written");
                 format!("{{\"upstream_id\":{id},\"data\":{data}}}")
             });
-            self.send(Kind::Update, records, |_| Ok(()))?;
+            let ids: Vec<&str> = batch.iter().map(|(id, _)| id.as_str()).collect();
+            self.send(Kind::Update, records, |records| all_there(&ids, &records))?;
             self.tally.speak_of(0);
         }
         Ok(())
@@ -233,7 +234,8 @@ impl Inline<'_> {
         }
         for batch in ids.chunks(self.max_batch()?) {
             let records = batch.iter().map(|id| serde_json::to_string(id).expect("a string can be written"));
-            self.send(Kind::Delete, records, |_| Ok(()))?;
+            let ids: Vec<&str> = batch.iter().map(String::as_str).collect();
+            self.send(Kind::Delete, records, |records| all_there(&ids, &records))?;
             self.tally.speak_of(0);
         }
         Ok(())
@@ -264,7 +266,7 @@ impl Inline<'_> {
         &self,
         kind: Kind,
         records: impl Iterator<Item = String>,
-        store: impl FnOnce(Records<'_>) -> Result<T, String>,
+        store: impl FnOnce(Records<'_>) -> Result<T, Lacking>,
     ) -> Result<T, ErrorReport> {
         let scratch = Scratch::enter();
         let sent = self.attachment.with_arguments(|arguments| {
@@ -273,7 +275,7 @@ impl Inline<'_> {
                 draft.finish()
             });
             match request {
-                Ok(request) => send(request, self.server()?, Some(self.tally), store),
+                Ok(request) => send(request, self.server()?, Some(self.tally), |records, _| store(records)),
                 Err(invalid) => {
                     let mut outcome = Outcome::from(invalid);
                     note_earlier(&mut outcome, self.tally.before());
@@ -310,26 +312,44 @@ fn written(columns: &Columns<'_>) -> WrittenTable {
     }
 }
 
+/// Fails if a record of an update or delete is not in its reply.
+fn all_there(sent: &[&str], records: &Records<'_>) -> Result<(), Lacking> {
+    let whole = records.whole();
+    let mut replied: Vec<Option<&str>> = whole.iter().map(|record| record.upstream_id.as_deref()).collect();
+    // What cannot be read has no id.
+    replied.resize(records.length(), None);
+    presence::all_there(sent, &replied).map_err(Lacking::Missing)
+}
+
 /// The upstream ids of the records of a reply, in the order of the data that was sent.
-fn upstream_ids(sent: &[String], records: Records<'_>) -> Result<Vec<String>, String> {
-    let records: Vec<_> = records.collect::<Result<_, _>>().map_err(|error| error.to_string())?;
-    if records.len() != sent.len() {
-        return Err(format!("it holds {} records for the {} that were sent", records.len(), sent.len()));
+fn upstream_ids(sent: &[String], records: Records<'_>) -> Result<Vec<String>, Lacking> {
+    let length = records.length();
+    let reason = || format!("it holds {length} records for the {} that were sent", sent.len());
+    match length {
+        0 => return Err(Lacking::Missing("it holds no record".to_owned())),
+        _ if length < sent.len() => return Err(Lacking::Missing(reason())),
+        _ if length > sent.len() => return Err(Lacking::Unreadable(reason())),
+        _ => {}
     }
+    let records: Vec<_> = records.collect::<Result<_, _>>().map_err(|error| error.to_string())?;
     let replied: Vec<Option<&str>> = records.iter().map(|record| record.data).collect();
     let sent: Vec<&str> = sent.iter().map(String::as_str).collect();
-    let pairs = pairing::pair(&sent, &replied).map_err(|ambiguous| ambiguous.to_string())?;
+    // The reply to one create is its own, whatever the values.
+    if sent.len() > 1 && pairing::contradicts(&sent, &replied) {
+        let reason =
+            "its records are in another order than they were sent, which the option \"ordered_replies\" denies";
+        return Err(Lacking::Unreadable(reason.to_owned()));
+    }
     let ids: HashSet<&str> = records.iter().filter_map(|record| record.upstream_id.as_deref()).collect();
     if ids.iter().any(|id| id.trim().is_empty()) {
-        return Err("it has an empty upstream_id".to_owned());
+        return Err(Lacking::Unreadable("it has an empty upstream_id".to_owned()));
     }
     if ids.len() < records.len() && records.iter().all(|record| record.upstream_id.is_some()) {
-        return Err("it has the same upstream_id for two records".to_owned());
+        return Err(Lacking::Unreadable("it has the same upstream_id for two records".to_owned()));
     }
-    pairs
-        .into_iter()
-        .map(|i| {
-            records[i].upstream_id.as_deref().map(str::to_owned).ok_or(format!("its records[{i}] has no upstream_id"))
-        })
-        .collect()
+    let id = |(i, record): (usize, &Record<'_>)| {
+        let reason = || Lacking::Unreadable(format!("its records[{i}] has no upstream_id"));
+        record.upstream_id.as_deref().map(str::to_owned).ok_or_else(reason)
+    };
+    records.iter().enumerate().map(id).collect()
 }

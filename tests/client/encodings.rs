@@ -30,13 +30,13 @@ fn latin1_is_converted_both_ways() {
 
     // The text of each argument and column, and both spellings of a character in the reply.
     will_reply(&world, r#"{"id":"é","sync_id":"\u00e9","upstream_id":"ÿ","data":{"é":"\u00e9é"},"extra é":"\u00ff"}"#);
-    let call = "sequin_update('größe', 'salesforce:contact', 'ñ', '{}')";
+    let call = "sequin_update('größe', 'salesforce:contact', 'ÿ', '{}')";
     let row =
         world.rows(&format!("SELECT id, sync_id, upstream_id, data::text, extra::text FROM {call}"), &[]).remove(0);
     let columns: Vec<String> = (0..5).map(|column| row.get(column)).collect();
     assert_eq!(columns, ["é", "é", "ÿ", "{\"é\": \"éé\"}", "{\"extra é\": \"ÿ\"}"]);
     let arrived: Value = serde_json::from_str(&world.body()).unwrap();
-    assert_eq!((&arrived["sync_id"], &arrived["records"][0]["upstream_id"]), (&json!("größe"), &json!("ñ")));
+    assert_eq!((&arrived["sync_id"], &arrived["records"][0]["upstream_id"]), (&json!("größe"), &json!("ÿ")));
     let length: i32 = {
         will_reply(&world, r#"{"id":"é"}"#);
         world.one(&format!("SELECT octet_length(id) FROM sequin_create({TARGET}, '{{}}')"))

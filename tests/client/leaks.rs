@@ -36,7 +36,7 @@ const TURNS: &str = "
                 'delete', 'sync', 'salesforce:contact', '[\"many\", \"of\", \"them\"]', server => 'api');
             FETCH rows INTO r;
             CLOSE rows;
-            PERFORM sequin_delete('sync', 'salesforce:contact', n::text, server => 'api') FROM generate_series(1, 1) n;
+            PERFORM sequin_delete('sync', 'salesforce:contact', '00' || (n + 2), server => 'api') FROM generate_series(1, 1) n;
         END LOOP;
     END $$";
 

@@ -38,6 +38,7 @@ mod refusals;
 mod refused_servers;
 mod release;
 mod replies;
+mod reply_order;
 mod requests;
 mod rightless;
 mod roles;

@@ -27,7 +27,7 @@ impl Place {
         let mut client = server.connect("postgres");
         let setup = format!(
             "CREATE EXTENSION sequin_mutations;
-             CREATE SERVER sequin FOREIGN DATA WRAPPER sequin_mutations OPTIONS (url '{}');
+             CREATE SERVER sequin FOREIGN DATA WRAPPER sequin_mutations OPTIONS (url '{}', ordered_replies 'true');
              CREATE USER MAPPING FOR PUBLIC SERVER sequin OPTIONS (token '{}');
              CREATE TABLE people (id bigint PRIMARY KEY, \"Email\" text, contact_id text);
              SELECT sequin_attach('people', 'my-sync-id', 'salesforce:contact', 'contact_id')",

@@ -1,5 +1,6 @@
 //! The outbox: what is enqueued is sent after commit, and every record ends somewhere.
 
+mod answers;
 mod attached;
 mod cluster;
 mod copies;

@@ -25,7 +25,15 @@ struct Row {
 }
 
 const TABLE: &[Row] = &[
-    Row { statuses: &[400, 422], state: "HV024", outcome: "rejected", applied: ["none", "unknown"] },
+    Row {
+        statuses: &[
+            400, 402, 406, 407, 409, 410, 411, 412, 413, 414, 415, 416, 417, 418, 420, 421, 422, 423, 424, 426, 428,
+            431, 451, 460, 499,
+        ],
+        state: "HV024",
+        outcome: "rejected",
+        applied: ["none", "unknown"],
+    },
     Row { statuses: &[401, 403], state: "28000", outcome: "refused", applied: ["none"; 2] },
     Row {
         statuses: &[300, 301, 302, 303, 304, 305, 307, 308, 399, 404, 405],
@@ -35,7 +43,7 @@ const TABLE: &[Row] = &[
     },
     Row { statuses: &[429], state: "53400", outcome: "refused_for_now", applied: ["none"; 2] },
     Row {
-        statuses: &[402, 406, 408, 409, 410, 411, 413, 418, 423, 425, 451, 499, 500, 501, 502, 503, 504, 505, 529, 599],
+        statuses: &[408, 425, 500, 501, 502, 503, 504, 505, 529, 599],
         state: "HV00K",
         outcome: "unknown",
         applied: ["unknown"; 2],

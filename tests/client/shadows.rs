@@ -111,7 +111,7 @@ fn no_shadow_runs_at_the_install_in_a_call_in_a_trigger_in_the_worker_or_at_an_u
     assert_eq!(garden.ran()[before..], [""; 0], "at the install");
     superuser
         .batch_execute(&format!(
-            "CREATE SERVER sequin FOREIGN DATA WRAPPER sequin_mutations OPTIONS (url '{}');
+            "CREATE SERVER sequin FOREIGN DATA WRAPPER sequin_mutations OPTIONS (url '{}', ordered_replies 'true');
              CREATE USER MAPPING FOR PUBLIC SERVER sequin OPTIONS (token '{}');
              GRANT USAGE ON FOREIGN SERVER sequin TO mallory;
              GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA app TO mallory;

@@ -12,7 +12,7 @@ use crate::server::options::{self, BadOption, ServerOptions};
 
 const OPERATION: &str = "/v1/mutations/run";
 
-const NAMES: [&str; 9] = [
+const NAMES: [&str; 10] = [
     "url",
     "connect_timeout_ms",
     "request_timeout_ms",
@@ -20,6 +20,7 @@ const NAMES: [&str; 9] = [
     "ca_file",
     "max_batch",
     "atomic_batches",
+    "ordered_replies",
     "idempotency_header",
     "allow_http",
 ];
@@ -69,6 +70,8 @@ fn is_what_was_given(options: &ServerOptions, given: &[(String, String)]) {
     assert_eq!(options.ca_file.as_ref().map(|path| path.as_os_str()), of("ca_file").map(AsRef::as_ref));
     assert!(options.ca_file.as_ref().is_none_or(|path| path.has_root()));
     assert_eq!(options.atomic_batches, of("atomic_batches").is_some_and(is_yes));
+    assert_eq!(options.ordered_replies, of("ordered_replies").is_some_and(is_yes));
+    assert_eq!(options.creates_per_request(), if options.ordered_replies { options.max_batch } else { 1 });
     if let Some(name) = &options.idempotency_header {
         let name = name.as_str();
         assert!(of("idempotency_header").is_some_and(|written| written.eq_ignore_ascii_case(name)));
@@ -120,6 +123,7 @@ fn leads_where_it_says(options: &ServerOptions, url: &str, allow_http: Option<&s
         ca_file: None,
         max_batch: 200,
         atomic_batches: false,
+        ordered_replies: false,
         idempotency_header: None,
     };
     assert_eq!(options::server(&again), Ok(expected));

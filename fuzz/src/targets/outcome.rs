@@ -3,7 +3,7 @@
 //! with its first letter as JSON may write it, so that an API that echoes it is likely.
 //!
 //! - "Not sent" is said if and only if nothing was sent; "nothing was applied" of the few answers that say so; a 2xx is
-//!   always told as applied.
+//!   told as applied if a body is there that has begun as the API's, and as unknown otherwise.
 //! - A create that may have been applied is not sent again.
 //! - Nothing that is shown has the token, a control character or no end; the DETAIL is JSON that jsonb takes, and its
 //!   `docs` are those of the body.
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::input::Input;
 use crate::mutation::kind::Kind;
-use crate::mutation::outcome::{Action, Applied, Body, Facts, Name, Observation, Outcome, outcome};
+use crate::mutation::outcome::{Action, Applied, Body, Content, Facts, Name, Observation, Outcome, outcome};
 use crate::mutation::{reply, retry_after};
 use crate::oracle;
 
@@ -29,6 +29,7 @@ enum Seen {
     Truncated,
     TooLarge,
     Whole,
+    Unread,
 }
 
 pub fn run(bytes: &[u8]) {
@@ -45,19 +46,30 @@ pub fn run(bytes: &[u8]) {
         atomic_batches: flags & 4 != 0,
         token,
     };
-    let seen = [Seen::Whole, Seen::Whole, Seen::NotSent, Seen::Cut, Seen::TimedOut, Seen::Truncated, Seen::TooLarge]
-        [usize::from(flags >> 3) % 7];
+    let seen = [
+        Seen::Whole,
+        Seen::Whole,
+        Seen::NotSent,
+        Seen::Cut,
+        Seen::TimedOut,
+        Seen::Truncated,
+        Seen::TooLarge,
+        Seen::Unread,
+    ][usize::from(flags >> 3) % 8];
+    let media_type = [None, Some("application/json"), Some("text/html"), Some("a\u{1b}\n")][usize::from(flags >> 6)];
     let status = input.two();
     let retry_after = retry_after::parse(&input.line(), NOW);
     let body = echoing(input.rest(), token);
     let cause = String::from_utf8_lossy(&body);
-    let reply = |body| Observation::Reply { status, retry_after, body };
+    let content = Content { media_type, encoding: media_type.filter(|_| status % 2 == 1) };
+    let reply = |body| Observation::Reply { status, retry_after, content, body };
     let observed = match seen {
         Seen::NotSent => Observation::NotSent { cause: &cause },
         Seen::Cut => Observation::Cut { cause: &cause },
         Seen::TimedOut => Observation::TimedOut { after: Duration::from_millis(status.into()) },
-        Seen::Truncated => reply(Body::Truncated { cause: &cause }),
-        Seen::TooLarge => reply(Body::TooLarge { limit: status.into() }),
+        Seen::Truncated => reply(Body::Truncated { beginning: &body, cause: &cause }),
+        Seen::TooLarge => reply(Body::TooLarge { beginning: &body, limit: status.into() }),
+        Seen::Unread => reply(Body::Unread { cause: &cause }),
         Seen::Whole => reply(Body::Whole(&body)),
     };
     let result = outcome(&facts, &observed);
@@ -67,6 +79,10 @@ pub fn run(bytes: &[u8]) {
     assert_eq!(result.is_ok(), is_good);
     let Err(outcome) = result else { return };
     tells_the_truth(&facts, seen, status, &outcome);
+    if (200..300).contains(&status) && outcome.http_status.is_some() {
+        let can_be_reply = has_begun(&body) || (body.is_empty() && media_type == Some("application/json"));
+        assert!(outcome.applied == Applied::Unknown || (can_be_reply && seen != Seen::Unread), "{outcome:?}");
+    }
     can_be_shown(&facts, &outcome);
     let answer = !matches!(seen, Seen::NotSent | Seen::Cut | Seen::TimedOut);
     assert_eq!(outcome.http_status, answer.then_some(status));
@@ -94,20 +110,31 @@ fn echoing(bytes: &[u8], token: &str) -> Vec<u8> {
     body
 }
 
+/// Whether an array has begun that may be that of the records: none has without these.
+fn has_begun(body: &[u8]) -> bool {
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+    let named = String::from_utf8_lossy(body);
+    body.trim_ascii_start().starts_with(b"{")
+        && named.contains('[')
+        && (named.contains("records") || named.contains('\\'))
+}
+
 /// By the contract, where it is silent by caution.
 fn tells_the_truth(facts: &Facts<'_>, seen: Seen, status: u16, outcome: &Outcome) {
     let is_answer = !matches!(seen, Seen::NotSent | Seen::Cut | Seen::TimedOut);
     assert_eq!(outcome.name == Name::NotSent, seen == Seen::NotSent, "{outcome:?}");
     assert_eq!(outcome.hint.contains("Nothing was sent"), seen == Seen::NotSent, "{outcome:?}");
     let is_refusal = is_answer && matches!(status, 300..=399 | 401 | 403 | 404 | 405 | 429);
-    let is_rejection = is_answer && matches!(status, 400 | 422);
+    let has_own_rule = is_refusal || matches!(status, 408 | 425);
+    let is_rejection = is_answer && (400..500).contains(&status) && !has_own_rule;
     let is_total = facts.records == 1 || facts.atomic_batches;
     let nothing = seen == Seen::NotSent || is_refusal || (is_rejection && is_total);
     assert_eq!(outcome.applied == Applied::None, nothing, "{outcome:?}");
     assert_eq!(outcome.hint.contains("Nothing was applied"), nothing && seen != Seen::NotSent, "{outcome:?}");
     match outcome.applied {
         Applied::All => assert!(is_answer && ((200..300).contains(&status) || status == 500), "{outcome:?}"),
-        _ => assert!(!is_answer || !(200..300).contains(&status), "{outcome:?}"),
+        Applied::None => assert!(!is_answer || !(200..300).contains(&status), "{outcome:?}"),
+        Applied::Unknown => {}
     }
     if outcome.applied == Applied::All && status == 500 {
         assert!(seen == Seen::Whole && outcome.name == Name::AppliedNotConfirmed, "{outcome:?}");

@@ -25,7 +25,7 @@ pub fn run(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let limits = Limits {
         max_batch: input.below(8),
-        atomic_batches: input.below(2) == 1,
+        creates_share: input.below(2) == 1,
         one_record_a_request: input.below(4) == 1,
         requests: input.below(6),
     };
@@ -110,7 +110,7 @@ impl Judge<'_> {
         let count = request.operations.len();
         assert!((1..=self.limits.max_batch.max(1)).contains(&count));
         let stands_alone = self.limits.one_record_a_request
-            || (request.kind == Kind::Create && !self.limits.atomic_batches)
+            || (request.kind == Kind::Create && !self.limits.creates_share)
             || request.operations.iter().any(|operation| operation.attempts > 30)
             || (request.kind == Kind::Create && request.ids().any(|id| self.changes[&id].is_pinned));
         assert!(!stands_alone || count == 1, "{request:?}");

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::words::{self, Words};
-use super::{Facts, SqlState, rules};
+use super::{Content, Facts, SqlState, rules};
 use crate::mutation::api_error::ApiError;
 use crate::mutation::request::Invalid;
 
@@ -74,7 +74,8 @@ pub enum Action {
     Bisect,
     /// It stands alone and is refused for good.
     Reject,
-    /// Nothing can be delivered until somebody changes the server or its user mapping.
+    /// Nothing can be delivered until somebody changes the server or its user mapping. If the outcome is unknown, a
+    /// create of the request waits for a person.
     PauseServer,
     /// Nobody knows, and a repeat could do harm: a person must look.
     ParkUnknown,
@@ -126,6 +127,35 @@ impl Outcome {
 
     pub(super) fn reply_too_large(facts: &Facts<'_>, status: u16, limit: u64) -> Box<Outcome> {
         Self::new(facts, Name::AppliedReplyLost, Some(status), words::reply_too_large(facts, limit))
+    }
+
+    /// A reply with `status` that is the API's, and does not have what was sent. `reason` ends the message: `it holds no
+    /// record`.
+    pub fn missing(facts: &Facts<'_>, status: u16, reason: &str) -> Box<Outcome> {
+        Self::new(facts, Name::Unknown, Some(status), words::missing(facts, status, reason))
+    }
+
+    /// A reply with `status` that broke off before it said whether it is the API's.
+    pub(super) fn reply_cut(facts: &Facts<'_>, status: u16, reason: &str) -> Box<Outcome> {
+        Self::new(facts, Name::Unknown, Some(status), words::reply_cut(facts, status, reason))
+    }
+
+    /// A body that another service has written, or a proxy.
+    pub(super) fn not_the_apis(
+        facts: &Facts<'_>,
+        status: u16,
+        reason: &str,
+        content: Content<'_>,
+        body: &[u8],
+    ) -> Box<Outcome> {
+        let words = words::not_the_apis(facts, status, reason, content, body);
+        Box::new(Outcome { action: Action::PauseServer, ..*Self::new(facts, Name::Unknown, Some(status), words) })
+    }
+
+    /// A reply of which no more than the status line can be read.
+    pub(super) fn headers_unread(facts: &Facts<'_>, status: u16, cause: &str) -> Box<Outcome> {
+        let words = words::headers_unread(facts, status, cause);
+        Box::new(Outcome { action: Action::PauseServer, ..*Self::new(facts, Name::Unknown, Some(status), words) })
     }
 
     pub(super) fn unreached(facts: &Facts<'_>, cause: &str) -> Box<Outcome> {

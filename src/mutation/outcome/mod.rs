@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use super::api_error::ApiError;
 use super::kind::Kind;
-use super::reply::{self, Records};
+use super::reply::{self, Beginning, NotAReply, Records};
 pub use earlier::{Earlier, Scope};
 pub use ending::{Action, Applied, Name, Outcome};
 pub use sqlstate::SqlState;
@@ -52,8 +52,30 @@ pub enum Observation<'a> {
         status: u16,
         /// See [`retry_after::parse`](super::retry_after::parse).
         retry_after: Option<Duration>,
+        content: Content<'a>,
         body: Body<'a>,
     },
+}
+
+/// What a reply's headers say of its body.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Content<'a> {
+    pub media_type: Option<&'a str>,
+    pub encoding: Option<&'a str>,
+}
+
+impl Content<'_> {
+    fn is_json(&self) -> bool {
+        let media_type = self.media_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+        let media_type = media_type.to_ascii_lowercase();
+        media_type == "application/json" || media_type.ends_with("+json")
+    }
+
+    /// The encoding, if it was none that was asked for.
+    fn foreign_encoding(&self) -> Option<&str> {
+        self.encoding
+            .filter(|encoding| !encoding.trim().is_empty() && !encoding.trim().eq_ignore_ascii_case("identity"))
+    }
 }
 
 /// What was read of a reply's body.
@@ -62,11 +84,17 @@ pub enum Body<'a> {
     Whole(&'a [u8]),
     /// The connection failed, or the time was up, before its end.
     Truncated {
+        beginning: &'a [u8],
         cause: &'a str,
     },
-    /// It is longer than the server's `max_response_bytes`.
+    /// It is longer than the server's `max_response_bytes`. Nothing was read of one that was announced as such.
     TooLarge {
+        beginning: &'a [u8],
         limit: u64,
+    },
+    /// What stood before it are no headers.
+    Unread {
+        cause: &'a str,
     },
 }
 
@@ -78,29 +106,66 @@ pub const APPLIED: &str = "applied";
 /// The records are read later, one by one. If one then turns out to be unreadable, or if the database refuses to store
 /// it, that is [`Outcome::reply_lost`].
 pub fn outcome<'a>(facts: &Facts<'_>, observed: &Observation<'a>) -> Result<Records<'a>, Box<Outcome>> {
-    let (status, retry_after, body) = match *observed {
+    let (status, retry_after, content, body) = match *observed {
         Observation::NotSent { cause } => return Err(Outcome::unreached(facts, cause)),
         Observation::Cut { cause } => return Err(Outcome::cut(facts, cause)),
         Observation::TimedOut { after } => return Err(Outcome::timed_out(facts, after)),
-        Observation::Reply { status, retry_after, body } => (status, retry_after, body),
+        Observation::Reply { status, retry_after, content, body } => (status, retry_after, content, body),
     };
     if (200..300).contains(&status) {
-        return match body {
-            Body::Whole(bytes) => {
-                reply::parse(bytes).map_err(|reason| Outcome::reply_lost(facts, status, &reason.to_string()))
-            }
-            Body::Truncated { cause } => {
-                Err(Outcome::reply_lost(facts, status, &format!("its body was cut off: {cause}")))
-            }
-            Body::TooLarge { limit } => Err(Outcome::reply_too_large(facts, status, limit)),
-        };
+        return success(facts, status, content, body);
     }
     let error = match body {
         Body::Whole(bytes) => ApiError::read(bytes, facts.token),
         // The status alone decides; half a text could read as another.
-        Body::Truncated { .. } | Body::TooLarge { .. } => ApiError::default(),
+        Body::Truncated { .. } | Body::TooLarge { .. } | Body::Unread { .. } => ApiError::default(),
     };
     Err(Outcome::from_status(facts, status, retry_after, error))
+}
+
+/// A reply with a status in 2xx. Login pages and the like have one too, so it is applied only if the body, as far as it
+/// could be read, is the API's.
+fn success<'a>(
+    facts: &Facts<'_>,
+    status: u16,
+    content: Content<'_>,
+    body: Body<'a>,
+) -> Result<Records<'a>, Box<Outcome>> {
+    let lost = |reason: &str| Outcome::reply_lost(facts, status, reason);
+    let of_other = |reason: &str, body: &[u8]| Outcome::not_the_apis(facts, status, reason, content, body);
+    Err(match body {
+        Body::Whole(bytes) => match reply::parse(bytes) {
+            Ok(records) => return Ok(records),
+            Err(reason @ NotAReply::HasError) => of_other(&reason.to_string(), bytes),
+            Err(reason) => match (reply::beginning(bytes), &reason) {
+                (Beginning::OfReply, _) => lost(&reason.to_string()),
+                // A body that ends with the connection looks whole wherever that is.
+                (Beginning::Open, NotAReply::NoEnd) => Outcome::reply_cut(facts, status, &reason.to_string()),
+                _ => of_other(&reason.to_string(), bytes),
+            },
+        },
+        Body::Truncated { beginning, cause } => {
+            let reason = format!("its body was cut off: {cause}");
+            match reply::beginning(beginning) {
+                Beginning::OfReply => lost(&reason),
+                Beginning::Open => Outcome::reply_cut(facts, status, &reason),
+                Beginning::OfOther => of_other(&reason, beginning),
+            }
+        }
+        Body::TooLarge { beginning, limit } => {
+            let is_reply = match beginning {
+                // No page of a proxy says that it is JSON and has so many bytes.
+                [] => content.is_json(),
+                _ => reply::beginning(beginning) == Beginning::OfReply,
+            };
+            if is_reply {
+                Outcome::reply_too_large(facts, status, limit)
+            } else {
+                of_other(&format!("its body is larger than {limit} bytes"), beginning)
+            }
+        }
+        Body::Unread { cause } => Outcome::headers_unread(facts, status, cause),
+    })
 }
 
 #[cfg(test)]

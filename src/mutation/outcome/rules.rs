@@ -5,9 +5,11 @@ use super::{Action, Applied, Facts, Name, SqlState};
 /// What a status outside 2xx means. Everything that is not listed may have been applied.
 pub(super) fn name(status: u16, consumers_timed_out: bool) -> Name {
     match status {
-        400 | 422 => Name::Rejected,
         300..=399 | 401 | 403 | 404 | 405 => Name::Refused,
+        // A proxy gives up waiting with 408, a server does not begin with 425: the request may yet be processed.
+        408 | 425 => Name::Unknown,
         429 => Name::RefusedForNow,
+        400..=499 => Name::Rejected,
         500 if consumers_timed_out => Name::AppliedNotConfirmed,
         _ => Name::Unknown,
     }

@@ -14,7 +14,7 @@ fn facts(kind: Kind, records: usize, atomic_batches: bool) -> Facts<'static> {
 }
 
 fn reply(status: u16, body: Body<'_>) -> Observation<'_> {
-    Observation::Reply { status, retry_after: None, body }
+    Observation::Reply { status, retry_after: None, content: Content::default(), body }
 }
 
 /// name, applied, SQLSTATE, action.

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::rules::refusal_is_total;
-use super::{Facts, Name};
+use super::{Content, Facts, Name};
 use crate::mutation::api_error::{ApiError, DOCS_BYTES};
 use crate::mutation::kind::Kind;
 use crate::mutation::text;
@@ -55,6 +55,65 @@ pub(super) fn reply_too_large(facts: &Facts<'_>, limit: u64) -> Words {
     }
 }
 
+pub(super) fn missing(facts: &Facts<'_>, status: u16, reason: &str) -> Words {
+    let reason = clean(facts, reason);
+    Words {
+        message: format!("the reply with status {status} does not say that the {} was applied: {reason}", facts.kind),
+        hint: unknown_hint(facts),
+    }
+}
+
+pub(super) fn reply_cut(facts: &Facts<'_>, status: u16, reason: &str) -> Words {
+    let reason = clean(facts, reason);
+    Words {
+        message: format!("the API answered {status}, but its reply broke off before its records: {reason}"),
+        hint: unknown_hint(facts),
+    }
+}
+
+pub(super) fn not_the_apis(facts: &Facts<'_>, status: u16, reason: &str, content: Content<'_>, body: &[u8]) -> Words {
+    let label =
+        |label: &str, value: &str| format!("{label} {}", text::printable(&clean(facts, value), text::NAME_CHARS));
+    let media_type = content.media_type.map_or("no content-type".to_owned(), |value| label("content-type", value));
+    let encoding = content.foreign_encoding();
+    let (encoded, advice) = match encoding {
+        Some(encoding) => (
+            format!(", {}", label("content-encoding", encoding)),
+            format!(
+                "The request asks for none: have the API behind {}, or the proxy before it, send plain JSON.",
+                server(facts)
+            ),
+        ),
+        None => (
+            String::new(),
+            format!("Check the option \"url\" of {}: another service seems to answer there.", server(facts)),
+        ),
+    };
+    let error = if encoding.is_some() { ApiError::default() } else { ApiError::read(body, facts.token) };
+    let excerpt = match error.text.or(error.excerpt) {
+        Some(excerpt) => format!(": {}", text::printable(&excerpt, text::EXCERPT_CHARS)),
+        None => String::new(),
+    };
+    Words {
+        message: format!(
+            "the answer with status {status} is no reply of the API: {} ({media_type}{encoded}){excerpt}",
+            clean(facts, reason)
+        ),
+        hint: format!("{} {advice}", unknown_hint(facts)),
+    }
+}
+
+pub(super) fn headers_unread(facts: &Facts<'_>, status: u16, cause: &str) -> Words {
+    let (cause, server) = (clean(facts, cause), server(facts));
+    Words {
+        message: format!("the API answered {status} with headers that cannot be read: {cause}"),
+        hint: format!(
+            "{} The API behind {server}, or a proxy before it, must send other headers.",
+            unknown_hint(facts)
+        ),
+    }
+}
+
 pub(super) fn status(
     facts: &Facts<'_>,
     name: Name,
@@ -68,6 +127,9 @@ pub(super) fn status(
         (None, None) => format!("{}: HTTP status {status}", sentence(status)),
     };
     let mut hint = match name {
+        Name::Rejected if status == 413 && facts.records > 1 => {
+            format!("{} Send fewer records at a time.", rejected_hint(facts))
+        }
         Name::Rejected => rejected_hint(facts),
         Name::Refused => refused_hint(facts, status),
         Name::RefusedForNow => pause_hint(retry_after),
@@ -87,13 +149,15 @@ pub(super) fn status(
 fn sentence(status: u16) -> &'static str {
     match status {
         300..=399 => "the API redirects to another address",
-        400 | 422 => "the API rejected the request",
         401 => "the API does not accept the token",
         403 => "the API does not permit this",
         404 => "the API has nothing at this address",
         405 => "the API takes no mutations at this address",
         408 | 504 => "the API timed out",
+        413 => "the request is larger than the API accepts",
+        425 => "the API did not process the request yet",
         429 => "the API received too many requests",
+        400..=499 => "the API rejected the request",
         500..=599 => "the API failed",
         _ => "the API gave an unexpected answer",
     }

@@ -109,10 +109,10 @@ impl<'a> Record<'a> {
             return Err("data");
         }
         Ok(Record {
-            id: extra.text("id", raw.id)?,
+            id: extra.id("id", raw.id)?,
             sync_id,
             collection_id: extra.text("collection_id", raw.collection_id)?,
-            upstream_id: extra.text("upstream_id", raw.upstream_id)?,
+            upstream_id: extra.id("upstream_id", raw.upstream_id)?,
             upstream_created_at: extra.fit("upstream_created_at", raw.upstream_created_at, timestamp::from_json),
             upstream_updated_at: extra.fit("upstream_updated_at", raw.upstream_updated_at, timestamp::from_json),
             inserted_at,
@@ -122,6 +122,11 @@ impl<'a> Record<'a> {
             extra: extra.finish()?,
         })
     }
+}
+
+/// A number as it is written.
+pub(super) fn digits(value: &str) -> Option<&str> {
+    value.starts_with(|c: char| c == '-' || c.is_ascii_digit()).then_some(value)
 }
 
 /// The `id` of the object `sync`.
@@ -188,6 +193,14 @@ impl Extra {
                 self.keep(name, misfit);
                 Ok(None)
             }
+        }
+    }
+
+    /// The same for an id, which may be a number: then it is the number's digits.
+    fn id<'a>(&mut self, name: &'static str, value: Option<&'a str>) -> Result<Option<Cow<'a, str>>, NotStorable> {
+        match value.and_then(digits) {
+            Some(digits) => Ok(Some(Cow::Borrowed(digits))),
+            None => self.text(name, value),
         }
     }
 

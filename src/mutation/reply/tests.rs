@@ -145,11 +145,10 @@ fn where_inserted_at_comes_from() {
 #[test]
 fn what_does_not_fit_its_column_goes_to_extra_digit_for_digit() {
     for field in [
-        r#""id":12345678901234567890.1230"#,
         r#""id":{"a":[1.10]}"#,
         r#""id":false"#,
         r#""collection_id":[]"#,
-        r#""upstream_id":1e400"#,
+        r#""upstream_id":true"#,
         r#""upstream_created_at":"soon""#,
         r#""upstream_created_at":"2024-11-10T18:39:00""#,
         r#""upstream_updated_at":1731263940"#,
@@ -237,14 +236,19 @@ fn elements_that_are_no_records() {
 #[test]
 fn bodies_that_are_no_reply() {
     let not_json = |line, column| NotAReply::NotJson { line, column };
-    let cases: [(&[u8], NotAReply); 17] = [
+    let cases: [(&[u8], NotAReply); 22] = [
         (b"", NotAReply::Empty),
         (b" \r\n", NotAReply::Empty),
         (b"\xff", NotAReply::NotUtf8),
         (b"{\"records\":[{\"id\":\"\xe9\"}]}", NotAReply::NotUtf8),
         (b"ok", not_json(1, 1)),
         (b"<html></html>", not_json(1, 1)),
-        (b"{\"records\":[{}]", not_json(1, 15)),
+        (b"{\"records\":[{}]", NotAReply::NoEnd),
+        (b"{", NotAReply::NoEnd),
+        (b"\xef\xbb\xbf", NotAReply::Empty),
+        (b"\xef\xbb\xbf\xef\xbb\xbf{}", not_json(1, 1)),
+        (b"{\"error\":\"no\",\"records\":[]}", NotAReply::HasError),
+        (b"{\"records\":[],\"\\u0065rror\":false}", NotAReply::HasError),
         (b"{\"records\":[{}]}}", not_json(1, 17)),
         (b"{\"records\":[{]}", not_json(1, 14)),
         (b"{\"records\":[{\"id\":\"a\nb\"}]}", not_json(1, 20)),
@@ -260,5 +264,68 @@ fn bodies_that_are_no_reply() {
         let error = parse(body).unwrap_err();
         assert_eq!(error, expected, "{}", String::from_utf8_lossy(body));
         assert!(error.to_string().starts_with("its body "), "{error}");
+    }
+}
+
+#[test]
+fn an_id_that_is_a_number_is_its_digits() {
+    for digits in ["51", "0", "-7", "12345678901234567890.1230", "1e400"] {
+        let body = format!(r#"{{"records":[{{"id":{digits},"upstream_id":{digits}}}]}}"#);
+        let records = parse(body.as_bytes()).unwrap();
+        assert_eq!(records.whole()[0].upstream_id.as_deref(), Some(digits));
+        let record = records.clone().next().unwrap().unwrap();
+        assert_eq!(
+            (record.id.as_deref(), record.upstream_id.as_deref(), record.extra),
+            (Some(digits), Some(digits), None)
+        );
+    }
+    let records = parse(br#"{"records":[{"upstream_id":null},{"upstream_id":[1]},{"upstream_id":true}]}"#).unwrap();
+    assert!(records.whole().iter().all(|record| record.upstream_id.is_none()));
+}
+
+#[test]
+fn a_byte_order_mark_is_skipped() {
+    let body = b"\xef\xbb\xbf{\"records\":[{\"id\":\"a\"}], \"error\": null}";
+    assert_eq!(parse(body).unwrap().next().unwrap().unwrap().id.as_deref(), Some("a"));
+}
+
+#[test]
+fn records_are_counted_whether_they_can_be_read_or_not() {
+    for (records, readable, length) in [("", 0, 0), ("{},{}", 2, 2), ("{},7,{}", 1, 3), ("[{},{}]", 0, 1)] {
+        let body = format!("{{\"records\":[{records}]}}");
+        let records = parse(body.as_bytes()).unwrap();
+        assert_eq!((records.whole().len(), records.length()), (readable, length), "{body}");
+    }
+}
+
+#[test]
+fn the_beginning_of_a_body_says_what_it_is_or_leaves_it_open() {
+    use Beginning::{OfOther, OfReply, Open};
+    let cases: [(&[u8], Beginning); 22] = [
+        (b"", Open),
+        (b" \n", Open),
+        (b"\xef\xbb\xbf", Open),
+        (b"{", Open),
+        (b"{\"rec", Open),
+        (b"{\"records\"", Open),
+        (b"{\"records\": ", Open),
+        (b"{\"records\": [", OfReply),
+        (b"{\"a\": {\"records\": [1]}, \"error\": null, \"records\":[{\"x\":\"\xff", OfReply),
+        (b"\xef\xbb\xbf {\"\\u0072ecords\":[", OfReply),
+        (b"{\"a\": {\"records\": [", Open),
+        (b"{\"records\": nu", OfOther),
+        (b"{\"records\": {\"a\"", OfOther),
+        (b"{\"error\":", Open),
+        (b"{\"error\": \"Er", OfOther),
+        (b"{\"error\": \"no\", \"records\": [", OfOther),
+        (b"[{\"records\": [", OfOther),
+        (b"<html>", OfOther),
+        (b"\x1f\x8b", OfOther),
+        (b"\xff", OfOther),
+        (b"{% if %}", OfOther),
+        (b"{records: [", OfOther),
+    ];
+    for (body, expected) in cases {
+        assert_eq!(beginning(body), expected, "{}", String::from_utf8_lossy(body));
     }
 }

@@ -27,7 +27,7 @@ pub(super) fn from_json(value: &str) -> Option<Timestamp> {
 /// all of which a timestamptz holds. As in Postgres, 24:00:00 is the next midnight, second 60 is the next minute's
 /// first (but never beyond 24:00:00), a zone's hours go to 15, and more than six digits are rounded to the nearest
 /// microsecond, half to even.
-pub(super) fn parse(text: &str) -> Option<Timestamp> {
+pub(crate) fn parse(text: &str) -> Option<Timestamp> {
     let mut rest = Rest(text.as_bytes());
     let year = rest.digits(4).filter(|year| *year >= 1)?;
     rest.one_of(b"-")?;

@@ -12,6 +12,8 @@ fn what_is_hidden_is_escaped() {
         ("c1\u{9b}31m\u{85}", "c1\\u009b31m\\u0085"),
         ("\u{202e}evil\u{2066}", "\\u202eevil\\u2066"),
         ("\u{200b}\u{feff}\u{2028}", "\\u200b\\ufeff\\u2028"),
+        ("soft\u{ad}hyphen\u{fe0f}\u{3164}", "soft\\u00adhyphen\\ufe0f\\u3164"),
+        ("tag\u{e0041}", "tag\\udb40\\udc41"),
         // The joiner within an emoji is part of it.
         ("👩\u{200d}🚀", "👩\u{200d}🚀"),
     ] {

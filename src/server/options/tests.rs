@@ -18,6 +18,7 @@ fn defaults_are_those_of_the_reference() {
     assert_eq!(server.request_timeout, Duration::from_millis(60_000));
     assert_eq!(server.max_response_bytes, 64 * 1024 * 1024);
     assert_eq!(server.max_batch, 200);
+    assert_eq!((server.ordered_replies, server.creates_per_request()), (false, 1));
     assert_eq!((server.atomic_batches, server.ca_file, server.idempotency_header), (false, None, None));
 }
 
@@ -65,6 +66,13 @@ fn urls_that_are_none_are_refused() {
         "http://10.0.0.1",
         "http://localhost.example.com",
         "http://[2001:db8::1]",
+        "http://[localhost]",
+        "http://[LOCALHOST]:80",
+        "https://[localhost]",
+        "http://[127.0.0.1]",
+        "http://[::ffff:127.0.0.1]",
+        "http://[::1%25lo]",
+        "https://[example.com]",
     ];
     for url in bad {
         let error = server(&options(&[("url", url)])).unwrap_err();
@@ -93,6 +101,7 @@ fn values_out_of_range_are_refused() {
         ("max_batch", "0"),
         ("max_batch", "10001"),
         ("atomic_batches", "maybe"),
+        ("ordered_replies", ""),
         ("allow_http", ""),
         ("ca_file", "relative.pem"),
         ("ca_file", ""),
@@ -104,6 +113,14 @@ fn values_out_of_range_are_refused() {
         let error = server_with(&[(name, value)]).unwrap_err();
         assert!(error.to_string().contains(name), "{name} {value}: {error}");
     }
+}
+
+#[test]
+fn creates_share_a_request_where_replies_are_ordered() {
+    let server = server_with(&[("ordered_replies", "on"), ("max_batch", "7")]).unwrap();
+    assert_eq!(server.creates_per_request(), 7);
+    let server = server_with(&[("atomic_batches", "on"), ("max_batch", "7")]).unwrap();
+    assert_eq!(server.creates_per_request(), 1);
 }
 
 #[test]

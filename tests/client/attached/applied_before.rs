@@ -110,7 +110,7 @@ fn statements_within_a_statement() {
 #[test]
 fn a_reply_that_was_lost_was_applied() {
     let mut world = three_people();
-    world.sandbox.fault(json!({"status": 200, "body": "<html>", "apply": false, "times": 1}));
+    world.sandbox.fault(json!({"status": 200, "body": "{\"records\":[7", "apply": false, "times": 1}));
     let error = world.error(
         "DO $$ BEGIN
            BEGIN INSERT INTO people (name) VALUES ('p'), ('q'); EXCEPTION WHEN fdw_unable_to_create_reply THEN END;
@@ -119,7 +119,7 @@ fn a_reply_that_was_lost_was_applied() {
     );
     check(&error, "create", 2);
     // Of itself such an error says so already.
-    world.sandbox.fault(json!({"status": 200, "body": "<html>", "apply": false, "times": 1}));
+    world.sandbox.fault(json!({"status": 200, "body": "{\"records\":[7", "apply": false, "times": 1}));
     let error = world.error("INSERT INTO people (name) VALUES ('p'), ('q')");
     assert_eq!((&detail_of(&error)["applied"], detail_of(&error).get("applied_before")), (&json!("all"), None));
     assert!(!context_of(&error).contains("earlier"), "{error:?}");

@@ -19,8 +19,11 @@ enum Seen {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Body {
     Records,
+    /// The API's, and of no use.
+    Lost,
     Consumers,
     Other,
+    /// As much of a body as does not say what it is.
     Part,
 }
 
@@ -28,18 +31,22 @@ use Body::*;
 
 type Row = (RangeInclusive<u16>, &'static [Body], Option<&'static str>, &'static str, &'static str);
 
-const ANY: &[Body] = &[Records, Consumers, Other, Part];
+const ANY: &[Body] = &[Records, Lost, Consumers, Other, Part];
 
 const TABLE: &[Row] = &[
     (200..=299, &[Records], None, "applied", "all"),
-    (200..=299, &[Consumers, Other, Part], Some("HV00M"), "applied_reply_lost", "all"),
+    (200..=299, &[Lost], Some("HV00M"), "applied_reply_lost", "all"),
     (300..=399, ANY, Some("HV00R"), "refused", "none"),
     (400..=400, ANY, Some("HV024"), "rejected", "none"),
     (401..=401, ANY, Some("28000"), "refused", "none"),
     (403..=403, ANY, Some("28000"), "refused", "none"),
     (404..=405, ANY, Some("HV00R"), "refused", "none"),
-    (422..=422, ANY, Some("HV024"), "rejected", "none"),
+    (402..=402, ANY, Some("HV024"), "rejected", "none"),
+    (406..=407, ANY, Some("HV024"), "rejected", "none"),
+    (409..=424, ANY, Some("HV024"), "rejected", "none"),
+    (426..=428, ANY, Some("HV024"), "rejected", "none"),
     (429..=429, ANY, Some("53400"), "refused_for_now", "none"),
+    (430..=499, ANY, Some("HV024"), "rejected", "none"),
     (500..=500, &[Consumers], Some("HV00M"), "applied_not_confirmed", "all"),
 ];
 
@@ -54,10 +61,9 @@ fn by_table(seen: &Seen) -> Claim {
     row.map_or_else(unknown, |(_, _, state, outcome, applied)| claim(*state, outcome, applied))
 }
 
-/// A cancel has its own SQLSTATE; what is known of the mutation stands in the CONTEXT, and before the status that is nothing.
-fn by_cancel(seen: &Seen) -> Claim {
-    let applied = if matches!(seen, Seen::Reply(200..=299, _)) { "all" } else { "unknown" };
-    claim(Some("57014"), "cancelled", applied)
+/// A cancel has its own SQLSTATE; what is known of the mutation stands in the CONTEXT, and before the end of the body that is nothing.
+fn by_cancel(_: &Seen) -> Claim {
+    claim(Some("57014"), "cancelled", "unknown")
 }
 
 /// The claims that are right. More than one where the network leaves it open what of the bytes is read.
@@ -72,7 +78,7 @@ pub fn right(case: &Case, came: &[u8], went: &[u8]) -> Vec<Claim> {
         (Harm::Corrupt(_), _) if is_in_head && STATUS.contains(&case.fault.at) => vec![seen],
         // A head that is spoilt may be refused, may frame its body anew, or be none the worse.
         (Harm::Corrupt(_) | Harm::DuplicateByte, Seen::Reply(status, body)) if is_in_head => {
-            vec![Seen::NoStatus, Seen::Reply(status, body), Seen::Reply(status, Part)]
+            vec![Seen::NoStatus, Seen::Reply(status, body), Seen::Reply(status, Part), Seen::Reply(status, Lost)]
         }
         _ => vec![seen],
     };
@@ -106,17 +112,25 @@ fn see(bytes: &[u8]) -> Seen {
     }
     match length {
         Some(length) if body.len() >= length => Seen::Reply(status, what(&body[..length])),
-        _ => Seen::Reply(status, Part),
+        _ => Seen::Reply(status, if has_begun(body) { Lost } else { Part }),
     }
 }
 
 fn what(body: &[u8]) -> Body {
-    let Ok(Value::Object(body)) = serde_json::from_slice(body) else { return Other };
+    let Ok(Value::Object(body)) = serde_json::from_slice(body) else {
+        return if has_begun(body) { Lost } else { Other };
+    };
     // Neither has a place in a database.
     let is_storable = |record: &Value| record.is_object() && !record.to_string().contains("\\u0000");
     match (&body.get("records"), &body.get("error")) {
-        (Some(Value::Array(records)), _) if records.iter().all(is_storable) => Records,
+        (Some(Value::Array(records)), None | Some(Value::Null)) if records.iter().all(is_storable) => Records,
+        (Some(Value::Array(_)), None | Some(Value::Null)) => Lost,
         (_, Some(Value::String(text))) if text.starts_with("Error: Timed out waiting for consumers") => Consumers,
         _ => Other,
     }
+}
+
+/// Whether a body that is not whole says that it is a reply. The sandbox's have their records first.
+fn has_begun(body: &[u8]) -> bool {
+    body.starts_with(br#"{"records":["#)
 }

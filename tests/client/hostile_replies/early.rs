@@ -40,7 +40,7 @@ fn early(status: u16, then: Then) -> RawServer {
 fn a_reply_before_the_request_was_read_is_reported() {
     let database = server().fresh_database();
     for then in [Then::Closes, Then::Drains] {
-        for (status, code) in [(413, "HV00K"), (401, "28000"), (400, "HV024"), (429, "53400")] {
+        for (status, code) in [(413, "HV024"), (401, "28000"), (400, "HV024"), (429, "53400")] {
             let peer = early(status, then);
             foreign_server(&database, "early", &peer.url(), "");
             let what = format!("{status}, {then:?}");

@@ -43,11 +43,10 @@ impl Phase {
     pub fn known(self) -> &'static str {
         match self {
             Phase::LookUp | Phase::Connect | Phase::Handshake => "the request was not sent, nothing was applied",
-            Phase::Send | Phase::Reply | Phase::TlsSend | Phase::TlsReply => {
+            // A status of 200 says it only with a body that is the API's.
+            Phase::Send | Phase::Reply | Phase::Body | Phase::TlsSend | Phase::TlsReply | Phase::TlsBody => {
                 "the request had been sent, whether it was applied is unknown"
             }
-            // The status was 200.
-            Phase::Body | Phase::TlsBody => "it was applied",
         }
     }
 }

@@ -38,7 +38,7 @@ impl Cluster {
     /// A server object for the sandbox, in the database of the session.
     pub fn create_server(&mut self) {
         let sql = format!(
-            "CREATE SERVER sequin FOREIGN DATA WRAPPER sequin_mutations OPTIONS (url {});
+            "CREATE SERVER sequin FOREIGN DATA WRAPPER sequin_mutations OPTIONS (url {}, ordered_replies 'true');
              CREATE USER MAPPING FOR PUBLIC SERVER sequin OPTIONS (token {})",
             literal(self.sandbox.url()),
             literal(self.sandbox.token())

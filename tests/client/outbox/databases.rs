@@ -18,7 +18,7 @@ fn second(cluster: &mut Cluster, name: &str) -> Client {
     client
         .batch_execute(&format!(
             "CREATE EXTENSION sequin_mutations;
-             CREATE SERVER sequin FOREIGN DATA WRAPPER sequin_mutations OPTIONS (url {url});
+             CREATE SERVER sequin FOREIGN DATA WRAPPER sequin_mutations OPTIONS (url {url}, ordered_replies 'true');
              CREATE USER MAPPING FOR PUBLIC SERVER sequin OPTIONS (token {token})"
         ))
         .unwrap();

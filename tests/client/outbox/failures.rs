@@ -56,13 +56,18 @@ fn one_poison_record_in_ten_thousand_costs_few_requests() {
 }
 
 #[test]
-fn creates_travel_alone_unless_a_refusal_applies_nothing() {
-    for (atomic, sizes) in [(false, vec![1, 1, 1]), (true, vec![3, 1, 2, 1, 1])] {
-        let mut world = World::with_options(&format!("atomic_batches '{atomic}'"));
+fn creates_travel_alone_unless_a_refusal_applies_nothing_and_replies_are_ordered() {
+    for (atomic, ordered, sizes) in [
+        (false, false, vec![1, 1, 1]),
+        (false, true, vec![1, 1, 1]),
+        (true, false, vec![1, 1, 1]),
+        (true, true, vec![3, 1, 2, 1, 1]),
+    ] {
+        let mut world = World::with_options(&format!("ADD atomic_batches '{atomic}', SET ordered_replies '{ordered}'"));
         world.enqueue("create", &json!([{"data": {"n": 1}}, {"data": {"n": 2}}, {"data": {"Email": "nobody"}}]));
         world.settled();
         let sent: Vec<usize> = world.requests().iter().map(|(_, records)| records.as_array().unwrap().len()).collect();
-        assert_eq!(sent, sizes, "atomic_batches {atomic}");
+        assert_eq!(sent, sizes, "atomic_batches {atomic}, ordered_replies {ordered}");
         assert_eq!(world.endings(), ["applied", "applied", "rejected"]);
         assert_eq!(world.contacts(), 2);
     }
@@ -260,7 +265,7 @@ fn a_repeated_delete_that_finds_nothing_is_delivered() {
 fn what_was_applied_is_delivered_whatever_the_reply_is_worth() {
     let mut world = World::new();
     let id = world.contacts_made(1).remove(0);
-    for body in ["no json", "{\"records\":", "{}"] {
+    for body in ["{\"records\":[", "{\"records\":[no json", "{\"records\":[{\"id\":\"1\"}]}"] {
         world.sandbox.fault(json!({"status": 200, "body": body}));
         world.enqueue("create", &json!({"data": {"n": 1}}));
         world.settled();

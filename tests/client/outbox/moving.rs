@@ -30,7 +30,7 @@ fn records_with_others_between_them_are_all_found() {
     let mut world = World::with_options("atomic_batches 'true'");
     let sandbox = world.sandbox.url().to_owned();
     world.run(&format!(
-        "CREATE SERVER other FOREIGN DATA WRAPPER sequin_mutations OPTIONS (url '{sandbox}');
+        "CREATE SERVER other FOREIGN DATA WRAPPER sequin_mutations OPTIONS (url '{sandbox}', ordered_replies 'true');
          CREATE USER MAPPING FOR PUBLIC SERVER other OPTIONS (token '{}');
          SELECT sequin_pause('sequin'), sequin_pause('other')",
         world.sandbox.token()

@@ -56,21 +56,73 @@ enum Class {
     NotUtf8,
     /// JSON, and not a reply.
     WrongShape,
+    /// A reply whose records are not all readable.
+    BadRecords,
     /// A reply whose records no database of ours can hold.
     NotStorable,
     /// The documented error, and the one of the management endpoints.
     Error,
-    Truncated,
-    TooLarge,
+    /// An error beside records.
+    ErrorToo,
+    /// It ends, looking whole, before its records.
+    NoEnd,
+    /// It breaks off within its records.
+    CutReply,
+    /// It breaks off before one can see what it is.
+    CutOpen,
+    /// It breaks off, and is no reply.
+    CutOther,
+    /// A reply, or JSON that is announced as too large.
+    LargeReply,
+    LargeOther,
+    /// The headers before it are none.
+    Unread,
 }
 
 use Class::*;
 
-const ANY: &[Class] = &[Good, Consumers, Empty, NotJson, NotUtf8, WrongShape, NotStorable, Error, Truncated, TooLarge];
-const ANY_BUT_GOOD: &[Class] =
-    &[Consumers, Empty, NotJson, NotUtf8, WrongShape, NotStorable, Error, Truncated, TooLarge];
-const ANY_BUT_CONSUMERS: &[Class] =
-    &[Good, Empty, NotJson, NotUtf8, WrongShape, NotStorable, Error, Truncated, TooLarge];
+const ANY: &[Class] = &[
+    Good,
+    Consumers,
+    Empty,
+    NotJson,
+    NotUtf8,
+    WrongShape,
+    BadRecords,
+    NotStorable,
+    Error,
+    ErrorToo,
+    NoEnd,
+    CutReply,
+    CutOpen,
+    CutOther,
+    LargeReply,
+    LargeOther,
+    Unread,
+];
+/// It is the API's, and cannot be given out.
+const LOST: &[Class] = &[BadRecords, NotStorable, CutReply, LargeReply];
+/// It is not the API's, or cannot be seen to be.
+const OTHERS: &[Class] =
+    &[Consumers, Empty, NotJson, NotUtf8, WrongShape, Error, ErrorToo, CutOther, LargeOther, Unread];
+const ANY_BUT_CONSUMERS: &[Class] = &[
+    Good,
+    Empty,
+    NotJson,
+    NotUtf8,
+    WrongShape,
+    BadRecords,
+    NotStorable,
+    Error,
+    ErrorToo,
+    NoEnd,
+    CutReply,
+    CutOpen,
+    CutOther,
+    LargeReply,
+    LargeOther,
+    Unread,
+];
 
 const WHOLE: &[(Class, &[u8])] = &[
     (Good, GOOD),
@@ -82,27 +134,58 @@ const WHOLE: &[(Class, &[u8])] = &[
     (NotJson, b"<html>\nproxy</html>"),
     (NotJson, b"Error: Timed out waiting for consumers: contacts"),
     (NotUtf8, b"\xff\x00"),
-    (NotUtf8, b"{\"records\":[{\"id\":\"\xff\"}]}"),
+    (NotUtf8, b"{\"id\":\"\xff\", \"records\": []}"),
+    (BadRecords, b"{\"records\":[{\"id\":\"\xff\"}]}"),
+    (BadRecords, br#"{"error": null, "records":[{"id":"a"}] 7}"#),
     (WrongShape, b"{}"),
     (WrongShape, b"null"),
     (WrongShape, b"[{\"id\":\"a\"}]"),
     (WrongShape, br#""Error: Timed out waiting for consumers: contacts""#),
     (WrongShape, br#"{"records":null}"#),
     (WrongShape, br#"{"records":{"id":"a"}}"#),
-    (WrongShape, br#"{"records":["a"]}"#),
-    (WrongShape, br#"{"records":[{"id":"a"},1]}"#),
+    (BadRecords, br#"{"records":["a"]}"#),
+    (BadRecords, br#"{"records":[{"id":"a"},1]}"#),
+    (BadRecords, br#"{"more": [{"records": 1}], "records":[{"id":"a"}"#),
+    (NoEnd, br#"{"more": [{"records": []}]"#),
+    (NoEnd, b"\xef\xbb\xbf {\"rec"),
+    (Good, b"\xef\xbb\xbf{\"records\":[{\"id\":\"a\"}],\"error\":null}"),
     (NotStorable, br#"{"records":[{"id":"\u0000"}]}"#),
     (NotStorable, br#"{"records":[{"id":"a"},{"upstream_id":"\ud800"}]}"#),
     (NotStorable, br#"{"records":[{"id":"a","data":{"n":1e999999}}]}"#),
     (Error, br#"{"error":"Error: refused","docs":[1]}"#),
     (Error, br#"{"error":"Error: Salesforce says: Timed out waiting for consumers"}"#),
+    (ErrorToo, br#"{"error":"Error: INVALID_FIELD","records":[]}"#),
+    (ErrorToo, br#"{"records":[{"id":"a"}],"error":"Error: not all"}"#),
     (Error, br#"{"summary":"Timed out waiting for consumers","validation_errors":{"a":"b"}}"#),
 ];
 
-fn all_bodies() -> Vec<(Class, Body<'static>)> {
+/// A page of a proxy.
+const PAGE: &[u8] = b"<html><body>Welcome";
+
+fn all_bodies() -> Vec<(Class, Content<'static>, Body<'static>)> {
+    let plain = |(class, body)| (class, Content::default(), body);
+    let json =
+        |(class, body)| (class, Content { media_type: Some("application/json; charset=utf-8"), encoding: None }, body);
     let whole = WHOLE.iter().map(|(class, bytes)| (*class, Body::Whole(bytes)));
-    let cut = BROKEN.iter().map(|broken| (Truncated, Body::Truncated { cause: broken.cause() }));
-    whole.chain(cut).chain([(TooLarge, Body::TooLarge { limit: 1_024 })]).collect()
+    let cut = BROKEN.iter().flat_map(|broken| {
+        let cause = broken.cause();
+        [
+            (CutReply, br#"{"records":["#.as_slice()),
+            (CutOpen, b"{\"records\":"),
+            (CutOpen, b""),
+            (CutOther, PAGE),
+            (CutOther, br#"{"error":"Err"#),
+        ]
+        .map(|(class, beginning)| (class, Body::Truncated { beginning, cause }))
+    });
+    let large = [(LargeReply, br#"{"records":[{"id""#.as_slice()), (LargeOther, PAGE), (LargeOther, b" ")]
+        .map(|(class, beginning)| (class, Body::TooLarge { beginning, limit: 1_024 }));
+    let unread = (Unread, Body::Unread { cause: "invalid header" });
+    let announced = Body::TooLarge { beginning: b"", limit: 1_024 };
+    let all = whole.chain(cut).chain(large).chain([unread]);
+    all.map(plain)
+        .chain([plain((LargeOther, announced)), json((LargeReply, announced)), json((CutOther, Body::Whole(PAGE)))])
+        .collect()
 }
 
 /// What is expected of one record, of three, and of three where a refusal is total. `None`: the reply's records.
@@ -125,11 +208,11 @@ const fn unknown(statuses: RangeInclusive<u16>, bodies: &'static [Class]) -> Row
     Row { statuses, bodies, create: [Some(CREATE_UNKNOWN); 3], other: [Some(OTHER_UNKNOWN); 3] }
 }
 
-const fn rejected(status: u16) -> Row {
+const fn rejected(statuses: RangeInclusive<u16>) -> Row {
     let alone = Some(("rejected", "none", "HV024", Action::Reject));
     let atomic = Some(("rejected", "none", "HV024", Action::Bisect));
     Row {
-        statuses: status..=status,
+        statuses,
         bodies: ANY,
         create: [alone, Some(("rejected", "unknown", "HV024", Action::ParkUnknown)), atomic],
         other: [alone, Some(("rejected", "unknown", "HV024", Action::Bisect)), atomic],
@@ -138,6 +221,7 @@ const fn rejected(status: u16) -> Row {
 
 const NOT_SENT: Expected = ("not_sent", "none", "HV00N", Action::Retry);
 const REPLY_LOST: Expected = ("applied_reply_lost", "all", "HV00M", Action::DeliverReplyLost);
+const NOT_THE_APIS: Expected = ("unknown", "unknown", "HV00K", Action::PauseServer);
 const NOT_CONFIRMED: Expected = ("applied_not_confirmed", "all", "HV00M", Action::DeliverNotConfirmed);
 const NO_ENTRY: Expected = ("refused", "none", "28000", Action::PauseServer);
 const NOWHERE: Expected = ("refused", "none", "HV00R", Action::PauseServer);
@@ -146,18 +230,22 @@ const PAUSE: Expected = ("refused_for_now", "none", "53400", Action::Defer);
 const TABLE: &[Row] = &[
     unknown(100..=199, ANY),
     same(200..=299, &[Good], None),
-    same(200..=299, ANY_BUT_GOOD, Some(REPLY_LOST)),
+    same(200..=299, LOST, Some(REPLY_LOST)),
+    same(200..=299, OTHERS, Some(NOT_THE_APIS)),
+    unknown(200..=299, &[NoEnd, CutOpen]),
     same(300..=399, ANY, Some(NOWHERE)),
-    rejected(400),
+    rejected(400..=400),
     same(401..=401, ANY, Some(NO_ENTRY)),
-    unknown(402..=402, ANY),
+    rejected(402..=402),
     same(403..=403, ANY, Some(NO_ENTRY)),
     same(404..=405, ANY, Some(NOWHERE)),
-    unknown(406..=421, ANY),
-    rejected(422),
-    unknown(423..=428, ANY),
+    rejected(406..=407),
+    unknown(408..=408, ANY),
+    rejected(409..=424),
+    unknown(425..=425, ANY),
+    rejected(426..=428),
     same(429..=429, ANY, Some(PAUSE)),
-    unknown(430..=499, ANY),
+    rejected(430..=499),
     same(500..=500, &[Consumers], Some(NOT_CONFIRMED)),
     unknown(500..=500, ANY_BUT_CONSUMERS),
     unknown(501..=599, ANY),
@@ -225,17 +313,18 @@ fn with_all(create: &Numbers, other: &Numbers, mut check: impl FnMut(&Facts<'_>,
 #[test]
 fn every_status_with_every_body() {
     let bodies = all_bodies();
-    assert!(ANY.iter().all(|class| bodies.iter().any(|(other, _)| other == class)));
+    assert!(ANY.iter().all(|class| bodies.iter().any(|(other, ..)| other == class)));
     let mut checked = 0;
     for status in 100..=599 {
-        for (class, body) in &bodies {
+        for (class, content, body) in &bodies {
+            let observed = Observation::Reply { status, retry_after: None, content: *content, body: *body };
             let Row { create, other, .. } = row(status, *class);
             checked += with_all(create, other, |facts, expected| {
-                assert_end(facts, &reply(status, *body), expected, &format!("{status} {class:?} {body:?}"));
+                assert_end(facts, &observed, expected, &format!("{status} {class:?} {body:?}"));
             });
         }
     }
-    assert_eq!(checked, 500 * 28 * 12);
+    assert_eq!(checked, 500 * bodies.len() * 12);
 }
 
 /// A reply may come before the request has left: how much has is of no account then, and neither is how its body broke off.
@@ -262,7 +351,9 @@ fn every_beginning_of_a_body_that_looks_whole() {
             let class = match length {
                 0 => Empty,
                 _ if length == text.len() => whole,
-                _ => NotJson,
+                _ if text[..length].starts_with(br#"{"records":["#) => BadRecords,
+                _ if text[..length].starts_with(br#"{"error":""#) => NotJson,
+                _ => NoEnd,
             };
             for status in [100, 200, 299, 302, 400, 401, 422, 429, 500, 504] {
                 let Row { create, other, .. } = row(status, class);

@@ -157,7 +157,7 @@ fn plan_after_plan_comes_to_what_was_committed() {
         while !open.is_empty() {
             let limits = Limits {
                 max_batch: 1 + dice.below(5) as usize,
-                atomic_batches: dice.often(50),
+                creates_share: dice.often(50),
                 one_record_a_request: dice.often(20),
                 requests: 1 + dice.below(3) as usize,
             };

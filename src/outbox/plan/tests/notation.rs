@@ -6,7 +6,7 @@
 
 use super::*;
 
-pub const LIMITS: Limits = Limits { max_batch: 100, atomic_batches: true, one_record_a_request: false, requests: 100 };
+pub const LIMITS: Limits = Limits { max_batch: 100, creates_share: true, one_record_a_request: false, requests: 100 };
 
 pub fn lane(name: &str) -> Rc<Lane> {
     let (sync_id, collection_id) = ("sync".to_owned(), "salesforce:contact".to_owned());

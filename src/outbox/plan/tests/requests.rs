@@ -68,7 +68,7 @@ fn creates_are_in_one_request_and_that_is_first() {
     check(&LIMITS, &[(text, "create 2, 3, 5 | update 1 | delete 7")]);
     check(&Limits { max_batch: 2, ..LIMITS }, &[(text, "create 2, 3 | update 1 | delete 7")]);
     let alone = "create 2 | update 1 | delete 7";
-    check(&Limits { atomic_batches: false, ..LIMITS }, &[(text, alone)]);
+    check(&Limits { creates_share: false, ..LIMITS }, &[(text, alone)]);
     check(&Limits { one_record_a_request: true, ..LIMITS }, &[(text, alone)]);
     check(
         &LIMITS,
