@@ -8,9 +8,9 @@ use crate::mutation::outcome::Outcome;
 use crate::mutation::reply::Lacking;
 use crate::mutation::request::{Invalid, Request};
 use crate::pg::jsonb::Json;
-use crate::pg::report;
 use crate::pg::rows::{RecordSet, SetTarget};
 use crate::pg::text::{Name, Text, TextArray};
+use crate::pg::{context, report};
 
 use super::call::{Call, Sent};
 
@@ -52,6 +52,7 @@ fn tell_of_missing(count: usize, Sent { facts, status }: &Sent<'_>) -> Result<()
         0 => return Err(Lacking::Missing("it holds no record".to_owned())),
         _ if count < facts.records => {
             let reason = format!("it holds {count} of the {} records that were sent", facts.records);
+            context::now_known(c"whether it was applied is unknown");
             report::warn(&Outcome::missing(facts, *status, &reason));
         }
         _ => {}

@@ -258,7 +258,9 @@ fn a_set_has_the_rows_of_the_reply() {
 fn a_set_with_fewer_records_than_were_sent_comes_with_a_warning() {
     let mut world = World::new();
     world.sandbox.fault(json!({"status": 200, "body": "{\"records\":[{\"id\":\"b\"},{\"id\":\"a\"}]}"}));
-    let output = world.database.psql(&create_three());
+    let mut psql = world.database.server().psql_command(world.database.name());
+    psql.args(["-v", "SHOW_CONTEXT=always", "-c", &create_three()]);
+    let output = psql.output().unwrap();
     let (rows, warning) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success() && rows.contains("(2 rows)"), "{rows}{warning}");
     for part in [
@@ -266,6 +268,7 @@ fn a_set_with_fewer_records_than_were_sent_comes_with_a_warning() {
         "does not say that the create was applied: it holds 2 of the 3 records that were sent",
         "\"applied\": \"unknown\"",
         "Do not simply repeat it",
+        "through server \"sequin\": whether it was applied is unknown",
     ] {
         assert!(warning.contains(part), "{part}: {warning}");
     }
