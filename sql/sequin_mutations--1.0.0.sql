@@ -144,6 +144,8 @@ COMMENT ON TABLE sequin.statement_end IS
 COMMENT ON COLUMN sequin.statement_end.id IS 'never filled';
 CREATE TRIGGER end_of_statement AFTER UPDATE ON sequin.statement_end
     FOR EACH STATEMENT EXECUTE FUNCTION sequin.end_statement();
+-- A session that replays changes may have the triggers of attached tables fire. Their statements end as well.
+ALTER TABLE sequin.statement_end ENABLE ALWAYS TRIGGER end_of_statement;
 COMMENT ON TRIGGER end_of_statement ON sequin.statement_end IS 'sends what statements within a statement have changed';
 
 CREATE FUNCTION sequin.refuse_truncate() RETURNS trigger

@@ -31,9 +31,7 @@ fn capture(call: FunctionCallInfo) -> Result<StoredRow, ErrorReport> {
     }
     let fired = fired(call)?;
     if fired.is_before() {
-        if settings::capture() {
-            capture::begin(&fired);
-        }
+        capture::begin(&fired, settings::capture())?;
     } else if settings::capture() {
         let argument = fired.arguments().into_iter().next().unwrap_or_default();
         let attachment = Attachment::from_argument(&argument).map_err(|reason| {

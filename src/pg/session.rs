@@ -1,5 +1,6 @@
 //! Facts of the session and the transaction.
 
+use std::ffi::{CStr, CString};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use pgrx::pg_sys;
@@ -182,9 +183,16 @@ pub fn as_queue_owner<T>(f: impl FnOnce() -> T) -> T {
     acting(owner, pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_NOFORCE_RLS, true, f)
 }
 
-/// Runs `f` with the rights of `role`, which the session has had within the same statement.
-pub fn acting_as<T>(role: pg_sys::Oid, f: impl FnOnce() -> T) -> T {
-    acting(role, pg_sys::SECURITY_LOCAL_USERID_CHANGE, true, f)
+/// The search_path that is set.
+pub fn search_path() -> CString {
+    // SAFETY: a variable of the backend, a string that ends with a NUL.
+    unsafe { CStr::from_ptr(pg_sys::namespace_search_path).to_owned() }
+}
+
+/// Runs `f` with the rights and the search_path that the session has had within the same statement.
+pub fn acting_as<T>(role: pg_sys::Oid, search_path: &CStr, f: impl FnOnce() -> T) -> T {
+    let flags = if role == current_role() { 0 } else { pg_sys::SECURITY_LOCAL_USERID_CHANGE };
+    acting_in(search_path, role, flags, true, f)
 }
 
 /// Runs `f`, which reads catalogs and executes no statement, with the rights of `role`.
@@ -208,6 +216,10 @@ pub(super) fn temporary_schema() -> Option<pg_sys::Oid> {
 /// Runs `f` as `role`, with a search_path in which no other role can have put functions or operators. An error inside
 /// ends the (sub)transaction, and with it the change of both.
 fn acting<T>(role: pg_sys::Oid, flags: u32, keeps_settings: bool, f: impl FnOnce() -> T) -> T {
+    acting_in(c"pg_catalog, pg_temp", role, flags, keeps_settings, f)
+}
+
+fn acting_in<T>(search_path: &CStr, role: pg_sys::Oid, flags: u32, keeps_settings: bool, f: impl FnOnce() -> T) -> T {
     // SAFETY: reads and sets variables of the backend; the old values are put back.
     unsafe {
         let (mut before, mut context) = (pg_sys::Oid::INVALID, 0);
@@ -216,7 +228,7 @@ fn acting<T>(role: pg_sys::Oid, flags: u32, keeps_settings: bool, f: impl FnOnce
         let level = pg_sys::NewGUCNestLevel();
         pg_sys::set_config_option(
             c"search_path".as_ptr(),
-            c"pg_catalog, pg_temp".as_ptr(),
+            search_path.as_ptr(),
             pg_sys::GucContext::PGC_USERSET,
             pg_sys::GucSource::PGC_S_SESSION,
             pg_sys::GucAction::GUC_ACTION_SAVE,

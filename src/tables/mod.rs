@@ -5,8 +5,8 @@
 //! - `attach` decides which tables get and lose `triggers`, and `columns` finds the columns that an attachment names;
 //! - `capture` is what the triggers do when they fire. `rows` reads what a statement has written, `inline` sends it,
 //!   `queued` writes it into the queue;
-//! - `pending` holds what waits for the end of the outermost statement, [`net`] makes one change of it for each row, and
-//!   `moved` finds rows that were deleted and inserted again in one transaction;
+//! - `pending` holds what waits for the end of the outermost statement, `waiting` sends it, [`net`] makes one change of it
+//!   for each row, and `moved` finds rows that were deleted and inserted again in one transaction;
 //! - `owner_rights` refuses an INSERT whose ids would have to be written with rights that the session could abuse;
 //! - `write_back` keeps the UPDATE that writes upstream ids from being captured, [`queries`] is its SQL, and `late_ids`
 //!   brings the ids of what the outbox has created;
@@ -44,5 +44,7 @@ pub mod renamed;
 mod rows;
 #[cfg(feature = "postgres")]
 mod triggers;
+#[cfg(feature = "postgres")]
+mod waiting;
 #[cfg(feature = "postgres")]
 mod write_back;

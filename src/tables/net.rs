@@ -86,6 +86,17 @@ pub enum Effect {
     Delete(Image),
 }
 
+impl Effect {
+    /// Deletes come first, for a row may take the place, or the id, of one that is gone. Updates come last.
+    pub fn turn(&self) -> u8 {
+        match self {
+            Effect::Delete(_) => 0,
+            Effect::Create(_) | Effect::Arrival { .. } => 1,
+            Effect::Update { .. } => 2,
+        }
+    }
+}
+
 /// The effect on one row, and where it is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Net<T> {
@@ -109,11 +120,7 @@ pub fn net<T: Clone>(changes: Vec<Change<T>>, group: impl Fn(&T) -> usize) -> Ve
     }
     let mut all: Vec<Net<T>> = rows.into_iter().flat_map(of_row).collect();
     join_moves(&mut all, group);
-    all.sort_by_key(|net| match net.effect {
-        Effect::Delete(_) => 0,
-        Effect::Create(_) | Effect::Arrival { .. } => 1,
-        Effect::Update { .. } => 2,
-    });
+    all.sort_by_key(|net| net.effect.turn());
     all
 }
 

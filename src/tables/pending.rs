@@ -4,7 +4,10 @@
 //! captured when it ends, and kept here; when the outermost statement has ended, all of it is sent, one change for each
 //! row. It is kept for the session, because a trigger's call ends long before.
 
+use std::ffi::CString;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use pgrx::pg_sys::Oid;
 
 use crate::pg::session::{self, Identity};
 use crate::pg::trigger;
@@ -21,6 +24,8 @@ pub struct Target {
     pub attachment: Attachment,
     /// The role that the statement ran as: its rights count, and its user mapping.
     pub role: u32,
+    /// The search_path that the statement ran with: the table's triggers find by it what they name without a schema.
+    pub search_path: CString,
 }
 
 /// A statement that has begun.
@@ -28,11 +33,14 @@ pub struct Target {
 struct Begun {
     relation: u32,
     operation: Operation,
-    /// How many triggers it runs within, and one more.
+    /// How many triggers it runs within, and one more. The statement of a foreign key runs within the trigger of that key,
+    /// and its own triggers fire later, less deep.
     depth: i32,
     subtransaction: u32,
     /// When the client's statement was sent, of which it is a part.
     sent_at: i64,
+    /// As whom its end is to be seen to, once it was asked for.
+    ends_as: Option<Identity>,
 }
 
 /// A change that waits for the end of the outermost statement.
@@ -44,36 +52,39 @@ struct Waiting {
 struct State {
     begun: Vec<Begun>,
     waiting: Vec<Waiting>,
-    /// As whom the end of the outermost statement is to be seen to, once it was asked for.
-    ends_as: Option<Identity>,
 }
 
 impl State {
-    /// The statement of this kind that began last.
-    fn place_of(&self, relation: u32, operation: Operation) -> Option<usize> {
-        self.begun.iter().rposition(|begun| begun.relation == relation && begun.operation == operation)
+    /// The statement of this kind whose triggers fire at this depth.
+    fn place_of(&self, relation: u32, operation: Operation, depth: i32) -> Option<usize> {
+        let is_own = |begun: &Begun| begun.relation == relation && begun.operation == operation && begun.depth >= depth;
+        self.begun.iter().rposition(is_own)
     }
 }
 
-static STATE: Mutex<State> = Mutex::new(State { begun: Vec::new(), waiting: Vec::new(), ends_as: None });
+static STATE: Mutex<State> = Mutex::new(State { begun: Vec::new(), waiting: Vec::new() });
 
 fn state() -> MutexGuard<'static, State> {
     STATE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Notes that a statement begins.
-pub fn begin(relation: u32, operation: Operation) {
+/// Notes that a statement begins. If one that began in an earlier statement of the client has not ended, its table is the
+/// error.
+pub fn begin(relation: u32, operation: Operation) -> Result<(), Oid> {
     let begun = Begun {
         relation,
         operation,
         depth: trigger::depth(),
         subtransaction: current_subtransaction(),
         sent_at: session::statement_start(),
+        ends_as: None,
     };
     let mut state = state();
-    // A program can end a statement before all of its rows are there (SPI with a limit): its end never came.
-    state.begun.retain(|other| other.sent_at == begun.sent_at);
+    if let Some(other) = state.begun.iter().find(|other| other.sent_at != begun.sent_at) {
+        return Err(Oid::from(other.relation));
+    }
     state.begun.push(begun);
+    Ok(())
 }
 
 /// What is known of a statement when it ends.
@@ -91,11 +102,15 @@ pub struct Surroundings {
 pub fn surroundings(relation: u32, operation: Operation) -> Surroundings {
     let depth = trigger::depth();
     let state = state();
-    let own = state.place_of(relation, operation);
+    let own = state.place_of(relation, operation, depth);
     let others = || state.begun.iter().enumerate().filter(|(place, _)| Some(*place) != own).map(|(_, begun)| begun);
     let is_alone = others().next().is_none();
+    let is_around = |begun: &Begun| {
+        // Of two statements of one kind, the one whose triggers fire later is outside.
+        begun.depth < depth || begun.relation == relation && begun.operation == operation
+    };
     Surroundings {
-        is_within: others().any(|begun| begun.depth < depth),
+        is_within: others().any(is_around),
         may_move_rows: !is_alone
             && (operation == Operation::Delete || others().any(|begun| begun.operation == Operation::Delete)),
         is_waited_for: !state.waiting.is_empty(),
@@ -104,8 +119,9 @@ pub fn surroundings(relation: u32, operation: Operation) -> Surroundings {
 
 /// Notes that a statement has ended. True if it was the last one.
 pub fn end(relation: u32, operation: Operation) -> bool {
+    let depth = trigger::depth();
     let mut state = state();
-    if let Some(place) = state.place_of(relation, operation) {
+    if let Some(place) = state.place_of(relation, operation, depth) {
         state.begun.remove(place);
     }
     state.begun.is_empty()
@@ -117,35 +133,40 @@ pub fn keep(changes: Vec<Change<Arc<Target>>>) {
     state().waiting.extend(changes.into_iter().map(|change| Waiting { change, subtransaction }));
 }
 
-/// Whether nothing waits.
-pub fn is_empty() -> bool {
-    state().waiting.is_empty()
-}
-
 /// Takes what waits, in the order in which it was captured.
 pub fn take() -> Vec<Change<Arc<Target>>> {
     std::mem::take(&mut state().waiting).into_iter().map(|waiting| waiting.change).collect()
 }
 
-/// Notes that the end of the outermost statement was asked for.
-pub fn ask_for_end(identity: Identity) {
-    state().ends_as = Some(identity);
+/// Notes that the end of a statement was asked for. False if it is not known to have begun.
+pub fn ask_for_end(relation: u32, operation: Operation, identity: Identity) -> bool {
+    let depth = trigger::depth();
+    let mut state = state();
+    let own = state.place_of(relation, operation, depth);
+    own.is_some_and(|place| state.begun[place].ends_as.replace(identity).is_none())
 }
 
-/// As whom it was asked for; None if it was not.
+/// Ends the statements whose end was asked for and is here. Gives as whom to see to it, if these were the last ones.
 pub fn take_end() -> Option<Identity> {
-    state().ends_as.take()
+    let depth = trigger::depth();
+    let mut state = state();
+    let is_here = |begun: &Begun| begun.depth >= depth && begun.ends_as.is_some();
+    let identity = state.begun.iter().find(|begun| is_here(begun)).and_then(|begun| begun.ends_as);
+    state.begun.retain(|begun| !is_here(begun));
+    identity.filter(|_| state.begun.is_empty())
 }
 
-/// Ends all statements that have begun.
-pub fn end_all() {
-    state().begun.clear();
+/// The table of a statement that has not ended, or whose changes were not sent, although the transaction ends.
+pub fn unfinished() -> Option<Oid> {
+    let state = state();
+    let begun = state.begun.first().map(|begun| begun.relation);
+    begun.or_else(|| state.waiting.first().map(|waiting| waiting.change.target.relation)).map(Oid::from)
 }
 
 /// Forgets everything.
 pub fn forget() {
     let mut state = state();
-    *state = State { begun: Vec::new(), waiting: Vec::new(), ends_as: None };
+    *state = State { begun: Vec::new(), waiting: Vec::new() };
 }
 
 /// Forgets what a subtransaction that is undone has begun and captured. Those within it have higher numbers.

@@ -42,10 +42,16 @@ impl WritingBack {
         WritingBack { before: running().replace(own) }
     }
 
+    /// Whether the trigger that runs is one of that UPDATE, or of a statement within it, and what they change waits.
+    pub fn keeps_waiting() -> bool {
+        let depth = trigger::depth();
+        running().is_some_and(|running| running.after == Afterwards::Waiting && depth >= running.depth)
+    }
+
     /// Whether the statement that ends, on `table`, is that UPDATE.
-    pub fn is_ending(table: pg_sys::Oid) -> Option<Afterwards> {
-        let running = (*running())?;
-        (running.table == table.to_u32() && running.depth == trigger::depth()).then_some(running.after)
+    pub fn is_ending(table: pg_sys::Oid) -> bool {
+        let depth = trigger::depth();
+        running().is_some_and(|running| running.table == table.to_u32() && running.depth == depth)
     }
 }
 

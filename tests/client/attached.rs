@@ -4,6 +4,7 @@ mod applied_before;
 mod attaching;
 mod blank_ids;
 mod columns;
+mod ends;
 mod failures;
 mod kept_ids;
 mod lifecycle;
