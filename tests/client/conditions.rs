@@ -69,7 +69,8 @@ fn each_outcome_has_a_condition_name() {
         (Some(json!({"status": 429})), format!("SELECT {create}"), "configuration_limit_exceeded"),
         (Some(json!({"status": 504})), format!("SELECT {create}"), "fdw_reply_handle"),
         (Some(json!({"reset": true})), format!("SELECT {create}"), "fdw_reply_handle"),
-        (Some(json!({"body": "?"})), format!("SELECT {create}"), "fdw_unable_to_create_reply"),
+        (Some(json!({"body": "?"})), format!("SELECT {create}"), "fdw_reply_handle"),
+        (Some(json!({"body": "{\"records\": [?"})), format!("SELECT {create}"), "fdw_unable_to_create_reply"),
         (None, format!("SELECT {create}"), "none"),
     ];
     world.run("BEGIN");
@@ -81,7 +82,7 @@ fn each_outcome_has_a_condition_name() {
     }
     world.run("COMMIT");
     // What was applied, and the last one.
-    assert_eq!(world.contacts(), 3);
+    assert_eq!(world.contacts(), 4);
 }
 
 #[test]

@@ -150,7 +150,7 @@ fn a_verb_that_is_cancelled_says_what_was_applied_before() {
 fn a_verb_whose_reply_is_lost_counts_for_the_next() {
     let mut world = world();
     let good = create("'{}'");
-    let lost = json!({"status": 200, "body": "<html>", "apply": false, "times": 1});
+    let lost = json!({"status": 200, "body": "{\"records\": [?", "apply": false, "times": 1});
     world.sandbox.fault(lost.clone());
     let caught = format!("BEGIN PERFORM {good}; EXCEPTION WHEN fdw_unable_to_create_reply THEN NULL; END");
     check(&world.error(&format!("DO $$ BEGIN {caught}; PERFORM {}; END $$", create(BAD))), "lost", 1);
