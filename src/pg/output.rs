@@ -9,6 +9,7 @@ use std::ffi::CStr;
 use pgrx::pg_sys::{self, Oid};
 
 use super::relation::Column;
+use super::settings;
 
 /// The settings that output functions look at, each with its value here. With it times are in UTC.
 const SETTINGS: [(&CStr, &CStr); 6] = [
@@ -99,25 +100,7 @@ fn with_settings<'a, T>(
     if others.is_empty() {
         return f();
     }
-    // SAFETY: names of settings that every version has, and values that they take. The old values are put back.
-    unsafe {
-        let level = pg_sys::NewGUCNestLevel();
-        for (name, value) in others {
-            pg_sys::set_config_option(
-                name.as_ptr(),
-                value.as_ptr(),
-                pg_sys::GucContext::PGC_USERSET,
-                pg_sys::GucSource::PGC_S_SESSION,
-                pg_sys::GucAction::GUC_ACTION_SAVE,
-                true,
-                0,
-                false,
-            );
-        }
-        let result = f();
-        pg_sys::AtEOXact_GUC(true, level);
-        result
-    }
+    settings::with_values(others.into_iter().map(|(name, value)| (*name, *value)), true, f)
 }
 
 fn is_set(name: &CStr, value: &CStr) -> bool {

@@ -16,6 +16,8 @@ use pgrx::pg_catalog::pg_proc::PgProc;
 use pgrx::pg_guard;
 use pgrx::pg_sys::{self, FuncExpr, Node, NodeTag, Oid};
 
+use super::settings;
+
 /// The language of functions in SQL: a fixed entry of pg_language, which the bindings lack.
 const SQL_LANGUAGE: Oid = Oid::from_u32(14);
 
@@ -87,19 +89,7 @@ impl PlannedCall<'_> {
 /// there is no telling which plans are in danger. It is a setting of the planner, put back at the end of the
 /// transaction; what else is planned until then loses a possible speed-up, and nothing else.
 pub fn forbid_memoize() {
-    // SAFETY: two NUL-terminated strings; as SET LOCAL by the current role, for a setting that everybody may set.
-    unsafe {
-        pg_sys::set_config_option(
-            c"enable_memoize".as_ptr(),
-            c"off".as_ptr(),
-            pg_sys::GucContext::PGC_USERSET,
-            pg_sys::GucSource::PGC_S_SESSION,
-            pg_sys::GucAction::GUC_ACTION_LOCAL,
-            true,
-            0,
-            false,
-        );
-    }
+    settings::set_local(c"enable_memoize", c"off");
 }
 
 /// Ends the walk at the second field that is taken from equal calls.

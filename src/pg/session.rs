@@ -7,7 +7,7 @@ use pgrx::pg_sys;
 
 use super::relation::{self, Table};
 use super::spi::Connection;
-use super::temporary;
+use super::{settings, temporary};
 
 /// Whether the transaction may not write; on a standby none may.
 pub fn is_read_only() -> bool {
@@ -225,19 +225,7 @@ fn acting_in<T>(search_path: &CStr, role: pg_sys::Oid, flags: u32, keeps_setting
         let (mut before, mut context) = (pg_sys::Oid::INVALID, 0);
         pg_sys::GetUserIdAndSecContext(&mut before, &mut context);
         pg_sys::SetUserIdAndSecContext(role, context | flags as std::ffi::c_int);
-        let level = pg_sys::NewGUCNestLevel();
-        pg_sys::set_config_option(
-            c"search_path".as_ptr(),
-            search_path.as_ptr(),
-            pg_sys::GucContext::PGC_USERSET,
-            pg_sys::GucSource::PGC_S_SESSION,
-            pg_sys::GucAction::GUC_ACTION_SAVE,
-            true,
-            0,
-            false,
-        );
-        let result = f();
-        pg_sys::AtEOXact_GUC(keeps_settings, level);
+        let result = settings::with_values([(c"search_path", search_path)], keeps_settings, f);
         pg_sys::SetUserIdAndSecContext(before, context);
         result
     }
