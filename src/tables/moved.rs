@@ -21,7 +21,7 @@ use crate::pg::{commit, relation, session, settings};
 use super::attachment::Attachment;
 use super::capture::identity;
 use super::columns::{Columns, resolve};
-use super::net::Fields;
+use super::differences;
 use super::rows::DataPrinter;
 
 /// What the transaction has done so far. What a subtransaction has done counts even if it was undone: the tables and the
@@ -64,16 +64,18 @@ pub fn forget() {
 /// A delete that this transaction has queued.
 struct Departure {
     queue_id: i64,
-    /// The fields that the row had.
-    fields: Fields,
+    /// The fields that the row had, a JSON object.
+    data: String,
 }
 
-/// What a queued delete is in truth.
+/// The deletes of one record, of which the row is there.
 struct Move {
-    queue_id: i64,
+    /// All but the last one.
+    earlier: Vec<i64>,
+    last: i64,
     key: String,
-    /// Those of its fields that differ.
-    fields: Fields,
+    /// Those fields of the row that are not the same in all deleted rows, as a JSON object; None if all are.
+    data: Option<String>,
 }
 
 static ARGUMENT: Statement = Statement::new(
@@ -88,7 +90,8 @@ static DEPARTURES: Statement = Statement::new(
     "SELECT q.id, q.upstream_id, q.data, q.xmin::pg_catalog.text::pg_catalog.int8 FROM sequin.queue q \
      WHERE q.server OPERATOR(pg_catalog.=) $1 AND q.id OPERATOR(pg_catalog.>=) $2 \
      AND q.kind OPERATOR(pg_catalog.=) 'delete' AND q.sync_id OPERATOR(pg_catalog.=) $3 \
-     AND q.collection_id OPERATOR(pg_catalog.=) $4 AND q.relation IS NOT NULL AND q.upstream_id IS NOT NULL",
+     AND q.collection_id OPERATOR(pg_catalog.=) $4 AND q.relation IS NOT NULL AND q.upstream_id IS NOT NULL \
+     ORDER BY q.id",
 );
 
 static DROP: Statement = Statement::new(
@@ -139,8 +142,8 @@ fn connected<T>(f: impl FnOnce(&Connection) -> T) -> T {
     spi::connected(|connection| Ok::<T, Infallible>(f(connection))).unwrap_or_else(|never| match never {})
 }
 
-/// This transaction's deletes of a collection's records, by upstream id.
-fn departures(connection: &Connection, server: &str, attachment: &Attachment) -> BTreeMap<String, Departure> {
+/// This transaction's deletes of a collection's records, by upstream id, in the order of the queue.
+fn departures(connection: &Connection, server: &str, attachment: &Attachment) -> BTreeMap<String, Vec<Departure>> {
     let values = [
         Value::Text(Some(server)),
         Value::Int8(commit::lowest_queued()),
@@ -151,13 +154,21 @@ fn departures(connection: &Connection, server: &str, attachment: &Attachment) ->
     let departure = |row| {
         let is_own = rows.int8(row, 4).is_some_and(|writer| session::is_own_transaction(writer as u32));
         let (queue_id, id) = (rows.int8(row, 1)?, rows.text(row, 2)?);
-        is_own.then(|| (id, Departure { queue_id, fields: Fields::of_object(&rows.json(row, 3)) }))
+        is_own.then(|| (id, Departure { queue_id, data: rows.json(row, 3) }))
     };
-    (0..rows.len()).filter_map(departure).collect()
+    let mut departures: BTreeMap<String, Vec<Departure>> = BTreeMap::new();
+    for (id, departure) in (0..rows.len()).filter_map(departure) {
+        departures.entry(id).or_default().push(departure);
+    }
+    departures
 }
 
 /// Those of the departures whose id a row of the table has now.
-fn moves(connection: &Connection, columns: &Columns<'_>, mut departures: BTreeMap<String, Departure>) -> Vec<Move> {
+fn moves(
+    connection: &Connection,
+    columns: &Columns<'_>,
+    mut departures: BTreeMap<String, Vec<Departure>>,
+) -> Vec<Move> {
     let all: Vec<_> = columns.all().collect();
     let names: Vec<String> = all.iter().map(|column| format!("t.{}", column.quoted)).collect();
     let query = format!(
@@ -179,22 +190,25 @@ fn moves(connection: &Connection, columns: &Columns<'_>, mut departures: BTreeMa
     let read = |place| {
         let row = CopiedRow::of(&rows, place, &all);
         let row = row.row();
-        let departure = departures.remove(row.text(columns.upstream_id)?.as_ref())?;
-        let fields = Fields::of_object(&data.text(&row, &places)).changed_since(&departure.fields);
-        Some(Move { queue_id: departure.queue_id, key: key.text(&row), fields })
+        let departures = departures.remove(row.text(columns.upstream_id)?.as_ref())?;
+        let (mut ids, deleted): (Vec<i64>, Vec<String>) =
+            departures.into_iter().map(|departure| (departure.queue_id, departure.data)).unzip();
+        // An update that was queued between two deletes comes before the last one, and must not have the last word.
+        let data = differences::of_row(&data.text(&row, &places), &deleted);
+        Some(Move { last: ids.pop()?, earlier: ids, key: key.text(&row), data })
     };
     printed_alike(depends_on, || (0..rows.len()).filter_map(read).collect())
 }
 
 fn write(connection: &Connection, server: &str, identity: u32, moves: &[Move]) {
-    let (turned, gone): (Vec<&Move>, Vec<&Move>) = moves.iter().partition(|moved| !moved.fields.is_empty());
-    let ids = |moves: &[&Move]| moves.iter().map(|moved| moved.queue_id).collect::<Vec<i64>>();
     let server = Value::Text(Some(server));
-    DROP.run(connection, &[server, Value::Int8s(&ids(&gone))]).free();
-    let data: Vec<String> = turned.iter().map(|moved| moved.fields.to_object()).collect();
-    let data: Vec<Option<&str>> = data.iter().map(|data| Some(data.as_str())).collect();
+    let (turned, unchanged): (Vec<&Move>, Vec<&Move>) = moves.iter().partition(|moved| moved.data.is_some());
+    let earlier = moves.iter().flat_map(|moved| &moved.earlier).copied();
+    let gone: Vec<i64> = earlier.chain(unchanged.iter().map(|moved| moved.last)).collect();
+    DROP.run(connection, &[server, Value::Int8s(&gone)]).free();
+    let data: Vec<Option<&str>> = turned.iter().map(|moved| moved.data.as_deref()).collect();
     let keys: Vec<Option<&str>> = turned.iter().map(|moved| Some(moved.key.as_str())).collect();
-    let ids = ids(&turned);
+    let ids: Vec<i64> = turned.iter().map(|moved| moved.last).collect();
     let values = [server, Value::Int8s(&ids), Value::Jsonbs(&data), Value::Texts(&keys), Value::Oid(identity)];
     TURN.run(connection, &values).free();
 }

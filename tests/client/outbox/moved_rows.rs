@@ -198,3 +198,65 @@ fn a_prepared_transaction_that_moves_rows_sends_nothing() {
     let open: i64 = client.query_one("SELECT count(*) FROM sequin.outbox", &[]).unwrap().get(0);
     assert_eq!((open, sandbox.log().requests.len()), (0, 0));
 }
+
+/// What upstream has of a record.
+fn record(world: &World, id: &str) -> (Value, bool) {
+    let records = world.sandbox.records("salesforce:contact");
+    let record = records.iter().find(|record| record["upstream_id"] == json!(id)).unwrap();
+    (record["data"].clone(), record["deleted"] == json!(true))
+}
+
+#[test]
+fn rows_that_are_deleted_and_inserted_twice_in_a_transaction_keep_their_records() {
+    let mut world = three_people();
+    let id: String = world.one("SELECT sf_id FROM people WHERE id = 1");
+    world.run("CREATE TABLE kept AS SELECT * FROM people");
+    let again = "DELETE FROM people; INSERT INTO people SELECT * FROM kept;";
+    world.run(&format!("BEGIN; {again} {again} {again} COMMIT"));
+    assert_eq!(world.one::<i64>("SELECT count(*) FROM sequin.outbox"), 0);
+    // The value of the first time differs, that of the second does not.
+    world.run(
+        "BEGIN; DELETE FROM people; INSERT INTO people SELECT id, name || '!', email, note, sf_id FROM kept;
+         DELETE FROM people; INSERT INTO people SELECT id, name || '!', email, note, sf_id FROM kept; COMMIT",
+    );
+    world.settled();
+    assert_eq!(names(&world), ["a!", "b!", "c!"]);
+    // An update between the two is in the queue, and must not be the last word.
+    world.run(
+        "BEGIN; DELETE FROM people WHERE id = 1; INSERT INTO people SELECT id, name || '!', email, note, sf_id FROM kept WHERE id = 1;
+         UPDATE people SET name = 'between' WHERE id = 1;
+         DELETE FROM people WHERE id = 1; INSERT INTO people SELECT id, name || '!', email, note, sf_id FROM kept WHERE id = 1; COMMIT",
+    );
+    world.settled();
+    assert_eq!(record(&world, &id), (json!({"Name": "a!", "Email": "a@a.org"}), false));
+    assert_eq!(world.contacts(), 3);
+    // What does not come back the second time is deleted once.
+    world.requests();
+    world.run("BEGIN; DELETE FROM people WHERE id = 1; INSERT INTO people SELECT * FROM kept WHERE id = 1; DELETE FROM people WHERE id = 1; COMMIT");
+    world.settled();
+    assert!(record(&world, &id).1);
+}
+
+#[test]
+fn a_row_that_takes_the_id_of_a_deleted_one_gives_the_record_all_that_differs() {
+    let (name, both) = (r#"update Name "b""#, r#"update Email "new", update Name "b""#);
+    for (statements, expected) in [
+        ("DELETE FROM people WHERE id = 1; UPDATE people SET sf_id = 'U1' WHERE id = 2", name),
+        ("UPDATE people SET sf_id = 'U1' WHERE id = 2; DELETE FROM people WHERE id = 1", name),
+        ("DELETE FROM people WHERE id = 1; UPDATE people SET sf_id = 'U1', email = 'new' WHERE id = 2", both),
+        (
+            "DELETE FROM people WHERE id = 1; UPDATE people SET email = 'new' WHERE id = 2;
+             UPDATE people SET sf_id = 'U1' WHERE id = 2",
+            both,
+        ),
+    ] {
+        let mut world = book();
+        world.run("INSERT INTO people VALUES (1, 'a', 'same', NULL, 'U1'), (2, 'b', 'same', NULL, 'U2')");
+        world.run(&format!("SELECT sequin_pause('sequin'); BEGIN; {statements}; COMMIT"));
+        let sent: String = world.one(
+            "SELECT string_agg(DISTINCT concat_ws(' ', kind, field.key, field.value), ', ')
+             FROM sequin.outbox LEFT JOIN jsonb_each(data) AS field ON true WHERE upstream_id = 'U1'",
+        );
+        assert_eq!(sent, expected, "{statements}");
+    }
+}
