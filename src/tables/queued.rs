@@ -51,7 +51,7 @@ impl Queued<'_> {
         let mut data = DataPrinter::new(columns);
         let (all, key) = (data.all(), rows.key_printer());
         let depends_on = data.depends_on().max(rows.key_depends_on());
-        let mut has_arrivals = false;
+        let arrived = |id: &Option<String>| id.iter().for_each(|id| moved::note_arrival(fired.relation(), id));
         loop {
             let scratch = Scratch::enter();
             let batch = rows.gather(ROWS, depends_on, |rows| {
@@ -59,11 +59,13 @@ impl Queued<'_> {
                 let id = rows.id(&row);
                 let (upstream_id, data) = match self.operation {
                     Operation::Insert => {
-                        has_arrivals |= id.is_some();
+                        arrived(&id);
                         (None, id.is_none().then(|| data.datum(&row, &all))?)
                     }
                     Operation::Update => {
-                        has_arrivals |= id.is_some() && id != rows.id(&rows.old_row());
+                        if id.is_some() && id != rows.id(&rows.old_row()) {
+                            arrived(&id);
+                        }
                         let is_changed = !rows.changed().is_empty();
                         (id, is_changed.then(|| data.datum(&row, rows.changed()))?)
                     }
@@ -81,9 +83,6 @@ impl Queued<'_> {
             }
         }
         rows.close();
-        if has_arrivals {
-            moved::note_arrival(fired.relation());
-        }
         Ok(())
     }
 

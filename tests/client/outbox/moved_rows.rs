@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::attached::book;
 use super::request;
+use crate::network::{backend, status_kib};
 use crate::support::World;
 
 /// Three people whose records are upstream.
@@ -234,7 +235,24 @@ fn rows_that_are_deleted_and_inserted_twice_in_a_transaction_keep_their_records(
     world.requests();
     world.run("BEGIN; DELETE FROM people WHERE id = 1; INSERT INTO people SELECT * FROM kept WHERE id = 1; DELETE FROM people WHERE id = 1; COMMIT");
     world.settled();
-    assert!(record(&world, &id).1);
+    assert_eq!(world.requests(), [request("delete", json!([id]))]);
+}
+
+#[test]
+fn a_row_that_moves_on_to_another_table_is_compared_with_each_place_that_it_had() {
+    let mut world = book();
+    world.run(
+        "CREATE TABLE archive (LIKE people INCLUDING ALL);
+         SELECT sequin_attach('archive', 'sync', 'salesforce:contact', 'sf_id', '{\"name\": \"Name\", \"email\": \"Email\"}');
+         INSERT INTO people VALUES (1, 'a', 'e', NULL, 'U1'), (2, 'a', 'e', NULL, 'U2');
+         SELECT sequin_pause('sequin');
+         BEGIN; DELETE FROM people; INSERT INTO people VALUES (1, 'b', 'e', NULL, 'U1'), (2, 'b', 'e', NULL, 'U2');
+         DELETE FROM people; INSERT INTO archive VALUES (1, 'b', 'e', NULL, 'U1'); COMMIT",
+    );
+    let queued: String = world.one(
+        "SELECT string_agg(concat_ws(' ', kind, upstream_id, data), ', ' ORDER BY upstream_id) FROM sequin.outbox",
+    );
+    assert_eq!(queued, r#"update U1 {"Name": "b"}, delete U2"#);
 }
 
 #[test]
@@ -259,4 +277,103 @@ fn a_row_that_takes_the_id_of_a_deleted_one_gives_the_record_all_that_differs() 
         );
         assert_eq!(sent, expected, "{statements}");
     }
+}
+
+/// Five thousand rows that are upstream. `column` is the type of their upstream id.
+fn many_people(column: &str, index: &str, operations: &str) -> World {
+    let mut world = World::new();
+    world.run(&format!(
+        "CREATE DOMAIN ext_id AS varchar(40);
+         CREATE TABLE people (id int PRIMARY KEY, name text, sf_id {column}); {index};
+         INSERT INTO people SELECT n, 'n' || n, 'U' || n FROM generate_series(1, 5000) n; ANALYZE people;
+         SELECT sequin_attach('people', 'sync', 'salesforce:contact', 'sf_id', operations => '{operations}');
+         SELECT sequin_pause('sequin')"
+    ));
+    world
+}
+
+/// How often `people` was read as a whole so far.
+fn whole_reads(world: &mut World) -> i64 {
+    world.run("SELECT pg_stat_force_next_flush()");
+    world.one("SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'people'")
+}
+
+#[test]
+fn an_index_on_the_upstream_id_finds_the_rows_that_came_back() {
+    for column in ["text", "varchar(40)", "ext_id", "text COLLATE \"C\""] {
+        for operations in ["{insert,update,delete}", "{delete}"] {
+            let mut world = many_people(column, "CREATE INDEX ON people (sf_id)", operations);
+            let before = whole_reads(&mut world);
+            world
+                .run("BEGIN; DELETE FROM people WHERE id IN (7, 8); INSERT INTO people VALUES (7, 'n7', 'U7'); COMMIT");
+            assert_eq!(whole_reads(&mut world), before, "{column} {operations}");
+            assert_eq!(world.one::<String>("SELECT upstream_id FROM sequin.outbox"), "U8", "{column} {operations}");
+        }
+    }
+}
+
+#[test]
+fn a_table_is_not_searched_when_no_deleted_id_has_come_back() {
+    let mut world = many_people("text", "", "{insert,update,delete}");
+    let before = whole_reads(&mut world);
+    world.run(
+        "BEGIN; DELETE FROM people WHERE id = 7; INSERT INTO people VALUES (6000, 'x', 'U6000');
+         UPDATE people SET sf_id = 'U8000' WHERE id = 8; COMMIT",
+    );
+    assert_eq!(whole_reads(&mut world), before);
+    assert_eq!(world.one::<String>("SELECT upstream_id FROM sequin.outbox"), "U7");
+}
+
+#[test]
+fn a_collation_that_takes_two_ids_for_one_takes_no_record_for_another() {
+    let mut world = World::new();
+    world.run(
+        "CREATE COLLATION blind (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+         CREATE TABLE people (id int PRIMARY KEY, name text, sf_id text COLLATE blind);
+         CREATE INDEX ON people (sf_id);
+         INSERT INTO people VALUES (1, 'a', 'U1'), (2, 'b', 'U2');
+         SELECT sequin_attach('people', 'sync', 'salesforce:contact', 'sf_id');
+         SELECT sequin_pause('sequin');
+         BEGIN; DELETE FROM people; INSERT INTO people VALUES (1, 'a', 'u1'), (2, 'b', 'U2'); COMMIT",
+    );
+    assert_eq!(
+        world.one::<String>("SELECT string_agg(concat_ws(' ', kind, upstream_id), ', ') FROM sequin.outbox"),
+        "delete U1"
+    );
+}
+
+#[test]
+fn thousands_of_rows_that_move_twice() {
+    for operations in ["{insert,update,delete}", "{update,delete}"] {
+        let mut world = many_people("text", "", operations);
+        world.run("CREATE TABLE kept AS SELECT * FROM people");
+        world.run(
+            "BEGIN; DELETE FROM people; INSERT INTO people SELECT * FROM kept WHERE id <= 4000;
+             DELETE FROM people; INSERT INTO people SELECT id, CASE id % 1000 WHEN 0 THEN 'new' ELSE name END, sf_id FROM kept WHERE id > 1000;
+             COMMIT",
+        );
+        let queued = world.rows("SELECT kind, data::text, count(*), count(DISTINCT upstream_id) FROM sequin.outbox GROUP BY 1, 2 ORDER BY 1", &[]);
+        let queued: Vec<(String, Option<String>, i64, i64)> =
+            queued.iter().map(|row| (row.get(0), row.get(1), row.get(2), row.get(3))).collect();
+        let updates = ("update".to_owned(), Some(r#"{"name": "new"}"#.to_owned()), 4, 4);
+        assert_eq!(queued, [("delete".to_owned(), None, 1000, 1000), updates], "{operations}");
+    }
+}
+
+#[test]
+fn deletes_that_wait_for_the_commit_take_no_memory() {
+    let mut world = World::new();
+    world.run(
+        "CREATE TABLE people (id int PRIMARY KEY, name text, sf_id text);
+         INSERT INTO people SELECT n, repeat('n', 1000), 'U' || n FROM generate_series(1, 20000) n;
+         SELECT sequin_attach('people', 'sync', 'salesforce:contact', 'sf_id', operations => '{delete}');
+         SELECT sequin_pause('sequin'); SET work_mem = '256kB';
+         BEGIN; DELETE FROM people; INSERT INTO people VALUES (1, 'x', 'U30000')",
+    );
+    let process = backend(&mut world.client);
+    let before = status_kib(process, "VmHWM");
+    world.run("COMMIT");
+    let after = status_kib(process, "VmHWM");
+    assert_eq!(world.one::<i64>("SELECT count(*) FROM sequin.outbox WHERE kind = 'delete'"), 20_000);
+    assert!(after - before < 4_000, "from {before} to {after} KiB");
 }
