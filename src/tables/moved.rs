@@ -115,7 +115,7 @@ const DELETES: &str = "SELECT q.id, q.upstream_id, q.xmin::pg_catalog.text::pg_c
 const OF_ARRIVALS: &str = " AND q.upstream_id OPERATOR(pg_catalog.=) ANY ($5)";
 const BY_RECORD: &str = " ORDER BY q.upstream_id COLLATE pg_catalog.\"C\", q.id";
 
-static DATA: Statement = Statement::new(
+static DIGESTS: Statement = Statement::new(
     "SELECT q.id, q.data FROM sequin.queue q \
      WHERE q.server OPERATOR(pg_catalog.=) $1 AND q.id OPERATOR(pg_catalog.=) ANY ($2)",
 );
@@ -300,7 +300,7 @@ impl Search<'_> {
 
     /// What has become of the deletes in `found`, each with the place of its row.
     fn moves(&self, rows: &Batch, found: &[(usize, Vec<i64>)]) -> Vec<Move> {
-        let mut deleted = self.data(found.iter().flat_map(|(_, queue_ids)| queue_ids).copied().collect());
+        let mut deleted = self.digests(found.iter().flat_map(|(_, queue_ids)| queue_ids).copied().collect());
         let all: Vec<_> = self.columns.all().collect();
         let mut data = DataPrinter::new(self.columns);
         let places = data.all();
@@ -317,13 +317,13 @@ impl Search<'_> {
         printed_alike(DependsOn::of(all.iter().copied()), || found.iter().filter_map(read).collect())
     }
 
-    /// The data of queued deletes, by their ids.
-    fn data(&self, queue_ids: Vec<i64>) -> HashMap<i64, String> {
+    /// The digests of the rows of queued deletes, by the ids of these.
+    fn digests(&self, queue_ids: Vec<i64>) -> HashMap<i64, String> {
         let values = [Value::Text(Some(self.server)), Value::Int8s(&queue_ids)];
-        let rows = session::as_queue_owner(|| DATA.run(self.connection, &values));
-        let data = (0..rows.len()).filter_map(|row| Some((rows.int8(row, 1)?, rows.json(row, 2)))).collect();
+        let rows = session::as_queue_owner(|| DIGESTS.run(self.connection, &values));
+        let digests = (0..rows.len()).filter_map(|row| Some((rows.int8(row, 1)?, rows.json(row, 2)))).collect();
         rows.free();
-        data
+        digests
     }
 
     fn write(&self, moves: &[Move]) {

@@ -377,3 +377,36 @@ fn deletes_that_wait_for_the_commit_take_no_memory() {
     assert_eq!(world.one::<i64>("SELECT count(*) FROM sequin.outbox WHERE kind = 'delete'"), 20_000);
     assert!(after - before < 4_000, "from {before} to {after} KiB");
 }
+
+#[test]
+fn a_delete_keeps_no_data_of_its_row_in_the_queue() {
+    let mut world = World::new();
+    world.run(
+        "CREATE TABLE people (id int PRIMARY KEY, name text, document jsonb, sf_id text);
+         INSERT INTO people SELECT 1, 'Paul', jsonb_agg(n * n), 'U1' FROM generate_series(1, 20000) n;
+         INSERT INTO people VALUES (2, 'Leto', '{}', NULL);
+         SELECT sequin_attach('people', 'sync', 'salesforce:contact', 'sf_id');
+         SELECT sequin_pause('sequin');
+         CREATE TABLE kept AS SELECT * FROM people; DELETE FROM people",
+    );
+    assert!(world.one::<bool>("SELECT bool_and(coalesce(pg_column_size(data), 0) < 200) FROM sequin.queue"));
+    assert!(world.one::<bool>("SELECT bool_and(strpos(to_jsonb(q)::text, 'Paul') = 0) FROM sequin.queue AS q"));
+    // The same in a statement whose changes wait for its end.
+    world.run(
+        "CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+         CREATE TRIGGER zz AFTER DELETE ON people FOR EACH STATEMENT EXECUTE FUNCTION nothing();
+         SET sequin.capture = off; INSERT INTO people SELECT * FROM kept; SET sequin.capture = on; DELETE FROM people",
+    );
+    assert_eq!(world.one::<i64>("SELECT count(*) FROM sequin.queue WHERE upstream_id = 'U1'"), 2);
+    assert!(world.one::<bool>("SELECT bool_and(coalesce(pg_column_size(data), 0) < 200) FROM sequin.queue"));
+    assert!(world.one::<bool>("SELECT bool_and(strpos(to_jsonb(q)::text, 'Paul') = 0) FROM sequin.queue AS q"));
+    // What is kept still tells which field of a row that comes back differs.
+    world.run(
+        "SET sequin.capture = off; INSERT INTO people SELECT * FROM kept; SET sequin.capture = on;
+         BEGIN; DELETE FROM people; INSERT INTO people SELECT id, 'Usul', document, sf_id FROM kept WHERE id = 1; COMMIT",
+    );
+    assert_eq!(
+        world.one::<String>("SELECT data::text FROM sequin.outbox WHERE kind = 'update'"),
+        r#"{"name": "Usul"}"#
+    );
+}
