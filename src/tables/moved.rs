@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::Oid;
 use pgrx::pg_sys::panic::ErrorReport;
 
@@ -16,8 +17,9 @@ use crate::pg::output::{DependsOn, printed_alike};
 use crate::pg::scratch::Scratch;
 use crate::pg::spi::{self, Batch, Connection};
 use crate::pg::statement::{Statement, Value};
+use crate::pg::text::for_message;
 use crate::pg::transition::CopiedRow;
-use crate::pg::{commit, relation, session, settings};
+use crate::pg::{commit, relation, session, settings, temporary};
 
 use super::attachment::Attachment;
 use super::capture::identity;
@@ -184,6 +186,7 @@ fn settle_table(
     let mut repeated = Vec::new();
     if !batch.is_empty() {
         let columns = resolve(&table, &attachment)?;
+        check_reader(&table)?;
         let search = Search { connection, columns: &columns, server: &server, identity: identity(&table) };
         while !batch.is_empty() {
             let scratch = Scratch::enter();
@@ -194,6 +197,25 @@ fn settle_table(
     }
     departures.cursor.close();
     Ok((!repeated.is_empty()).then_some(Repeated { server, queue_ids: repeated }))
+}
+
+/// Refuses a search with the owner's rights if the owner's code could find a temporary object of the session.
+fn check_reader(table: &relation::Table) -> Result<(), ErrorReport> {
+    if table.may_be_updated() {
+        return Ok(());
+    }
+    let Some(object) = temporary::object_in_the_way(table, table.owner) else { return Ok(()) };
+    let quoted = &table.quoted;
+    let message = format!(
+        "cannot search {quoted} as its owner for rows that were deleted and came back, while the session has the \
+         temporary object {object}"
+    );
+    let hint = format!(
+        "The owner's functions could find {object} in place of their own objects. Drop it before COMMIT, or GRANT SELECT, \
+         UPDATE ON {quoted} to the role, where no policy hides rows from it."
+    );
+    let code = PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE;
+    Err(ErrorReport::new(code, for_message(message), "sequin_mutations").set_hint(for_message(hint)))
 }
 
 /// This transaction's deletes of a collection's records, which are sorted by Postgres: memory is its business.
@@ -294,8 +316,10 @@ impl Search<'_> {
             self.columns.upstream_id.quoted,
         );
         let ids: Vec<Option<&str>> = departures.iter().map(|departure| Some(departure.upstream_id.as_str())).collect();
-        // To select columns runs no code of the table's, and no policy hides a row. What prints the values may be another's.
-        session::as_queue_owner(|| self.connection.run(&query, &[Value::Texts(&ids)]))
+        let run = || self.connection.run(&query, &[Value::Texts(&ids)]);
+        // The planner calls functions of the table's owner: in the condition of an index, for instance. So the rights are
+        // those of a role that wrote the table, or the owner's. No policy may hide a row.
+        if self.columns.table.may_be_updated() { run() } else { session::as_table_owner(self.columns.table, run) }
     }
 
     /// What has become of the deletes in `found`, each with the place of its row.

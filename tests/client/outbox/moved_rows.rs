@@ -410,3 +410,51 @@ fn a_delete_keeps_no_data_of_its_row_in_the_queue() {
         r#"{"name": "Usul"}"#
     );
 }
+
+/// A table of a role of its own, with an index whose condition calls a function that notes whose rights it has.
+const WATCHED: &str = "
+    CREATE ROLE {owner}; GRANT CREATE ON SCHEMA public TO {owner}; GRANT USAGE ON FOREIGN SERVER sequin TO {owner};
+    GRANT USAGE ON SCHEMA sequin TO {owner}; GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public, sequin TO {owner};
+    SET ROLE {owner};
+    CREATE TABLE seen (who text); GRANT ALL ON seen TO PUBLIC;
+    CREATE FUNCTION note() RETURNS void LANGUAGE sql AS 'INSERT INTO public.seen VALUES (current_user)';
+    CREATE FUNCTION is_watched() RETURNS bool IMMUTABLE LANGUAGE plpgsql AS 'BEGIN PERFORM public.note(); RETURN true; END';
+    CREATE TABLE people (id int PRIMARY KEY, name text, sf_id text);
+    CREATE INDEX ON people (name) WHERE public.is_watched();
+    SELECT sequin_attach('people', 'sync', 'salesforce:contact', 'sf_id');
+    INSERT INTO people VALUES (1, 'a', 'U1'), (2, 'b', 'U2');
+    RESET ROLE; SELECT sequin_pause('sequin')";
+
+#[test]
+fn the_search_at_commit_runs_no_code_of_the_table_as_a_superuser() {
+    let mut world = World::new();
+    let (owner, writer) = ("moved_rows_owner", "moved_rows_writer");
+    world.run(&WATCHED.replace("{owner}", owner));
+    world.run(&format!(
+        "CREATE ROLE {writer}; GRANT USAGE ON FOREIGN SERVER sequin TO {writer}; GRANT SELECT (id), INSERT, DELETE ON people TO {writer}"
+    ));
+    let moving = "BEGIN; DELETE FROM people WHERE id = 1; INSERT INTO people VALUES (1, 'a', 'U1'); COMMIT";
+    for role in [owner, writer] {
+        let mut session = world.database.connect();
+        session.batch_execute(&format!("SET ROLE {role}")).unwrap();
+        session.batch_execute(moving).unwrap();
+    }
+    // The code of the owner would find the objects of another role's session.
+    let mut session = world.database.connect();
+    session
+        .batch_execute(&format!(
+            "GRANT TEMPORARY ON DATABASE {} TO {writer}",
+            world.one::<String>("SELECT quote_ident(current_database())")
+        ))
+        .unwrap();
+    session.batch_execute(&format!("SET ROLE {writer}; CREATE TEMPORARY TABLE trap ()")).unwrap();
+    let error = session.batch_execute(moving).unwrap_err();
+    let error = error.as_db_error().unwrap();
+    assert_eq!(error.code().code(), "42501");
+    assert!(error.message().starts_with("cannot search public.people as its owner"), "{error:?}");
+    assert!(error.hint().unwrap().starts_with("The owner's functions could find trap"), "{error:?}");
+    let queued: i64 = world.one("SELECT count(*) FROM sequin.outbox");
+    let seen: String = world.one("SELECT string_agg(DISTINCT who, ', ' ORDER BY who) FROM seen");
+    world.run(&format!("DROP OWNED BY {writer}, {owner} CASCADE; DROP ROLE {writer}, {owner}"));
+    assert_eq!((queued, seen.as_str()), (0, "moved_rows_owner, moved_rows_writer"));
+}
