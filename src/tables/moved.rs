@@ -153,9 +153,7 @@ struct Repeated {
 /// another table may be compared with each of the deletes.
 fn drop_repeated(connection: &Connection, deletes: &Repeated) -> Result<(), ErrorReport> {
     for queue_ids in deletes.queue_ids.chunks(DEPARTURES) {
-        let scratch = Scratch::enter();
         drop_deletes(connection, &deletes.server, queue_ids);
-        scratch.leave();
     }
     Ok(())
 }
@@ -164,8 +162,17 @@ fn drop_repeated(connection: &Connection, deletes: &Repeated) -> Result<(), Erro
 fn drop_deletes(connection: &Connection, server: &str, queue_ids: &[i64]) {
     if !queue_ids.is_empty() {
         let values = [Value::Text(Some(server)), Value::Int8s(queue_ids)];
-        session::as_queue_owner(|| DROP.run(connection, &values).free());
+        freeing(|| session::as_queue_owner(|| DROP.run(connection, &values).free()));
     }
+}
+
+/// Runs `f`, and frees the memory that its statement's parameters take. After a statement, SPI has made its own memory
+/// context the current one. So there is one statement at most in `f`, and nothing after it that takes memory.
+fn freeing<T>(f: impl FnOnce() -> T) -> T {
+    let scratch = Scratch::enter();
+    let result = f();
+    scratch.leave();
+    result
 }
 
 fn settle_table(
@@ -189,9 +196,7 @@ fn settle_table(
         check_reader(&table)?;
         let search = Search { connection, columns: &columns, server: &server, identity: identity(&table) };
         while !batch.is_empty() {
-            let scratch = Scratch::enter();
             repeated.extend(search.settle(batch));
-            scratch.leave();
             batch = departures.next(connection);
         }
     }
@@ -295,9 +300,9 @@ impl Search<'_> {
         });
         let found: Vec<(usize, Vec<i64>)> = found.collect();
         for found in found.chunks(ROWS) {
-            let scratch = Scratch::enter();
-            self.write(&self.moves(&rows, found));
-            scratch.leave();
+            let mut deleted = self.digests(found.iter().flat_map(|(_, queue_ids)| queue_ids).copied().collect());
+            let moves = freeing(|| self.moves(&rows, found, &mut deleted));
+            self.write(&moves);
         }
         rows.free();
         let earlier = gone.values().filter_map(|queue_ids| Some(queue_ids.split_last()?.1));
@@ -319,12 +324,12 @@ impl Search<'_> {
         let run = || self.connection.run(&query, &[Value::Texts(&ids)]);
         // The planner calls functions of the table's owner: in the condition of an index, for instance. So the rights are
         // those of a role that wrote the table, or the owner's. No policy may hide a row.
-        if self.columns.table.may_be_updated() { run() } else { session::as_table_owner(self.columns.table, run) }
+        let table = self.columns.table;
+        freeing(|| if table.may_be_updated() { run() } else { session::as_table_owner(table, run) })
     }
 
     /// What has become of the deletes in `found`, each with the place of its row.
-    fn moves(&self, rows: &Batch, found: &[(usize, Vec<i64>)]) -> Vec<Move> {
-        let mut deleted = self.digests(found.iter().flat_map(|(_, queue_ids)| queue_ids).copied().collect());
+    fn moves(&self, rows: &Batch, found: &[(usize, Vec<i64>)], deleted: &mut HashMap<i64, String>) -> Vec<Move> {
         let all: Vec<_> = self.columns.all().collect();
         let mut data = DataPrinter::new(self.columns);
         let places = data.all();
@@ -344,7 +349,7 @@ impl Search<'_> {
     /// The digests of the rows of queued deletes, by the ids of these.
     fn digests(&self, queue_ids: Vec<i64>) -> HashMap<i64, String> {
         let values = [Value::Text(Some(self.server)), Value::Int8s(&queue_ids)];
-        let rows = session::as_queue_owner(|| DIGESTS.run(self.connection, &values));
+        let rows = freeing(|| session::as_queue_owner(|| DIGESTS.run(self.connection, &values)));
         let digests = (0..rows.len()).filter_map(|row| Some((rows.int8(row, 1)?, rows.json(row, 2)))).collect();
         rows.free();
         digests
@@ -361,7 +366,7 @@ impl Search<'_> {
         if !ids.is_empty() {
             let (server, identity) = (Value::Text(Some(self.server)), Value::Oid(self.identity));
             let values = [server, Value::Int8s(&ids), Value::Jsonbs(&data), Value::Texts(&keys), identity];
-            session::as_queue_owner(|| TURN.run(self.connection, &values).free());
+            freeing(|| session::as_queue_owner(|| TURN.run(self.connection, &values).free()));
         }
     }
 }
