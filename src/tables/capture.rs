@@ -41,8 +41,8 @@ pub fn begin(fired: &Fired) {
     xact_end::watch(Callbacks { before_commit, ended: forget, subtransaction_undone: pending::forget_subtransaction });
     if fired.fires_after(fired.event(), CAPTURE) {
         pending::begin(fired.relation(), operation_of(fired.event()));
-    } else if fired.event() == Event::Insert {
-        // The rows are not captured. They may be such as were deleted elsewhere.
+    } else if matches!(fired.event(), Event::Insert | Event::Update) {
+        // The rows are not captured. They may be such as were deleted elsewhere, or take the ids of such.
         moved::note_arrivals(fired.relation());
     }
 }

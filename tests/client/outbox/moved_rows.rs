@@ -165,6 +165,10 @@ fn rows_of_an_operation_that_is_not_captured_come_back_too() {
          BEGIN; DELETE FROM people; INSERT INTO people VALUES (2, 'a', 'U1'); COMMIT",
     );
     assert_eq!(world.one::<i64>("SELECT count(*) FROM sequin.outbox"), 0);
+    // An UPDATE that is not captured may take the id of a deleted row.
+    world.run("SET sequin.capture = off; INSERT INTO people VALUES (3, 'a', NULL)");
+    world.run("SET sequin.capture = on; BEGIN; DELETE FROM people WHERE id = 2; UPDATE people SET sf_id = 'U1' WHERE id = 3; COMMIT");
+    assert_eq!(world.one::<i64>("SELECT count(*) FROM sequin.outbox"), 0);
     world.run("DELETE FROM people");
     world.settled();
     assert_eq!(world.requests(), [request("delete", json!(["U1"]))]);
