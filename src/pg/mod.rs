@@ -9,6 +9,7 @@ pub mod board;
 pub mod catalog;
 pub mod commit;
 pub mod context;
+pub mod cursor;
 pub mod event_trigger;
 pub mod interrupt;
 pub mod jsonb;

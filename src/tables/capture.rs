@@ -42,9 +42,9 @@ pub fn begin(fired: &Fired, is_captured: bool) -> Result<(), ErrorReport> {
     if is_ended {
         pending::begin(fired.relation(), operation_of(fired.event())).map_err(ended_early)?;
     }
-    if fired.event() == Event::Insert && !(is_ended && is_captured) {
-        // The rows are not captured. They may be such as were deleted elsewhere.
-        moved::note_arrival(fired.relation());
+    if matches!(fired.event(), Event::Insert | Event::Update) && !(is_ended && is_captured) {
+        // The rows are not captured. They may be such as were deleted elsewhere, or take the ids of such.
+        moved::note_arrivals(fired.relation());
     }
     Ok(())
 }

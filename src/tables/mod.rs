@@ -6,7 +6,8 @@
 //! - `capture` is what the triggers do when they fire. `rows` reads what a statement has written, `inline` sends it,
 //!   `queued` writes it into the queue;
 //! - `pending` holds what waits for the end of the outermost statement, `waiting` sends it, [`net`] makes one change of it
-//!   for each row, and `moved` finds rows that were deleted and inserted again in one transaction;
+//!   for each row, `moved` finds rows that were deleted and inserted again in one transaction, and [`differences`] compares
+//!   them;
 //! - `owner_rights` refuses an INSERT whose ids would have to be written with rights that the session could abuse;
 //! - `write_back` keeps the UPDATE that writes upstream ids from being captured, [`queries`] is its SQL, and `late_ids`
 //!   brings the ids of what the outbox has created;
@@ -14,6 +15,7 @@
 //!   brings the new name of a server to what is attached.
 
 pub mod attachment;
+pub mod differences;
 pub mod net;
 pub mod queries;
 pub mod written_names;

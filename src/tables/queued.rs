@@ -19,6 +19,7 @@ use crate::server::{self, Server};
 
 use super::attachment::{Attachment, Operation};
 use super::columns::Columns;
+use super::differences;
 use super::moved;
 use super::rows::{DataPrinter, KeyInAnotherForm, WrittenRows};
 
@@ -39,9 +40,9 @@ pub struct Queued<'a> {
 struct Record {
     key: String,
     upstream_id: Option<String>,
-    /// A jsonb object. Of a delete the fields that the row had: a row that comes back in the same transaction is no new
-    /// one, and then they say what has changed.
-    data: Datum,
+    /// A jsonb object. Of a delete, the digests of the fields that the row had: a row that comes back in the same
+    /// transaction is no new one, and then they say what has changed. None: there is no record to compare.
+    data: Option<Datum>,
 }
 
 impl Queued<'_> {
@@ -51,7 +52,7 @@ impl Queued<'_> {
         let mut data = DataPrinter::new(columns);
         let (all, key) = (data.all(), rows.key_printer());
         let depends_on = data.depends_on().max(rows.key_depends_on());
-        let mut has_arrivals = false;
+        let arrived = |id: &Option<String>| id.iter().for_each(|id| moved::note_arrival(fired.relation(), id));
         loop {
             let scratch = Scratch::enter();
             let batch = rows.gather(ROWS, depends_on, |rows| {
@@ -59,15 +60,22 @@ impl Queued<'_> {
                 let id = rows.id(&row);
                 let (upstream_id, data) = match self.operation {
                     Operation::Insert => {
-                        has_arrivals |= id.is_some();
-                        (None, id.is_none().then(|| data.datum(&row, &all))?)
+                        arrived(&id);
+                        (None, Some(id.is_none().then(|| data.datum(&row, &all))?))
                     }
                     Operation::Update => {
-                        has_arrivals |= id.is_some() && id != rows.id(&rows.old_row());
+                        if id.is_some() && id != rows.id(&rows.old_row()) {
+                            arrived(&id);
+                        }
                         let is_changed = !rows.changed().is_empty();
-                        (id, is_changed.then(|| data.datum(&row, rows.changed()))?)
+                        (id, Some(is_changed.then(|| data.datum(&row, rows.changed()))?))
                     }
-                    Operation::Delete => (id, data.datum(&row, &all)),
+                    Operation::Delete => {
+                        let scratch = Scratch::enter();
+                        let digests = id.is_some().then(|| differences::digests(&data.text(&row, &all)));
+                        scratch.leave();
+                        (id, digests.map(|digests| jsonb::to_datum(&digests)))
+                    }
                 };
                 Some(Record { key: key.text(&row), upstream_id, data })
             })?;
@@ -81,9 +89,6 @@ impl Queued<'_> {
             }
         }
         rows.close();
-        if has_arrivals {
-            moved::note_arrival(fired.relation());
-        }
         Ok(())
     }
 
@@ -101,7 +106,10 @@ impl Queued<'_> {
         let records = changes.iter().map(|(key, upstream_id, data)| Record {
             key: (*key).to_owned(),
             upstream_id: upstream_id.map(str::to_owned),
-            data: jsonb::to_datum(data),
+            data: match kind {
+                Kind::Delete => upstream_id.map(|_| jsonb::to_datum(&differences::digests(data))),
+                Kind::Create | Kind::Update => Some(jsonb::to_datum(data)),
+            },
         });
         self.append(kind, &records.collect::<Vec<_>>())?;
         scratch.leave();
@@ -112,7 +120,7 @@ impl Queued<'_> {
         let server = self.server()?;
         if !text::database_is_utf8() {
             // What has no place in UTF-8 can never be sent: an error of this statement, as it is of a call that waits.
-            records.iter().for_each(|record| drop(jsonb::text_of(record.data)));
+            records.iter().filter_map(|record| record.data).for_each(|data| drop(jsonb::text_of(data)));
         }
         self.attachment.with_arguments(|arguments| {
             let route = Route {
@@ -130,7 +138,7 @@ impl Queued<'_> {
             let columns = QueueColumns {
                 ordering_keys: records.iter().map(|record| Some(record.key.as_str())).collect(),
                 upstream_ids: records.iter().map(|record| record.upstream_id.as_deref()).collect(),
-                data: records.iter().map(|record| Some(record.data)).collect(),
+                data: records.iter().map(|record| record.data).collect(),
             };
             enqueue::append(&route, &columns);
         });

@@ -160,10 +160,10 @@ fn queue_part(
         let key = row.key.as_str();
         match effect {
             Effect::Create(fields) => changes.push((key, None, fields.to_object())),
-            Effect::Arrival { .. } => moved::note_arrival(target.relation),
+            Effect::Arrival { id, .. } => moved::note_arrival(target.relation, id),
             Effect::Update { id, fields, takes_id } => {
-                if *takes_id && id.is_some() {
-                    moved::note_arrival(target.relation);
+                if let (Some(id), true) = (id, takes_id) {
+                    moved::note_arrival(target.relation, id);
                 }
                 if !fields.is_empty() {
                     changes.push((key, id.as_deref(), fields.to_object()));
