@@ -112,7 +112,7 @@ impl Fired {
 
     /// Whether the table has an enabled trigger that calls `function` after a statement with this event.
     pub fn fires_after(&self, event: Event, function: &CStr) -> bool {
-        self.triggers().any(|trigger| is_after_statement(trigger, event) && is_ours(trigger, function))
+        self.triggers().iter().any(|trigger| trigger.is_after_statement(event) && trigger.calls(function))
     }
 
     /// Whether another trigger of the table, which does not call `function`, fires after this one for the same statement.
@@ -121,18 +121,15 @@ impl Fired {
         let own = unsafe { (*(*self.data).tg_trigger).tgoid };
         // Postgres fires triggers, and keeps them here, in the order of their names.
         self.triggers()
-            .skip_while(|trigger| trigger.tgoid != own)
-            .any(|trigger| is_after_statement(trigger, self.event()) && !is_ours(trigger, function))
+            .iter()
+            .skip_while(|trigger| trigger.oid != own)
+            .any(|trigger| trigger.is_after_statement(self.event()) && !trigger.calls(function))
     }
 
     /// The enabled triggers of the table.
-    fn triggers(&self) -> impl Iterator<Item = &pg_sys::Trigger> {
-        // SAFETY: the relation is open, and keeps its triggers while one of them runs.
-        let all = unsafe {
-            let triggers = &*(*(*self.data).tg_relation).trigdesc;
-            std::slice::from_raw_parts(triggers.triggers, triggers.numtriggers as usize)
-        };
-        all.iter().filter(|trigger| is_enabled(trigger))
+    fn triggers(&self) -> Vec<TableTrigger> {
+        // SAFETY: the relation is open while its trigger runs.
+        unsafe { TableTrigger::enabled_of((*self.data).tg_relation) }
     }
 
     /// The arguments in the trigger's definition.
@@ -178,6 +175,52 @@ pub fn depth() -> i32 {
     }
 }
 
+/// A trigger of a table, copied. Any look-up in the catalogs can bring the news of a concurrent change of the table, as
+/// ANALYZE makes one. The relation cache then builds the table's entry anew, and frees the list of its triggers.
+struct TableTrigger {
+    oid: pg_sys::Oid,
+    function: pg_sys::Oid,
+    /// As pg_trigger.tgtype.
+    kind: u32,
+}
+
+impl TableTrigger {
+    /// # Safety
+    /// An open relation.
+    unsafe fn enabled_of(relation: pg_sys::Relation) -> Vec<TableTrigger> {
+        // SAFETY: as the caller promises. Nothing is looked up while the list is read.
+        let all = unsafe {
+            let Some(triggers) = (*relation).trigdesc.as_ref() else { return Vec::new() };
+            std::slice::from_raw_parts(triggers.triggers, triggers.numtriggers as usize)
+        };
+        all.iter()
+            .filter(|trigger| is_enabled(trigger))
+            .map(|trigger| TableTrigger { oid: trigger.tgoid, function: trigger.tgfoid, kind: trigger.tgtype as u32 })
+            .collect()
+    }
+
+    fn is_after_statement(&self, event: Event) -> bool {
+        let bit = match event {
+            Event::Insert => pg_sys::TRIGGER_TYPE_INSERT,
+            Event::Update => pg_sys::TRIGGER_TYPE_UPDATE,
+            Event::Delete => pg_sys::TRIGGER_TYPE_DELETE,
+            Event::Truncate => pg_sys::TRIGGER_TYPE_TRUNCATE,
+        };
+        let of_another_kind = pg_sys::TRIGGER_TYPE_ROW | pg_sys::TRIGGER_TYPE_BEFORE | pg_sys::TRIGGER_TYPE_INSTEAD;
+        self.kind & of_another_kind == 0 && self.kind & bit != 0
+    }
+
+    /// Whether it calls this function of the schema `sequin`.
+    fn calls(&self, function: &CStr) -> bool {
+        // SAFETY: look-ups by oid, whose names are palloc'd, or null if the object is gone.
+        unsafe {
+            let is = |name: *const c_char, wanted: &CStr| !name.is_null() && CStr::from_ptr(name) == wanted;
+            is(pg_sys::get_func_name(self.function), function)
+                && is(pg_sys::get_namespace_name(pg_sys::get_func_namespace(self.function)), c"sequin")
+        }
+    }
+}
+
 fn is_enabled(trigger: &pg_sys::Trigger) -> bool {
     // SAFETY: a variable of the backend.
     let is_replica =
@@ -187,28 +230,6 @@ fn is_enabled(trigger: &pg_sys::Trigger) -> bool {
         pg_sys::TRIGGER_FIRES_ON_ORIGIN => !is_replica,
         pg_sys::TRIGGER_FIRES_ON_REPLICA => is_replica,
         _ => false,
-    }
-}
-
-fn is_after_statement(trigger: &pg_sys::Trigger, event: Event) -> bool {
-    let bit = match event {
-        Event::Insert => pg_sys::TRIGGER_TYPE_INSERT,
-        Event::Update => pg_sys::TRIGGER_TYPE_UPDATE,
-        Event::Delete => pg_sys::TRIGGER_TYPE_DELETE,
-        Event::Truncate => pg_sys::TRIGGER_TYPE_TRUNCATE,
-    };
-    let of_another_kind = pg_sys::TRIGGER_TYPE_ROW | pg_sys::TRIGGER_TYPE_BEFORE | pg_sys::TRIGGER_TYPE_INSTEAD;
-    let kind = trigger.tgtype as u32;
-    kind & of_another_kind == 0 && kind & bit != 0
-}
-
-/// Whether it calls a function of the schema `sequin`.
-fn is_ours(trigger: &pg_sys::Trigger, function: &CStr) -> bool {
-    // SAFETY: look-ups by oid, whose names are palloc'd, or null if the object is gone.
-    unsafe {
-        let is = |name: *const c_char, wanted: &CStr| !name.is_null() && CStr::from_ptr(name) == wanted;
-        is(pg_sys::get_func_name(trigger.tgfoid), function)
-            && is(pg_sys::get_namespace_name(pg_sys::get_func_namespace(trigger.tgfoid)), c"sequin")
     }
 }
 
