@@ -177,10 +177,13 @@ unsafe fn is_same_image(one: Datum, two: Datum, column: &Column) -> bool {
                 |value| slice::from_raw_parts(pgrx::vardata_any(value).cast::<u8>(), pgrx::varsize_any_exhdr(value));
             return content(first) == content(second);
         }
-        let (size, other_size) = (pgrx::varsize_any(first), pgrx::varsize_any(second));
-        // Most values that were not written are the same pointer to the same place.
-        if column.length == -1 && size == other_size && bytes(one, size) == bytes(two, size) {
-            return true;
+        // Values of length -2 are C strings, which begin with no header.
+        if column.length == -1 {
+            let (size, other_size) = (pgrx::varsize_any(first), pgrx::varsize_any(second));
+            // Most values that were not written are the same pointer to the same place.
+            if size == other_size && bytes(one, size) == bytes(two, size) {
+                return true;
+            }
         }
         datum_image_eq(one, two, column)
     }
