@@ -58,8 +58,10 @@ impl Rows {
         }
     }
 
-    /// Goes to the next row. False if there is none.
+    /// Goes to the next row. False if there is none. A pending cancel ends the statement here: a row may need nothing else
+    /// that looks for one.
     pub fn advance(&mut self) -> bool {
+        pgrx::check_for_interrupts!();
         // SAFETY: as above. A row that comes from a file is made in the current context: the slot's, which lasts as long.
         unsafe {
             let caller = pg_sys::CurrentMemoryContext;
