@@ -1,5 +1,6 @@
-//! Statements of many rows: a cancel ends them between two rows.
+//! Statements of many rows: a cancel ends them between two rows, and their memory is bounded.
 
+use crate::network::{backend, status_kib};
 use crate::support::{World, context_of};
 
 /// A trigger that fires before those of `sequin_attach`. It leaves a pending cancel behind, which nothing has taken up
@@ -40,4 +41,25 @@ fn a_cancel_is_seen_while_rows_are_passed_over() {
         }
         assert_eq!(world.sent(), 0);
     }
+}
+
+#[test]
+fn rows_that_change_different_columns_need_no_more_memory() {
+    const COLUMNS: usize = 14;
+    let mut world = World::new();
+    let each = |column: &dyn Fn(usize) -> String| (0..COLUMNS).map(column).collect::<Vec<_>>().join(", ");
+    world.run(&format!(
+        "CREATE TABLE wide (id int PRIMARY KEY, sf_id text, {});
+         SELECT sequin_attach('wide', 's', 'salesforce:contact', 'sf_id', operations => '{{update}}');
+         INSERT INTO wide SELECT i, i::text FROM generate_series(0, (1 << {COLUMNS}) - 1) i",
+        each(&|i| format!("c{i} int DEFAULT 0"))
+    ));
+    let pid = backend(&mut world.client);
+    world.run(&format!("UPDATE wide SET {}", each(&|i| format!("c{i} = 1"))));
+    let before = status_kib(pid, "VmHWM");
+    // Each row changes another set of columns.
+    world.run(&format!("UPDATE wide SET {}", each(&|i| format!("c{i} = c{i} + ((id >> {i}) & 1)"))));
+    let grown = status_kib(pid, "VmHWM") - before;
+    eprintln!("grown by {grown} KiB");
+    assert!(grown < 24 * 1024, "the backend has grown by {grown} KiB");
 }
