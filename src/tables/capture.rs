@@ -217,7 +217,9 @@ fn keep(
                     scratch.reset();
                     return None;
                 }
-                (Some(image(&old, old_id, changed)), Some(image(&row, id, changed)))
+                // A row that takes over an upstream id is compared with the row that had it.
+                let places = if id == old_id { changed } else { &all[..] };
+                (Some(image(&old, old_id, places)), Some(image(&row, id, places)))
             }
         };
         let row = RowKey { table, key: key.text(&row) };
