@@ -8,6 +8,7 @@ use pgrx::datum::Datum as LiveDatum;
 use pgrx::pg_sys::{self, FunctionCallInfo, NodeTag};
 
 use super::relation::{Column, Table};
+use super::row_key::KeyColumns;
 use super::text;
 use super::transition::Rows;
 
@@ -235,7 +236,8 @@ fn is_enabled(trigger: &pg_sys::Trigger) -> bool {
 
 /// A trigger that fires before the update of a row.
 pub struct RowUpdate {
-    data: *mut pg_sys::TriggerData,
+    pub(super) data: *mut pg_sys::TriggerData,
+    pub(super) key: *const KeyColumns,
     /// The number of the column that the trigger's argument names; None if there is no such column of text.
     column: Option<i16>,
 }
@@ -257,6 +259,12 @@ unsafe impl BoxRet for StoredRow {
     }
 }
 
+/// What is found once for all rows of a statement. It is freed with the statement, and has no drop.
+struct FoundColumns {
+    column: Option<i16>,
+    key: KeyColumns,
+}
+
 impl RowUpdate {
     /// None if the function was not called as a trigger before the update of a row, with one argument.
     pub fn of(call: FunctionCallInfo) -> Option<RowUpdate> {
@@ -274,15 +282,25 @@ impl RowUpdate {
             if (*data).tg_event & mask != EVENT || trigger.tgnargs != 1 {
                 return None;
             }
-            // The number is kept for the other rows of the statement, one more than it is: 0 is null.
-            let kept = &raw mut (*(*call).flinfo).fn_extra;
-            if (*kept).is_null() {
-                let number = text_column((*(*data).tg_relation).rd_att, *trigger.tgargs);
-                *kept = std::ptr::without_provenance_mut(number.unwrap_or_default() as usize + 1);
+            // What is found is kept for the other rows of the statement.
+            let info = (*call).flinfo;
+            if (*info).fn_extra.is_null() {
+                let relation = (*data).tg_relation;
+                let column = text_column((*relation).rd_att, *trigger.tgargs);
+                let found = pg_sys::MemoryContextAlloc((*info).fn_mcxt, size_of::<FoundColumns>());
+                let found = found.cast::<FoundColumns>();
+                found.write(FoundColumns { column, key: KeyColumns::of(relation) });
+                (*info).fn_extra = found.cast();
             }
-            let number = (*kept).addr() as i16 - 1;
-            Some(RowUpdate { data, column: (number > 0).then_some(number) })
+            let found = &*(*info).fn_extra.cast::<FoundColumns>();
+            Some(RowUpdate { data, column: found.column, key: &raw const found.key })
         }
+    }
+
+    /// The oid of the table that the row is in.
+    pub fn relation(&self) -> u32 {
+        // SAFETY: the relation is open while its trigger runs.
+        unsafe { (*(*self.data).tg_relation).rd_id.to_u32() }
     }
 
     /// The column's text in the row as it was.
