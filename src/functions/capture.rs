@@ -11,7 +11,7 @@ use crate::pg::settings;
 use crate::pg::text::{database_is_utf8, for_message};
 use crate::pg::trigger::{Fired, NoRow, RowUpdate, StoredRow};
 use crate::tables::attachment::{self, Attachment};
-use crate::tables::{capture, owner_rights};
+use crate::tables::{capture, moving_rows, owner_rights};
 
 /// Called when all other triggers of a statement have fired.
 #[pg_extern(schema = "sequin", volatile, parallel_unsafe)]
@@ -23,10 +23,13 @@ fn end_statement(call: FunctionCallInfo) -> Result<NoRow, ErrorReport> {
 
 /// What all triggers of attached tables call but the one that refuses TRUNCATE: one function, so that whoever may attach a
 /// table needs EXECUTE on one. Before a statement it notes that it begins, before the update of a row it keeps the row's
-/// upstream id, after a statement it sends what has changed.
+/// upstream id and its partition, after a statement it sends what has changed.
 #[pg_extern(schema = "sequin", volatile, parallel_unsafe)]
 fn capture(call: FunctionCallInfo) -> Result<StoredRow, ErrorReport> {
     if let Some(update) = RowUpdate::of(call) {
+        if settings::capture() {
+            moving_rows::refuse(&update)?;
+        }
         return Ok(keep_upstream_id(&update));
     }
     let fired = fired(call)?;

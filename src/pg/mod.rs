@@ -17,6 +17,7 @@ pub mod output;
 pub mod planner;
 pub mod relation;
 pub mod report;
+mod row_key;
 pub mod rows;
 pub mod scratch;
 pub mod session;

@@ -88,13 +88,7 @@ impl Table {
             let schema = CStr::from_ptr(pg_sys::get_namespace_name(form.relnamespace));
             let name = CStr::from_ptr(form.relname.data.as_ptr());
             let quoted = pg_sys::quote_qualified_identifier(schema.as_ptr(), name.as_ptr());
-            let key = pg_sys::RelationGetIndexAttrBitmap(
-                relation,
-                pg_sys::IndexAttrBitmapKind::INDEX_ATTR_BITMAP_PRIMARY_KEY,
-            );
-            // Older majors leave a DEFERRABLE one out by themselves.
-            #[cfg(any(feature = "pg17", feature = "pg18"))]
-            let key = if (*relation).rd_ispkdeferrable { std::ptr::null_mut() } else { key };
+            let key = key_columns(relation);
             let descriptor = (*relation).rd_att;
             let columns = (0..(*descriptor).natts as usize)
                 .map(|i| &*super::rows::attribute(descriptor, i))
@@ -138,6 +132,23 @@ impl Table {
             && may(pg_sys::ACL_SELECT)
             && schemas.all(|schema| may_name_objects_of(schema, role))
             && !has_row_security(self.oid)
+    }
+}
+
+/// The columns of the relation's primary key, as a set that counts from the lowest number of a system column.
+///
+/// # Safety
+/// An open relation.
+pub(super) unsafe fn key_columns(relation: pg_sys::Relation) -> *mut pg_sys::Bitmapset {
+    // SAFETY: as the caller promises.
+    unsafe {
+        // Older majors leave a DEFERRABLE one out by themselves.
+        #[cfg(any(feature = "pg17", feature = "pg18"))]
+        if (*relation).rd_ispkdeferrable {
+            return std::ptr::null_mut();
+        }
+        let of_key = pg_sys::IndexAttrBitmapKind::INDEX_ATTR_BITMAP_PRIMARY_KEY;
+        pg_sys::RelationGetIndexAttrBitmap(relation, of_key)
     }
 }
 

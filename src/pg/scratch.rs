@@ -1,19 +1,20 @@
 //! Memory that is freed before the statement ends: a loop over many rows must not keep what each of them needs.
 
+use std::ffi::CStr;
+
 use pgrx::pg_sys::{self, MemoryContext};
 
-/// The memory context that was current when this value was made, for what must last as long as that.
-#[derive(Clone, Copy)]
+/// A memory context of its own for what outlasts a batch of rows. It lasts as long as the context that was current when
+/// this value was made.
 pub struct Home(MemoryContext);
 
 impl Home {
-    pub fn current() -> Home {
-        // SAFETY: reads a variable of the backend.
-        Home(unsafe { pg_sys::CurrentMemoryContext })
+    pub fn new() -> Home {
+        Home(below_current(c"sequin printers"))
     }
 
-    /// Runs `f` in that context. It must last still.
-    pub fn run<T>(self, f: impl FnOnce() -> T) -> T {
+    /// Runs `f` in that context. The context above must last still.
+    pub fn run<T>(&self, f: impl FnOnce() -> T) -> T {
         // SAFETY: as said. An error leaves the variable to Postgres, which sets it when it catches the error.
         unsafe {
             let caller = pg_sys::CurrentMemoryContext;
@@ -22,6 +23,26 @@ impl Home {
             pg_sys::CurrentMemoryContext = caller;
             result
         }
+    }
+
+    /// Frees all that was made in it, which nothing may use any more.
+    pub fn reset(&self) {
+        // SAFETY: as said.
+        unsafe { pg_sys::MemoryContextReset(self.0) };
+    }
+}
+
+/// A child of the current memory context.
+fn below_current(name: &'static CStr) -> MemoryContext {
+    // SAFETY: the current context; Postgres keeps the name's address, which is static.
+    unsafe {
+        pg_sys::AllocSetContextCreateExtended(
+            pg_sys::CurrentMemoryContext,
+            name.as_ptr(),
+            pg_sys::ALLOCSET_DEFAULT_MINSIZE as usize,
+            pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
+            pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
+        )
     }
 }
 
@@ -37,13 +58,7 @@ impl Scratch {
         // SAFETY: a child of the current context, and the current context itself to go back to.
         unsafe {
             let previous = pg_sys::CurrentMemoryContext;
-            let own = pg_sys::AllocSetContextCreateExtended(
-                previous,
-                c"sequin scratch".as_ptr(),
-                pg_sys::ALLOCSET_DEFAULT_MINSIZE as usize,
-                pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
-                pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
-            );
+            let own = below_current(c"sequin scratch");
             pg_sys::CurrentMemoryContext = own;
             Scratch { own, previous }
         }

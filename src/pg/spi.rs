@@ -86,21 +86,6 @@ impl Connection {
         }
     }
 
-    /// Runs `command`, which returns nothing. The triggers that are to fire after it are left to the statement that it is
-    /// run within, which fires them after its own. There must be such a statement: within a trigger there is.
-    pub fn leave_triggers_to_caller(&self, command: &str) {
-        let command = server_query(command);
-        // SAFETY: a NUL-terminated string; the plan lives as long as the connection.
-        unsafe {
-            let plan = pg_sys::SPI_prepare(command.as_ptr(), 0, ptr::null_mut());
-            if plan.is_null() {
-                pgrx::error!("SPI could not prepare a statement");
-            }
-            let (values, nulls, none) = (ptr::null_mut(), ptr::null(), ptr::null_mut());
-            check(pg_sys::SPI_execute_snapshot(plan, values, nulls, none, none, false, false, 0), "execute");
-        }
-    }
-
     /// Runs `command`, which returns nothing.
     pub fn execute(&self, command: &str) {
         let command = server_query(command);

@@ -126,6 +126,19 @@ impl Statement {
         }
     }
 
+    /// Runs it, without parameters and for no rows. The triggers that are to fire after it are left to the statement that
+    /// it is run within, which fires them after its own. There must be such a statement: within a trigger there is.
+    pub fn leave_triggers_to_caller(&self, _: &Connection) {
+        let (values, nulls, none) = (ptr::null_mut(), ptr::null(), ptr::null_mut());
+        // SAFETY: the plan was prepared without parameters.
+        unsafe {
+            let result = pg_sys::SPI_execute_snapshot(self.plan(&[]), values, nulls, none, none, false, false, 0);
+            if result < 0 {
+                pgrx::error!("SPI could not execute a statement (error {result})");
+            }
+        }
+    }
+
     fn plan(&self, values: &[Value<'_>]) -> pg_sys::SPIPlanPtr {
         let kept = self.plan.load(Ordering::Relaxed);
         if !kept.is_null() {

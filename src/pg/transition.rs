@@ -8,10 +8,10 @@ use std::borrow::Cow;
 use std::ffi::c_int;
 use std::slice;
 
-use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 use pgrx::pg_sys::{self, Datum};
 
 use super::relation::Column;
+use super::row_key::datum_image_eq;
 use super::spi::Batch;
 use super::text;
 
@@ -58,8 +58,10 @@ impl Rows {
         }
     }
 
-    /// Goes to the next row. False if there is none.
+    /// Goes to the next row. False if there is none. A pending cancel ends the statement here: a row may need nothing else
+    /// that looks for one.
     pub fn advance(&mut self) -> bool {
+        pgrx::check_for_interrupts!();
         // SAFETY: as above. A row that comes from a file is made in the current context: the slot's, which lasts as long.
         unsafe {
             let caller = pg_sys::CurrentMemoryContext;
@@ -109,6 +111,20 @@ impl CopiedRow {
             copied.values[column.place] = value.unwrap_or(Datum::null());
         }
         copied
+    }
+
+    /// A row of a table. It lasts as long as the tuple.
+    ///
+    /// # Safety
+    /// A tuple of a table with this descriptor.
+    pub(super) unsafe fn of_tuple(tuple: pg_sys::HeapTuple, descriptor: pg_sys::TupleDesc) -> CopiedRow {
+        // SAFETY: as the caller promises; there is a place for each attribute.
+        unsafe {
+            let width = (*descriptor).natts as usize;
+            let mut copied = CopiedRow { values: vec![Datum::null(); width], nulls: vec![true; width] };
+            pg_sys::heap_deform_tuple(tuple, descriptor, copied.values.as_mut_ptr(), copied.nulls.as_mut_ptr());
+            copied
+        }
     }
 
     pub fn row(&self) -> Row<'_> {
@@ -177,12 +193,15 @@ unsafe fn is_same_image(one: Datum, two: Datum, column: &Column) -> bool {
                 |value| slice::from_raw_parts(pgrx::vardata_any(value).cast::<u8>(), pgrx::varsize_any_exhdr(value));
             return content(first) == content(second);
         }
-        let (size, other_size) = (pgrx::varsize_any(first), pgrx::varsize_any(second));
-        // Most values that were not written are the same pointer to the same place.
-        if column.length == -1 && size == other_size && bytes(one, size) == bytes(two, size) {
-            return true;
+        // Values of length -2 are C strings, which begin with no header.
+        if column.length == -1 {
+            let (size, other_size) = (pgrx::varsize_any(first), pgrx::varsize_any(second));
+            // Most values that were not written are the same pointer to the same place.
+            if size == other_size && bytes(one, size) == bytes(two, size) {
+                return true;
+            }
         }
-        datum_image_eq(one, two, column)
+        datum_image_eq(one, two, column.by_value, c_int::from(column.length))
     }
 }
 
@@ -191,17 +210,4 @@ unsafe fn is_same_image(one: Datum, two: Datum, column: &Column) -> bool {
 unsafe fn bytes<'a>(value: Datum, length: usize) -> &'a [u8] {
     // SAFETY: as the caller promises.
     unsafe { slice::from_raw_parts(value.cast_mut_ptr::<u8>(), length) }
-}
-
-/// Postgres' own comparison, which fetches what is stored elsewhere.
-///
-/// # Safety
-/// Two values of the column's type.
-unsafe fn datum_image_eq(one: Datum, two: Datum, column: &Column) -> bool {
-    // Not in pgrx's bindings.
-    unsafe extern "C-unwind" {
-        fn datum_image_eq(one: Datum, two: Datum, by_value: bool, length: c_int) -> bool;
-    }
-    // SAFETY: as the caller promises; within the guard nothing has a drop.
-    unsafe { pg_guard_ffi_boundary(|| datum_image_eq(one, two, column.by_value, c_int::from(column.length))) }
 }

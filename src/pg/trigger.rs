@@ -8,6 +8,7 @@ use pgrx::datum::Datum as LiveDatum;
 use pgrx::pg_sys::{self, FunctionCallInfo, NodeTag};
 
 use super::relation::{Column, Table};
+use super::row_key::KeyColumns;
 use super::text;
 use super::transition::Rows;
 
@@ -112,7 +113,7 @@ impl Fired {
 
     /// Whether the table has an enabled trigger that calls `function` after a statement with this event.
     pub fn fires_after(&self, event: Event, function: &CStr) -> bool {
-        self.triggers().any(|trigger| is_after_statement(trigger, event) && is_ours(trigger, function))
+        self.triggers().iter().any(|trigger| trigger.is_after_statement(event) && trigger.calls(function))
     }
 
     /// Whether another trigger of the table, which does not call `function`, fires after this one for the same statement.
@@ -121,18 +122,15 @@ impl Fired {
         let own = unsafe { (*(*self.data).tg_trigger).tgoid };
         // Postgres fires triggers, and keeps them here, in the order of their names.
         self.triggers()
-            .skip_while(|trigger| trigger.tgoid != own)
-            .any(|trigger| is_after_statement(trigger, self.event()) && !is_ours(trigger, function))
+            .iter()
+            .skip_while(|trigger| trigger.oid != own)
+            .any(|trigger| trigger.is_after_statement(self.event()) && !trigger.calls(function))
     }
 
     /// The enabled triggers of the table.
-    fn triggers(&self) -> impl Iterator<Item = &pg_sys::Trigger> {
-        // SAFETY: the relation is open, and keeps its triggers while one of them runs.
-        let all = unsafe {
-            let triggers = &*(*(*self.data).tg_relation).trigdesc;
-            std::slice::from_raw_parts(triggers.triggers, triggers.numtriggers as usize)
-        };
-        all.iter().filter(|trigger| is_enabled(trigger))
+    fn triggers(&self) -> Vec<TableTrigger> {
+        // SAFETY: the relation is open while its trigger runs.
+        unsafe { TableTrigger::enabled_of((*self.data).tg_relation) }
     }
 
     /// The arguments in the trigger's definition.
@@ -178,6 +176,52 @@ pub fn depth() -> i32 {
     }
 }
 
+/// A trigger of a table, copied. Any look-up in the catalogs can bring the news of a concurrent change of the table, as
+/// ANALYZE makes one. The relation cache then builds the table's entry anew, and frees the list of its triggers.
+struct TableTrigger {
+    oid: pg_sys::Oid,
+    function: pg_sys::Oid,
+    /// As pg_trigger.tgtype.
+    kind: u32,
+}
+
+impl TableTrigger {
+    /// # Safety
+    /// An open relation.
+    unsafe fn enabled_of(relation: pg_sys::Relation) -> Vec<TableTrigger> {
+        // SAFETY: as the caller promises. Nothing is looked up while the list is read.
+        let all = unsafe {
+            let Some(triggers) = (*relation).trigdesc.as_ref() else { return Vec::new() };
+            std::slice::from_raw_parts(triggers.triggers, triggers.numtriggers as usize)
+        };
+        all.iter()
+            .filter(|trigger| is_enabled(trigger))
+            .map(|trigger| TableTrigger { oid: trigger.tgoid, function: trigger.tgfoid, kind: trigger.tgtype as u32 })
+            .collect()
+    }
+
+    fn is_after_statement(&self, event: Event) -> bool {
+        let bit = match event {
+            Event::Insert => pg_sys::TRIGGER_TYPE_INSERT,
+            Event::Update => pg_sys::TRIGGER_TYPE_UPDATE,
+            Event::Delete => pg_sys::TRIGGER_TYPE_DELETE,
+            Event::Truncate => pg_sys::TRIGGER_TYPE_TRUNCATE,
+        };
+        let of_another_kind = pg_sys::TRIGGER_TYPE_ROW | pg_sys::TRIGGER_TYPE_BEFORE | pg_sys::TRIGGER_TYPE_INSTEAD;
+        self.kind & of_another_kind == 0 && self.kind & bit != 0
+    }
+
+    /// Whether it calls this function of the schema `sequin`.
+    fn calls(&self, function: &CStr) -> bool {
+        // SAFETY: look-ups by oid, whose names are palloc'd, or null if the object is gone.
+        unsafe {
+            let is = |name: *const c_char, wanted: &CStr| !name.is_null() && CStr::from_ptr(name) == wanted;
+            is(pg_sys::get_func_name(self.function), function)
+                && is(pg_sys::get_namespace_name(pg_sys::get_func_namespace(self.function)), c"sequin")
+        }
+    }
+}
+
 fn is_enabled(trigger: &pg_sys::Trigger) -> bool {
     // SAFETY: a variable of the backend.
     let is_replica =
@@ -190,31 +234,10 @@ fn is_enabled(trigger: &pg_sys::Trigger) -> bool {
     }
 }
 
-fn is_after_statement(trigger: &pg_sys::Trigger, event: Event) -> bool {
-    let bit = match event {
-        Event::Insert => pg_sys::TRIGGER_TYPE_INSERT,
-        Event::Update => pg_sys::TRIGGER_TYPE_UPDATE,
-        Event::Delete => pg_sys::TRIGGER_TYPE_DELETE,
-        Event::Truncate => pg_sys::TRIGGER_TYPE_TRUNCATE,
-    };
-    let of_another_kind = pg_sys::TRIGGER_TYPE_ROW | pg_sys::TRIGGER_TYPE_BEFORE | pg_sys::TRIGGER_TYPE_INSTEAD;
-    let kind = trigger.tgtype as u32;
-    kind & of_another_kind == 0 && kind & bit != 0
-}
-
-/// Whether it calls a function of the schema `sequin`.
-fn is_ours(trigger: &pg_sys::Trigger, function: &CStr) -> bool {
-    // SAFETY: look-ups by oid, whose names are palloc'd, or null if the object is gone.
-    unsafe {
-        let is = |name: *const c_char, wanted: &CStr| !name.is_null() && CStr::from_ptr(name) == wanted;
-        is(pg_sys::get_func_name(trigger.tgfoid), function)
-            && is(pg_sys::get_namespace_name(pg_sys::get_func_namespace(trigger.tgfoid)), c"sequin")
-    }
-}
-
 /// A trigger that fires before the update of a row.
 pub struct RowUpdate {
-    data: *mut pg_sys::TriggerData,
+    pub(super) data: *mut pg_sys::TriggerData,
+    pub(super) key: *const KeyColumns,
     /// The number of the column that the trigger's argument names; None if there is no such column of text.
     column: Option<i16>,
 }
@@ -236,6 +259,12 @@ unsafe impl BoxRet for StoredRow {
     }
 }
 
+/// What is found once for all rows of a statement. It is freed with the statement, and has no drop.
+struct FoundColumns {
+    column: Option<i16>,
+    key: KeyColumns,
+}
+
 impl RowUpdate {
     /// None if the function was not called as a trigger before the update of a row, with one argument.
     pub fn of(call: FunctionCallInfo) -> Option<RowUpdate> {
@@ -253,15 +282,25 @@ impl RowUpdate {
             if (*data).tg_event & mask != EVENT || trigger.tgnargs != 1 {
                 return None;
             }
-            // The number is kept for the other rows of the statement, one more than it is: 0 is null.
-            let kept = &raw mut (*(*call).flinfo).fn_extra;
-            if (*kept).is_null() {
-                let number = text_column((*(*data).tg_relation).rd_att, *trigger.tgargs);
-                *kept = std::ptr::without_provenance_mut(number.unwrap_or_default() as usize + 1);
+            // What is found is kept for the other rows of the statement.
+            let info = (*call).flinfo;
+            if (*info).fn_extra.is_null() {
+                let relation = (*data).tg_relation;
+                let column = text_column((*relation).rd_att, *trigger.tgargs);
+                let found = pg_sys::MemoryContextAlloc((*info).fn_mcxt, size_of::<FoundColumns>());
+                let found = found.cast::<FoundColumns>();
+                found.write(FoundColumns { column, key: KeyColumns::of(relation) });
+                (*info).fn_extra = found.cast();
             }
-            let number = (*kept).addr() as i16 - 1;
-            Some(RowUpdate { data, column: (number > 0).then_some(number) })
+            let found = &*(*info).fn_extra.cast::<FoundColumns>();
+            Some(RowUpdate { data, column: found.column, key: &raw const found.key })
         }
+    }
+
+    /// The oid of the table that the row is in.
+    pub fn relation(&self) -> u32 {
+        // SAFETY: the relation is open while its trigger runs.
+        unsafe { (*(*self.data).tg_relation).rd_id.to_u32() }
     }
 
     /// The column's text in the row as it was.

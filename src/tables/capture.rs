@@ -146,14 +146,14 @@ pub fn end_statement() -> Result<(), ErrorReport> {
 /// A statement that is run without firing triggers of its own (as those of foreign keys are) leaves its triggers to the
 /// statement that it is a part of, which fires them after its own.
 fn ask_for_end(relation: u32, operation: Operation) -> bool {
+    static NO_ROW: Statement =
+        Statement::new("UPDATE sequin.statement_end AS e SET id = e.id WHERE e.id OPERATOR(pg_catalog.<>) e.id");
     if session::is_read_only() || !pending::ask_for_end(relation, operation, session::Identity::current()) {
         return false;
     }
     session::as_queue_owner(|| {
         let ask = |connection: &Connection| {
-            connection.leave_triggers_to_caller(
-                "UPDATE sequin.statement_end AS e SET id = e.id WHERE e.id OPERATOR(pg_catalog.<>) e.id",
-            );
+            NO_ROW.leave_triggers_to_caller(connection);
             Ok::<_, std::convert::Infallible>(true)
         };
         spi::connected(ask).unwrap_or_else(|never| match never {})
@@ -217,7 +217,9 @@ fn keep(
                     scratch.reset();
                     return None;
                 }
-                (Some(image(&old, old_id, changed)), Some(image(&row, id, changed)))
+                // A row that takes over an upstream id is compared with the row that had it.
+                let places = if id == old_id { changed } else { &all[..] };
+                (Some(image(&old, old_id, places)), Some(image(&row, id, places)))
             }
         };
         let row = RowKey { table, key: key.text(&row) };

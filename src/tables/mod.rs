@@ -8,6 +8,7 @@
 //! - `pending` holds what waits for the end of the outermost statement, `waiting` sends it, [`net`] makes one change of it
 //!   for each row, `moved` finds rows that were deleted and inserted again in one transaction, and [`differences`] compares
 //!   them;
+//! - `moving_rows` refuses a MERGE that would move a row to another partition;
 //! - `owner_rights` refuses an INSERT whose ids would have to be written with rights that the session could abuse;
 //! - `write_back` keeps the UPDATE that writes upstream ids from being captured, [`queries`] is its SQL, and `late_ids`
 //!   brings the ids of what the outbox has created;
@@ -34,6 +35,8 @@ mod inline;
 pub mod late_ids;
 #[cfg(feature = "postgres")]
 mod moved;
+#[cfg(feature = "postgres")]
+pub mod moving_rows;
 #[cfg(feature = "postgres")]
 pub mod owner_rights;
 #[cfg(feature = "postgres")]

@@ -61,7 +61,8 @@ pub struct Image {
     pub fields: Fields,
 }
 
-/// What one statement did to one row. An update has only the fields that it changed, an insert and a delete have all.
+/// What one statement did to one row. An insert, a delete, and an update that changes the upstream id have all fields;
+/// another update has only those that it changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change<T> {
     pub row: RowKey,
@@ -118,28 +119,35 @@ pub fn net<T: Clone>(changes: Vec<Change<T>>, group: impl Fn(&T) -> usize) -> Ve
         });
         rows[place].push(change);
     }
-    let mut all: Vec<Net<T>> = rows.into_iter().flat_map(of_row).collect();
-    join_moves(&mut all, group);
+    let (mut all, mut takers) = (Vec::new(), HashMap::new());
+    for changes in rows {
+        let effects = of_row(&changes);
+        if let [Net { effect: Effect::Update { takes_id: true, .. }, .. }] = &effects[..] {
+            takers.insert(all.len(), kept_fields(&changes));
+        }
+        all.extend(effects);
+    }
+    join_moves(&mut all, takers, group);
     all.sort_by_key(|net| net.effect.turn());
     all
 }
 
 /// What the changes of one row come to: mostly one effect; two if the row is another one under the same key.
-fn of_row<T: Clone>(changes: Vec<Change<T>>) -> Vec<Net<T>> {
+fn of_row<T: Clone>(changes: &[Change<T>]) -> Vec<Net<T>> {
     let inserts = changes.iter().filter(|change| change.before.is_none()).count();
     let deletes = changes.iter().filter(|change| change.after.is_none()).count();
     // The outermost statement is captured last.
     let Some(Change { row, target, .. }) = changes.last().cloned() else { return Vec::new() };
-    let (first_id, last_id) = ids(&changes);
+    let (first_id, last_id) = ids(changes);
     let net = |effect| Net { row: row.clone(), target: target.clone(), effect };
     let arrived = |id: Option<String>, fields| match id {
         None => net(Effect::Create(fields)),
         Some(id) => net(Effect::Arrival { id, fields }),
     };
     if inserts > deletes {
-        return vec![arrived(last_id, all_fields(&changes))];
+        return vec![arrived(last_id, all_fields(changes))];
     }
-    let Ends { first, last } = ends(&changes);
+    let Ends { first, last } = ends(changes);
     if deletes > inserts {
         return vec![net(Effect::Delete(Image { id: first_id, fields: first }))];
     }
@@ -153,7 +161,7 @@ fn of_row<T: Clone>(changes: Vec<Change<T>>) -> Vec<Net<T>> {
         // It was made and is gone again; or it went and came back, which is the same to those who never knew it.
         return Vec::new();
     }
-    vec![net(Effect::Delete(Image { id: first_id, fields: first })), arrived(last_id, all_fields(&changes))]
+    vec![net(Effect::Delete(Image { id: first_id, fields: first })), arrived(last_id, all_fields(changes))]
 }
 
 /// The upstream ids that the row had first and last.
@@ -210,6 +218,16 @@ fn all_fields<T>(changes: &[Change<T>]) -> Fields {
     all
 }
 
+/// All fields of a row that was there before, and has another upstream id now.
+fn kept_fields<T>(changes: &[Change<T>]) -> Fields {
+    let mut all = Fields::default();
+    for change in changes {
+        all.0.extend(fields_of(&change.before).map(|(name, value)| (name.to_owned(), value.to_owned())));
+    }
+    all.0.extend(ends(changes).last.0);
+    all
+}
+
 /// What stands in one list and not in the other, each as often as it does. A row may have been written very often.
 fn unmatched<'a, V: Eq + Hash + ?Sized>(found: Vec<&'a V>, left: Vec<&'a V>) -> (Vec<&'a V>, Vec<&'a V>) {
     let mut surplus: HashMap<&V, isize> = HashMap::with_capacity(left.len());
@@ -236,8 +254,9 @@ fn latest<'a, V: ?Sized>(values: &[&'a V]) -> Option<&'a V> {
     }
 }
 
-/// Makes one change of a delete and of what has its upstream id now.
-fn join_moves<T>(all: &mut Vec<Net<T>>, group: impl Fn(&T) -> usize) {
+/// Makes one change of a delete and of what has its upstream id now. `takers` are all fields of the rows, by their places,
+/// that were there before and have another upstream id now.
+fn join_moves<T>(all: &mut Vec<Net<T>>, mut takers: HashMap<usize, Fields>, group: impl Fn(&T) -> usize) {
     let gone: HashMap<(usize, String), usize> = all
         .iter()
         .enumerate()
@@ -258,10 +277,18 @@ fn join_moves<T>(all: &mut Vec<Net<T>>, group: impl Fn(&T) -> usize) {
         let Some(&was) = gone.get(&(group(&all[place].target), id)) else { continue };
         lives_on[was] = true;
         let Effect::Delete(before) = &all[was].effect else { continue };
-        if let Effect::Arrival { id, fields } = &all[place].effect {
-            let fields = fields.clone().changed_since(&before.fields);
-            lives_on[place] = fields.is_empty();
-            all[place].effect = Effect::Update { id: Some(id.clone()), fields, takes_id: false };
+        match &all[place].effect {
+            Effect::Arrival { id, fields } => {
+                let fields = fields.clone().changed_since(&before.fields);
+                lives_on[place] = fields.is_empty();
+                all[place].effect = Effect::Update { id: Some(id.clone()), fields, takes_id: false };
+            }
+            Effect::Update { id, .. } => {
+                // The record has the fields of the row that is gone.
+                let fields = takers.remove(&place).unwrap_or_default().changed_since(&before.fields);
+                all[place].effect = Effect::Update { id: id.clone(), fields, takes_id: true };
+            }
+            _ => {}
         }
     }
     let mut lives_on = lives_on.into_iter();

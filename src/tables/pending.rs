@@ -98,6 +98,14 @@ pub struct Surroundings {
     pub is_waited_for: bool,
 }
 
+/// The tables that the captured statements name whose rows are being updated here: at this depth of triggers.
+pub fn updated_here() -> Vec<u32> {
+    let depth = trigger::depth();
+    let state = state();
+    let is_here = |begun: &&Begun| begun.operation == Operation::Update && begun.depth == depth;
+    state.begun.iter().filter(is_here).map(|begun| begun.relation).collect()
+}
+
 /// Looks around at the end of a statement.
 pub fn surroundings(relation: u32, operation: Operation) -> Surroundings {
     let depth = trigger::depth();

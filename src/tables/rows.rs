@@ -148,19 +148,23 @@ impl<'a> WrittenRows<'a> {
     }
 }
 
+/// How many sets of columns are kept ready to be printed. A statement that synchronises rows may change another set in
+/// each row.
+const MOST_SETS: usize = 64;
+
 /// Makes JSON objects of rows: of all mapped columns, or of some.
 pub struct DataPrinter<'a> {
     mapped: &'a [(&'a str, &'a Column)],
     /// By the places of their columns. Statements mostly change the same columns in all rows.
     objects: HashMap<Vec<usize>, ObjectOf<'a>>,
-    /// Where the objects are, which outlast a batch of rows.
+    /// Where the objects are.
     home: Home,
 }
 
 impl<'a> DataPrinter<'a> {
     /// It lasts as long as the current memory context.
     pub fn new(columns: &'a Columns<'a>) -> DataPrinter<'a> {
-        DataPrinter { mapped: &columns.mapped, objects: HashMap::new(), home: Home::current() }
+        DataPrinter { mapped: &columns.mapped, objects: HashMap::new(), home: Home::new() }
     }
 
     /// The places of all mapped columns.
@@ -184,6 +188,10 @@ impl<'a> DataPrinter<'a> {
 
     fn object(&mut self, places: &[usize]) -> &ObjectOf<'a> {
         if !self.objects.contains_key(places) {
+            if self.objects.len() == MOST_SETS {
+                self.objects.clear();
+                self.home.reset();
+            }
             let fields: Vec<(&str, &Column)> = places.iter().map(|place| self.mapped[*place]).collect();
             self.objects.insert(places.to_vec(), self.home.run(|| ObjectOf::new(&fields)));
         }

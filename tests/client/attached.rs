@@ -8,6 +8,7 @@ mod ends;
 mod failures;
 mod kept_ids;
 mod lifecycle;
+mod many_rows;
 mod moved_rows;
 mod nested;
 mod owner_rights;

@@ -84,6 +84,20 @@ fn a_row_that_takes_the_id_of_a_deleted_one_keeps_its_record() {
 }
 
 #[test]
+fn a_row_that_takes_an_id_sends_what_the_record_lacks() {
+    let gone = change("[1]", image(Some("U"), r#"{"a":1,"b":1,"c":1}"#), None);
+    let takes = change("[2]", image(None, r#"{"a":1,"b":2,"c":2}"#), image(Some("U"), r#"{"a":1,"b":2,"c":1}"#));
+    // A trigger of the application's has written the row as well.
+    let also = change("[2]", image(Some("U"), r#"{"a":1}"#), image(Some("U"), r#"{"a":3}"#));
+    let effect = |object| Effect::Update { id: Some("U".into()), fields: Fields::of_object(object), takes_id: true };
+    let key = || "[2]".to_owned();
+    assert_eq!(effects(vec![gone.clone(), takes.clone()]), [(key(), effect(r#"{"b":2}"#))]);
+    assert_eq!(effects(vec![also, takes.clone(), gone]), [(key(), effect(r#"{"a":3,"b":2}"#))]);
+    // The record of another row: what it has is not known.
+    assert_eq!(effects(vec![takes]), [(key(), effect(r#"{"c":1}"#))]);
+}
+
+#[test]
 fn deletes_come_before_creates_and_creates_before_updates() {
     let update = change("[1]", image(Some("A"), r#"{"a":1}"#), image(Some("A"), r#"{"a":2}"#));
     let insert = change("[2]", None, image(None, r#"{"a":1}"#));

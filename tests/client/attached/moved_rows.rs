@@ -81,7 +81,7 @@ fn what_does_not_come_back_is_deleted() {
 #[test]
 fn an_id_that_another_row_takes_over_keeps_its_record() {
     let mut world = book();
-    world.run("INSERT INTO people (name) VALUES ('a'), ('twin of a')");
+    world.run("INSERT INTO people (name) VALUES ('a'), ('a')");
     sent(&world);
     let id: String = world.one("SELECT sf_id FROM people WHERE id = 1");
     world.run(
@@ -89,6 +89,29 @@ fn an_id_that_another_row_takes_over_keeps_its_record() {
     );
     assert_eq!(sent(&world), []);
     assert_eq!(world.one::<String>("SELECT sf_id FROM people"), id);
+}
+
+#[test]
+fn a_row_that_takes_over_an_id_sends_what_the_record_lacks() {
+    for (also, email) in [("", "b@a.org"), (", email = 'c@a.org'", "c@a.org"), (", email = g.email", "a@a.org")] {
+        let mut world = book();
+        world.run("INSERT INTO people (name, email) VALUES ('a', 'a@a.org'), ('b', 'b@a.org')");
+        sent(&world);
+        let id: String = world.one("SELECT sf_id FROM people WHERE id = 1");
+        world.run(&format!(
+            "WITH gone AS (DELETE FROM people WHERE id = 1 RETURNING *)
+             UPDATE people p SET sf_id = g.sf_id{also} FROM gone g WHERE p.id = 2"
+        ));
+        let mut lacks = json!({"Name": "b", "Email": email});
+        if email == "a@a.org" {
+            // The record has it already.
+            lacks.as_object_mut().unwrap().remove("Email");
+        }
+        assert_eq!(sent(&world), [("update".to_owned(), json!([{"upstream_id": id, "data": lacks}]))], "{also}");
+        let records = world.sandbox.records("salesforce:contact");
+        let record = records.iter().find(|record| record["upstream_id"] == json!(id)).unwrap();
+        assert_eq!(record["data"], json!({"Name": "b", "Email": email}), "{also}");
+    }
 }
 
 /// Across statements it cannot be known when the first one ends; the reference says what to do.

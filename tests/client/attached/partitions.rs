@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::sent;
 use super::statements::summary;
-use crate::support::{World, hint_of};
+use crate::support::{World, context_of, hint_of};
 
 /// Orders by year, those of 2025 by region as well.
 const ORDERS: &str = "
@@ -110,6 +110,21 @@ fn a_row_does_not_move_to_another_partition() {
         let error = world.error(sql);
         assert_eq!((error.code().code(), sent(&world).len()), (code, 0), "{sql}: {error:?}");
     }
+    // A MERGE hands a row that moves to the triggers of its DELETE and its INSERT, which need not be there.
+    let update = "WHEN MATCHED AND o.id > 0 THEN UPDATE SET year = 2025, region = 'b'";
+    let insert = "WHEN NOT MATCHED THEN INSERT VALUES (2024, 'a', 9, 'z', NULL)";
+    let delete = "WHEN MATCHED THEN DELETE";
+    for actions in [vec![update], vec![update, insert], vec![update, delete], vec![update, delete, insert]] {
+        for table in ["orders", "orders_25"] {
+            let actions = actions.join(" ");
+            let sql = format!("MERGE INTO {table} o USING (VALUES (1), (2)) v(id) ON o.id = v.id {actions}");
+            let error = world.error(&sql);
+            assert_eq!((error.code().code(), sent(&world).len()), ("55000", 0), "{sql}: {error:?}");
+            let message = format!("the UPDATE changes the primary key of a row of public.{table} to ");
+            assert!(error.message().starts_with(&message), "{sql}: {error:?}");
+            assert_eq!(context_of(&error), format!("UPDATE on public.{table}"), "{sql}");
+        }
+    }
     assert_in_step(&mut world);
     // One that moves, and is swallowed on the way: there is an old row then, and no new one.
     world.run(
@@ -118,6 +133,26 @@ fn a_row_does_not_move_to_another_partition() {
     );
     let error = world.error("UPDATE orders SET region = 'b' WHERE id = 2");
     assert_eq!((error.code().code(), sent(&world).len()), ("55000", 0), "{error:?}");
+}
+
+#[test]
+fn an_update_that_is_not_captured_moves_rows() {
+    let update = "UPDATE orders SET year = 2025 WHERE id = 1";
+    let merge = "MERGE INTO orders o USING (VALUES (1)) v(id) ON o.id = v.id WHEN MATCHED THEN UPDATE SET year = 2024";
+    for attached in [
+        // No UPDATE is captured; or the statement names a table that is not attached; or nothing is captured.
+        attach("orders").replace("'inline'", "'inline', operations => '{insert,delete}'"),
+        format!("{}; {}", attach("orders_24"), attach("orders_25_a")),
+        format!("{}; SET sequin.capture = off", attach("orders")),
+    ] {
+        let mut world = World::new();
+        world.run(&format!("{ORDERS} INSERT INTO orders VALUES (2024, 'a', 1, 'x', '001'); {attached}"));
+        for (sql, year) in [(update, 2025), (merge, 2024)] {
+            world.run(sql);
+            assert_eq!(world.one::<i32>("SELECT year FROM orders"), year, "{attached}");
+        }
+        assert_eq!(sent(&world), [], "{attached}");
+    }
 }
 
 #[test]

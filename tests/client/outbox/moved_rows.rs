@@ -53,6 +53,19 @@ fn nothing_is_sent_for_rows_that_only_move() {
 }
 
 #[test]
+fn a_row_that_takes_over_an_id_sends_what_the_record_lacks() {
+    let mut world = three_people();
+    let id: String = world.one("SELECT sf_id FROM people WHERE id = 1");
+    world.run(
+        "WITH gone AS (DELETE FROM people WHERE id = 1 RETURNING *)
+         UPDATE people p SET sf_id = g.sf_id, email = g.email FROM gone g WHERE p.id = 2",
+    );
+    world.settled();
+    let record = json!({"upstream_id": id, "data": {"Name": "b"}});
+    assert_eq!(world.requests(), [request("update", json!([record]))]);
+}
+
+#[test]
 fn what_differs_is_an_update() {
     let mut world = three_people();
     let id: String = world.one("SELECT sf_id FROM people WHERE id = 2");
