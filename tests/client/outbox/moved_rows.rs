@@ -386,13 +386,13 @@ fn deletes_that_wait_for_the_commit_take_no_memory() {
         ("SELECT id, name || '!', sf_id FROM kept", 0, 20_000),
     ] {
         let mut world = World::new();
-        world.run(&format!(
+        world.run(
             "CREATE TABLE people (id int PRIMARY KEY, name text, sf_id text); CREATE INDEX ON people (sf_id);
              INSERT INTO people SELECT n, repeat('n', 1000), 'U' || n FROM generate_series(1, 20000) n; ANALYZE people;
              CREATE TABLE kept AS SELECT * FROM people;
-             SELECT sequin_attach('people', 'sync', 'salesforce:contact', 'sf_id', operations => '{{delete}}');
-             SELECT sequin_pause('sequin'); SET work_mem = '256kB'"
-        ));
+             SELECT sequin_attach('people', 'sync', 'salesforce:contact', 'sf_id', operations => '{delete}');
+             SELECT sequin_pause('sequin'); SET work_mem = '256kB'",
+        );
         world.run(&format!("BEGIN; DELETE FROM people; INSERT INTO people {rows}"));
         let process = backend(&mut world.client);
         // From here on the peak is measured.
