@@ -6,44 +6,82 @@
 //! were left, less those that were found, are the last ones; and the other way round they are the first ones. No order
 //! is needed for that.
 //!
-//! Everything here is a value: rows are keys and JSON texts.
+//! Everything here is a value: rows are keys and JSON texts. A statement may have very many rows, most of them with one
+//! change. So the text of a row's fields is cut into its parts only where changes are compared.
 
+use std::borrow::Cow;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 
 use crate::mutation::json::{self, Cursor};
 
-/// Fields of a row: names as JSON strings with their quotes, values as JSON texts.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Fields(BTreeMap<String, String>);
+/// Fields of a row, a JSON object.
+#[derive(Debug, Clone)]
+pub struct Fields(Box<str>);
 
 impl Fields {
     /// The fields of a JSON object.
     pub fn of_object(object: &str) -> Fields {
-        let mut cursor = Cursor::new(object);
-        let mut fields = BTreeMap::new();
-        cursor.enter();
-        while let Some(name) = cursor.next_key() {
-            fields.insert(json::plain_key(name).into_owned(), cursor.value().to_owned());
-        }
-        Fields(fields)
+        Fields(object.into())
     }
 
     /// The JSON object of these fields.
     pub fn to_object(&self) -> String {
-        let fields: Vec<String> = self.0.iter().map(|(name, value)| [name, ":", value].concat()).collect();
-        format!("{{{}}}", fields.join(","))
+        String::from(&*self.0)
     }
 
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        let mut cursor = Cursor::new(&self.0);
+        cursor.enter();
+        cursor.next_key().is_none()
     }
 
     /// Those of these fields whose value is another one in `before`, or is not there.
-    pub fn changed_since(mut self, before: &Fields) -> Fields {
-        self.0.retain(|name, value| before.0.get(name) != Some(value));
-        self
+    pub fn changed_since(self, before: &Fields) -> Fields {
+        let (mut own, before) = (self.parts(), before.parts());
+        let count = own.len();
+        own.retain(|name, (_, value)| before.get(name).is_none_or(|(_, was)| was != value));
+        if own.len() == count { self } else { object_of(&own) }
     }
+
+    fn parts(&self) -> Parts<'_> {
+        let mut cursor = Cursor::new(&self.0);
+        let mut parts = Parts::new();
+        cursor.enter();
+        while let Some(name) = cursor.next_key() {
+            parts.insert(json::plain_key(name), (name, cursor.value()));
+        }
+        parts
+    }
+}
+
+impl Default for Fields {
+    fn default() -> Fields {
+        Fields::of_object("{}")
+    }
+}
+
+impl PartialEq for Fields {
+    fn eq(&self, other: &Fields) -> bool {
+        self.0 == other.0 || are_equal(&self.parts(), &other.parts())
+    }
+}
+
+impl Eq for Fields {}
+
+/// The parts of a JSON object by their names in plain spelling: each name as it is spelled, and its value.
+type Parts<'a> = BTreeMap<Cow<'a, str>, (&'a str, &'a str)>;
+
+fn are_equal(one: &Parts<'_>, other: &Parts<'_>) -> bool {
+    let is_there =
+        |(name, (_, value)): (&Cow<'_, str>, &(&str, &str))| other.get(name).is_some_and(|(_, own)| own == value);
+    one.len() == other.len() && one.iter().all(is_there)
+}
+
+fn object_of(parts: &Parts<'_>) -> Fields {
+    let fields: Vec<String> = parts.values().map(|(name, value)| [*name, ":", *value].concat()).collect();
+    Fields(format!("{{{}}}", fields.join(",")).into())
 }
 
 /// A row: the table whose rows its key tells apart, and its primary key as a JSON array.
@@ -110,20 +148,25 @@ pub struct Net<T> {
 /// the upstream id, of another; then creates, then updates. `group` says which collection a target belongs to: a row that
 /// is gone from one place and has arrived at another with the same upstream id was moved, and its record lives on.
 pub fn net<T: Clone>(changes: Vec<Change<T>>, group: impl Fn(&T) -> usize) -> Vec<Net<T>> {
-    let mut places: HashMap<RowKey, usize> = HashMap::new();
-    let mut rows: Vec<Vec<Change<T>>> = Vec::new();
-    for change in changes {
-        let place = *places.entry(change.row.clone()).or_insert_with(|| {
-            rows.push(Vec::new());
-            rows.len() - 1
-        });
-        rows[place].push(change);
-    }
-    let (mut all, mut takers) = (Vec::new(), HashMap::new());
-    for changes in rows {
-        let effects = of_row(&changes);
+    let further = further_changes(&changes);
+    let mut changes: Vec<Option<Change<T>>> = changes.into_iter().map(Some).collect();
+    let (mut all, mut takers) = (Vec::with_capacity(changes.len()), HashMap::new());
+    for place in 0..changes.len() {
+        let Some(change) = changes[place].take() else { continue };
+        let Some(further) = further.get(&place) else {
+            if let (Some(before), Some(after)) = (&change.before, &change.after)
+                && before.id != after.id
+            {
+                takers.insert(all.len(), after.fields.clone());
+            }
+            all.extend(of_change(change));
+            continue;
+        };
+        let mut of_one = vec![change];
+        of_one.extend(further.iter().filter_map(|place| changes[*place].take()));
+        let effects = of_row(&of_one);
         if let [Net { effect: Effect::Update { takes_id: true, .. }, .. }] = &effects[..] {
-            takers.insert(all.len(), kept_fields(&changes));
+            takers.insert(all.len(), kept_fields(&of_one));
         }
         all.extend(effects);
     }
@@ -132,12 +175,44 @@ pub fn net<T: Clone>(changes: Vec<Change<T>>, group: impl Fn(&T) -> usize) -> Ve
     all
 }
 
-/// What the changes of one row come to: mostly one effect; two if the row is another one under the same key.
+/// By the place of a row's first change: the places of its other ones.
+fn further_changes<T>(changes: &[Change<T>]) -> HashMap<usize, Vec<usize>> {
+    let mut first: HashMap<&RowKey, usize> = HashMap::with_capacity(changes.len());
+    let mut further: HashMap<usize, Vec<usize>> = HashMap::new();
+    for (place, change) in changes.iter().enumerate() {
+        match first.entry(&change.row) {
+            Entry::Vacant(new) => drop(new.insert(place)),
+            Entry::Occupied(known) => further.entry(*known.get()).or_default().push(place),
+        }
+    }
+    further
+}
+
+/// What the only change of a row comes to.
+fn of_change<T>(change: Change<T>) -> Option<Net<T>> {
+    let Change { row, target, before, after } = change;
+    let effect = match (before, after) {
+        (None, None) => return None,
+        (None, Some(Image { id: None, fields })) => Effect::Create(fields),
+        (None, Some(Image { id: Some(id), fields })) => Effect::Arrival { id, fields },
+        (Some(image), None) => Effect::Delete(image),
+        (Some(before), Some(Image { id, fields })) => {
+            let (takes_id, fields) = (before.id != id, fields.changed_since(&before.fields));
+            if fields.is_empty() && !takes_id {
+                return None;
+            }
+            Effect::Update { id, fields, takes_id }
+        }
+    };
+    Some(Net { row, target, effect })
+}
+
+/// What several changes of one row come to: mostly one effect; two if the row is another one under the same key.
 fn of_row<T: Clone>(changes: &[Change<T>]) -> Vec<Net<T>> {
     let inserts = changes.iter().filter(|change| change.before.is_none()).count();
     let deletes = changes.iter().filter(|change| change.after.is_none()).count();
     // The outermost statement is captured last.
-    let Some(Change { row, target, .. }) = changes.last().cloned() else { return Vec::new() };
+    let Some(Change { row, target, .. }) = changes.last() else { return Vec::new() };
     let (first_id, last_id) = ids(changes);
     let net = |effect| Net { row: row.clone(), target: target.clone(), effect };
     let arrived = |id: Option<String>, fields| match id {
@@ -149,19 +224,23 @@ fn of_row<T: Clone>(changes: &[Change<T>]) -> Vec<Net<T>> {
     }
     let Ends { first, last } = ends(changes);
     if deletes > inserts {
-        return vec![net(Effect::Delete(Image { id: first_id, fields: first }))];
+        return vec![net(Effect::Delete(Image { id: first_id, fields: object_of(&first) }))];
     }
     let is_same_record = inserts == 0 || first_id.is_some() && first_id == last_id;
     if is_same_record {
         let takes_id = first_id != last_id;
         let is_nothing = last.is_empty() && !takes_id;
-        return if is_nothing { Vec::new() } else { vec![net(Effect::Update { id: last_id, fields: last, takes_id })] };
+        return if is_nothing {
+            Vec::new()
+        } else {
+            vec![net(Effect::Update { id: last_id, fields: object_of(&last), takes_id })]
+        };
     }
-    if first_id == last_id && first == last {
+    if first_id == last_id && are_equal(&first, &last) {
         // It was made and is gone again; or it went and came back, which is the same to those who never knew it.
         return Vec::new();
     }
-    vec![net(Effect::Delete(Image { id: first_id, fields: first })), arrived(last_id, all_fields(changes))]
+    vec![net(Effect::Delete(Image { id: first_id, fields: object_of(&first) })), arrived(last_id, all_fields(changes))]
 }
 
 /// The upstream ids that the row had first and last.
@@ -176,56 +255,65 @@ fn ids<T>(changes: &[Change<T>]) -> (Option<String>, Option<String>) {
 }
 
 /// The values that a row's fields had first and have last, of the fields that have changed.
-struct Ends {
-    first: Fields,
-    last: Fields,
+#[derive(Default)]
+struct Ends<'a> {
+    first: Parts<'a>,
+    last: Parts<'a>,
 }
 
-fn ends<T>(changes: &[Change<T>]) -> Ends {
-    let mut values: BTreeMap<&str, (Vec<&str>, Vec<&str>)> = BTreeMap::new();
+fn ends<T>(changes: &[Change<T>]) -> Ends<'_> {
+    #[derive(Default)]
+    struct Values<'a> {
+        spelled: &'a str,
+        found: Vec<&'a str>,
+        left: Vec<&'a str>,
+    }
+    let mut values: BTreeMap<Cow<'_, str>, Values<'_>> = BTreeMap::new();
     for change in changes {
-        for (name, value) in fields_of(&change.before) {
-            values.entry(name).or_default().0.push(value);
+        for (name, (spelled, value)) in parts_of(&change.before) {
+            let values = values.entry(name).or_default();
+            values.spelled = spelled;
+            values.found.push(value);
         }
-        for (name, value) in fields_of(&change.after) {
-            values.entry(name).or_default().1.push(value);
+        for (name, (spelled, value)) in parts_of(&change.after) {
+            let values = values.entry(name).or_default();
+            values.spelled = spelled;
+            values.left.push(value);
         }
     }
-    let mut ends = Ends { first: Fields::default(), last: Fields::default() };
-    for (name, (found, left)) in values {
+    let mut ends = Ends::default();
+    for (name, Values { spelled, found, left }) in values {
         let (first, last) = unmatched(found, left);
         if let Some(first) = first.last() {
-            ends.first.0.insert(name.to_owned(), (*first).to_owned());
+            ends.first.insert(name.clone(), (spelled, *first));
         }
         if let Some(last) = latest(&last) {
-            ends.last.0.insert(name.to_owned(), (*last).to_owned());
+            ends.last.insert(name, (spelled, last));
         }
     }
     ends
 }
 
-fn fields_of(image: &Option<Image>) -> impl Iterator<Item = (&str, &str)> {
-    image.iter().flat_map(|image| &image.fields.0).map(|(name, value)| (name.as_str(), value.as_str()))
+fn parts_of(image: &Option<Image>) -> Parts<'_> {
+    image.as_ref().map(|image| image.fields.parts()).unwrap_or_default()
 }
 
 /// All fields of a row that is there now, and that an insert has made.
 fn all_fields<T>(changes: &[Change<T>]) -> Fields {
-    let mut all = Fields::default();
-    for change in changes.iter().filter(|change| change.before.is_none()) {
-        all.0.extend(fields_of(&change.after).map(|(name, value)| (name.to_owned(), value.to_owned())));
-    }
-    all.0.extend(ends(changes).last.0);
-    all
+    let inserted = changes.iter().filter(|change| change.before.is_none()).map(|change| &change.after);
+    with_last(inserted, changes)
 }
 
 /// All fields of a row that was there before, and has another upstream id now.
 fn kept_fields<T>(changes: &[Change<T>]) -> Fields {
-    let mut all = Fields::default();
-    for change in changes {
-        all.0.extend(fields_of(&change.before).map(|(name, value)| (name.to_owned(), value.to_owned())));
-    }
-    all.0.extend(ends(changes).last.0);
-    all
+    with_last(changes.iter().map(|change| &change.before), changes)
+}
+
+/// The fields of these images, of a later one rather than of an earlier one, with the values that `changes` have left.
+fn with_last<'a, T>(images: impl Iterator<Item = &'a Option<Image>>, changes: &'a [Change<T>]) -> Fields {
+    let mut all: Parts<'_> = images.flat_map(parts_of).collect();
+    all.extend(ends(changes).last);
+    object_of(&all)
 }
 
 /// What stands in one list and not in the other, each as often as it does. A row may have been written very often.
@@ -257,6 +345,18 @@ fn latest<'a, V: ?Sized>(values: &[&'a V]) -> Option<&'a V> {
 /// Makes one change of a delete and of what has its upstream id now. `takers` are all fields of the rows, by their places,
 /// that were there before and have another upstream id now.
 fn join_moves<T>(all: &mut Vec<Net<T>>, mut takers: HashMap<usize, Fields>, group: impl Fn(&T) -> usize) {
+    let new_id = |effect: &Effect| match effect {
+        Effect::Arrival { id, .. } | Effect::Update { id: Some(id), takes_id: true, .. } => Some(id.clone()),
+        _ => None,
+    };
+    let arrived: Vec<(usize, (usize, String))> = all
+        .iter()
+        .enumerate()
+        .filter_map(|(place, net)| Some((place, (group(&net.target), new_id(&net.effect)?))))
+        .collect();
+    if arrived.is_empty() {
+        return;
+    }
     let gone: HashMap<(usize, String), usize> = all
         .iter()
         .enumerate()
@@ -269,12 +369,8 @@ fn join_moves<T>(all: &mut Vec<Net<T>>, mut takers: HashMap<usize, Fields>, grou
         return;
     }
     let mut lives_on = vec![false; all.len()];
-    for place in 0..all.len() {
-        let id = match &all[place].effect {
-            Effect::Arrival { id, .. } | Effect::Update { id: Some(id), takes_id: true, .. } => id.clone(),
-            _ => continue,
-        };
-        let Some(&was) = gone.get(&(group(&all[place].target), id)) else { continue };
+    for (place, id) in arrived {
+        let Some(&was) = gone.get(&id) else { continue };
         lives_on[was] = true;
         let Effect::Delete(before) = &all[was].effect else { continue };
         match &all[place].effect {

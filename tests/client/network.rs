@@ -181,7 +181,11 @@ pub fn private_kib(pid: i32) -> i64 {
 
 /// A line of `/proc/PID/status` that is in KiB, for instance `VmHWM`.
 pub fn status_kib(pid: i32, name: &str) -> i64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    value_kib(&fs::read_to_string(format!("/proc/{pid}/status")).unwrap(), name)
+}
+
+/// The same of the file's content.
+pub fn value_kib(status: &str, name: &str) -> i64 {
     let value = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')?.split_whitespace().next());
     value.unwrap_or_else(|| panic!("no {name} in {status}")).parse().unwrap()
 }

@@ -98,6 +98,21 @@ fn a_row_that_takes_an_id_sends_what_the_record_lacks() {
 }
 
 #[test]
+fn a_name_that_json_escapes_stays_as_it_is() {
+    let object = r#"{"say \"a\"":1,"b\\":2}"#;
+    let made = |object| Fields::of_object(object);
+    let changes = vec![
+        change("[1]", image(Some("U"), r#"{"say \"a\"":0}"#), image(Some("U"), r#"{"say \"a\"":1}"#)),
+        change("[1]", image(Some("U"), r#"{"b\\":0}"#), image(Some("U"), r#"{"b\\":2}"#)),
+    ];
+    let [Effect::Update { fields, .. }] = &of_one(changes)[..] else { panic!("no update") };
+    assert_eq!(fields, &made(object));
+    assert!(crate::mutation::json::fields(&fields.to_object(), [""]).is_ok(), "{}", fields.to_object());
+    let rest = made(object).changed_since(&made(r#"{"b\\":2}"#));
+    assert_eq!(rest.to_object(), r#"{"say \"a\"":1}"#);
+}
+
+#[test]
 fn deletes_come_before_creates_and_creates_before_updates() {
     let update = change("[1]", image(Some("A"), r#"{"a":1}"#), image(Some("A"), r#"{"a":2}"#));
     let insert = change("[2]", None, image(None, r#"{"a":1}"#));

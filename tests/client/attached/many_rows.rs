@@ -1,6 +1,8 @@
 //! Statements of many rows: a cancel ends them between two rows, and their memory is bounded.
 
-use crate::network::{backend, status_kib};
+use std::io::Write;
+
+use crate::network::{backend, status_kib, value_kib};
 use crate::support::{World, context_of};
 
 /// A trigger that fires before those of `sequin_attach`. It leaves a pending cancel behind, which nothing has taken up
@@ -60,6 +62,31 @@ fn rows_that_change_different_columns_need_no_more_memory() {
     // Each row changes another set of columns.
     world.run(&format!("UPDATE wide SET {}", each(&|i| format!("c{i} = c{i} + ((id >> {i}) & 1)"))));
     let grown = status_kib(pid, "VmHWM") - before;
-    eprintln!("grown by {grown} KiB");
     assert!(grown < 24 * 1024, "the backend has grown by {grown} KiB");
+}
+
+#[test]
+fn rows_that_wait_for_a_later_trigger_are_kept_as_text() {
+    const ROWS: i64 = 50_000;
+    let mut world = World::new();
+    world.run(
+        "CREATE TABLE wide (id int PRIMARY KEY, sf_id text, name text, email text, phone text, city text, street text);
+         SELECT sequin_attach('wide', 's', 'salesforce:contact', 'sf_id');
+         CREATE FUNCTION later() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             PERFORM set_config('test.status', pg_read_file('/proc/self/status'), false);
+             RETURN NULL;
+         END $$;
+         CREATE TRIGGER z_later AFTER INSERT ON wide FOR EACH STATEMENT EXECUTE FUNCTION later()",
+    );
+    let pid = backend(&mut world.client);
+    let before = status_kib(pid, "VmHWM");
+    let mut copy = world.client.copy_in("COPY wide (id, name, email, phone, city, street) FROM STDIN").unwrap();
+    for i in 0..ROWS {
+        writeln!(copy, "{i}\tname {i}\tmail{i}@a.org\t+49 30 {i}\tArrakeen\tStreet {i}").unwrap();
+    }
+    copy.finish().unwrap();
+    let status: String = world.one("SELECT current_setting('test.status')");
+    let kept = value_kib(&status, "VmHWM") - before;
+    assert!(kept < 48 * 1024, "the backend keeps {ROWS} rows in {kept} KiB");
+    assert_eq!(world.one::<i64>("SELECT count(*) FROM sequin.queue"), ROWS);
 }

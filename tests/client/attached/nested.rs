@@ -258,3 +258,16 @@ fn a_definer_s_trigger_sends_as_the_definer() {
     assert_eq!(tokens, ["salesforce:contact Bearer of-app", "salesforce:visit Bearer sandbox-token"]);
     world.run(&format!("DROP OWNED BY {app}; DROP ROLE {app}"));
 }
+
+#[test]
+fn a_field_name_that_json_escapes_waits_as_it_is() {
+    let mut world = World::new();
+    world.run(
+        r#"CREATE TABLE people (id int PRIMARY KEY, name text, email text, sf_id text);
+           SELECT sequin_attach('people', 's', 'salesforce:contact', 'sf_id', '{"name": "a \"name\"", "email": "Email"}',
+                                delivery => 'inline')"#,
+    );
+    slug(&mut world, "ROW");
+    world.run("INSERT INTO people VALUES (1, 'Paul')");
+    assert_eq!(contact(&world), json!({"a \"name\"": "Paul", "Email": "paul@a.org"}));
+}
