@@ -24,7 +24,7 @@ use super::moved;
 use super::rows::{DataPrinter, KeyInAnotherForm, WrittenRows};
 
 /// Rows that are read and written at once.
-const ROWS: usize = 1_000;
+pub const ROWS: usize = 1_000;
 
 /// The records of one attached table.
 pub struct Queued<'a> {

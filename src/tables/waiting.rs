@@ -19,7 +19,7 @@ use super::moved;
 use super::net::{self, Change, Effect, Image, Net};
 use super::owner_rights;
 use super::pending::{self, Target};
-use super::queued::Queued;
+use super::queued::{Queued, ROWS};
 
 /// How often the triggers that run while upstream ids are written may write further rows that need some. A trigger that
 /// inserts a row for each row that gets its id would never end.
@@ -125,7 +125,7 @@ fn send_part(part: &[Net<Arc<Target>>], operation: Operation, tally: &Tally) -> 
         match (attachment.delivery, kind_of(effect)) {
             (Delivery::Outbox, kind) => {
                 let queued = Queued { attachment, identity: row.table, operation, server: OnceCell::new() };
-                queue_part(&queued, kind, target, part)
+                part.chunks(ROWS).try_for_each(|rows| queue_part(&queued, kind, target, rows))
             }
             (Delivery::Inline, None) => Ok(()),
             (Delivery::Inline, Some(kind)) => {
