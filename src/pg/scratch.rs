@@ -4,13 +4,13 @@ use std::ffi::CStr;
 
 use pgrx::pg_sys::{self, MemoryContext};
 
-/// A memory context of its own for what outlasts a batch of rows. It lasts as long as the context that was current when
-/// this value was made.
+/// A memory context of its own that is current only while [`Home::run`] runs. It lasts as long as the context that was
+/// current when this value was made.
 pub struct Home(MemoryContext);
 
 impl Home {
     pub fn new() -> Home {
-        Home(below_current(c"sequin printers"))
+        Home(below_current(c"sequin home"))
     }
 
     /// Runs `f` in that context. The context above must last still.

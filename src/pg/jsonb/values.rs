@@ -11,6 +11,7 @@ use pgrx::pg_sys::{self, Datum, FunctionCallInfo, Oid};
 use super::{Json, to_datum};
 use crate::mutation::merge;
 use crate::pg::relation::Column;
+use crate::pg::scratch::Home;
 use crate::pg::text::to_text_datum;
 use crate::pg::transition::Row;
 
@@ -75,6 +76,8 @@ struct Call<'a> {
     frame: FunctionCallInfo,
     /// The arguments that come from a row, by their places.
     columns: Vec<(usize, &'a Column)>,
+    /// Where the function runs. It leaves more behind than its result, for each row.
+    home: Home,
 }
 
 impl<'a> Call<'a> {
@@ -108,14 +111,25 @@ impl<'a> Call<'a> {
                     Argument::Column(column) => columns.push((place, column)),
                 }
             }
-            Call { frame, columns }
+            Call { frame, columns, home: Home::new() }
         }
     }
 
+    /// A jsonb in the current memory context.
     fn of(&self, row: &Row<'_>) -> Datum {
+        // SAFETY: a jsonb is a varlena.
+        self.called_for(row, |made| unsafe { Datum::from(pg_sys::pg_detoast_datum_copy(made.cast_mut_ptr())) })
+    }
+
+    fn text(&self, row: &Row<'_>) -> String {
+        self.called_for(row, |made| Json { stored: made.cast_mut_ptr() }.to_text())
+    }
+
+    /// Calls the function for a row, and `f` with the result, which is freed after that.
+    fn called_for<T>(&self, row: &Row<'_>, f: impl FnOnce(Datum) -> T) -> T {
         // SAFETY: the frame's arguments are those that its expression says. Neither function gives NULL. Within the
         // guard nothing has a drop.
-        unsafe {
+        let made = self.home.run(|| unsafe {
             for (place, column) in &self.columns {
                 set_argument(self.frame, *place, row.value(column));
             }
@@ -123,11 +137,10 @@ impl<'a> Call<'a> {
             (*frame).isnull = false;
             let function = (*(*frame).flinfo).fn_addr.expect("fmgr_info finds the function");
             pg_guard_ffi_boundary(|| function(frame))
-        }
-    }
-
-    fn text(&self, row: &Row<'_>) -> String {
-        Json { stored: self.of(row).cast_mut_ptr() }.to_text()
+        });
+        let result = f(made);
+        self.home.reset();
+        result
     }
 }
 
