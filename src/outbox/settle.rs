@@ -115,7 +115,7 @@ pub fn end_claim(connection: &Connection, claim: i64, owner: i64) -> bool {
     END_CLAIM.run(connection, &[Value::Int8(claim), Value::Int8(owner)]).len() == 1
 }
 
-/// Leaves a claim of this worker, which it cannot end, to nobody. False if it was ended by another worker.
+/// Leaves a claim of this worker, which it cannot end, without an owner. False if another worker has ended it.
 pub fn disown_claim(connection: &Connection, claim: i64, owner: i64) -> bool {
     static DISOWN: Statement = Statement::new(
         "UPDATE sequin.claims c SET owner = $3 WHERE c.id OPERATOR(pg_catalog.=) $1 \

@@ -20,7 +20,7 @@ struct Running {
 pub enum Afterwards {
     /// They are sent when the UPDATE ends.
     Sent,
-    /// They wait for whoever writes the ids, who sends them.
+    /// They wait for the caller that has the ids written, which sends them.
     Waiting,
 }
 

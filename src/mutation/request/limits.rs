@@ -1,6 +1,6 @@
 //! The sizes that the outbox takes, checked when a record is enqueued or a table is attached.
 //!
-//! Whatever is enqueued is written, indexed, read and sent later, with nobody there to be told of an error. So each text
+//! Whatever is enqueued is written, indexed, read and sent later, when there is no caller to report an error to. So each text
 //! is limited where it is given. The limits are far above what APIs and providers use: they keep mistakes out, such as a
 //! document that was passed as an id. A row of an attached table needs none: its key fits into an index of its own table.
 
