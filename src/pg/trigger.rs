@@ -348,7 +348,14 @@ impl RowUpdate {
             let (mut column, mut is_null) = (i32::from(column), old.is_none());
             let mut value = old.unwrap_or(pg_sys::Datum::null());
             let new = (*self.data).tg_newtuple;
-            StoredRow(pg_sys::heap_modify_tuple_by_cols(new, descriptor, 1, &mut column, &mut value, &mut is_null))
+            StoredRow(pg_sys::heap_modify_tuple_by_cols(
+                new,
+                descriptor,
+                1,
+                &raw mut column,
+                &raw mut value,
+                &raw mut is_null,
+            ))
         }
     }
 }
