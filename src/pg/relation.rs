@@ -142,13 +142,14 @@ impl Table {
 pub(super) unsafe fn key_columns(relation: pg_sys::Relation) -> *mut pg_sys::Bitmapset {
     // SAFETY: as the caller promises.
     unsafe {
-        // Older majors leave a DEFERRABLE one out by themselves.
+        let of_key = pg_sys::IndexAttrBitmapKind::INDEX_ATTR_BITMAP_PRIMARY_KEY;
+        let columns = pg_sys::RelationGetIndexAttrBitmap(relation, of_key);
+        // Known once the indexes have been read. Older majors leave a DEFERRABLE key out by themselves.
         #[cfg(any(feature = "pg17", feature = "pg18"))]
         if (*relation).rd_ispkdeferrable {
             return std::ptr::null_mut();
         }
-        let of_key = pg_sys::IndexAttrBitmapKind::INDEX_ATTR_BITMAP_PRIMARY_KEY;
-        pg_sys::RelationGetIndexAttrBitmap(relation, of_key)
+        columns
     }
 }
 
