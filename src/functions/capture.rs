@@ -21,9 +21,9 @@ fn end_statement(call: FunctionCallInfo) -> Result<NoRow, ErrorReport> {
     Ok(NoRow)
 }
 
-/// What all triggers of attached tables call but the one that refuses TRUNCATE: one function, so that whoever may attach a
-/// table needs EXECUTE on one. Before a statement it notes that it begins, before the update of a row it keeps the row's
-/// upstream id and its partition, after a statement it sends what has changed.
+/// What all triggers of attached tables call but the one that refuses TRUNCATE: one function, so that a role that
+/// attaches a table needs EXECUTE on one. Before a statement it notes that it begins, before the update of a row it keeps
+/// the row's upstream id and its partition, after a statement it sends what has changed.
 #[pg_extern(schema = "sequin", volatile, parallel_unsafe)]
 fn capture(call: FunctionCallInfo) -> Result<StoredRow, ErrorReport> {
     if let Some(update) = RowUpdate::of(call) {

@@ -224,8 +224,8 @@ impl TableTrigger {
 
 fn is_enabled(trigger: &pg_sys::Trigger) -> bool {
     // SAFETY: a variable of the backend.
-    let is_replica =
-        unsafe { pg_sys::SessionReplicationRole } == pg_sys::SESSION_REPLICATION_ROLE_REPLICA as std::ffi::c_int;
+    let role = unsafe { pg_sys::SessionReplicationRole };
+    let is_replica = role == pg_sys::SESSION_REPLICATION_ROLE_REPLICA as std::ffi::c_int;
     match trigger.tgenabled as u8 {
         pg_sys::TRIGGER_FIRES_ALWAYS => true,
         pg_sys::TRIGGER_FIRES_ON_ORIGIN => !is_replica,
@@ -326,10 +326,12 @@ impl RowUpdate {
     /// A row of the table.
     unsafe fn datum(&self, row: pg_sys::HeapTuple) -> Option<pg_sys::Datum> {
         let (column, mut is_null) = (self.column?, false);
-        // SAFETY: as the caller promises.
-        let datum =
-            unsafe { pg_sys::heap_getattr(row, column.into(), (*(*self.data).tg_relation).rd_att, &mut is_null) };
-        (!is_null).then_some(datum)
+        // SAFETY: as the caller promises; the relation is open while its trigger runs.
+        unsafe {
+            let descriptor = (*(*self.data).tg_relation).rd_att;
+            let datum = pg_sys::heap_getattr(row, column.into(), descriptor, &mut is_null);
+            (!is_null).then_some(datum)
+        }
     }
 
     /// The row as the statement wants it.
