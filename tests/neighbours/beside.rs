@@ -5,8 +5,8 @@ use postgres::Client;
 use sequin_harness::tls::Kind;
 use sequin_harness::{Database, Sandbox, Server, Tls};
 
-use crate::network::eventually;
 use crate::support::TARGET;
+use crate::support::network::eventually;
 
 /// pgcrypto at work: digests, both ciphers of PGP, random numbers. The result is always the same.
 const CRYPTO: &str = "

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use postgres::{Client, NoTls};
 use sequin_harness::Server;
 
-use crate::network::eventually;
 use crate::programs::program;
+use crate::support::network::eventually;
 
 /// It ends with this value, and when this process ends in any way: its keeper waits for the end of a pipe from here.
 pub struct Bouncer {

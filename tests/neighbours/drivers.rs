@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 
 use crate::bouncer::Bouncer;
 use crate::gate::Gate;
-use crate::network::eventually;
 use crate::programs::{file, program};
+use crate::support::network::eventually;
 use crate::support::{World, detail};
 
 /// A Java machine that compiles its program first takes its time on a busy machine.

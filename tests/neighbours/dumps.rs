@@ -1,4 +1,4 @@
-//! pg_dump and pg_restore in the ways that tests/client does not have: in parallel, by sections, as another role, and
+//! pg_dump and pg_restore in the ways that the other tests do not have: in parallel, by sections, as another role, and
 //! into a server that knows nothing of where it all came from.
 
 use std::path::PathBuf;

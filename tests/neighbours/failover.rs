@@ -11,7 +11,7 @@ use sequin_harness::{Request, Sandbox, Server, Stop};
 use serde_json::{Value, json};
 
 use crate::cluster::{APP, Cluster, PRELOADED, standby_of};
-use crate::network::eventually;
+use crate::support::network::eventually;
 
 const CREATES: usize = 1_000;
 const UPDATED: usize = 500;

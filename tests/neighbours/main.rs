@@ -18,11 +18,8 @@ mod subscribers;
 mod upgrade;
 
 #[allow(dead_code)] // The other tests use the rest of it.
-#[path = "../client/outbox/cluster.rs"]
+#[path = "../outbox/cluster.rs"]
 mod cluster;
 #[allow(dead_code, unused_imports)]
-#[path = "../client/network.rs"]
-mod network;
-#[allow(dead_code)]
-#[path = "../client/support.rs"]
+#[path = "../support/mod.rs"]
 mod support;

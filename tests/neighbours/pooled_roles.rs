@@ -3,9 +3,9 @@
 use sequin_harness::{Database, Request, Sandbox, Server, identifier};
 
 use crate::bouncer::Bouncer;
-use crate::network::{column, refusal};
 use crate::pooling::{CREATE, one};
 use crate::support::TARGET;
+use crate::support::network::{column, refusal};
 
 /// The tokens of the mutations that have arrived since the last time.
 fn tokens(sandbox: &Sandbox) -> Vec<String> {

@@ -9,7 +9,7 @@ use sequin_harness::Server;
 use serde_json::{Value, json};
 
 use crate::bouncer::Bouncer;
-use crate::network::{assert_known, column, eventually, refusal};
+use crate::support::network::{assert_known, column, eventually, refusal};
 use crate::support::{TARGET, World, context_of, detail, detail_of, hint_of};
 
 /// A create of one contact, whatever `sequin.server` is.

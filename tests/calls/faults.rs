@@ -1,0 +1,67 @@
+//! Faults of the network at a chosen byte in either direction: what is claimed is true by the sandbox's word and right by
+//! the table, a request is sent once, and the next call works.
+//!
+//! Some places are chosen by dice: `SEQUIN_SOAK_ROUNDS` says how many, and `SEQUIN_SOAK_SEED` repeats those of another run.
+//! `SEQUIN_FAULTS_ONLY` runs those cases alone whose name, as a failure prints it, contains this.
+
+mod answers;
+mod calls;
+mod expected;
+mod places;
+mod reported;
+mod session;
+mod tls;
+mod worker;
+
+use std::fmt;
+
+use sequin_harness::proxy::{Direction, Fault, Harm};
+
+/// One call of one record, and what is done to it.
+#[derive(Clone, Copy, Debug)]
+pub struct Case {
+    pub kind: &'static str,
+    /// What the API answers.
+    pub answer: &'static answers::Answer,
+    /// Over the connection of the call before, or over a new one.
+    pub kept: bool,
+    pub fault: Fault,
+    /// Where that is.
+    pub place: &'static str,
+    /// A stall is ended by a cancel, else by the time for the request.
+    pub cancelled: bool,
+}
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Fault { direction, at, harm } = self.fault;
+        let connection = if self.kept { "kept" } else { "new" };
+        let end = if self.cancelled { ", cancelled" } else { "" };
+        write!(f, "{}, answer {}, {connection} connection, ", self.kind, self.answer.name)?;
+        write!(f, "{direction:?} {harm:?} at {at} ({}){end}", self.place)
+    }
+}
+
+const KINDS: [&str; 3] = ["create", "update", "delete"];
+
+const HARMS: [Harm; 7] =
+    [Harm::Cut, Harm::Reset, Harm::Stall, Harm::Drip, Harm::DuplicateByte, Harm::DuplicateRest, Harm::Corrupt(0x01)];
+
+/// What `SEQUIN_FAULTS_ONLY` asks for.
+fn chosen() -> Option<String> {
+    std::env::var("SEQUIN_FAULTS_ONLY").ok()
+}
+
+/// Whether this run is about the case.
+fn is_wanted(case: &impl fmt::Display) -> bool {
+    chosen().is_none_or(|only| case.to_string().contains(&only))
+}
+
+/// That a test has run some of its cases: one that a choice leaves without any has shown nothing.
+fn assert_ran(cases: usize) {
+    let only = chosen();
+    assert_ne!(cases, 0, "no case here is named {only:?}: run its test, with its SEQUIN_SOAK_SEED if it is by dice");
+}
+
+/// The direction and the place in it, of those that are listed.
+type Place = (&'static str, Direction, usize);

@@ -1,0 +1,74 @@
+//! Documents that nobody would think of pass digit for digit and key for key, by every way there is.
+//!
+//! They are others in each run: `SEQUIN_SOAK_SEED` repeats those of another, `SEQUIN_SOAK_ROUNDS` makes more of them. One
+//! that does not pass is made as small as it can be.
+
+mod choices;
+mod document;
+mod ways;
+
+use choices::Choices;
+
+use crate::support::World;
+use crate::support::random::{Dice, seed_and_rounds};
+use ways::Way;
+
+/// So few that they fit into everybody's `make test`.
+const ROUNDS: u64 = 3;
+
+const DOCUMENTS: usize = 40;
+
+fn all_pass(make: fn(&mut Choices) -> String, way: Way) {
+    let mut world = World::with_options("atomic_batches 'true'");
+    let (seed, rounds) = seed_and_rounds(ROUNDS);
+    for round in 0..rounds {
+        let mut documents = Vec::new();
+        let mut all_choices = Vec::new();
+        for n in 0..DOCUMENTS as u64 {
+            let mut choices = Choices::by(Dice::new(seed.wrapping_add(round << 16 | n)));
+            documents.push(make(&mut choices));
+            all_choices.push(choices);
+        }
+        let Err(mut reason) = way(&mut world, &documents) else { continue };
+        eprintln!("round {round}: {reason:.3000}");
+        let mut fails = |document: &str| match way(&mut world, &[document.to_owned()]) {
+            Ok(()) => false,
+            Err(why) => {
+                reason = why;
+                true
+            }
+        };
+        for (choices, document) in all_choices.into_iter().zip(&documents) {
+            if fails(document) {
+                let simplest = choices.simplest(make, &mut fails);
+                panic!("seed {seed}: {simplest:.2000} does not pass: {reason:.3000}");
+            }
+        }
+        panic!("seed {seed}, round {round}: each passes by itself, but not together: {reason:.3000}");
+    }
+}
+
+#[test]
+fn by_a_call() {
+    all_pass(document::object, ways::call);
+}
+
+#[test]
+fn by_the_outbox() {
+    all_pass(document::object, ways::outbox);
+}
+
+#[test]
+fn merged_by_the_outbox() {
+    all_pass(document::object, ways::merged);
+}
+
+#[test]
+fn by_a_table_attached_inline() {
+    all_pass(document::row, ways::table);
+}
+
+#[test]
+fn by_a_table_attached_to_the_outbox() {
+    all_pass(document::row, ways::late_table);
+}

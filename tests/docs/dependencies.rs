@@ -1,0 +1,116 @@
+//! docs/dependencies.md counts and names what cargo does, and `make deny` never passes over what it could not check.
+
+use std::collections::BTreeSet;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+use sequin_harness::Server;
+use serde_json::Value;
+
+use crate::docs::{path, read, rows, section};
+
+const DOCUMENT: &str = "docs/dependencies.md";
+
+/// What cargo prints, without looking at the network.
+fn cargo(arguments: &[&str]) -> String {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(arguments).args(["--offline", "--locked", "--manifest-path"]).arg(path("Cargo.toml"));
+    let output = cargo.output().unwrap_or_else(|e| panic!("{cargo:?}: {e}"));
+    assert!(output.status.success(), "{cargo:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The crates, with their versions, that the extension reaches over edges of these kinds; itself not among them.
+pub fn tree(feature: &str, edges: &str) -> BTreeSet<String> {
+    let package = ["tree", "-p", "sequin_mutations", "--features", feature];
+    let tree = cargo(&[&package[..], &["--edges", edges, "--prefix", "none", "--no-dedupe"]].concat());
+    let crates = tree.lines().map(|line| line.split(" (").next().unwrap_or(line).to_owned());
+    crates.filter(|name| !name.starts_with("sequin_mutations ")).collect()
+}
+
+#[test]
+fn it_counts_what_cargo_counts() {
+    let document = read(DOCUMENT);
+    let counts = document.lines().take_while(|line| !line.starts_with("## ")).collect::<Vec<_>>().join("\n");
+    let documented: Vec<usize> = rows(&counts).iter().skip(1).map(|row| row[1].parse().unwrap()).collect();
+    for feature in ["pg15", "pg16", "pg17", "pg18"] {
+        let counted: Vec<usize> =
+            ["normal,no-proc-macro", "normal", "normal,build"].iter().map(|edges| tree(feature, edges).len()).collect();
+        assert_eq!(counted, documented, "{feature}");
+    }
+}
+
+#[test]
+fn each_direct_one_has_its_reason() {
+    let metadata: Value = serde_json::from_str(&cargo(&["metadata", "--no-deps", "--format-version", "1"])).unwrap();
+    let packages = metadata["packages"].as_array().unwrap();
+    let ours = packages.iter().find(|package| package["name"] == "sequin_mutations").unwrap();
+    let direct: BTreeSet<&str> = ours["dependencies"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|dependency| dependency["kind"].is_null())
+        .map(|dependency| dependency["name"].as_str().unwrap())
+        .collect();
+    let table = rows(&section(&read(DOCUMENT), "## Each direct one, and why"));
+    let documented: BTreeSet<&str> = table.iter().skip(1).map(|row| row[0].as_str()).collect();
+    assert_eq!(documented, direct);
+    assert!(table.iter().skip(1).all(|row| row[1].len() > 20), "{table:?}");
+}
+
+#[test]
+fn what_is_kept_out_is_not_there() {
+    let shipped = tree("pg15", "normal,no-proc-macro");
+    assert!(shipped.iter().any(|name| name.starts_with("rustls ")), "{shipped:?}");
+    for absent in ["webpki-roots", "flate2", "brotli", "tokio", "openssl", "native-tls"] {
+        assert!(!shipped.iter().any(|name| name.starts_with(absent)), "{absent}");
+    }
+}
+
+/// Runs scripts/deny with a cargo-deny that does as `stub` says: what it did, what the script said, and whether it passed.
+fn deny(name: &str, stub: &str, advisories: &str) -> (Vec<String>, String, bool) {
+    let script = read("scripts/deny");
+    let version = script.lines().find_map(|line| line.strip_prefix("version=")).unwrap();
+    let target = Server::shared().scratch(name);
+    let program = target.join(format!("cargo-deny-{version}/bin/cargo-deny"));
+    let log = target.join("log");
+    fs::create_dir_all(program.parent().unwrap()).unwrap();
+    let said = format!("#!/bin/sh\necho \"$*\" >>'{}'\ncase \"$*\" in\n{stub}\nesac\n", log.display());
+    // Made executable by a copy in a process of its own: what this one has written, another thread's fork may have open
+    // for writing still, and for so long nobody can execute it.
+    let written = target.join("written");
+    fs::write(&written, said).unwrap();
+    fs::set_permissions(&written, Permissions::from_mode(0o755)).unwrap();
+    let copied = Command::new("cp").arg("-p").arg(&written).arg(&program).status().unwrap();
+    assert!(copied.success(), "{copied}");
+
+    let mut command = Command::new(path("scripts/deny"));
+    let output = command.arg(&target).env("ADVISORIES", advisories).output().unwrap();
+    let calls = fs::read_to_string(log).unwrap().lines().map(str::to_owned).collect();
+    (calls, String::from_utf8_lossy(&output.stderr).into_owned(), output.status.success())
+}
+
+#[test]
+fn advisories_that_cannot_be_checked_are_not_passed_over() {
+    let unreachable = "*fetch*) echo 'fatal: no route' >&2; exit 1;;";
+    let (calls, said, passed) = deny("deny-unreachable", unreachable, "");
+    assert!(passed && said.contains("fatal: no route\n") && said.contains("ADVISORIES WERE NOT CHECKED"), "{said}");
+    let is_fuzz = |call: &str| call.contains("fuzz/Cargo.toml");
+    assert!(calls.len() == 3 && calls[0].ends_with("bans licenses sources"), "{calls:?}");
+    assert!(is_fuzz(&calls[1]) && calls[1].ends_with("bans sources"), "{calls:?}");
+    let (_, said, passed) = deny("deny-required", unreachable, "required");
+    assert!(!passed && said.contains("ADVISORIES WERE NOT CHECKED"), "{said}");
+
+    let (calls, said, passed) = deny("deny-reachable", "*) ;;", "");
+    assert!(
+        passed && said.is_empty() && calls.len() == 5 && calls[3..].iter().all(|call| call.ends_with("advisories")),
+        "{calls:?} {said}"
+    );
+    assert!(calls.iter().map(|call| call.contains("--offline")).eq([false, false, false, true, true]), "{calls:?}");
+    assert!(is_fuzz(&calls[4]) && !is_fuzz(&calls[3]), "{calls:?}");
+    let (calls, _, passed) = deny("deny-flaw", "*advisories*) exit 1;;", "");
+    assert!(!passed && calls.len() == 4, "{calls:?}");
+    let (calls, _, passed) = deny("deny-licence", "*licenses*) exit 1;;", "");
+    assert!(!passed && calls.len() == 1, "{calls:?}");
+}

@@ -1,0 +1,83 @@
+//! The README does what it says: its statements run, in its order, as the roles it speaks of, and print what it shows.
+
+use sequin_harness::{Sandbox, Server};
+use serde_json::json;
+
+use crate::docs::{blocks, psql, read, statements, tidy};
+
+/// What the README has in the place of what only the reader knows.
+const URL: &str = "https://api.example.com";
+const TOKEN: &str = "your-token";
+const RECORD: &str = "0031U00000Qn2ZVQAZ";
+const ATTACHED_RECORD: &str = "0031U00000Qn2ZWQAZ";
+
+#[test]
+fn its_first_command_is_the_demo() {
+    let document = read("README.md");
+    let shell = blocks(&document).into_iter().find(|block| block.language == "sh").unwrap();
+    assert_eq!(shell.text, "make demo\n");
+    let screen = document.lines().take(25).collect::<Vec<_>>().join("\n");
+    assert!(screen.contains("make demo") && screen.contains("ROLLBACK does not undo"), "{screen}");
+}
+
+#[test]
+fn its_statements_run_and_print_what_it_shows() {
+    let sandbox = Sandbox::start();
+    // A server of its own: the README's role is called app, and roles are the whole cluster's.
+    let server = Server::start();
+    let mut superuser = server.connect("postgres");
+    superuser.batch_execute("CREATE ROLE app").unwrap();
+    superuser.batch_execute("CREATE DATABASE shop").unwrap();
+
+    let statements = statements(&read("README.md"));
+    let (setup, calls) = statements.split_first().unwrap();
+    assert_eq!(setup.0.text.matches(';').count(), 5, "five statements to set it up");
+    let sql = setup.0.text.replace(URL, sandbox.url()).replace(TOKEN, sandbox.token());
+    assert!(sql.contains(sandbox.url()) && sql.contains(sandbox.token()));
+    let (output, ok) = psql(server.psql_command("shop"), &sql);
+    assert!(ok, "{output}");
+
+    sandbox.consumer(json!({
+        "kind": "postgres", "id": "contacts", "collection_id": "salesforce:contact",
+        "dsn": server.dsn("shop"), "table": "contacts",
+    }));
+    server.connect("shop").batch_execute("GRANT SELECT ON contacts TO app").unwrap();
+
+    // The record's id is the sandbox's choice; it is as long as the README's, so that columns keep their width.
+    let mut record: Option<String> = None;
+    for (block, promised) in calls {
+        let sql = match &record {
+            Some(id) => block.text.replace(RECORD, id),
+            None => block.text.clone(),
+        };
+        // Tables are not app's to make.
+        let sql = if sql.contains("people") { sql } else { format!("SET ROLE app;\n{sql}") };
+        let (output, ok) = psql(server.psql_command("shop"), &sql);
+        let created = || Some(sandbox.records("salesforce:contact").first()?["upstream_id"].as_str()?.to_owned());
+        record = record.or_else(created);
+        let Some(promised) = promised else {
+            assert!(ok && sql.contains("sequin_attach"), "line {}: no output is shown: {output}", block.line);
+            continue;
+        };
+        let records = sandbox.records("salesforce:contact");
+        let attached = records.get(1).and_then(|record| record["upstream_id"].as_str()).unwrap_or_default();
+        let expected =
+            promised.replace(RECORD, record.as_deref().unwrap_or_default()).replace(ATTACHED_RECORD, attached);
+        assert_eq!(tidy(&output), tidy(&expected), "README.md, line {}", block.line);
+    }
+
+    let log = sandbox.log();
+    let kinds: Vec<String> =
+        log.mutations().iter().map(|request| request.json()["kind"].as_str().unwrap_or_default().to_owned()).collect();
+    assert_eq!(
+        kinds,
+        ["create", "update", "update", "create", "update", "create", "update"],
+        "one call is one request"
+    );
+    assert_eq!(log.mutations()[2].json()["await_consumer_ids"], json!(["contacts"]));
+    let contacts = sandbox.records("salesforce:contact");
+    assert_eq!(contacts.len(), 2, "the refused one does not exist");
+    let emperor = json!({"Email": "paul@arrakis.org", "FirstName": "Paul", "Title": "Emperor"});
+    assert_eq!(contacts[0]["data"], emperor);
+    assert_eq!(contacts[1]["data"], json!({"Email": "chani@tabr.org", "LastName": "Sihaya"}));
+}

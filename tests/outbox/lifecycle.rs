@@ -1,0 +1,313 @@
+//! When a worker starts, how it ends, and that nothing is lost by it.
+
+use std::time::{Duration, Instant};
+
+use sequin_harness::{Sandbox, Server, Stop};
+use serde_json::json;
+
+use super::cluster::{APP, Cluster, PRELOADED};
+use crate::support::network::eventually;
+
+/// The guard of the harness loses its patience after ten seconds, and stops the server in a harsher way.
+const PROMPT: Duration = Duration::from_secs(8);
+
+#[test]
+fn the_first_enqueue_starts_the_worker() {
+    // One: a second commit that comes while the first record is sent calls for another.
+    let mut cluster = Cluster::start("sequin.workers = 1");
+    assert!(cluster.workers().is_empty());
+    cluster.run("BEGIN");
+    cluster.enqueue_create("Paul");
+    cluster.run("ROLLBACK");
+    assert!(cluster.workers().is_empty(), "nothing was queued");
+    cluster.enqueue_create("Chani");
+    cluster.settled();
+    let workers = cluster.workers();
+    assert_eq!(workers.len(), 1);
+    let known = "SELECT array_agg(pid) FROM pg_stat_activity WHERE backend_type = 'sequin worker' AND datname = 'app'";
+    assert_eq!(cluster.one::<Vec<i32>>(known), workers);
+    cluster.enqueue_create("Leto");
+    cluster.settled();
+    assert_eq!(cluster.workers(), workers, "it is still the same");
+    assert_eq!(cluster.contacts().len(), 2);
+}
+
+#[test]
+fn the_session_that_enqueued_may_end() {
+    let mut cluster = Cluster::start("");
+    for n in 0..5 {
+        let mut session = cluster.server.connect(APP);
+        super::cluster::enqueue_in(&mut session, "create", &json!([{"data": {"n": n}}]));
+        drop(session);
+        eventually("it is delivered", || cluster.sandbox.log().mutations().len() == n + 1);
+    }
+    cluster.settled();
+}
+
+#[test]
+fn preloaded_a_worker_delivers_what_was_queued_before_the_restart_without_anybody_connecting() {
+    let mut cluster = Cluster::start(PRELOADED);
+    // While it is away, no other test is given its port, which would be one of 127.0.0.1.
+    cluster.sandbox = Sandbox::builder().listen("127.66.0.1:0").start().unwrap();
+    cluster.set_reachable();
+    let id = cluster.create("Paul");
+    let address = cluster.sandbox.url().trim_start_matches("http://").to_owned();
+    // The API goes away, and comes back while the server is down.
+    let Cluster { mut client, server, sandbox } = cluster;
+    drop(sandbox);
+    super::cluster::enqueue_in(&mut client, "delete", &json!([id]));
+    super::cluster::enqueue_in(&mut client, "create", &json!([{"data": {"Name": "Chani"}}]));
+    drop(client);
+    server.stop(Stop::Fast);
+    let sandbox = Sandbox::builder().listen(&address).start().unwrap();
+    server.restart();
+    eventually("both are sent", || sandbox.log().mutations().len() == 2);
+    let mut cluster = Cluster { client: server.connect(APP), server, sandbox };
+    cluster.settled();
+    assert_eq!(cluster.contacts().len(), 1);
+}
+
+#[test]
+fn preloaded_crashes_do_not_pile_workers_up() {
+    let mut cluster = Cluster::start(PRELOADED);
+    cluster.enqueue_create("Chani");
+    cluster.settled();
+    for _ in 0..4 {
+        cluster.kill_worker();
+        cluster.worker();
+    }
+    let count = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'sequin worker' AND datname = 'app'";
+    // As many as the setting sequin.workers allows; some of those that are too many may be on their way out.
+    cluster.until(&format!("SELECT ({count}) BETWEEN 1 AND 2"));
+    cluster.enqueue_create("Paul");
+    cluster.settled();
+    assert_eq!(cluster.contacts().len(), 2);
+}
+
+/// Ends the worker by `function`, idle and with a request in the air.
+fn end_by(function: &str) {
+    // One, so that it is the one that has the request.
+    let mut cluster = Cluster::start("sequin.workers = 1");
+    let id = cluster.create("Paul");
+    cluster.enqueue_update(&id, 1);
+    cluster.settled();
+    let first = cluster.worker();
+    cluster.run(&format!("SELECT {function}({first})"));
+    cluster.until(&format!("SELECT cardinality(sequin.workers()) = 1 AND NOT {first} = ANY (sequin.workers())"));
+    cluster.enqueue_update(&id, 2);
+    cluster.settled();
+
+    cluster.sandbox.clear_log();
+    cluster.sandbox.fault(json!({"stall": "reply"}));
+    let update = cluster.enqueue_update(&id, 3);
+    cluster.in_the_air();
+    let later = cluster.enqueue_update(&id, 4);
+    let second = cluster.worker();
+    cluster.run(&format!("SELECT {function}({second})"));
+    cluster.until(&format!("SELECT NOT {second} = ANY (sequin.workers())"));
+    cluster.settled();
+    assert_eq!((cluster.state(update), cluster.state(later)), ("applied".into(), "applied".into()));
+    assert_eq!(cluster.contacts()[0]["data"]["n"], 4);
+
+    cluster.sandbox.clear_log();
+    cluster.sandbox.fault(json!({"stall": "reply"}));
+    let create = cluster.enqueue_create("Chani");
+    cluster.in_the_air();
+    let third = cluster.worker();
+    let behind = cluster.enqueue_update(&id, 5);
+    cluster.run(&format!("SELECT {function}({third})"));
+    cluster.settled();
+    assert_eq!((cluster.state(create), cluster.state(behind)), ("unknown".into(), "applied".into()));
+    let creates = cluster.mutations().iter().filter(|mutation| mutation["kind"] == "create").count();
+    assert_eq!(creates, 1, "a create is never repeated");
+}
+
+#[test]
+fn a_terminated_worker_comes_back_and_nothing_is_lost() {
+    end_by("pg_terminate_backend");
+}
+
+#[test]
+fn a_cancelled_worker_comes_back_and_nothing_is_lost() {
+    end_by("pg_cancel_backend");
+}
+
+#[test]
+fn the_trouble_of_a_server_is_over_when_the_next_worker_reaches_it() {
+    let mut cluster = Cluster::start("");
+    cluster.set_unreachable();
+    cluster.enqueue_create("Paul");
+    cluster.until("SELECT last_error IS NOT NULL FROM sequin.status");
+    let worker = cluster.worker();
+    cluster.set_reachable();
+    cluster.run(&format!("SELECT pg_terminate_backend({worker})"));
+    cluster.settled();
+    cluster.until("SELECT last_error IS NULL AND next_attempt_at IS NULL FROM sequin.status");
+}
+
+#[test]
+fn workers_come_with_the_backlog_and_go_without_it_and_the_history_goes_when_it_is_old() {
+    let mut cluster = Cluster::start("");
+    cluster.enqueue_create("Paul");
+    cluster.settled();
+    cluster.run("ALTER SYSTEM SET sequin.workers = 3");
+    cluster.run("SELECT pg_reload_conf()");
+    cluster.sandbox.fault(json!({"times": null, "delay_ms": 200}));
+    let records: Vec<_> = (0..150).map(|n| json!({"data": {"n": n}})).collect();
+    cluster.enqueue("create", &json!(records));
+    // More than the default, and never more than was set; one too many would see that before it sends anything.
+    cluster.until("SELECT cardinality(sequin.workers()) >= 3");
+    cluster.sandbox.clear_faults();
+    while cluster.one::<bool>("SELECT EXISTS (SELECT FROM sequin.outbox)") {
+        assert!(cluster.sandbox.log().open <= 3);
+    }
+    let mut sent: Vec<i64> = cluster.contacts().iter().filter_map(|contact| contact["data"]["n"].as_i64()).collect();
+    sent.sort_unstable();
+    assert!(sent.into_iter().eq(0..150), "each of them was sent once");
+
+    cluster.run("ALTER SYSTEM SET sequin.retention = '1s'");
+    cluster.run("SELECT pg_reload_conf()");
+    let begun = Instant::now();
+    // Those beside the first have nothing to do for ten seconds, and leave.
+    cluster.until("SELECT cardinality(sequin.workers()) = 1");
+    eprintln!("the extra workers left after {:?}", begun.elapsed());
+    eventually("the history is emptied", || {
+        // It looks after the history when it is awake anyway.
+        cluster.run("SELECT sequin_resume('sequin')");
+        std::thread::sleep(Duration::from_millis(100));
+        cluster.one::<bool>("SELECT NOT EXISTS (SELECT FROM sequin.delivered)")
+    });
+    eprintln!("the history was cleaned after {:?}", begun.elapsed());
+}
+
+/// A server that stops in this way while an update and a create are on their way, one of them in the air.
+fn stop_under_way(how: Stop) {
+    let mut cluster = Cluster::start(PRELOADED);
+    let id = cluster.create("Paul");
+    for is_create in [false, true] {
+        cluster.sandbox.clear_log();
+        cluster.sandbox.fault(json!({"stall": "reply"}));
+        let ids = if is_create {
+            let create = cluster.enqueue_create("Chani");
+            cluster.in_the_air();
+            [create, cluster.enqueue_update(&id, 2)]
+        } else {
+            let update = cluster.enqueue_update(&id, 1);
+            cluster.in_the_air();
+            [update, cluster.enqueue_create("Leto")]
+        };
+        let Cluster { client, server, sandbox } = cluster;
+        drop(client);
+        let begun = Instant::now();
+        server.stop(how);
+        eprintln!("{how:?} took {:?}", begun.elapsed());
+        assert!(begun.elapsed() < PROMPT, "{how:?} took {:?}", begun.elapsed());
+        server.restart();
+        cluster = Cluster { client: server.connect(APP), server, sandbox };
+        cluster.settled();
+        let first = if is_create { "unknown" } else { "applied" };
+        assert_eq!(ids.map(|id| cluster.state(id)), [first, "applied"]);
+        let kinds = cluster.mutations();
+        assert_eq!(kinds.iter().filter(|mutation| mutation["kind"] == "create").count(), 1);
+    }
+    assert_unharmed(&cluster.server);
+}
+
+#[test]
+fn a_fast_shutdown_does_not_wait_for_a_request_in_the_air() {
+    stop_under_way(Stop::Fast);
+}
+
+#[test]
+fn a_smart_shutdown_does_not_wait_for_a_request_in_the_air() {
+    stop_under_way(Stop::Smart);
+}
+
+#[test]
+fn without_a_free_process_the_commit_warns_and_the_record_waits() {
+    let mut cluster = Cluster::start("max_worker_processes = 0");
+    let enqueue = r#"SELECT sequin_enqueue('create', 'sync', 'salesforce:contact', '[{"data":{"Name":"Paul"}}]')"#;
+    let output = cluster.server.psql(APP, enqueue);
+    assert!(output.status.success());
+    let warning = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(warning.contains("WARNING:  no background worker could be started for the outbox"), "{warning}");
+    assert!(warning.contains("max_worker_processes"), "{warning}");
+    assert_eq!(cluster.one::<String>("SELECT state FROM sequin.outbox"), "pending");
+    assert!(!cluster.one::<bool>("SELECT worker_alive FROM sequin.status"));
+    assert_eq!(cluster.sandbox.log().connections, 0);
+    cluster.run("ALTER SYSTEM SET max_worker_processes = 4");
+    cluster.restart(Stop::Fast);
+    cluster.enqueue_create("Chani");
+    cluster.settled();
+    assert_eq!(cluster.contacts().len(), 2);
+}
+
+#[test]
+fn the_extension_can_be_dropped_and_made_again_while_the_worker_is_idle() {
+    let mut cluster = Cluster::start("");
+    for n in 1..=4 {
+        let id = cluster.enqueue_create("Paul");
+        assert_eq!(id, 1, "the ids begin anew");
+        cluster.settled();
+        assert_eq!(cluster.contacts().len(), n);
+        cluster.run("DROP EXTENSION sequin_mutations CASCADE");
+        cluster.run("CREATE EXTENSION sequin_mutations");
+        cluster.create_server();
+    }
+    cluster.run("DROP EXTENSION sequin_mutations CASCADE");
+    cluster.until("SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'sequin worker')");
+    assert_unharmed(&cluster.server);
+}
+
+#[test]
+fn the_extension_can_be_dropped_and_made_again_while_a_request_is_in_the_air() {
+    let mut cluster = Cluster::start("");
+    for n in 1..=2 {
+        cluster.sandbox.clear_log();
+        cluster.sandbox.fault(json!({"stall": "reply"}));
+        cluster.enqueue_create("lost");
+        cluster.in_the_air();
+        let begun = Instant::now();
+        cluster.run("DROP EXTENSION sequin_mutations CASCADE");
+        assert!(begun.elapsed() < PROMPT);
+        cluster.run("CREATE EXTENSION sequin_mutations");
+        cluster.create_server();
+        let id = cluster.enqueue_create("Paul");
+        // The answer comes when the outbox that asked is gone, and another one is there.
+        cluster.sandbox.clear_faults();
+        cluster.settled();
+        assert_eq!(cluster.state(id), "applied", "round {n}");
+    }
+    assert_unharmed(&cluster.server);
+}
+
+/// The ids begin anew, and with them the numbers of the claims by which workers keep out of each other's way.
+#[test]
+fn two_workers_that_outlive_their_extension_send_nothing_twice() {
+    let mut cluster = Cluster::start("");
+    let both_send = |cluster: &mut Cluster| {
+        cluster.sandbox.clear_log();
+        cluster.sandbox.fault(json!({"times": null, "hold": true}));
+        for (n, name) in ["Paul", "Chani"].into_iter().enumerate() {
+            cluster.enqueue_create(name);
+            eventually("it is in the air", || cluster.sandbox.log().mutations().len() > n);
+        }
+        cluster.sandbox.clear_faults();
+        cluster.settled();
+        assert_eq!(cluster.mutations().len(), 2, "{:?}", cluster.mutations());
+    };
+    for _ in 0..3 {
+        both_send(&mut cluster);
+    }
+    cluster.run("DROP EXTENSION sequin_mutations CASCADE; CREATE EXTENSION sequin_mutations");
+    cluster.create_server();
+    both_send(&mut cluster);
+}
+
+/// No process of the server died.
+fn assert_unharmed(server: &Server) {
+    let log = server.log();
+    for sign in ["PANIC", "was terminated by signal", "immediate shutdown", "not properly shut down"] {
+        assert!(!log.contains(sign), "{sign}: {log}");
+    }
+}

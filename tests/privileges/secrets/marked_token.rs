@@ -1,0 +1,85 @@
+//! Tokens made to be found again, and the spellings in which a piece of one could stand somewhere.
+
+/// The longest token that is allowed.
+const LONGEST: usize = 8192;
+
+/// A token, and the marks that no text has by chance. A long enough piece of the token holds at least one of them.
+pub struct MarkedToken {
+    pub token: String,
+    marks: [&'static str; 2],
+}
+
+impl MarkedToken {
+    /// A short one, with characters that JSON, HTML, SQL, urls and COPY write in their own ways.
+    pub fn odd(marks: [&'static str; 2]) -> MarkedToken {
+        MarkedToken { token: [marks[0], "/+\"\\%&<'=", marks[1]].concat(), marks }
+    }
+
+    /// The longest possible.
+    pub fn long(marks: [&'static str; 2]) -> MarkedToken {
+        let mut token = format!("{}/{}+", marks[0], marks[1]).repeat(LONGEST / 16);
+        token.truncate(LONGEST);
+        MarkedToken { token, marks }
+    }
+
+    /// All that is searched for.
+    pub fn spellings(&self) -> Vec<String> {
+        self.marks.iter().flat_map(|mark| spellings(mark)).collect()
+    }
+}
+
+/// How `mark` may be written. It has letters and digits alone.
+fn spellings(mark: &str) -> Vec<String> {
+    let each = |write: &dyn Fn(u8) -> String| mark.bytes().map(write).collect::<Vec<_>>();
+    let mut all = vec![
+        mark.to_owned(),
+        mark.to_lowercase(),
+        mark.to_uppercase(),
+        mark.chars().rev().collect(),
+        each(&|byte| format!("{byte:02x}")).concat(),
+        each(&|byte| format!("{byte:02X}")).concat(),
+        each(&|byte| format!("%{byte:02x}")).concat(),
+        each(&|byte| format!("%{byte:02X}")).concat(),
+        each(&|byte| format!("\\x{byte:02x}")).concat(),
+        each(&|byte| format!("\\u{byte:04x}")).concat(),
+        each(&|byte| format!("\\u{byte:04X}")).concat(),
+        each(&|byte| format!("\\{byte:o}")).concat(),
+        each(&|byte| format!("&#{byte};")).concat(),
+        each(&|byte| format!("&#x{byte:x};")).concat(),
+        each(&|byte| byte.to_string()).join(" "),
+        each(&|byte| byte.to_string()).join(","),
+        each(&|byte| byte.to_string()).join(", "),
+    ];
+    all.extend((0..3).map(|shift| in_base64(mark, shift)));
+    all
+}
+
+/// What `mark` becomes within base64 if the number of bytes before it, by threes, leaves `shift`: the digits that are its
+/// own, without those that it shares with its neighbours.
+fn in_base64(mark: &str, shift: usize) -> String {
+    let bytes = [&[0; 3][..shift], mark.as_bytes()].concat();
+    let digits = base64(&bytes);
+    let (first, end) = ((shift * 8).div_ceil(6), bytes.len() * 8 / 6);
+    digits[first..end].to_owned()
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let digits = |chunk: &[u8]| {
+        let three: [u8; 3] = std::array::from_fn(|i| chunk.get(i).copied().unwrap_or(0));
+        let bits = u32::from_be_bytes([0, three[0], three[1], three[2]]);
+        (0..=chunk.len()).map(move |i| DIGITS[(bits >> (18 - 6 * i) & 63) as usize] as char).collect::<String>()
+    };
+    bytes.chunks(3).map(digits).collect()
+}
+
+#[test]
+fn marks_are_found_in_base64_wherever_they_stand() {
+    assert_eq!(base64(b"token Fq7Xw3ZkPd2t"), "dG9rZW4gRnE3WHczWmtQZDJ0");
+    assert_eq!(base64(b"Bearer Fq7Xw3ZkPd2tx"), "QmVhcmVyIEZxN1h3M1prUGQydHg");
+    for before in 0..6 {
+        let text = base64(format!("{}Fq7Xw3ZkPd2txyz", "x".repeat(before)).as_bytes());
+        let found = (0..3).filter(|shift| text.contains(&in_base64("Fq7Xw3ZkPd2t", *shift))).count();
+        assert_eq!(found, 1, "{text}");
+    }
+}

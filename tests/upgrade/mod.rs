@@ -1,0 +1,4 @@
+//! CREATE EXTENSION, ALTER EXTENSION UPDATE and DROP EXTENSION.
+
+mod install;
+mod upgrades;
