@@ -16,7 +16,7 @@ export RUST_TEST_THREADS ?= 2
 
 target := $(or $(CARGO_TARGET_DIR),target)
 library = $(target)/release/libsequin_mutations.so
-extension = --release --no-default-features --features pg$(major)
+extension = --release --no-default-features --features pg$(major) --ignore-rust-version
 # Always together, so that cargo builds what they share once: its features depend on who is built with it.
 members = --workspace --exclude sequin_mutations
 # A workspace of its own, whose tests replay what fuzzing has found.
