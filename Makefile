@@ -52,15 +52,14 @@ demo: deps all members ## creates, updates, triggers and refusals on a throw-awa
 demo-psql: deps all members ## psql in a Postgres like the demo's
 	@'$(target)/debug/sequin-demo' psql
 
-# Cheap and likely failures first. The pure part is tested and checked without Postgres; the extension is checked with
+# Cheap and likely failures first. The contract is tested without Postgres; the extension is checked with
 # the release profile because its build scripts, which take a minute, then run once for both.
 test: deps ## everything: format, lints, unit tests, sandbox, harness, the extension seen from a client
 	cargo fmt --all --check
-	cargo test --lib
+	cargo test -p sequin-contract
 	cargo fmt $(fuzz) --check
 	cargo clippy $(fuzz) --all-targets --target-dir '$(target)/fuzz' -- -D warnings
 	cargo test $(fuzz) --target-dir '$(target)/fuzz'
-	cargo clippy --all-targets -- -D warnings
 	cargo clippy $(members) --all-targets -- -D warnings
 	PGRX_PG_CONFIG_PATH=$(pg_config) cargo clippy $(extension) -- -D warnings
 	$(MAKE) all members

@@ -11,18 +11,18 @@ use std::time::Duration;
 
 use pgrx::pg_sys::Oid;
 
-use crate::mutation::kind::Kind;
+use crate::call::server::{self, Server};
 use crate::pg::spi::{Batch, Connection};
 use crate::pg::statement::{Statement, Value};
 use crate::pg::worker;
-use crate::server::{self, Server};
+use contract::kind::Kind;
 
 use super::guard;
 use super::look::{AT_ONCE, Look, Probe, Seen};
-use super::plan::{Operation, Planned};
 use super::servers::{self, Trouble};
 use super::settle;
 use super::under_way::{UnderWay, hash};
+use contract::batching::plan::{Operation, Planned};
 
 /// What a worker knows between two claims. All of it can be forgotten: then it looks at everything.
 #[derive(Default)]

@@ -5,12 +5,12 @@
 
 use pgrx::pg_sys::Datum;
 
-use crate::mutation::kind::Kind;
 use crate::pg::append::{Appender, next_value, random_uuids};
 use crate::pg::scratch::Scratch;
 use crate::pg::statement::Value;
 use crate::pg::text::to_text_datum;
 use crate::pg::{commit, relation, session};
+use contract::kind::Kind;
 
 use super::home;
 

@@ -5,7 +5,6 @@
 
 use pgrx::pg_sys::Datum;
 
-use crate::mutation::kind::Kind;
 use crate::pg::append::Appender;
 use crate::pg::scratch::Scratch;
 use crate::pg::spi::{Batch, Connection};
@@ -13,6 +12,7 @@ use crate::pg::statement::{Statement, Value};
 use crate::pg::take::take;
 use crate::pg::text::{is_text, to_text_datum};
 use crate::pg::{relation, session};
+use contract::kind::Kind;
 
 use super::guard::guarded;
 

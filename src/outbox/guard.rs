@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::pg::worker::{Cause, Failure, log, try_to};
 
-use super::halves::by_halves;
+use contract::batching::halves::by_halves;
 
 /// How long a worker is careful after an error. A record that cannot even be rejected is met again after 30 seconds, in
 /// the look at everything.

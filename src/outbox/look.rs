@@ -7,23 +7,23 @@ use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::mutation::kind::Kind;
+use crate::call::server::{self, Server, Unusable};
 use crate::pg::spi::{Batch, Connection};
 use crate::pg::statement::{Statement, Value};
 use crate::pg::worker::Failure;
 use crate::pg::{catalog, session};
-use crate::server::{self, Server, Unusable};
+use contract::kind::Kind;
 
 use super::claim::Places;
 use super::finish::{Finished, finish, finish_in_part};
 use super::guard;
 use super::parked::{self, Search};
-use super::plan::{self, Change, End, Ending, Limits, Plan, Planned};
 use super::rows::Reader;
 use super::servers::{self, Pauses};
 use super::settle::{self, Fate};
 use super::under_way::UnderWay;
 use super::upstream_ids;
+use contract::batching::plan::{self, Change, End, Ending, Limits, Plan, Planned};
 
 /// The most requests that a worker claims at once. Each commit costs the disk a wait; a crash repeats at most so many.
 const REQUESTS: usize = 16;

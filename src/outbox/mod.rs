@@ -12,13 +12,8 @@
 //! - `verbs` is what a person may do to a record or a server, `awaiting` how one waits for delivery;
 //! - `home` knows a copy of the database, and `renamed` a server's new name.
 
-pub mod backoff;
-pub mod halves;
-pub mod plan;
-
 /// The servers that the queue's records name, by steps from one to the next: its only index begins with the server. A
 /// query that has this in front can find a record by its id.
-#[cfg(feature = "postgres")]
 macro_rules! named_servers {
     () => {
         "WITH RECURSIVE named(server) AS ( \
@@ -29,7 +24,6 @@ macro_rules! named_servers {
 }
 
 /// The hash of an ordering key, as the indexes have it: a key may be longer than an index entry.
-#[cfg(feature = "postgres")]
 macro_rules! key_hash {
     ($key:literal) => {
         concat!("pg_catalog.hashtextextended(", $key, " COLLATE pg_catalog.\"C\", 0)")
@@ -37,7 +31,6 @@ macro_rules! key_hash {
 }
 
 /// Whether the ordering key of `$row` is one of the array `$keys`. The hashes come first, for the index.
-#[cfg(feature = "postgres")]
 macro_rules! has_key_of {
     ($row:literal, $keys:literal) => {
         concat!(
@@ -56,7 +49,6 @@ macro_rules! has_key_of {
 }
 
 /// Whether two ordering keys are the same, by their hashes first.
-#[cfg(feature = "postgres")]
 macro_rules! same_key {
     ($one:literal, $other:literal) => {
         concat!(
@@ -71,51 +63,26 @@ macro_rules! same_key {
     };
 }
 
-#[cfg(feature = "postgres")]
 pub mod awaiting;
-#[cfg(feature = "postgres")]
 mod claim;
-#[cfg(feature = "postgres")]
 pub mod enqueue;
-#[cfg(feature = "postgres")]
 mod finish;
-#[cfg(feature = "postgres")]
 mod guard;
-#[cfg(feature = "postgres")]
 mod home;
-#[cfg(feature = "postgres")]
-mod key;
-#[cfg(feature = "postgres")]
 mod launcher;
-#[cfg(feature = "postgres")]
 mod look;
-#[cfg(feature = "postgres")]
 mod parked;
-#[cfg(feature = "postgres")]
 pub mod renamed;
-#[cfg(feature = "postgres")]
 mod resting;
-#[cfg(feature = "postgres")]
 mod results;
-#[cfg(feature = "postgres")]
 mod retention;
-#[cfg(feature = "postgres")]
 mod rows;
-#[cfg(feature = "postgres")]
 mod send;
-#[cfg(feature = "postgres")]
 mod servers;
-#[cfg(feature = "postgres")]
 mod settle;
-#[cfg(feature = "postgres")]
 mod tell;
-#[cfg(feature = "postgres")]
 mod under_way;
-#[cfg(feature = "postgres")]
 mod upstream_ids;
-#[cfg(feature = "postgres")]
 pub mod verbs;
-#[cfg(feature = "postgres")]
 mod worker;
-#[cfg(feature = "postgres")]
 mod write_back;

@@ -11,12 +11,12 @@ use crate::pg::spi::Connection;
 use crate::pg::statement::{Statement, Value};
 
 use super::guard;
-use super::key::{key, ordering_key, relation};
-use super::plan::Change;
 use super::rows::Reader;
 use super::servers::Pauses;
 use super::settle;
 use super::under_way::UnderWay;
+use contract::batching::ordering_key::{key, ordering_key, relation};
+use contract::batching::plan::Change;
 
 /// The most records that are read at once.
 const WIDEST: usize = 6_000;

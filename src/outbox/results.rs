@@ -1,16 +1,16 @@
 //! The results of requests: what became of their records, and what they said about the server, in one transaction.
 
-use crate::mutation::kind::Kind;
 use crate::pg::spi::Connection;
 use crate::pg::worker as process;
+use contract::kind::Kind;
 
-use super::backoff::Health;
 use super::claim::{self, Claimed};
 use super::guard;
-use super::plan::Operation;
 use super::send::News;
 use super::settle::{self, Fate};
 use super::{servers, write_back};
+use contract::batching::backoff::Health;
+use contract::batching::plan::Operation;
 
 /// A request that was made, and what became of its records.
 pub struct Sent<'a> {

@@ -6,14 +6,14 @@
 use std::collections::HashSet;
 use std::rc::Rc;
 
-use crate::mutation::kind::Kind;
 use crate::pg::spi::Batch;
 use crate::pg::text;
 use crate::pg::worker::Failure;
+use contract::kind::Kind;
 
 use super::guard::{guarded, is_careful};
-use super::key::key;
-use super::plan::{Change, Lane};
+use contract::batching::ordering_key::key;
+use contract::batching::plan::{Change, Lane};
 
 /// The data that is read of one query, about: it is all in memory at once, and some records are large.
 const WIDEST_BYTES: usize = 32 << 20;

@@ -7,18 +7,18 @@ use std::time::Duration;
 
 use ureq::http::header::{HeaderName, HeaderValue};
 
-use crate::exchange::{facts, observe};
-use crate::mutation::kind::Kind;
-use crate::mutation::outcome::{self, APPLIED, Action, Facts, Name, Outcome};
-use crate::mutation::pairing;
-use crate::mutation::presence::{self, Place};
-use crate::mutation::reply::{Records, Whole};
-use crate::mutation::request::{Arguments, Request};
+use crate::call::server::{self, Server};
+use crate::call::{facts, observe};
 use crate::pg::worker::{self, Cause, Failure};
-use crate::server::{self, Server};
+use contract::kind::Kind;
+use contract::outcome::{self, APPLIED, Action, Facts, Outcome, OutcomeKind};
+use contract::reply::pairing;
+use contract::reply::presence::{self, Place};
+use contract::reply::{Records, Whole};
+use contract::request::{Arguments, Request};
 
-use super::plan::{Lane, Operation, Planned};
 use super::settle::Fate;
+use contract::batching::plan::{Lane, Operation, Planned};
 
 /// What a request says about its server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,7 +89,7 @@ fn attempt(server: &Server, lane: &Lane, kind: Kind, part: &[Operation], news: &
         Ok(request) => request,
         // The queue holds what this version would not have let in.
         Err(reason) if part.len() == 1 => {
-            return all(Fate::Rejected { outcome: Name::NotSent.as_str(), error: reason });
+            return all(Fate::Rejected { outcome: OutcomeKind::NotSent.as_str(), error: reason });
         }
         Err(_) => return Attempt::Split,
     };
@@ -105,7 +105,7 @@ fn attempt(server: &Server, lane: &Lane, kind: Kind, part: &[Operation], news: &
     let mut headers = vec![server::authorization(&token)];
     headers.extend(idempotency_header(server, part));
     let exchange = server.client().post(headers, request.body(), request.awaits().unwrap_or_default());
-    match outcome::outcome(&facts, &observe(&exchange, server)) {
+    match outcome::judge(&facts, &observe(&exchange, server)) {
         Ok(records) => {
             let status = exchange.status().unwrap_or_default();
             Attempt::Settled(delivered(&facts, status, part, &records, news))
@@ -117,7 +117,7 @@ fn attempt(server: &Server, lane: &Lane, kind: Kind, part: &[Operation], news: &
 /// What an error or a panic of this process means for the operations of a request, which may have been sent or not.
 fn broken(kind: Kind, part: &[Operation], failure: Failure, news: &mut News) -> Attempt {
     let error = format!("an error came up while it was sent: {}", failure.message);
-    let outcome = Name::Unknown.as_str();
+    let outcome = OutcomeKind::Unknown.as_str();
     let fate = match (kind, failure.cause()) {
         // A person's cancel, for instance: it ends this worker, as it ends a statement.
         (_, Cause::Surroundings) => failure.raise(),
@@ -194,7 +194,7 @@ fn created(
         };
         let outcome = Outcome::missing(facts, status, &reason);
         *news = News::Fails(outcome.message.clone(), None);
-        return vec![Fate::Unknown { outcome: outcome.name.as_str(), error: outcome.message }; part.len()];
+        return vec![Fate::Unknown { outcome: outcome.kind.as_str(), error: outcome.message }; part.len()];
     }
     let sent: Vec<&str> = part.iter().map(|operation| operation.data.as_deref().unwrap_or("{}")).collect();
     let replied: Vec<Option<&str>> = records.iter().map(|record| record.data).collect();
@@ -203,7 +203,7 @@ fn created(
         && (part.len() == 1 || (records.len() == length && !pairing::contradicts(&sent, &replied)));
     let fate = |place: usize| match records.get(place).filter(|record| is_believed && record.upstream_id.is_some()) {
         Some(record) => done(record),
-        None => Fate::ended(Name::AppliedReplyLost.as_str()),
+        None => Fate::ended(OutcomeKind::AppliedReplyLost.as_str()),
     };
     (0..part.len()).map(fate).collect()
 }
@@ -222,7 +222,7 @@ fn changed(facts: &Facts<'_>, status: u16, part: &[Operation], length: usize, re
         },
         Place::Missing => {
             let outcome = Outcome::missing(facts, status, "it does not hold this record");
-            Fate::Again { outcome: outcome.name.as_str(), error: outcome.message }
+            Fate::Again { outcome: outcome.kind.as_str(), error: outcome.message }
         }
     };
     presence::places(&sent, &replied).into_iter().map(fate).collect()
@@ -231,7 +231,7 @@ fn changed(facts: &Facts<'_>, status: u16, part: &[Operation], length: usize, re
 /// What a request that gave no records means for each of its operations, and for the server.
 fn failed(kind: Kind, part: &[Operation], outcome: &Outcome, news: &mut News) -> Attempt {
     let all = |fate: Fate| Attempt::Settled(vec![fate; part.len()]);
-    let (name, error) = (outcome.name.as_str(), outcome.message.clone());
+    let (name, error) = (outcome.kind.as_str(), outcome.message.clone());
     match outcome.action {
         Action::DeliverReplyLost | Action::DeliverNotConfirmed => all(Fate::ended(name)),
         Action::Bisect if part.len() > 1 => Attempt::Split,
@@ -239,12 +239,12 @@ fn failed(kind: Kind, part: &[Operation], outcome: &Outcome, news: &mut News) ->
         Action::Reject | Action::Bisect if kind == Kind::Delete && is_gone(part, outcome) => all(Fate::ended(APPLIED)),
         Action::Reject | Action::Bisect => all(Fate::Rejected { outcome: name, error }),
         Action::ParkUnknown => {
-            if outcome.name == Name::Unknown {
+            if outcome.kind == OutcomeKind::Unknown {
                 *news = News::Fails(error.clone(), outcome.retry_after);
             }
             all(Fate::Unknown { outcome: name, error })
         }
-        Action::Retry if outcome.name == Name::NotSent => {
+        Action::Retry if outcome.kind == OutcomeKind::NotSent => {
             *news = News::Unreachable(error);
             all(Fate::Free)
         }
@@ -259,7 +259,7 @@ fn failed(kind: Kind, part: &[Operation], outcome: &Outcome, news: &mut News) ->
         Action::PauseServer => {
             *news = News::Refuses(error.clone());
             // Another service has answered, most likely; but a create that was applied must not be sent again.
-            if outcome.name == Name::Unknown && kind == Kind::Create {
+            if outcome.kind == OutcomeKind::Unknown && kind == Kind::Create {
                 return all(Fate::Unknown { outcome: name, error });
             }
             all(Fate::Free)

@@ -7,7 +7,9 @@ use crate::pg::spi::Connection;
 use crate::pg::statement::{Statement, Value};
 use crate::pg::{text, worker};
 
-use super::{backoff, guard, settle};
+use contract::batching::backoff;
+
+use super::{guard, settle};
 
 /// The queues that wait for a person.
 pub struct Pauses {
@@ -38,7 +40,7 @@ impl Pauses {
     }
 }
 
-/// What the catalogs say of a server and the mapping that a role uses, as [`crate::server::setup`] says it: it changes when
+/// What the catalogs say of a server and the mapping that a role uses, as [`crate::call::server::setup`] says it: it changes when
 /// one of them does.
 macro_rules! setup {
     ($server:literal, $role:literal) => {

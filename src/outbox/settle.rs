@@ -5,18 +5,18 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::mutation::merge;
-use crate::mutation::outcome::Name;
 use crate::pg::spi::Connection;
 use crate::pg::statement::{Statement, Value};
 use crate::pg::worker::{Cause, Failure};
 use crate::pg::{board, text, worker};
+use contract::merge;
+use contract::outcome::OutcomeKind;
 
-use super::backoff;
 use super::claim::NOBODY;
 use super::finish::{Finished, finish, finish_in_part};
 use super::guard::{self, guarded};
-use super::plan::{How, Operation};
+use contract::batching::backoff;
+use contract::batching::plan::{How, Operation};
 
 /// What became of a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -160,7 +160,7 @@ pub fn write(connection: &Connection, server: &str, fates: &[(&Operation, &Fate)
         .iter()
         .filter(|(_, fate)| matches!(fate, Fate::Done { .. } | Fate::Rejected { .. }))
         .filter_map(|(operation, _)| operation.key.as_deref())
-        .map(|key| Some(super::key::ordering_key(key)))
+        .map(|key| Some(contract::batching::ordering_key::ordering_key(key)))
         .collect();
     release(connection, server, &keys);
 }
@@ -193,7 +193,7 @@ pub fn storable(fate: &Fate) -> Fate {
             let record = record.filter(|record| is_storable(record));
             let is_lost = had_record && record.is_none();
             Fate::Done {
-                outcome: if is_lost { Name::AppliedReplyLost.as_str() } else { outcome },
+                outcome: if is_lost { OutcomeKind::AppliedReplyLost.as_str() } else { outcome },
                 upstream_id: upstream_id.filter(|id| is_storable(id)),
                 record,
             }
@@ -245,7 +245,7 @@ pub fn write_in_part(
 }
 
 fn release_key_of(connection: &Connection, server: &str, operation: &Operation) {
-    let key = operation.key.as_deref().map(super::key::ordering_key);
+    let key = operation.key.as_deref().map(contract::batching::ordering_key::ordering_key);
     release(connection, server, &key.map(Some).into_iter().collect::<Vec<_>>());
 }
 
@@ -266,7 +266,7 @@ pub fn fail(connection: &Connection, server: &str, id: i64, what: &str, failure:
         Cause::Content => ("rejected", None),
         Cause::Doubtful | Cause::Surroundings => ("pending", Some(LATER)),
     };
-    let outcome = Name::NotSent.as_str();
+    let outcome = OutcomeKind::NotSent.as_str();
     let written = guarded(|| mark(connection, server, &[id], state, Mark { delay, outcome, error: &error }));
     if written.is_err() {
         guard::note(what, id, failure);

@@ -4,10 +4,10 @@ use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 
-use crate::mutation::kind::Kind;
 use crate::pg::board;
 use crate::pg::spi::Connection;
 use crate::pg::statement::{Statement, Value};
+use contract::kind::Kind;
 
 use super::claim::Places;
 use super::settle::{self, DeadClaim};

@@ -3,12 +3,12 @@
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
-use crate::mutation::kind::Kind;
 use crate::pg::spi::Connection;
 use crate::pg::statement::{Statement, Value};
+use contract::kind::Kind;
 
-use super::key::{ordering_key, relation};
-use super::plan::Change;
+use contract::batching::ordering_key::{ordering_key, relation};
+use contract::batching::plan::Change;
 
 /// The upstream ids that records have been given since they were read.
 static GIVEN: Statement = Statement::new(

@@ -6,12 +6,12 @@
 use pgrx::PgSqlErrorCode as Code;
 use pgrx::pg_sys::panic::ErrorReport;
 
-use crate::exchange::read_only;
+use crate::attach::late_ids;
+use crate::call::read_only;
 use crate::pg::spi::{self, Connection};
 use crate::pg::statement::{Statement, Value};
 use crate::pg::text::for_message;
 use crate::pg::{board, catalog, commit, relation, report, session};
-use crate::tables::late_ids;
 
 use super::finish::{Finished, finish_in_part};
 use super::guard::{self, guarded};

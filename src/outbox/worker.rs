@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use pgrx::pg_guard;
 use pgrx::pg_sys::{Datum, Oid};
 
-use crate::mutation::kind::Kind;
 use crate::pg::board::{self, Place};
 use crate::pg::session;
 use crate::pg::settings;
@@ -19,8 +18,8 @@ use crate::pg::spi::{self, Connection};
 use crate::pg::statement::Statement;
 use crate::pg::wait_event::WaitEvent;
 use crate::pg::worker::{self as process, Activity, Cause, Extension, Failure, Life};
+use contract::kind::Kind;
 
-use super::backoff::{self, Health, Sign};
 use super::claim::{self, Claimed, Found, Places, Work};
 use super::guard;
 use super::results::{self, Said, Sent};
@@ -28,6 +27,7 @@ use super::retention::Retention;
 use super::send::{self, News};
 use super::settle::Fate;
 use super::{home, write_back};
+use contract::batching::backoff::{self, Health, Sign};
 
 /// The look at everything that finds what no commit has told of: COMMIT PREPARED, a wake-up that got lost.
 const SAFETY: Duration = Duration::from_secs(30);

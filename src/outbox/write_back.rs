@@ -9,20 +9,20 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use crate::mutation::kind::Kind;
+use crate::attach::late_ids::{self, Row};
 use crate::pg::relation::Table;
 use crate::pg::spi::{self, Connection};
 use crate::pg::statement::{Statement, Value};
 use crate::pg::worker::{self as process, Extension, Failure};
 use crate::pg::{session, text};
-use crate::tables::late_ids::{self, Row};
+use contract::kind::Kind;
 
 use super::guard;
-use super::key;
-use super::plan::Operation;
 use super::resting::{self, Resting};
 use super::settle::Fate;
 use super::tell::tell;
+use contract::batching::ordering_key as key;
+use contract::batching::plan::Operation;
 
 /// How long a row that is locked is left alone.
 const LATER: Duration = Duration::from_millis(200);

@@ -11,7 +11,7 @@ use std::ptr;
 
 use pgrx::pg_sys;
 
-use crate::mutation::outcome::{Earlier, Scope};
+use contract::outcome::{Earlier, Scope};
 
 use super::{tally, text};
 

@@ -4,7 +4,7 @@ use pgrx::PgSqlErrorCode as Code;
 use pgrx::pg_sys::elog::PgLogLevel;
 use pgrx::pg_sys::panic::ErrorReport;
 
-use crate::mutation::outcome::{Applied, Outcome, SqlState};
+use contract::outcome::{Applied, Outcome, SqlState};
 
 use super::context;
 use super::text::for_message;

@@ -13,7 +13,7 @@ use pgrx::datum::Datum as LiveDatum;
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::pg_sys::{self, Datum, FunctionCallInfo, Oid, TupleDesc};
 
-use crate::mutation::reply::{Record, Timestamp};
+use contract::reply::{Record, Timestamp};
 
 use super::jsonb;
 use super::scratch::Scratch;

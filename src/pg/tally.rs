@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 
 use pgrx::{pg_guard, pg_sys};
 
-use crate::mutation::outcome::{Earlier, Scope};
+use contract::outcome::{Earlier, Scope};
 
 /// Records that the current transaction has had applied, and those of its current statement.
 static OF_TRANSACTION: AtomicUsize = AtomicUsize::new(0);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 
 use serde_json::json;
 
@@ -110,11 +111,16 @@ fn every_relation_is_among_the_objects() {
     assert_eq!(documented, relations.iter().map(|row| row.get(0)).collect());
 }
 
+/// All source files below a directory, as one text.
+fn source_of(directory: &Path) -> String {
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    entries.map(|path| if path.is_dir() { source_of(&path) } else { fs::read_to_string(path).unwrap() }).collect()
+}
+
 #[test]
 fn every_state_and_outcome_of_the_outbox() {
     let document = read(DOCUMENT);
-    let files = fs::read_dir(path("src/outbox")).unwrap().map(|entry| entry.unwrap().path());
-    let source: String = files.filter(|path| path.is_file()).map(|path| fs::read_to_string(path).unwrap()).collect();
+    let source = source_of(&path("src/outbox"));
     let listed = |heading: &str, column: &str| -> BTreeSet<String> {
         let section = section(&document, heading);
         let table = section.split("\n\n").find(|paragraph| paragraph.starts_with(column)).unwrap_or_default();

@@ -6,7 +6,7 @@
 
 use serde_json::Value;
 
-use crate::tables::attachment::{Attachment, is_shown};
+use contract::attachment::{Attachment, is_shown};
 
 pub fn run(bytes: &[u8]) {
     let Some((flag, argument)) = bytes.split_first() else { return };

@@ -6,10 +6,10 @@
 
 use std::path::{Component, Path};
 
-use ureq::http::HeaderValue;
+use http::HeaderValue;
 
-use crate::server::options::{self, BadOption, Token};
-use crate::server::secret::{MAX_BYTES, Secret};
+use contract::options::{self, BadOption, Token};
+use contract::secret::{MAX_BYTES, Secret};
 
 pub fn run(bytes: &[u8]) {
     let given = super::options::given(bytes);

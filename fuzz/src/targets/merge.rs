@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use crate::input::Input;
-use crate::mutation::{merge, pairing};
 use crate::oracle::{self, Field};
+use contract::{merge, reply::pairing};
 
 /// More would be a test of the machine.
 const RECORDS: usize = 64;

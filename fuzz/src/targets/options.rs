@@ -8,7 +8,7 @@
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
-use crate::server::options::{self, BadOption, ServerOptions};
+use contract::options::{self, BadOption, ServerOptions};
 
 const OPERATION: &str = "/v1/mutations/run";
 

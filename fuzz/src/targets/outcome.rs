@@ -11,10 +11,10 @@
 use std::time::Duration;
 
 use crate::input::Input;
-use crate::mutation::kind::Kind;
-use crate::mutation::outcome::{Action, Applied, Body, Content, Facts, Name, Observation, Outcome, outcome};
-use crate::mutation::{reply, retry_after};
 use crate::oracle;
+use contract::kind::Kind;
+use contract::outcome::{Action, Applied, Body, Content, Facts, Observation, Outcome, OutcomeKind, judge};
+use contract::{reply, retry_after};
 
 const TOKENS: [&str; 4] =
     ["", "Tok3n~abcdef.0123456789_ABCDEF", "8675309867530986753098675309", "%25&amp;\\u0025%\\\"<%25&amp;%"];
@@ -72,8 +72,8 @@ pub fn run(bytes: &[u8]) {
         Seen::Unread => reply(Body::Unread { cause: &cause }),
         Seen::Whole => reply(Body::Whole(&body)),
     };
-    let result = outcome(&facts, &observed);
-    assert_eq!(result.as_ref().err(), outcome(&facts, &observed).as_ref().err());
+    let result = judge(&facts, &observed);
+    assert_eq!(result.as_ref().err(), judge(&facts, &observed).as_ref().err());
 
     let is_good = seen == Seen::Whole && (200..300).contains(&status) && reply::parse(&body).is_ok();
     assert_eq!(result.is_ok(), is_good);
@@ -122,7 +122,7 @@ fn has_begun(body: &[u8]) -> bool {
 /// By the contract, where it is silent by caution.
 fn tells_the_truth(facts: &Facts<'_>, seen: Seen, status: u16, outcome: &Outcome) {
     let is_answer = !matches!(seen, Seen::NotSent | Seen::Cut | Seen::TimedOut);
-    assert_eq!(outcome.name == Name::NotSent, seen == Seen::NotSent, "{outcome:?}");
+    assert_eq!(outcome.kind == OutcomeKind::NotSent, seen == Seen::NotSent, "{outcome:?}");
     assert_eq!(outcome.hint.contains("Nothing was sent"), seen == Seen::NotSent, "{outcome:?}");
     let is_refusal = is_answer && matches!(status, 300..=399 | 401 | 403 | 404 | 405 | 429);
     let has_own_rule = is_refusal || matches!(status, 408 | 425);
@@ -137,7 +137,7 @@ fn tells_the_truth(facts: &Facts<'_>, seen: Seen, status: u16, outcome: &Outcome
         Applied::Unknown => {}
     }
     if outcome.applied == Applied::All && status == 500 {
-        assert!(seen == Seen::Whole && outcome.name == Name::AppliedNotConfirmed, "{outcome:?}");
+        assert!(seen == Seen::Whole && outcome.kind == OutcomeKind::AppliedNotConfirmed, "{outcome:?}");
     }
     let sends_again = matches!(outcome.action, Action::Retry | Action::Bisect | Action::Defer);
     assert!(!sends_again || outcome.applied == Applied::None || facts.kind != Kind::Create, "{outcome:?}");
@@ -172,7 +172,7 @@ fn is_detailed(outcome: &Outcome) {
     let names: Vec<_> = fields.iter().map(|(name, _)| name.as_deref().unwrap_or_default()).collect();
     assert_eq!(names, ["outcome", "applied", "http_status", "docs", "retry_after_ms"]);
     let value = |name: &str| oracle::last(&fields, name).filter(|value| *value != "null");
-    assert_eq!(value("outcome").and_then(oracle::string).as_deref(), Some(outcome.name.as_str()));
+    assert_eq!(value("outcome").and_then(oracle::string).as_deref(), Some(outcome.kind.as_str()));
     assert_eq!(value("applied").and_then(oracle::string).as_deref(), Some(outcome.applied.as_str()));
     assert_eq!(value("http_status").map(str::to_owned), outcome.http_status.map(|status| status.to_string()));
     assert_eq!(value("docs"), outcome.docs.as_deref());

@@ -1,6 +1,6 @@
 //! Four bytes are the limits; each six that follow are a change that waits.
 //!
-//! The history test in `src/outbox/plan/` follows what applications do. Here the changes are any at all: refused,
+//! The history test in `contract/src/batching/plan/` follows what applications do. Here the changes are any at all: refused,
 //! pinned, without a key, of records that no create has made.
 //!
 //! - Nothing of a key overtakes, and nothing is in a plan twice.
@@ -12,9 +12,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use crate::input::Input;
-use crate::mutation::kind::Kind;
 use crate::oracle;
-use crate::outbox::plan::{Change, End, Ending, How, Lane, Limits, Operation, Plan, Planned, plan};
+use contract::batching::plan::{Change, End, Ending, How, Lane, Limits, Operation, Plan, Planned, plan};
+use contract::kind::Kind;
 
 const DATA: [&str; 6] =
     ["{}", r#"{"a": 1.10}"#, r#"{"a": null, "b": [1, 2]}"#, r#"{"c": "}{\""}"#, r#"{"\u0061": 2}"#, r#"{"": 1e400}"#];

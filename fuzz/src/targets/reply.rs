@@ -7,8 +7,8 @@
 //! - What is cut off anywhere is not accepted.
 
 use crate::calendar;
-use crate::mutation::reply::{self, NotAReply, Record, Timestamp};
 use crate::oracle::{self, Field};
+use contract::reply::{self, NotAReply, Record, Timestamp};
 
 /// The fields that have a column, or may fill one.
 const KNOWN: [&str; 13] = [

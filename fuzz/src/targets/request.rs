@@ -7,9 +7,9 @@
 //! - The verbs for one record and the outbox, which takes a request apart, tell the same as `sequin_mutate`.
 
 use crate::input::Input;
-use crate::mutation::kind::Kind;
-use crate::mutation::request::{Arguments, Element, Invalid, Request, elements};
 use crate::oracle;
+use contract::kind::Kind;
+use contract::request::{Arguments, Element, Invalid, Request, elements};
 
 const CONSUMERS: [&[Option<&str>]; 4] = [&[], &[Some("contacts")], &[Some("a\"\n"), Some("é")], &[Some("x"), None]];
 

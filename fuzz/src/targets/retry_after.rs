@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::calendar;
 use crate::input::Input;
-use crate::mutation::retry_after::{LONGEST, parse};
+use contract::retry_after::{LONGEST, parse};
 
 const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 

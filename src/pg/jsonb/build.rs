@@ -11,7 +11,7 @@ use std::ptr;
 use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 use pgrx::pg_sys::{self, Datum, JsonbIteratorToken as Token, JsonbParseState, JsonbValue, Oid, jbvType};
 
-use crate::mutation::json::{self, Cursor};
+use contract::json::{self, Cursor};
 
 /// `json`, a valid JSON text whose root is an array or object and whose strings Postgres can store, in UTF-8.
 pub fn build(json: &str) -> Datum {

@@ -9,11 +9,11 @@ use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 use pgrx::pg_sys::{self, Datum, FunctionCallInfo, Oid};
 
 use super::{Json, to_datum};
-use crate::mutation::merge;
 use crate::pg::relation::Column;
 use crate::pg::scratch::Home;
 use crate::pg::text::to_text_datum;
 use crate::pg::transition::Row;
+use contract::merge;
 
 /// A function takes at most 100 arguments (FUNC_MAX_ARGS), two for each field.
 const FIELDS_A_CALL: usize = 50;

@@ -1,0 +1,151 @@
+//! Making and dropping the triggers that attach a table.
+
+use pgrx::PgSqlErrorCode as Code;
+use pgrx::pg_sys::Oid;
+use pgrx::pg_sys::panic::ErrorReport;
+
+use crate::call::server;
+use crate::pg::relation::{self, is_owned};
+use crate::pg::report;
+use crate::pg::spi::{self, Connection};
+use crate::pg::text::for_message;
+use contract::outcome::Outcome;
+use contract::request::{Request, limits};
+
+use super::attach_checks;
+use super::columns::resolve;
+use super::triggers::{self, Bare};
+use contract::attachment::{Attachment, Operation};
+
+/// Attaches the table `target` and its partitions, after everything that can be known now to be wrong.
+///
+/// The triggers of a statement fire on the table that it names and on no other. So the partitions need some of their
+/// own, and no statement fires two. Partitions that are attached in the same way already stay as they are: what was
+/// attached before a partition came can be completed.
+pub fn attach(target: Oid, attachment: &Attachment, operations: &[Operation]) -> Result<(), ErrorReport> {
+    let table = owned_table(target)?;
+    attach_checks::refuse_unsuitable(&table)?;
+    // Sync, collection and consumers are checked as for a request, when there is none yet.
+    attachment
+        .with_arguments(|arguments| Request::draft(Some("create"), arguments).and_then(|_| limits::check(arguments)))
+        .and_then(|()| {
+            let fields = attachment.fields.iter().flatten();
+            let bytes = fields.map(|(column, field)| column.len() + field.len()).sum();
+            limits::bytes_at_most("fields", bytes, limits::FIELDS_BYTES)
+        })
+        .map_err(|invalid| report::error(&Outcome::from(invalid)))?;
+    check_columns(&table, attachment)?;
+    let server =
+        server::find_and_keep(attachment.server.as_deref()).map_err(|unusable| report::error(&unusable.into()))?;
+    // By name, so that no role that writes the table can turn its rows to another server with a setting.
+    let attachment = Attachment { server: Some(server.name), ..attachment.clone() };
+    let wanted = triggers::Set::of(operations, &attachment.to_argument());
+    spi::connected(|connection| {
+        let mut bare = Vec::new();
+        match triggers::find(connection, target) {
+            None => bare.push(bare_table(&table, false)),
+            Some(found) if found.set == wanted => {}
+            Some(_) => return Err(already_attached(&table)),
+        }
+        for partition in partitions_below(connection, &table) {
+            let partition = owned_table(partition)?;
+            match triggers::find(connection, partition.oid) {
+                None => {
+                    check_columns(&partition, &attachment)?;
+                    bare.push(bare_table(&partition, true));
+                }
+                Some(found) if found.set == wanted => {}
+                Some(_) => return Err(attached_differently(&partition, &table)),
+            }
+        }
+        if bare.is_empty() {
+            return Err(already_attached(&table));
+        }
+        for bare in &bare {
+            triggers::create(connection, bare, operations, &attachment);
+        }
+        attach_checks::warn_of_bare_names(connection, &table, &attachment.upstream_id_column, operations);
+        Ok(())
+    })
+}
+
+fn bare_table(table: &relation::Table, is_below: bool) -> Bare {
+    Bare { oid: table.oid, quoted: table.quoted.clone(), is_partitioned: table.is_partitioned, is_below }
+}
+
+/// Drops the triggers of `target`, and of the partitions below it that are attached as it is.
+pub fn detach(target: Oid) -> Result<(), ErrorReport> {
+    let table = owned_table(target)?;
+    spi::connected(|connection| {
+        let Some(found) = triggers::find(connection, target) else {
+            let message = format!("{} is not attached", table.quoted);
+            return Err(error(Code::ERRCODE_UNDEFINED_OBJECT, message, "The view sequin.attachments shows what is."));
+        };
+        for partition in partitions_below(connection, &table) {
+            match triggers::find(connection, partition) {
+                Some(same) if same.set == found.set => same.drop_from(connection, &owned_table(partition)?.quoted),
+                _ => {}
+            }
+        }
+        found.drop_from(connection, &table.quoted);
+        Ok(())
+    })
+}
+
+/// The partitions of `table`, their partitions, and so on: each table after the one that it is a partition of.
+fn partitions_below(connection: &Connection, table: &relation::Table) -> Vec<Oid> {
+    let mut below = Vec::new();
+    if table.is_partitioned {
+        let query = format!(
+            "SELECT p.relid::pg_catalog.oid FROM pg_catalog.pg_partition_tree({}) AS p \
+             WHERE p.level OPERATOR(pg_catalog.>) 0 ORDER BY p.level",
+            table.oid.to_u32()
+        );
+        connection.each(&query, |batch, row| below.extend(batch.oid(row, 1)));
+    }
+    below
+}
+
+fn already_attached(table: &relation::Table) -> ErrorReport {
+    let message = format!("{} is already attached", table.quoted);
+    let hint = format!("A table has one attachment. {} ends it.", detaching(table));
+    error(Code::ERRCODE_DUPLICATE_OBJECT, message, &hint)
+}
+
+fn attached_differently(partition: &relation::Table, root: &relation::Table) -> ErrorReport {
+    let message = format!("{}, a partition of {}, is already attached, and differently", partition.quoted, root.quoted);
+    let hint = format!("A table has one attachment. {} ends it; then attach {}.", detaching(partition), root.quoted);
+    error(Code::ERRCODE_DUPLICATE_OBJECT, message, &hint)
+}
+
+/// The statement that detaches `table`.
+fn detaching(table: &relation::Table) -> String {
+    format!("SELECT sequin_detach('{}')", table.quoted.replace('\'', "''"))
+}
+
+fn owned_table(target: Oid) -> Result<relation::Table, ErrorReport> {
+    let table = relation::Table::open(target).ok_or_else(|| {
+        let message = "only a table can be attached".to_owned();
+        error(Code::ERRCODE_WRONG_OBJECT_TYPE, message, "It may be partitioned, but not a view or a foreign table.")
+    })?;
+    if is_owned(target) {
+        Ok(table)
+    } else {
+        let message = format!("must be owner of table {}", table.quoted);
+        Err(error(Code::ERRCODE_INSUFFICIENT_PRIVILEGE, message, "Its owner can attach and detach it."))
+    }
+}
+
+fn check_columns(table: &relation::Table, attachment: &Attachment) -> Result<(), ErrorReport> {
+    resolve(table, attachment)?;
+    let name = &attachment.upstream_id_column;
+    if attachment.fields.as_ref().is_some_and(|fields| fields.contains_key(name)) {
+        let message = format!("column \"{name}\" of {} cannot be in fields: it holds the upstream ids", table.quoted);
+        return Err(error(Code::ERRCODE_INVALID_PARAMETER_VALUE, message, "Leave it out of fields."));
+    }
+    Ok(())
+}
+
+fn error(code: Code, message: String, hint: &str) -> ErrorReport {
+    ErrorReport::new(code, for_message(message), "sequin_mutations").set_hint(for_message(hint.to_owned()))
+}

@@ -1,0 +1,372 @@
+//! Rows that are deleted and inserted again in one transaction, with the same upstream id: their records live on.
+//!
+//! A partition is emptied into another one, or an application saves a row as a delete and an insert. The delete is in the
+//! queue by then. So before the commit, if the transaction has queued deletes and has also brought upstream ids into
+//! attached tables, these tables are asked which of the deleted ids a row has now. Such a delete becomes an update of the
+//! fields that differ, or goes.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use pgrx::PgSqlErrorCode;
+use pgrx::pg_sys::Oid;
+use pgrx::pg_sys::panic::ErrorReport;
+
+use crate::pg::cursor::Cursor;
+use crate::pg::output::{DependsOn, printed_alike};
+use crate::pg::scratch::Scratch;
+use crate::pg::spi::{self, Batch, Connection};
+use crate::pg::statement::{Statement, Value};
+use crate::pg::text::for_message;
+use crate::pg::transition::CopiedRow;
+use crate::pg::{commit, relation, session, settings, temporary};
+
+use super::capture::identity;
+use super::columns::{Columns, resolve};
+use super::rows::DataPrinter;
+use contract::attachment::Attachment;
+use contract::field_digests;
+
+/// Deletes that are looked at together. A transaction may have queued millions of them.
+const DEPARTURES: usize = 1_000;
+
+/// Rows that are printed and compared together.
+const ROWS: usize = 100;
+
+/// So many arrivals in a table are remembered by their upstream ids.
+const MOST_IDS: usize = 1_000;
+
+/// What the transaction has done so far. What a subtransaction has done counts even if it was undone: the tables and the
+/// queue are asked what is so.
+struct State {
+    has_departures: bool,
+    /// The tables that rows with upstream ids have come into, each with these ids. None: they are too many, or unknown.
+    arrivals: BTreeMap<u32, Option<BTreeSet<String>>>,
+}
+
+static STATE: Mutex<State> = Mutex::new(State { has_departures: false, arrivals: BTreeMap::new() });
+
+fn state() -> MutexGuard<'static, State> {
+    STATE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Notes that the transaction has queued the delete of a record.
+pub fn note_departure() {
+    state().has_departures = true;
+}
+
+/// Notes that a row of an attached table has an upstream id that it did not have before.
+pub fn note_arrival(relation: u32, upstream_id: &str) {
+    let mut state = state();
+    let ids = state.arrivals.entry(relation).or_insert_with(|| Some(BTreeSet::new()));
+    if ids.as_ref().is_some_and(|ids| ids.len() == MOST_IDS) {
+        *ids = None;
+    }
+    if let Some(ids) = ids {
+        ids.insert(upstream_id.to_owned());
+    }
+}
+
+/// Notes that rows of an attached table may have upstream ids that they did not have before.
+pub fn note_arrivals(relation: u32) {
+    state().arrivals.insert(relation, None);
+}
+
+/// Whether a row may have been moved: records were to be deleted, and upstream ids have come.
+pub fn is_likely() -> bool {
+    let state = state();
+    state.has_departures && !state.arrivals.is_empty()
+}
+
+/// Forgets the transaction.
+pub fn forget() {
+    let mut state = state();
+    state.has_departures = false;
+    state.arrivals.clear();
+}
+
+/// The deletes of one record that this transaction has queued, in the order of the queue.
+struct Departure {
+    upstream_id: String,
+    queue_ids: Vec<i64>,
+}
+
+/// The deletes of one record, of which the row is there.
+struct Move {
+    /// All but the last one.
+    earlier: Vec<i64>,
+    last: i64,
+    key: String,
+    /// Those fields of the row that are not the same in all deleted rows, as a JSON object; None if all are.
+    data: Option<String>,
+}
+
+static ARGUMENT: Statement = Statement::new(
+    "SELECT pg_catalog.convert_from(pg_catalog.substr(t.tgargs, 1, pg_catalog.octet_length(t.tgargs) \
+     OPERATOR(pg_catalog.-) 1), pg_catalog.getdatabaseencoding()) FROM pg_catalog.pg_trigger t \
+     WHERE t.tgrelid OPERATOR(pg_catalog.=) $1 AND t.tgfoid OPERATOR(pg_catalog.=) 'sequin.capture()'::pg_catalog.regprocedure \
+     AND t.tgnargs OPERATOR(pg_catalog.=) 1 AND (t.tgtype::pg_catalog.int4 OPERATOR(pg_catalog.&) 1) OPERATOR(pg_catalog.=) 0 \
+     LIMIT 1",
+);
+
+/// The deletes of a collection's records. Those of one record come together.
+const DELETES: &str = "SELECT q.id, q.upstream_id, q.xmin::pg_catalog.text::pg_catalog.int8 FROM sequin.queue q \
+     WHERE q.server OPERATOR(pg_catalog.=) $1 AND q.id OPERATOR(pg_catalog.>=) $2 \
+     AND q.kind OPERATOR(pg_catalog.=) 'delete' AND q.sync_id OPERATOR(pg_catalog.=) $3 \
+     AND q.collection_id OPERATOR(pg_catalog.=) $4 AND q.relation IS NOT NULL AND q.upstream_id IS NOT NULL";
+const OF_ARRIVALS: &str = " AND q.upstream_id OPERATOR(pg_catalog.=) ANY ($5)";
+const BY_RECORD: &str = " ORDER BY q.upstream_id COLLATE pg_catalog.\"C\", q.id";
+
+static DIGESTS: Statement = Statement::new(
+    "SELECT q.id, q.data FROM sequin.queue q \
+     WHERE q.server OPERATOR(pg_catalog.=) $1 AND q.id OPERATOR(pg_catalog.=) ANY ($2)",
+);
+
+static DROP: Statement = Statement::new(
+    "DELETE FROM sequin.queue q WHERE q.server OPERATOR(pg_catalog.=) $1 AND q.id OPERATOR(pg_catalog.=) ANY ($2)",
+);
+
+static TURN: Statement = Statement::new(
+    "UPDATE sequin.queue q SET kind = 'update', data = m.data, ordering_key = m.key, \
+     relation = $5::pg_catalog.oid::pg_catalog.regclass \
+     FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4)) AS m(id, data, key) \
+     WHERE q.server OPERATOR(pg_catalog.=) $1 AND q.id OPERATOR(pg_catalog.=) m.id",
+);
+
+/// Settles the transaction's deletes of records that a row has now. Called before the commit.
+pub fn settle() -> Result<(), ErrorReport> {
+    let arrivals = std::mem::take(&mut state().arrivals);
+    let mut repeated = Vec::new();
+    for (relation, upstream_ids) in arrivals {
+        repeated.extend(spi::connected(|connection| settle_table(connection, relation, upstream_ids.as_ref()))?);
+    }
+    spi::connected(|connection| repeated.iter().try_for_each(|deletes| drop_repeated(connection, deletes)))
+}
+
+/// Deletes of records that are deleted by a later one too.
+struct Repeated {
+    server: String,
+    queue_ids: Vec<i64>,
+}
+
+/// A record that was deleted, came back and was deleted again is deleted once. Only when all tables are settled: a row of
+/// another table may be compared with each of the deletes.
+fn drop_repeated(connection: &Connection, deletes: &Repeated) -> Result<(), ErrorReport> {
+    for queue_ids in deletes.queue_ids.chunks(DEPARTURES) {
+        drop_deletes(connection, &deletes.server, queue_ids);
+    }
+    Ok(())
+}
+
+/// Takes deletes out of the queue.
+fn drop_deletes(connection: &Connection, server: &str, queue_ids: &[i64]) {
+    if !queue_ids.is_empty() {
+        let values = [Value::Text(Some(server)), Value::Int8s(queue_ids)];
+        freeing(|| session::as_queue_owner(|| DROP.run(connection, &values).free()));
+    }
+}
+
+/// Runs `f`, and frees the memory that its statement's parameters take. After a statement, SPI has made its own memory
+/// context the current one. So there is one statement at most in `f`, and nothing after it that takes memory.
+fn freeing<T>(f: impl FnOnce() -> T) -> T {
+    let scratch = Scratch::enter();
+    let result = f();
+    scratch.leave();
+    result
+}
+
+fn settle_table(
+    connection: &Connection,
+    oid: u32,
+    arrivals: Option<&BTreeSet<String>>,
+) -> Result<Option<Repeated>, ErrorReport> {
+    let rows = session::as_queue_owner(|| ARGUMENT.run(connection, &[Value::Oid(oid)]));
+    let argument = if rows.len() > 0 { rows.text(0, 1) } else { None };
+    // Detached since, or dropped.
+    let Some(attachment) = argument.and_then(|argument| Attachment::from_argument(&argument).ok()) else {
+        return Ok(None);
+    };
+    let Some(table) = relation::Table::open(Oid::from(oid)) else { return Ok(None) };
+    let server = attachment.server.clone().unwrap_or_else(settings::default_server);
+    let mut departures = Departures::open(connection, &server, &attachment, arrivals);
+    let mut batch = departures.next(connection);
+    let mut repeated = Vec::new();
+    if !batch.is_empty() {
+        let columns = resolve(&table, &attachment)?;
+        check_reader(&table)?;
+        let search = Search { connection, columns: &columns, server: &server, identity: identity(&table) };
+        while !batch.is_empty() {
+            repeated.extend(search.settle(batch));
+            batch = departures.next(connection);
+        }
+    }
+    departures.cursor.close();
+    Ok((!repeated.is_empty()).then_some(Repeated { server, queue_ids: repeated }))
+}
+
+/// Refuses a search with the owner's rights if the owner's code could find a temporary object of the session.
+fn check_reader(table: &relation::Table) -> Result<(), ErrorReport> {
+    if table.may_be_updated() {
+        return Ok(());
+    }
+    let Some(object) = temporary::object_in_the_way(table, table.owner) else { return Ok(()) };
+    let quoted = &table.quoted;
+    let message = format!(
+        "cannot search {quoted} as its owner for rows that were deleted and came back, while the session has the \
+         temporary object {object}"
+    );
+    let hint = format!(
+        "The owner's functions could find {object} in place of their own objects. Drop it before COMMIT, or GRANT SELECT, \
+         UPDATE ON {quoted} to the role, where no policy hides rows from it."
+    );
+    let code = PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE;
+    Err(ErrorReport::new(code, for_message(message), "sequin_mutations").set_hint(for_message(hint)))
+}
+
+/// This transaction's deletes of a collection's records, which are sorted by Postgres: memory is its business.
+struct Departures {
+    cursor: Cursor,
+    /// The last record that was read. More deletes of it may follow.
+    begun: Option<Departure>,
+    is_at_end: bool,
+}
+
+impl Departures {
+    fn open(
+        connection: &Connection,
+        server: &str,
+        attachment: &Attachment,
+        arrivals: Option<&BTreeSet<String>>,
+    ) -> Departures {
+        let ids: Vec<Option<&str>> = arrivals.into_iter().flatten().map(|id| Some(id.as_str())).collect();
+        let mut values = vec![
+            Value::Text(Some(server)),
+            Value::Int8(commit::lowest_queued()),
+            Value::Text(Some(&attachment.sync_id)),
+            Value::Text(Some(&attachment.collection_id)),
+        ];
+        values.extend(arrivals.map(|_| Value::Texts(&ids)));
+        let query = [DELETES, arrivals.map_or("", |_| OF_ARRIVALS), BY_RECORD].concat();
+        let cursor = session::as_queue_owner(|| Cursor::open(connection, &query, &values));
+        Departures { cursor, begun: None, is_at_end: false }
+    }
+
+    /// The next records; none at the end.
+    fn next(&mut self, connection: &Connection) -> Vec<Departure> {
+        let mut departures: Vec<Departure> = Vec::new();
+        while !self.is_at_end && departures.is_empty() {
+            departures.extend(self.begun.take());
+            let rows = session::as_queue_owner(|| self.cursor.fetch(connection, DEPARTURES));
+            for row in 0..rows.len() {
+                let is_own = rows.int8(row, 3).is_some_and(|writer| session::is_own_transaction(writer as u32));
+                let (Some(queue_id), Some(upstream_id), true) = (rows.int8(row, 1), rows.text(row, 2), is_own) else {
+                    continue;
+                };
+                match departures.last_mut() {
+                    Some(last) if last.upstream_id == upstream_id => last.queue_ids.push(queue_id),
+                    _ => departures.push(Departure { upstream_id, queue_ids: vec![queue_id] }),
+                }
+            }
+            self.is_at_end = rows.len() < DEPARTURES;
+            rows.free();
+            if !self.is_at_end {
+                self.begun = departures.pop();
+            }
+        }
+        departures
+    }
+}
+
+/// A table that is searched for rows that came back.
+struct Search<'a> {
+    connection: &'a Connection,
+    columns: &'a Columns<'a>,
+    server: &'a str,
+    identity: u32,
+}
+
+impl Search<'_> {
+    /// Settles the deletes of records that a row of the table has now. Of the others, gives all but the last one of each
+    /// record.
+    fn settle(&self, departures: Vec<Departure>) -> Vec<i64> {
+        let rows = self.rows(&departures);
+        let mut gone: HashMap<String, Vec<i64>> =
+            departures.into_iter().map(|departure| (departure.upstream_id, departure.queue_ids)).collect();
+        let all: Vec<_> = self.columns.all().collect();
+        let found = (0..rows.len()).filter_map(|place| {
+            let row = CopiedRow::of(&rows, place, &all);
+            // The collation of the column may take other ids for equal.
+            Some((place, gone.remove(row.row().text(self.columns.upstream_id)?.as_ref())?))
+        });
+        let found: Vec<(usize, Vec<i64>)> = found.collect();
+        for found in found.chunks(ROWS) {
+            let mut deleted = self.digests(found.iter().flat_map(|(_, queue_ids)| queue_ids).copied().collect());
+            let moves = freeing(|| self.moves(&rows, found, &mut deleted));
+            self.write(&moves);
+        }
+        rows.free();
+        let earlier = gone.values().filter_map(|queue_ids| Some(queue_ids.split_last()?.1));
+        earlier.flatten().copied().collect()
+    }
+
+    /// The rows of the table that may have one of the upstream ids.
+    fn rows(&self, departures: &[Departure]) -> Batch {
+        let names: Vec<String> = self.columns.all().map(|column| format!("t.{}", column.quoted)).collect();
+        // With the collation of the column, as its index has it.
+        let query = format!(
+            "SELECT {} FROM {}{} AS t WHERE t.{} OPERATOR(pg_catalog.=) ANY ($1)",
+            names.join(", "),
+            if self.columns.table.is_partitioned { "" } else { "ONLY " },
+            self.columns.table.quoted,
+            self.columns.upstream_id.quoted,
+        );
+        let ids: Vec<Option<&str>> = departures.iter().map(|departure| Some(departure.upstream_id.as_str())).collect();
+        let run = || self.connection.run(&query, &[Value::Texts(&ids)]);
+        // The planner calls functions of the table's owner: in the condition of an index, for instance. So the rights are
+        // those of a role that wrote the table, or the owner's. No policy may hide a row.
+        let table = self.columns.table;
+        freeing(|| if table.may_be_updated() { run() } else { session::as_table_owner(table, run) })
+    }
+
+    /// What has become of the deletes in `found`, each with the place of its row.
+    fn moves(&self, rows: &Batch, found: &[(usize, Vec<i64>)], deleted: &mut HashMap<i64, String>) -> Vec<Move> {
+        let all: Vec<_> = self.columns.all().collect();
+        let mut data = DataPrinter::new(self.columns);
+        let places = data.all();
+        let key = self.columns.key_printer();
+        let read = |(place, queue_ids): &(usize, Vec<i64>)| {
+            let row = CopiedRow::of(rows, *place, &all);
+            let row = row.row();
+            let (last, earlier) = queue_ids.split_last()?;
+            let deleted: Vec<String> = queue_ids.iter().filter_map(|queue_id| deleted.remove(queue_id)).collect();
+            // An update that was queued between two deletes comes before the last one, and must not have the last word.
+            let data = field_digests::of_row(&data.text(&row, &places), &deleted);
+            Some(Move { last: *last, earlier: earlier.to_vec(), key: key.text(&row), data })
+        };
+        printed_alike(DependsOn::of(all.iter().copied()), || found.iter().filter_map(read).collect())
+    }
+
+    /// The digests of the rows of queued deletes, by the ids of these.
+    fn digests(&self, queue_ids: Vec<i64>) -> HashMap<i64, String> {
+        let values = [Value::Text(Some(self.server)), Value::Int8s(&queue_ids)];
+        let rows = freeing(|| session::as_queue_owner(|| DIGESTS.run(self.connection, &values)));
+        let digests = (0..rows.len()).filter_map(|row| Some((rows.int8(row, 1)?, rows.json(row, 2)))).collect();
+        rows.free();
+        digests
+    }
+
+    fn write(&self, moves: &[Move]) {
+        let (turned, unchanged): (Vec<&Move>, Vec<&Move>) = moves.iter().partition(|moved| moved.data.is_some());
+        let earlier = moves.iter().flat_map(|moved| &moved.earlier).copied();
+        let gone: Vec<i64> = earlier.chain(unchanged.iter().map(|moved| moved.last)).collect();
+        drop_deletes(self.connection, self.server, &gone);
+        let data: Vec<Option<&str>> = turned.iter().map(|moved| moved.data.as_deref()).collect();
+        let keys: Vec<Option<&str>> = turned.iter().map(|moved| Some(moved.key.as_str())).collect();
+        let ids: Vec<i64> = turned.iter().map(|moved| moved.last).collect();
+        if !ids.is_empty() {
+            let (server, identity) = (Value::Text(Some(self.server)), Value::Oid(self.identity));
+            let values = [server, Value::Int8s(&ids), Value::Jsonbs(&data), Value::Texts(&keys), identity];
+            freeing(|| session::as_queue_owner(|| TURN.run(self.connection, &values).free()));
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! Which INSERT is refused because its upstream ids would have to be written with the rights of the table's owner.
+//!
+//! A role that may only insert cannot write the ids of its rows, so they are written as the owner, and the owner's
+//! triggers run as the owner. While the session has temporary objects, those triggers could take them for the objects
+//! that they mean. The INSERT is refused then, before its first request: later, its records would exist without ids. A
+//! table that runs no code is not concerned.
+
+use pgrx::pg_sys;
+use pgrx::pg_sys::panic::ErrorReport;
+
+use crate::call::refuse;
+use crate::pg::trigger::{Event, Fired};
+use crate::pg::{relation, session, temporary};
+use contract::outcome::{Outcome, SqlState};
+
+use contract::attachment::{Attachment, Delivery};
+
+/// Checks the statement that `fired` fires for.
+pub fn check(fired: &Fired, attachment: &Attachment) -> Result<(), ErrorReport> {
+    let is_written_back = fired.event() == Event::Insert && attachment.delivery == Delivery::Inline;
+    if !is_written_back || !session::has_temporary_schema() || !fired.has_new_rows() {
+        return Ok(());
+    }
+    let table = fired.table();
+    if table.may_be_updated() {
+        return Ok(());
+    }
+    refuse_temporary(table.owner, &table)
+}
+
+/// Checks that the ids of rows that `role` has inserted can be written with its rights.
+pub fn check_role(role: pg_sys::Oid, table: &relation::Table) -> Result<(), ErrorReport> {
+    if session::has_temporary_schema() { refuse_temporary(role, table) } else { Ok(()) }
+}
+
+fn refuse_temporary(role: pg_sys::Oid, table: &relation::Table) -> Result<(), ErrorReport> {
+    let Some(object) = temporary::object_in_the_way(table, role) else { return Ok(()) };
+    let quoted = &table.quoted;
+    let message = format!(
+        "cannot write upstream ids into {quoted} as its owner while the session has the temporary object {object}"
+    );
+    let hint = format!(
+        "Nothing was sent. The owner's triggers could find {object} in place of their own objects. Run DISCARD TEMP first; \
+         or GRANT SELECT, UPDATE ON {quoted} to the role, where no policy hides rows from it; or attach the table with \
+         delivery => 'outbox'."
+    );
+    refuse(&format!("INSERT on {quoted}"), Outcome::not_sent(SqlState::InsufficientPrivilege, message, hint))
+}

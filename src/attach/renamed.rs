@@ -1,0 +1,59 @@
+//! Attached tables follow a foreign server that is renamed: the argument of their triggers holds its name.
+
+use pgrx::pg_sys::Oid;
+
+use crate::pg::event_trigger::{self, Renaming};
+use crate::pg::spi::Connection;
+
+use contract::attachment::Attachment;
+use contract::capture_sql::literal;
+
+/// A trigger whose argument names the server.
+struct Naming {
+    trigger: Oid,
+    table: Oid,
+    attachment: Attachment,
+}
+
+/// Writes the new name into the triggers of all attached tables, with the rights of the extension's owner.
+pub fn follow(connection: &Connection, renaming: &Renaming) {
+    let mut tables: Vec<Oid> = naming(connection, &renaming.before).iter().map(|naming| naming.table).collect();
+    tables.sort_unstable_by_key(|table| table.to_u32());
+    tables.dedup();
+    // A transaction that has written such a table may yet queue records under the old name.
+    tables.into_iter().for_each(event_trigger::lock_to_change_triggers);
+    // Once more, as they are now that no other transaction changes them.
+    for Naming { trigger, attachment, .. } in naming(connection, &renaming.before) {
+        let attachment = Attachment { server: Some(renaming.after.clone()), ..attachment };
+        event_trigger::set_argument(trigger, &attachment.to_argument());
+    }
+}
+
+/// The triggers whose argument names `server`. An argument that was written by hand, and is no attachment, names none;
+/// nor is it read, for it may hold what cannot be converted.
+fn naming(connection: &Connection, server: &str) -> Vec<Naming> {
+    let query = format!(
+        "SELECT t.oid, t.tgrelid, pg_catalog.convert_from(t.argument, pg_catalog.getdatabaseencoding()) FROM ( \
+         SELECT t.oid, t.tgrelid, pg_catalog.substr(t.tgargs, 1, \
+         pg_catalog.octet_length(t.tgargs) OPERATOR(pg_catalog.-) 1) AS argument FROM pg_catalog.pg_trigger t \
+         WHERE t.tgfoid OPERATOR(pg_catalog.=) 'sequin.capture()'::pg_catalog.regprocedure \
+         AND t.tgnargs OPERATOR(pg_catalog.=) 1) t \
+         WHERE CASE WHEN sequin.is_attachment(t.argument) THEN (pg_catalog.convert_from(t.argument, \
+         pg_catalog.getdatabaseencoding())::pg_catalog.jsonb OPERATOR(pg_catalog.->>) 'server') \
+         OPERATOR(pg_catalog.=) {} ELSE false END",
+        literal(server)
+    );
+    let mut naming = Vec::new();
+    connection.each(&query, |batch, row| {
+        let (Some(trigger), Some(table), Some(argument)) = (batch.oid(row, 1), batch.oid(row, 2), batch.text(row, 3))
+        else {
+            return;
+        };
+        if let Ok(attachment) = Attachment::from_argument(&argument)
+            && attachment.server.as_deref() == Some(server)
+        {
+            naming.push(Naming { trigger, table, attachment });
+        }
+    });
+    naming
+}
