@@ -117,7 +117,7 @@ fn refuse_several_placements(connection: &Connection, table: &relation::Table) -
 }
 
 /// A trigger that fires when an upstream id is written into a row.
-struct Trigger {
+struct UserTrigger {
     name: String,
     table: String,
     /// As ALTER FUNCTION takes it.
@@ -163,7 +163,7 @@ pub fn warn_of_bare_names(
     connection.each(&query, |batch, row| {
         let text = |column| batch.text(row, column).unwrap_or_default();
         let (name, table, function) = (text(1), text(2), text(3));
-        triggers.push(Trigger { name, table, function, function_schema: text(4), body: text(5) });
+        triggers.push(UserTrigger { name, table, function, function_schema: text(4), body: text(5) });
     });
     for trigger in triggers {
         let written = written_without_schema(&trigger.body);
@@ -173,10 +173,10 @@ pub fn warn_of_bare_names(
     }
 }
 
-impl Trigger {
+impl UserTrigger {
     fn warn(&self, connection: &Connection, written: &[String]) {
         let names: Vec<String> = written.iter().map(|name| quoted_always(name)).collect();
-        let Trigger { name, table, function, .. } = self;
+        let UserTrigger { name, table, function, .. } = self;
         let message = format!(
             "trigger {} of {table} calls {function}, which writes {} without a schema",
             quoted_always(name),

@@ -14,7 +14,7 @@ use contract::request::{Request, limits};
 
 use super::attach_checks;
 use super::columns::resolve;
-use super::triggers::{self, Bare};
+use super::triggers::{self, UnattachedTable};
 use contract::attachment::{Attachment, Operation};
 
 /// Attaches the table `target` and its partitions, after everything that can be known now to be wrong.
@@ -39,7 +39,7 @@ pub fn attach(target: Oid, attachment: &Attachment, operations: &[Operation]) ->
         server::find_and_keep(attachment.server.as_deref()).map_err(|unusable| report::error(&unusable.into()))?;
     // By name, so that no role that writes the table can turn its rows to another server with a setting.
     let attachment = Attachment { server: Some(server.name), ..attachment.clone() };
-    let wanted = triggers::Set::of(operations, &attachment.to_argument());
+    let wanted = triggers::TriggerSet::of(operations, &attachment.to_argument());
     spi::connected(|connection| {
         let mut bare = Vec::new();
         match triggers::find(connection, target) {
@@ -69,8 +69,8 @@ pub fn attach(target: Oid, attachment: &Attachment, operations: &[Operation]) ->
     })
 }
 
-fn bare_table(table: &relation::Table, is_below: bool) -> Bare {
-    Bare { oid: table.oid, quoted: table.quoted.clone(), is_partitioned: table.is_partitioned, is_below }
+fn bare_table(table: &relation::Table, is_below: bool) -> UnattachedTable {
+    UnattachedTable { oid: table.oid, quoted: table.quoted.clone(), is_partitioned: table.is_partitioned, is_below }
 }
 
 /// Drops the triggers of `target`, and of the partitions below it that are attached as it is.

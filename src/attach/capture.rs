@@ -3,7 +3,7 @@
 //! Mostly its rows go straight from the transition tables into requests or into the queue. They wait if more of the same
 //! rows may come: if the statement runs within a trigger of another one on an attached table; if it deletes while another
 //! part of the same statement inserts, for then rows may only be moving; or if other triggers are still to fire for it.
-//! All that waits is sent at the end of the outermost statement ([`super::waiting`]).
+//! All that waits is sent at the end of the outermost statement ([`super::flush`]).
 
 use std::cell::OnceCell;
 use std::ffi::CStr;
@@ -20,14 +20,14 @@ use crate::pg::trigger::{Event, Fired};
 use crate::pg::xact_end::{self, Callbacks};
 use crate::pg::{relation, session};
 
+use super::capture_inline::InlineCapture;
+use super::capture_outbox::OutboxCapture;
 use super::columns::{Columns, mistake, resolve};
-use super::inline::Inline;
-use super::moved;
-use super::pending::{self, Target};
-use super::queued::Queued;
-use super::rows::{DataPrinter, KeyInAnotherForm, WrittenRows};
-use super::waiting::send_waiting;
-use super::write_back::WritingBack;
+use super::flush::flush;
+use super::open_statements::{self, Target};
+use super::reinserted_rows;
+use super::write_back_guard::WriteBackGuard;
+use super::written_rows::{DataPrinter, KeyInAnotherForm, WrittenRows};
 use contract::attachment::{Attachment, Delivery, Operation};
 use contract::net_change::{Change, Fields, Image, RowKey};
 
@@ -40,17 +40,21 @@ pub fn begin(fired: &Fired, is_captured: bool) -> Result<(), ErrorReport> {
     watch();
     let is_ended = fired.fires_after(fired.event(), CAPTURE);
     if is_ended {
-        pending::begin(fired.relation(), operation_of(fired.event())).map_err(ended_early)?;
+        open_statements::begin(fired.relation(), operation_of(fired.event())).map_err(ended_early)?;
     }
     if matches!(fired.event(), Event::Insert | Event::Update) && !(is_ended && is_captured) {
         // The rows are not captured. They may be such as were deleted elsewhere, or take the ids of such.
-        moved::note_arrivals(fired.relation());
+        reinserted_rows::note_arrivals(fired.relation());
     }
     Ok(())
 }
 
 fn watch() {
-    xact_end::watch(Callbacks { before_commit, ended: forget, subtransaction_undone: pending::forget_subtransaction });
+    xact_end::watch(Callbacks {
+        before_commit,
+        ended: forget,
+        subtransaction_undone: open_statements::forget_subtransaction,
+    });
 }
 
 /// The refusal to go on after a statement whose triggers never fired: what it has changed was not captured.
@@ -72,16 +76,17 @@ fn operation_of(event: Event) -> Operation {
 }
 
 fn before_commit() {
-    let unfinished = pending::unfinished().map(|table| xact_end::with_snapshot(|| ended_early(table)));
-    let settle = || if moved::is_likely() { xact_end::with_snapshot(moved::settle) } else { Ok(()) };
+    let unfinished = open_statements::unfinished().map(|table| xact_end::with_snapshot(|| ended_early(table)));
+    let settle =
+        || if reinserted_rows::is_likely() { xact_end::with_snapshot(reinserted_rows::settle) } else { Ok(()) };
     if let Err(error) = unfinished.map_or_else(settle, Err) {
         error.report(pgrx::PgLogLevel::ERROR);
     }
 }
 
 fn forget() {
-    pending::forget();
-    moved::forget();
+    open_statements::forget();
+    reinserted_rows::forget();
 }
 
 /// Sends, or keeps, what the statement has changed that `fired` fires for.
@@ -93,9 +98,9 @@ pub fn capture(fired: &Fired, attachment: &Attachment) -> Result<(), ErrorReport
     let operation = operation_of(fired.event());
     let table = fired.table();
     let relation = table.oid.to_u32();
-    let is_of_ids = operation == Operation::Update && WritingBack::is_ending(table.oid);
-    let around = pending::surroundings(relation, operation);
-    let is_within = around.is_within || WritingBack::keeps_waiting();
+    let is_of_ids = operation == Operation::Update && WriteBackGuard::is_ending(table.oid);
+    let around = open_statements::surroundings(relation, operation);
+    let is_within = around.is_within || WriteBackGuard::keeps_waiting();
     let is_followed = !is_within && !is_of_ids && fired.is_followed(CAPTURE);
     context::during(&format!("{} on {}", operation.keyword(), table.quoted), |tally| {
         if !is_of_ids {
@@ -104,11 +109,11 @@ pub fn capture(fired: &Fired, attachment: &Attachment) -> Result<(), ErrorReport
             if waits {
                 keep(fired, attachment, operation, &columns)?;
             } else if attachment.delivery == Delivery::Inline {
-                let inline = Inline { attachment, table: &table, server: OnceCell::new(), operation, tally };
+                let inline = InlineCapture { attachment, table: &table, server: OnceCell::new(), operation, tally };
                 inline.send_statement(fired, &columns)?;
             } else {
                 let identity = identity(&table);
-                let queued = Queued { attachment, identity, operation, server: OnceCell::new() };
+                let queued = OutboxCapture { attachment, identity, operation, server: OnceCell::new() };
                 queued.queue_statement(fired, &columns)?;
             }
         }
@@ -129,15 +134,15 @@ pub fn pass_over(fired: &Fired) -> Result<(), ErrorReport> {
 }
 
 fn end(relation: u32, operation: Operation, tally: &Tally) -> Result<(), ErrorReport> {
-    let is_last = pending::end(relation, operation);
-    if is_last && !WritingBack::keeps_waiting() { send_waiting(operation, tally) } else { Ok(()) }
+    let is_last = open_statements::end(relation, operation);
+    if is_last && !WriteBackGuard::keeps_waiting() { flush(operation, tally) } else { Ok(()) }
 }
 
 /// Sends what waits, if the triggers of all statements have fired.
 pub fn end_statement() -> Result<(), ErrorReport> {
-    let Some(identity) = pending::take_end() else { return Ok(()) };
+    let Some(identity) = open_statements::take_end() else { return Ok(()) };
     // From 18 on, Postgres fires a trigger as the role that was current when its statement ran: here the outbox's owner.
-    identity.run(|| context::during("the end of the statement", |tally| send_waiting(Operation::Update, tally)))
+    identity.run(|| context::during("the end of the statement", |tally| flush(Operation::Update, tally)))
 }
 
 /// Has [`end_statement`] called when all triggers of this statement have fired that are still to fire. False if it cannot
@@ -148,7 +153,7 @@ pub fn end_statement() -> Result<(), ErrorReport> {
 fn ask_for_end(relation: u32, operation: Operation) -> bool {
     static NO_ROW: Statement =
         Statement::new("UPDATE sequin.statement_end AS e SET id = e.id WHERE e.id OPERATOR(pg_catalog.<>) e.id");
-    if session::is_read_only() || !pending::ask_for_end(relation, operation, session::Identity::current()) {
+    if session::is_read_only() || !open_statements::ask_for_end(relation, operation, session::Identity::current()) {
         return false;
     }
     session::as_queue_owner(|| {
@@ -228,6 +233,6 @@ fn keep(
     })?;
     scratch.leave();
     rows.close();
-    pending::keep(changes);
+    open_statements::keep(changes);
     Ok(())
 }

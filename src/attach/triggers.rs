@@ -16,24 +16,24 @@ use contract::capture_sql::{NEW, OLD, literal};
 /// What attaches a table, to be compared: of each trigger for statements its events, as pg_trigger has them, and its
 /// argument.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Set(BTreeSet<(String, Option<String>)>);
+pub struct TriggerSet(BTreeSet<(String, Option<String>)>);
 
 /// The triggers that are on a table.
-pub struct Found {
+pub struct AttachedTriggers {
     /// Quoted. Without those that belong to the table's parent.
     names: Vec<String>,
-    pub set: Set,
+    pub set: TriggerSet,
 }
 
 /// The bits of pg_trigger.h for INSERT, DELETE and UPDATE together, and for TRUNCATE.
 const ANY_WRITE: &str = "28";
 const TRUNCATE: &str = "32";
 
-impl Set {
+impl TriggerSet {
     /// What [`create`] makes.
-    pub fn of(operations: &[Operation], argument: &str) -> Set {
+    pub fn of(operations: &[Operation], argument: &str) -> TriggerSet {
         let captures = operations.iter().map(|operation| (event(*operation), Some(argument.to_owned())));
-        Set(captures.chain([(ANY_WRITE.to_owned(), None), (TRUNCATE.to_owned(), None)]).collect())
+        TriggerSet(captures.chain([(ANY_WRITE.to_owned(), None), (TRUNCATE.to_owned(), None)]).collect())
     }
 }
 
@@ -48,7 +48,7 @@ fn event(operation: Operation) -> String {
 }
 
 /// The triggers of ours on a table, also those that were made by hand; None if there are none for statements.
-pub fn find(connection: &Connection, table: Oid) -> Option<Found> {
+pub fn find(connection: &Connection, table: Oid) -> Option<AttachedTriggers> {
     // Each argument ends with a zero byte; sequin_attach gives one argument.
     let query = format!(
         "SELECT pg_catalog.quote_ident(t.tgname), (t.tgtype::pg_catalog.int4 OPERATOR(pg_catalog.&) 60)::pg_catalog.text, \
@@ -63,7 +63,7 @@ pub fn find(connection: &Connection, table: Oid) -> Option<Found> {
          AND p.proname OPERATOR(pg_catalog.=) ANY (ARRAY['capture', 'refuse_truncate']::pg_catalog.name[])",
         table.to_u32()
     );
-    let mut found = Found { names: Vec::new(), set: Set(BTreeSet::new()) };
+    let mut found = AttachedTriggers { names: Vec::new(), set: TriggerSet(BTreeSet::new()) };
     connection.each(&query, |batch: &Batch, row| {
         let (is_for_rows, is_of_parent) = (batch.boolean(row, 4), batch.boolean(row, 5));
         found.names.extend(batch.text(row, 1).filter(|_| !is_of_parent));
@@ -75,7 +75,7 @@ pub fn find(connection: &Connection, table: Oid) -> Option<Found> {
 }
 
 /// A table that gets triggers.
-pub struct Bare {
+pub struct UnattachedTable {
     pub oid: Oid,
     /// Qualified.
     pub quoted: String,
@@ -85,7 +85,7 @@ pub struct Bare {
 }
 
 /// Makes the triggers on `table`.
-pub fn create(connection: &Connection, table: &Bare, operations: &[Operation], attachment: &Attachment) {
+pub fn create(connection: &Connection, table: &UnattachedTable, operations: &[Operation], attachment: &Attachment) {
     let (quoted, argument) = (&table.quoted, literal(&attachment.to_argument()));
     connection.execute(&format!(
         "CREATE TRIGGER sequin_begin BEFORE INSERT OR UPDATE OR DELETE ON {quoted} FOR EACH STATEMENT EXECUTE FUNCTION \
@@ -129,7 +129,7 @@ fn has_row_trigger(connection: &Connection, table: Oid) -> bool {
     connection.count(&query, &[]) > 0
 }
 
-impl Found {
+impl AttachedTriggers {
     /// Drops them from `table`, the table they were found on, qualified and quoted.
     pub fn drop_from(&self, connection: &Connection, table: &str) {
         for name in &self.names {

@@ -18,7 +18,7 @@ use contract::outcome::{self, Applied, Body, Content, Earlier, Facts, Observatio
 use contract::reply::{Lacking, Records};
 use contract::request::Request;
 use contract::{retry_after, text};
-use server::{Server, Unusable};
+use server::{Server, ServerError};
 
 /// Raises `outcome` with `context` as its CONTEXT.
 pub fn fail<T>(context: &str, outcome: &Outcome) -> Result<T, ErrorReport> {
@@ -177,13 +177,15 @@ pub fn name(written: &str) -> String {
     text::printable(written, text::NAME_CHARS)
 }
 
-impl From<Unusable> for Outcome {
-    fn from(unusable: Unusable) -> Outcome {
+impl From<ServerError> for Outcome {
+    fn from(unusable: ServerError) -> Outcome {
         let state = match unusable {
-            Unusable::NoUsage(_) => SqlState::InsufficientPrivilege,
-            Unusable::NoServer(_) | Unusable::OtherWrapper { .. } | Unusable::NoMapping(_) => SqlState::UndefinedObject,
+            ServerError::NoUsage(_) => SqlState::InsufficientPrivilege,
+            ServerError::NoServer(_) | ServerError::OtherWrapper { .. } | ServerError::NoMapping(_) => {
+                SqlState::UndefinedObject
+            }
             // Not 22023: a caller must be able to tell a wrong record from a server that is set up wrongly.
-            Unusable::Options { .. } | Unusable::TokenFile { .. } | Unusable::Certificates { .. } => {
+            ServerError::Options { .. } | ServerError::TokenFile { .. } | ServerError::Certificates { .. } => {
                 SqlState::FdwUnableToCreateExecution
             }
         };

@@ -154,7 +154,7 @@ pub fn claim(connection: &Connection, places: &mut Places, owner: i64) -> Found 
             }
             Ok(seen) => next = earlier(next, seen.next),
             Err(_) => {
-                let setup = server::setup(&server, Oid::INVALID);
+                let setup = server::fingerprint(&server, Oid::INVALID);
                 // Once more, for it may have been changed since.
                 if let Err(unusable) = server::options(&server) {
                     servers::pause(connection, &server, 0, &unusable.to_string(), Some(&setup));

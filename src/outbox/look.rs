@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::call::server::{self, Server, Unusable};
+use crate::call::server::{self, Server, ServerError};
 use crate::pg::spi::{Batch, Connection};
 use crate::pg::statement::{Statement, Value};
 use crate::pg::worker::Failure;
@@ -99,7 +99,7 @@ pub struct Seen {
 
 impl Look<'_> {
     /// Looks. What is found to need no request is ended, and what must wait is parked.
-    pub fn plan_requests(&mut self) -> Result<Seen, Unusable> {
+    pub fn plan_requests(&mut self) -> Result<Seen, ServerError> {
         let has_parked = HAS_PARKED.run(self.connection, &[Value::Text(Some(self.server))]).len() > 0;
         // One time for all that is asked, so that nothing is both not due yet and due no more.
         let now = session::now();
@@ -165,7 +165,7 @@ impl Look<'_> {
                 }
                 Err(_) => {
                     let role = planned.lane.role;
-                    let setup = server::setup(self.server, role.into());
+                    let setup = server::fingerprint(self.server, role.into());
                     // Once more, for it may have been changed since.
                     if let Err(why) = self.as_role(role) {
                         servers::pause(self.connection, self.server, role, &why, Some(&setup));

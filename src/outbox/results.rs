@@ -138,7 +138,7 @@ fn write_news(connection: &Connection, server: &str, last: &Sent<'_>, said: &Sai
         }
         Some(News::Refuses(error)) => {
             let Claimed { planned, server: used, .. } = last.claimed;
-            servers::pause(connection, server, planned.lane.role, error, Some(&used.setup()));
+            servers::pause(connection, server, planned.lane.role, error, Some(&used.fingerprint()));
         }
     }
 }

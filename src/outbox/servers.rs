@@ -40,7 +40,7 @@ impl Pauses {
     }
 }
 
-/// What the catalogs say of a server and the mapping that a role uses, as [`crate::call::server::setup`] says it: it changes when
+/// What the catalogs say of a server and the mapping that a role uses, as [`crate::call::server::fingerprint`] says it: it changes when
 /// one of them does.
 macro_rules! setup {
     ($server:literal, $role:literal) => {

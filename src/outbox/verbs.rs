@@ -6,7 +6,7 @@
 use pgrx::PgSqlErrorCode as Code;
 use pgrx::pg_sys::panic::ErrorReport;
 
-use crate::attach::late_ids;
+use crate::attach::write_ids;
 use crate::call::read_only;
 use crate::pg::spi::{self, Connection};
 use crate::pg::statement::{Statement, Value};
@@ -58,7 +58,7 @@ fn id_of_row(id: i64) -> Result<Option<String>, ErrorReport> {
             }
             let (Some(table), Some(key)) = (rows.oid_number(0, 1), rows.text(0, 2)) else { return Ok(None) };
             let Some(table) = relation::Table::open(table.into()) else { return Ok(None) };
-            let Some(statement) = late_ids::of(connection, &table) else { return Ok(None) };
+            let Some(statement) = write_ids::of(connection, &table) else { return Ok(None) };
             // A subtransaction, because a deferred constraint or a setting of the owner's code must leave nothing behind.
             let found = guarded(|| session::as_table_owner(&table, || statement.find(connection, &key)));
             found.or_else(|failure| {

@@ -9,7 +9,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use crate::attach::late_ids::{self, Row};
+use crate::attach::write_ids::{self, WriteBackRow};
 use crate::pg::relation::Table;
 use crate::pg::spi::{self, Connection};
 use crate::pg::statement::{Statement, Value};
@@ -181,7 +181,7 @@ impl Pending {
         self.ids = rows.iter().map(|(_, row)| row.id).collect();
         for table in rows.chunk_by(|one, other| one.0 == other.0) {
             let relation = table[0].0;
-            let (left, rows): (Vec<&Row>, Vec<&Row>) =
+            let (left, rows): (Vec<&WriteBackRow>, Vec<&WriteBackRow>) =
                 table.iter().map(|(_, row)| row).partition(|row| self.resting.keeps(relation, row.id));
             let visit = if rows.is_empty() { Visit::default() } else { self.visit(relation, &rows) };
             for id in left.iter().map(|row| &row.id).chain(&visit.done).chain(&visit.failed) {
@@ -192,7 +192,7 @@ impl Pending {
         self.not_before = (!self.ids.is_empty()).then(|| Instant::now() + LATER);
     }
 
-    fn visit(&mut self, relation: u32, rows: &[&Row]) -> Visit {
+    fn visit(&mut self, relation: u32, rows: &[&WriteBackRow]) -> Visit {
         let begun = Instant::now();
         if self.resting.is_doubtful(relation)
             && let Err(failure) = in_transaction(|connection| self.resting.begin(connection, relation, &ids(rows)))
@@ -221,30 +221,31 @@ fn in_transaction<T>(f: impl FnOnce(&Connection) -> T) -> Result<Option<T>, Fail
     })
 }
 
-fn ids(rows: &[&Row]) -> Vec<i64> {
+fn ids(rows: &[&WriteBackRow]) -> Vec<i64> {
     rows.iter().map(|row| row.id).collect()
 }
 
-fn read(connection: &Connection, ids: &[i64]) -> Vec<(u32, Row)> {
+fn read(connection: &Connection, ids: &[i64]) -> Vec<(u32, WriteBackRow)> {
     let rows = READ.run(connection, &[Value::Int8s(ids)]);
     (0..rows.len())
         .map(|row| {
             let text = |column| rows.text(row, column).unwrap_or_default();
-            let of = Row { id: rows.int8(row, 1).unwrap_or_default(), key: text(3), upstream_id: text(4) };
+            let of = WriteBackRow { id: rows.int8(row, 1).unwrap_or_default(), key: text(3), upstream_id: text(4) };
             (rows.oid_number(row, 2).unwrap_or_default(), of)
         })
         .collect()
 }
 
 /// Writes the ids of one table's rows.
-fn write_table(connection: &Connection, relation: u32, rows: &[&Row], failures: u32) -> Visit {
+fn write_table(connection: &Connection, relation: u32, rows: &[&WriteBackRow], failures: u32) -> Visit {
     let locked = LOCK.run(connection, &[Value::Int8s(&ids(rows))]);
     let begun: Vec<i64> =
         (0..locked.len()).filter(|row| locked.boolean(*row, 2)).filter_map(|row| locked.int8(row, 1)).collect();
     let locked: BTreeSet<i64> = (0..locked.len()).filter_map(|row| locked.int8(row, 1)).collect();
-    let rows: Vec<&Row> = rows.iter().copied().filter(|row| locked.contains(&row.id)).collect();
+    let rows: Vec<&WriteBackRow> = rows.iter().copied().filter(|row| locked.contains(&row.id)).collect();
     let deleted = deleted(connection, relation, &rows);
-    let (gone, there): (Vec<&Row>, Vec<&Row>) = rows.into_iter().partition(|row| deleted.contains(&row.key));
+    let (gone, there): (Vec<&WriteBackRow>, Vec<&WriteBackRow>) =
+        rows.into_iter().partition(|row| deleted.contains(&row.key));
     let mut visit = write_rows(connection, relation, &there);
     visit.done.extend(forget(connection, &ids(&gone)));
     if let Err(failure) = guard::carefully(|| resting::end(connection, &visit, failures, &begun)) {
@@ -274,17 +275,17 @@ fn tell_and_forget(connection: &Connection, ids: &[i64]) {
 }
 
 /// The keys, among those of `rows`, of which a delete waits.
-fn deleted(connection: &Connection, relation: u32, rows: &[&Row]) -> BTreeSet<String> {
+fn deleted(connection: &Connection, relation: u32, rows: &[&WriteBackRow]) -> BTreeSet<String> {
     let keys: Vec<Option<&str>> = rows.iter().map(|row| Some(row.key.as_str())).collect();
     let deleted = DELETED.run(connection, &[Value::Oid(relation), Value::Texts(&keys)]);
     (0..deleted.len()).filter_map(|row| deleted.text(row, 1)).collect()
 }
 
 /// A row that cannot be written is found by halves, so that it keeps no other from its id.
-fn write_rows(connection: &Connection, relation: u32, rows: &[&Row]) -> Visit {
+fn write_rows(connection: &Connection, relation: u32, rows: &[&WriteBackRow]) -> Visit {
     let begun = Instant::now();
     let mut visit = Visit::default();
-    let fail = |visit: &mut Visit, rows: &[&Row], error: &str| {
+    let fail = |visit: &mut Visit, rows: &[&WriteBackRow], error: &str| {
         // The table's own doing; the id stands in sequin.delivered.
         if visit.failed.is_empty() {
             process::log(&format!("upstream ids could not be written into their rows: {error}"));
@@ -302,7 +303,7 @@ fn write_rows(connection: &Connection, relation: u32, rows: &[&Row]) -> Visit {
     // The catalogs hold what others have written, too.
     let opened = Table::open_to_write(relation.into()).and_then(|table| {
         let Some(table) = table else { return Ok(None) };
-        let statement = process::attempt(|| late_ids::of(connection, &table))?;
+        let statement = process::attempt(|| write_ids::of(connection, &table))?;
         Ok(statement.map(|statement| (statement, table.owner)))
     });
     let (statement, owner) = match opened {

@@ -2,13 +2,13 @@
 
 mod attach;
 mod call;
-mod capture;
+mod fdw_validator;
+mod follow_rename;
 mod mutate;
-mod one_record;
 mod outbox;
-mod rename;
-mod support;
-mod validate;
+mod planner_support;
+mod record_verbs;
+mod triggers;
 
 /// Tells cargo-pgrx, which checks the install script against the code, of the schema that the script makes.
 #[pgrx::pg_schema]

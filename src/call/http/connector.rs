@@ -11,7 +11,7 @@ use crate::pg::wait::{Interest, SocketWait, Unready};
 use crate::pg::wait_event::WaitEvent;
 
 use super::transport::LatchTransport;
-use super::{Broken, call, resolver};
+use super::{TransportError, progress, resolver};
 
 /// The first of the chain: opens the socket. What ureq resolved is a stand-in and not looked at.
 #[derive(Debug)]
@@ -21,13 +21,13 @@ impl Connector for LatchConnector {
     type Out = LatchTransport;
 
     fn connect(&self, details: &ConnectionDetails, _: Option<()>) -> Result<Option<LatchTransport>, ureq::Error> {
-        call::connecting();
+        progress::connecting();
         let uri = details.uri;
         let host = uri.host().ok_or(ureq::Error::HostNotFound)?;
         let default_port = if details.needs_tls() { 443 } else { 80 };
         let port = uri.port_u16().unwrap_or(default_port);
 
-        let deadline = call::deadline();
+        let deadline = progress::deadline();
         let addresses = resolver::look_up(host, port, deadline)?;
         let (socket, wait) = connect_to_any(&addresses, deadline)?;
         // The held-back output is sent in one piece; Nagle could only delay its last segment.
@@ -44,7 +44,7 @@ impl<In: Transport> Connector<In> for ReadyConnector {
     type Out = Ready<In>;
 
     fn connect(&self, _: &ConnectionDetails, chained: Option<In>) -> Result<Option<Ready<In>>, ureq::Error> {
-        call::connected();
+        progress::connected();
         Ok(chained.map(Ready))
     }
 }
@@ -64,7 +64,7 @@ impl<In: Transport> Transport for Ready<In> {
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
         let came = self.0.await_input(timeout)?;
-        call::came(self.0.buffers().input());
+        progress::came(self.0.buffers().input());
         Ok(came)
     }
 
@@ -79,7 +79,7 @@ impl<In: Transport> Transport for Ready<In> {
 
 /// The first address that answers. Each but the last may use half of the time that is left, so that a dead first
 /// address leaves enough for the second.
-fn connect_to_any(addresses: &[SocketAddr], deadline: Instant) -> Result<(TcpStream, SocketWait), Broken> {
+fn connect_to_any(addresses: &[SocketAddr], deadline: Instant) -> Result<(TcpStream, SocketWait), TransportError> {
     let mut failures = Vec::new();
     for (i, address) in addresses.iter().enumerate() {
         let left = deadline.saturating_duration_since(Instant::now());
@@ -89,30 +89,30 @@ fn connect_to_any(addresses: &[SocketAddr], deadline: Instant) -> Result<(TcpStr
         let share = if i + 1 == addresses.len() { left } else { left / 2 };
         match connect_to(address, Instant::now() + share) {
             Ok(connection) => return Ok(connection),
-            Err(Broken::Interrupted(interrupted)) => return Err(interrupted.into()),
+            Err(TransportError::Interrupted(interrupted)) => return Err(interrupted.into()),
             Err(failure) => failures.push(format!("{address}: {}", describe(&failure, share))),
         }
     }
-    Err(Broken::Failed(failures.join(", ")))
+    Err(TransportError::Failed(failures.join(", ")))
 }
 
-fn describe(failure: &Broken, share: Duration) -> String {
+fn describe(failure: &TransportError, share: Duration) -> String {
     match failure {
-        Broken::TimedOut => format!("no answer within {} ms", share.as_micros().div_ceil(1_000)),
+        TransportError::TimedOut => format!("no answer within {} ms", share.as_micros().div_ceil(1_000)),
         other => other.to_string(),
     }
 }
 
-fn connect_to(address: &SocketAddr, deadline: Instant) -> Result<(TcpStream, SocketWait), Broken> {
-    let socket = begin_connect(address).map_err(|error| Broken::Failed(error.to_string()))?;
+fn connect_to(address: &SocketAddr, deadline: Instant) -> Result<(TcpStream, SocketWait), TransportError> {
+    let socket = begin_connect(address).map_err(|error| TransportError::Failed(error.to_string()))?;
     let mut wait = SocketWait::new(socket.as_fd(), Interest::Writable)?;
     match wait.wait(Interest::Writable, deadline, WaitEvent::Connect) {
         Ok(()) => {}
-        Err(Unready::TimedOut) => return Err(Broken::TimedOut),
+        Err(Unready::TimedOut) => return Err(TransportError::TimedOut),
         Err(Unready::Interrupted(interrupted)) => return Err(interrupted.into()),
     }
     match socket.take_error() {
         Ok(None) => Ok((socket, wait)),
-        Ok(Some(error)) | Err(error) => Err(Broken::Failed(error.to_string())),
+        Ok(Some(error)) | Err(error) => Err(TransportError::Failed(error.to_string())),
     }
 }

@@ -4,11 +4,11 @@
 //! because ureq's own cannot be cancelled. A request is sent once: nothing here repeats one, ureq never does, and
 //! redirects are not followed. What comes back is an observation, not a verdict: `mutation::outcome` judges.
 
-mod call;
+mod ca_roots;
 mod connector;
-mod records;
+mod progress;
 mod resolver;
-mod roots;
+mod tls_records;
 mod transport;
 
 use std::io::Read;
@@ -36,7 +36,7 @@ const MAX_HEADER_BYTES: usize = 64 * 1024;
 
 /// How a step below ureq failed.
 #[derive(Debug, thiserror::Error)]
-pub enum Broken {
+pub enum TransportError {
     #[error("timed out")]
     TimedOut,
     #[error("{0}")]
@@ -45,11 +45,11 @@ pub enum Broken {
     Interrupted(#[from] Interrupted),
 }
 
-impl From<Unready> for Broken {
+impl From<Unready> for TransportError {
     fn from(unready: Unready) -> Self {
         match unready {
-            Unready::TimedOut => Broken::TimedOut,
-            Unready::Interrupted(interrupted) => Broken::Interrupted(interrupted),
+            Unready::TimedOut => TransportError::TimedOut,
+            Unready::Interrupted(interrupted) => TransportError::Interrupted(interrupted),
         }
     }
 }
@@ -159,7 +159,7 @@ impl Client {
         let ciphers = Arc::new(rustls::crypto::ring::default_provider());
         let mut tls = TlsConfig::builder().provider(TlsProvider::Rustls).unversioned_rustls_crypto_provider(ciphers);
         if endpoint.uri.scheme_str() == Some("https") {
-            tls = tls.root_certs(roots::load(endpoint.ca_file.as_deref())?);
+            tls = tls.root_certs(ca_roots::load(endpoint.ca_file.as_deref())?);
         }
         let config = Agent::config_builder()
             // The error body says what the API objects to.
@@ -175,7 +175,7 @@ impl Client {
             .max_idle_age(MAX_IDLE)
             .build();
         let connector = ().chain(LatchConnector).chain(RustlsConnector::default()).chain(ReadyConnector);
-        let agent = Agent::with_parts(config, connector, resolver::LaterResolver);
+        let agent = Agent::with_parts(config, connector, resolver::NoopResolver);
         let headers = own_headers(&endpoint.uri);
         Ok(Client { agent, endpoint, headers })
     }
@@ -187,7 +187,7 @@ impl Client {
         let endpoint = &self.endpoint;
         let timeout = endpoint.request_timeout.saturating_add(patience);
         interrupt::forget();
-        call::begin(endpoint.connect_timeout, timeout);
+        progress::begin(endpoint.connect_timeout, timeout);
         let exchange = self.exchange(headers, body, timeout);
         interrupt::resume();
         exchange
@@ -207,13 +207,13 @@ impl Client {
         }
         match request.send(body) {
             Ok(reply) => self.read(reply),
-            Err(error) if is_about_headers(&error) && call::status().is_some() => Exchange::Reply {
-                status: call::status().unwrap_or_default(),
+            Err(error) if is_about_headers(&error) && progress::status().is_some() => Exchange::Reply {
+                status: progress::status().unwrap_or_default(),
                 headers: ReplyHeaders::default(),
                 body: ReplyBody::Unread { cause: describe(&error) },
             },
-            Err(ureq::Error::Timeout(_)) if call::was_sent() => Exchange::TimedOut(timeout),
-            Err(error) if call::was_sent() => Exchange::Cut(describe(&error)),
+            Err(ureq::Error::Timeout(_)) if progress::was_sent() => Exchange::TimedOut(timeout),
+            Err(error) if progress::was_sent() => Exchange::Cut(describe(&error)),
             Err(error) => Exchange::NotSent(describe(&error)),
         }
     }

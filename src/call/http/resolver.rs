@@ -22,13 +22,13 @@ use crate::pg::wait_event::WaitEvent;
 
 /// How many look-ups may hang at once. A name server that does not answer keeps a thread for as long as getaddrinfo
 /// tries; a statement that is cancelled and repeated must not collect them without end.
-const MOST_PENDING: usize = 4;
+const MAX_HUNG_LOOKUPS: usize = 4;
 
 /// The stand-in: the connector asks [`look_up`] itself.
 #[derive(Debug)]
-pub struct LaterResolver;
+pub struct NoopResolver;
 
-impl Resolver for LaterResolver {
+impl Resolver for NoopResolver {
     fn resolve(&self, _: &Uri, _: &Config, _: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
         let mut addresses = self.empty();
         addresses.push(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
@@ -36,17 +36,17 @@ impl Resolver for LaterResolver {
     }
 }
 
-type Answer = io::Result<Vec<SocketAddr>>;
+type LookupResult = io::Result<Vec<SocketAddr>>;
 
 /// A look-up on its thread. The thread closes its end of the pipe when the answer is there.
-struct Pending {
+struct Lookup {
     host: String,
     port: u16,
-    answer: Arc<Mutex<Option<Answer>>>,
+    answer: Arc<Mutex<Option<LookupResult>>>,
     ended: UnixStream,
 }
 
-impl Pending {
+impl Lookup {
     /// The thread has not let go of its end. A thread that died has, too.
     fn is_under_way(&self) -> bool {
         let mut end = [0];
@@ -54,32 +54,32 @@ impl Pending {
     }
 }
 
-static PENDING: Mutex<Vec<Pending>> = Mutex::new(Vec::new());
+static LOOKUPS: Mutex<Vec<Lookup>> = Mutex::new(Vec::new());
 
 /// The addresses of `host`, in the system's order of preference.
-pub fn look_up(host: &str, port: u16, deadline: Instant) -> Result<Vec<SocketAddr>, super::Broken> {
+pub fn look_up(host: &str, port: u16, deadline: Instant) -> Result<Vec<SocketAddr>, super::TransportError> {
     if let Some(known) = without_look_up(host, port) {
         return Ok(known);
     }
-    let pending = take_or_start(host, port)?;
-    let mut wait = SocketWait::new(pending.ended.as_fd(), Interest::Readable)?;
+    let lookup = take_or_start(host, port)?;
+    let mut wait = SocketWait::new(lookup.ended.as_fd(), Interest::Readable)?;
     match wait.wait(Interest::Readable, deadline, WaitEvent::Resolve) {
         Ok(()) => {}
         Err(unready) => {
             drop(wait);
             // The thread cannot be stopped: the next call for the same name joins it.
-            PENDING.lock().unwrap_or_else(PoisonError::into_inner).push(pending);
+            LOOKUPS.lock().unwrap_or_else(PoisonError::into_inner).push(lookup);
             return Err(match unready {
-                Unready::TimedOut => super::Broken::TimedOut,
+                Unready::TimedOut => super::TransportError::TimedOut,
                 Unready::Interrupted(interrupted) => interrupted.into(),
             });
         }
     }
-    let answer = pending.answer.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let answer = lookup.answer.lock().unwrap_or_else(PoisonError::into_inner).take();
     match answer {
         Some(Ok(addresses)) if !addresses.is_empty() => Ok(addresses),
-        Some(Err(error)) => Err(super::Broken::Failed(format!("could not look up \"{host}\": {error}"))),
-        _ => Err(super::Broken::Failed(format!("the look-up of \"{host}\" gave no address"))),
+        Some(Err(error)) => Err(super::TransportError::Failed(format!("could not look up \"{host}\": {error}"))),
+        _ => Err(super::TransportError::Failed(format!("the look-up of \"{host}\" gave no address"))),
     }
 }
 
@@ -93,23 +93,24 @@ fn without_look_up(host: &str, port: u16) -> Option<Vec<SocketAddr>> {
         .then(|| vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port)), SocketAddr::from((Ipv6Addr::LOCALHOST, port))])
 }
 
-fn take_or_start(host: &str, port: u16) -> Result<Pending, super::Broken> {
-    let mut pending = PENDING.lock().unwrap_or_else(PoisonError::into_inner);
+fn take_or_start(host: &str, port: u16) -> Result<Lookup, super::TransportError> {
+    let mut lookups = LOOKUPS.lock().unwrap_or_else(PoisonError::into_inner);
     // One that has ended meanwhile is an old answer, or an old error: it is asked for anew.
-    pending.retain(Pending::is_under_way);
-    if let Some(i) = pending.iter().position(|p| p.host == host && p.port == port) {
-        return Ok(pending.swap_remove(i));
+    lookups.retain(Lookup::is_under_way);
+    if let Some(i) = lookups.iter().position(|p| p.host == host && p.port == port) {
+        return Ok(lookups.swap_remove(i));
     }
-    if pending.len() >= MOST_PENDING {
-        return Err(super::Broken::Failed(format!(
-            "could not look up \"{host}\": {MOST_PENDING} earlier look-ups still wait for the name server"
+    if lookups.len() >= MAX_HUNG_LOOKUPS {
+        return Err(super::TransportError::Failed(format!(
+            "could not look up \"{host}\": {MAX_HUNG_LOOKUPS} earlier look-ups still wait for the name server"
         )));
     }
-    drop(pending);
-    start(host, port).map_err(|error| super::Broken::Failed(format!("could not begin to look up \"{host}\": {error}")))
+    drop(lookups);
+    start(host, port)
+        .map_err(|error| super::TransportError::Failed(format!("could not begin to look up \"{host}\": {error}")))
 }
 
-fn start(host: &str, port: u16) -> io::Result<Pending> {
+fn start(host: &str, port: u16) -> io::Result<Lookup> {
     let (ended, end) = UnixStream::pair()?;
     ended.set_nonblocking(true)?;
     let answer = Arc::new(Mutex::new(None));
@@ -120,5 +121,5 @@ fn start(host: &str, port: u16) -> io::Result<Pending> {
         *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
         drop(end);
     })?;
-    Ok(Pending { host: host.to_owned(), port, answer, ended })
+    Ok(Lookup { host: host.to_owned(), port, answer, ended })
 }

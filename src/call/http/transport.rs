@@ -17,36 +17,36 @@ use crate::pg::interrupt::{self, Interrupted};
 use crate::pg::wait::{Interest, SocketWait};
 use crate::pg::wait_event::WaitEvent;
 
-use super::records::Records;
-use super::{Broken, call};
+use super::tls_records::TlsRecords;
+use super::{TransportError, progress};
 
 /// Above this much, output is sent at once. A small request stays below it, a large one gains nothing from waiting.
 const HOLD_BACK_BYTES: usize = 64 * 1024;
 
 /// The kind of a failure, to fail with again.
 #[derive(Clone, Copy)]
-enum Why {
+enum FailureKind {
     TimedOut,
     Interrupted,
     Failed,
 }
 
-impl From<&Broken> for Why {
-    fn from(broken: &Broken) -> Self {
+impl From<&TransportError> for FailureKind {
+    fn from(broken: &TransportError) -> Self {
         match broken {
-            Broken::TimedOut => Why::TimedOut,
-            Broken::Interrupted(_) => Why::Interrupted,
-            Broken::Failed(_) => Why::Failed,
+            TransportError::TimedOut => FailureKind::TimedOut,
+            TransportError::Interrupted(_) => FailureKind::Interrupted,
+            TransportError::Failed(_) => FailureKind::Failed,
         }
     }
 }
 
-impl From<Why> for Broken {
-    fn from(why: Why) -> Self {
+impl From<FailureKind> for TransportError {
+    fn from(why: FailureKind) -> Self {
         match why {
-            Why::TimedOut => Broken::TimedOut,
-            Why::Interrupted => Broken::Interrupted(Interrupted),
-            Why::Failed => Broken::Failed("the connection is broken".to_owned()),
+            FailureKind::TimedOut => TransportError::TimedOut,
+            FailureKind::Interrupted => TransportError::Interrupted(Interrupted),
+            FailureKind::Failed => TransportError::Failed("the connection is broken".to_owned()),
         }
     }
 }
@@ -58,14 +58,14 @@ pub struct LatchTransport {
     buffers: LazyBuffers,
     held: Vec<u8>,
     /// Of what has come, if it is for TLS.
-    records: Option<Records>,
+    tls_records: Option<TlsRecords>,
     /// The peer has closed its side.
     ended: bool,
     /// The peer has stopped reading; it may have said why before it did.
-    deaf: bool,
+    peer_stopped_reading: bool,
     /// Nothing works any more. rustls drops what a write fails with and writes again: then it must fail again, and for
     /// the same reason, and nothing may be sent twice.
-    broken: Option<Why>,
+    broken: Option<FailureKind>,
     /// Whether ureq has asked since the last read if the connection is open.
     was_asked: bool,
 }
@@ -77,31 +77,31 @@ impl LatchTransport {
             socket,
             buffers: LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size()),
             held: Vec::new(),
-            records: is_for_tls.then(Records::default),
+            tls_records: is_for_tls.then(TlsRecords::default),
             ended: false,
-            deaf: false,
+            peer_stopped_reading: false,
             broken: None,
             was_asked: false,
         }
     }
 
     /// Runs one step, unless an earlier one has failed.
-    fn step<T>(&mut self, step: impl FnOnce(&mut Self) -> Result<T, Broken>) -> Result<T, ureq::Error> {
+    fn step<T>(&mut self, step: impl FnOnce(&mut Self) -> Result<T, TransportError>) -> Result<T, ureq::Error> {
         if let Some(why) = self.broken {
-            return Err(Broken::from(why).into());
+            return Err(TransportError::from(why).into());
         }
         step(self).map_err(|broken| {
-            self.broken = Some(Why::from(&broken));
+            self.broken = Some(FailureKind::from(&broken));
             broken.into()
         })
     }
 
     /// Sends what is held back and then the first `amount` bytes of the output buffer.
-    fn send(&mut self, amount: usize) -> Result<(), Broken> {
+    fn send(&mut self, amount: usize) -> Result<(), TransportError> {
         let mut sent = 0;
         let total = self.held.len() + amount;
-        while sent < total && !self.deaf {
-            go_on()?;
+        while sent < total && !self.peer_stopped_reading {
+            check_deadline_and_interrupts()?;
             let output = &self.buffers.output()[..amount];
             let written = match self.held.get(sent..) {
                 Some(held) if output.is_empty() => self.socket.write(held),
@@ -113,15 +113,15 @@ impl LatchTransport {
             match written {
                 Ok(bytes) => {
                     sent += bytes;
-                    call::sent(bytes);
+                    progress::sent(bytes);
                 }
                 Err(error) if would_block(&error) => {
-                    self.wait.wait(Interest::Writable, call::deadline(), WaitEvent::Send)?;
+                    self.wait.wait(Interest::Writable, progress::deadline(), WaitEvent::Send)?;
                 }
                 // An API that refuses a large request may answer and close before it has read all of it. The answer is
                 // worth more than the complaint that the rest was not taken: go on to read it.
-                Err(error) if call::was_sent() && is_closed(&error) => self.deaf = true,
-                Err(error) => return Err(Broken::Failed(error.to_string())),
+                Err(error) if progress::was_sent() && is_closed(&error) => self.peer_stopped_reading = true,
+                Err(error) => return Err(TransportError::Failed(error.to_string())),
             }
         }
         self.held.clear();
@@ -129,23 +129,23 @@ impl LatchTransport {
     }
 
     /// Reads what there is into the input buffer, waiting for the first byte. 0 is the end of the stream.
-    fn receive(&mut self) -> Result<usize, Broken> {
+    fn receive(&mut self) -> Result<usize, TransportError> {
         loop {
-            go_on()?;
+            check_deadline_and_interrupts()?;
             // The read comes before the wait: a fast reply is there already, and the wait is saved.
             match self.socket.read(self.buffers.input_append_buf()) {
                 Ok(bytes) => {
                     self.buffers.input_appended(bytes);
-                    if let Some(records) = &mut self.records {
+                    if let Some(records) = &mut self.tls_records {
                         let input = self.buffers.input();
                         records.follow(&input[input.len() - bytes..]);
                     }
                     return Ok(bytes);
                 }
                 Err(error) if would_block(&error) => {
-                    self.wait.wait(Interest::Readable, call::deadline(), WaitEvent::Receive)?;
+                    self.wait.wait(Interest::Readable, progress::deadline(), WaitEvent::Receive)?;
                 }
-                Err(error) => return Err(Broken::Failed(error.to_string())),
+                Err(error) => return Err(TransportError::Failed(error.to_string())),
             }
         }
     }
@@ -153,9 +153,9 @@ impl LatchTransport {
 
 /// Whether the call may still take its time. A peer that always has something to say, or takes all that is sent, never
 /// makes us wait, so the waits alone would notice neither a cancel nor the deadline.
-fn go_on() -> Result<(), Broken> {
+fn check_deadline_and_interrupts() -> Result<(), TransportError> {
     interrupt::check()?;
-    if Instant::now() < call::deadline() { Ok(()) } else { Err(Broken::TimedOut) }
+    if Instant::now() < progress::deadline() { Ok(()) } else { Err(TransportError::TimedOut) }
 }
 
 fn would_block(error: &io::Error) -> bool {
@@ -197,8 +197,8 @@ impl Transport for LatchTransport {
         // Below TLS, ureq does not see what is left in this input buffer; above it, it has looked.
         let is_idle = self.held.is_empty()
             && self.buffers.input().is_empty()
-            && self.records.as_ref().is_none_or(Records::is_between);
-        if self.ended || self.deaf || self.broken.is_some() || !is_idle {
+            && self.tls_records.as_ref().is_none_or(TlsRecords::is_between);
+        if self.ended || self.peer_stopped_reading || self.broken.is_some() || !is_idle {
             return false;
         }
         if !self.was_asked {
@@ -217,10 +217,10 @@ impl fmt::Debug for LatchTransport {
     }
 }
 
-impl From<Broken> for ureq::Error {
-    fn from(broken: Broken) -> Self {
+impl From<TransportError> for ureq::Error {
+    fn from(broken: TransportError) -> Self {
         match broken {
-            Broken::TimedOut => ureq::Error::Timeout(Timeout::Global),
+            TransportError::TimedOut => ureq::Error::Timeout(Timeout::Global),
             other => ureq::Error::Other(Box::new(other)),
         }
     }

@@ -32,14 +32,14 @@ fn running() -> std::sync::MutexGuard<'static, Option<Running>> {
 
 /// While it lives, the UPDATE that writes upstream ids into a table is not captured, whatever the triggers before the row
 /// make of it. What other statements within it write, in this table or another, is captured.
-pub struct WritingBack {
+pub struct WriteBackGuard {
     before: Option<Running>,
 }
 
-impl WritingBack {
+impl WriteBackGuard {
     pub fn begin(table: pg_sys::Oid, after: Afterwards) -> Self {
         let own = Running { table: table.to_u32(), depth: trigger::depth() + 1, after };
-        WritingBack { before: running().replace(own) }
+        WriteBackGuard { before: running().replace(own) }
     }
 
     /// Whether the trigger that runs is one of that UPDATE, or of a statement within it, and what they change waits.
@@ -55,7 +55,7 @@ impl WritingBack {
     }
 }
 
-impl Drop for WritingBack {
+impl Drop for WriteBackGuard {
     fn drop(&mut self) {
         *running() = self.before;
     }

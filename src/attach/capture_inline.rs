@@ -26,13 +26,13 @@ use contract::reply::{pairing, presence};
 use contract::request::Request;
 
 use super::columns::{Columns, mistake};
-use super::rows::{DataPrinter, KeyInAnotherForm, WrittenRows};
-use super::write_back::{Afterwards, WritingBack};
+use super::write_back_guard::{Afterwards, WriteBackGuard};
+use super::written_rows::{DataPrinter, KeyInAnotherForm, WrittenRows};
 use contract::attachment::{Attachment, Operation};
 use contract::capture_sql::{KeyColumn, WrittenTable};
 
 /// The requests of one attached table.
-pub struct Inline<'a> {
+pub struct InlineCapture<'a> {
     pub attachment: &'a Attachment,
     pub table: &'a relation::Table,
     /// Found when there is something to send: a statement that changes nothing upstream needs no right to.
@@ -42,7 +42,7 @@ pub struct Inline<'a> {
     pub tally: &'a Tally,
 }
 
-impl Inline<'_> {
+impl InlineCapture<'_> {
     /// Sends the rows of the statement that `fired` fires for.
     pub fn send_statement(&self, fired: &Fired, columns: &Columns<'_>) -> Result<(), ErrorReport> {
         let mut rows = WrittenRows::of(fired, self.operation, columns, KeyInAnotherForm::Taken);
@@ -110,7 +110,7 @@ impl Inline<'_> {
         }
         let query = written(columns).write_by_key();
         let names: Vec<&str> = columns.key.iter().map(|column| column.name.as_str()).collect();
-        let keys: Vec<String> = rows.iter().map(|(key, _)| super::late_ids::key_object(&names, key)).collect();
+        let keys: Vec<String> = rows.iter().map(|(key, _)| super::write_ids::key_object(&names, key)).collect();
         let keys: Vec<Option<&str>> = keys.iter().map(|key| Some(key.as_str())).collect();
         let texts: Vec<Option<&str>> = ids.iter().map(|id| Some(id.as_str())).collect();
         self.write_ids(ids.len(), || {
@@ -144,7 +144,7 @@ impl Inline<'_> {
     fn write_ids(&self, count: usize, write: impl Fn() -> usize) -> Result<(), ErrorReport> {
         let facts = facts(Kind::Create, count, &self.attachment.collection_id, self.server()?);
         let write_all = || {
-            let _quiet = WritingBack::begin(self.table.oid, Afterwards::Waiting);
+            let _quiet = WriteBackGuard::begin(self.table.oid, Afterwards::Waiting);
             // A role that may only insert: as the owner, as the checks of foreign keys are made.
             let kept = if self.table.may_be_updated() { write() } else { session::as_table_owner(self.table, &write) };
             match count - kept.min(count) {

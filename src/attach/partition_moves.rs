@@ -13,7 +13,7 @@ use crate::pg::statement::{Statement, Value};
 use crate::pg::trigger::RowUpdate;
 
 use super::columns::changed_key;
-use super::pending;
+use super::open_statements;
 
 /// Refuses the update of a row if it is captured and changes the row's primary key. That holds the partition key.
 pub fn refuse(update: &RowUpdate) -> Result<(), ErrorReport> {
@@ -35,7 +35,7 @@ fn captured_above(partition: u32) -> Option<Table> {
         "SELECT a.relation::pg_catalog.oid FROM pg_catalog.pg_partition_ancestors($1) AS a(relation) \
          WHERE a.relation::pg_catalog.oid OPERATOR(pg_catalog.<>) $1",
     );
-    let named = pending::updated_here();
+    let named = open_statements::updated_here();
     if named.is_empty() {
         return None;
     }

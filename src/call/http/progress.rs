@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::pg::context;
 
 /// The call that this backend is making, or made last.
-pub struct Call {
+pub struct Progress {
     /// The end of look-up, connecting and TLS handshake together.
     pub connect_by: Instant,
     /// The end of everything.
@@ -22,9 +22,9 @@ pub struct Call {
     status: Option<u16>,
 }
 
-static CURRENT: Mutex<Option<Call>> = Mutex::new(None);
+static CURRENT: Mutex<Option<Progress>> = Mutex::new(None);
 
-fn lock() -> MutexGuard<'static, Option<Call>> {
+fn lock() -> MutexGuard<'static, Option<Progress>> {
     CURRENT.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -32,7 +32,7 @@ fn lock() -> MutexGuard<'static, Option<Call>> {
 pub fn begin(connect_timeout: Duration, request_timeout: Duration) {
     let now = Instant::now();
     context::now_known(context::NOT_SENT);
-    *lock() = Some(Call {
+    *lock() = Some(Progress {
         connect_by: now + connect_timeout.min(request_timeout),
         reply_by: now + request_timeout,
         connecting: false,

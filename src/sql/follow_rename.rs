@@ -29,7 +29,7 @@ fn follow_rename(call: FunctionCallInfo) -> Result<NoResult, ErrorReport> {
     session::as_queue_owner(|| {
         spi::connected(|connection| {
             outbox::renamed::begin(connection, &renaming)?;
-            attach::renamed::follow(connection, &renaming);
+            attach::server_rename::follow(connection, &renaming);
             outbox::renamed::finish(connection, &renaming);
             Ok(NoResult)
         })

@@ -7,7 +7,7 @@ use contract::options::BadOption;
 
 /// Why a server cannot be used; nothing was sent.
 #[derive(Debug, thiserror::Error)]
-pub enum Unusable {
+pub enum ServerError {
     #[error("server \"{0}\" does not exist")]
     NoServer(String),
     #[error("server \"{name}\" belongs to the foreign-data wrapper \"{wrapper}\", not to \"{}\"", catalog::WRAPPER)]
@@ -24,11 +24,11 @@ pub enum Unusable {
     Certificates { name: String, problem: String },
 }
 
-impl Unusable {
+impl ServerError {
     /// What to do about it, with the statements to type.
     pub fn hint(&self) -> String {
         match self {
-            Unusable::NoServer(name) => {
+            ServerError::NoServer(name) => {
                 let server = text::quoted(name);
                 format!(
                     "CREATE SERVER {server} FOREIGN DATA WRAPPER sequin_mutations OPTIONS (url \
@@ -36,24 +36,24 @@ impl Unusable {
                      '...'); GRANT USAGE ON FOREIGN SERVER {server} TO the roles that shall use it."
                 )
             }
-            Unusable::OtherWrapper { .. } => {
+            ServerError::OtherWrapper { .. } => {
                 "Name a server of the foreign-data wrapper sequin_mutations, as an argument or with the setting \
                  sequin.server."
                     .into()
             }
-            Unusable::NoUsage(name) => {
+            ServerError::NoUsage(name) => {
                 format!("Its owner can GRANT USAGE ON FOREIGN SERVER {} TO the role.", text::quoted(name))
             }
-            Unusable::NoMapping(name) => format!(
+            ServerError::NoMapping(name) => format!(
                 "CREATE USER MAPPING FOR PUBLIC SERVER {} OPTIONS (token '...'), or one for the role alone.",
                 text::quoted(name)
             ),
-            Unusable::Options { name, problem } => {
+            ServerError::Options { name, problem } => {
                 let fix = format!("ALTER SERVER {} or its user mapping.", text::quoted(name));
                 problem.hint().map_or(fix.clone(), |hint| format!("{hint} {fix}"))
             }
-            Unusable::TokenFile { problem, .. } => problem.hint(),
-            Unusable::Certificates { .. } => "The certificates are those of the server option ca_file, or else the \
+            ServerError::TokenFile { problem, .. } => problem.hint(),
+            ServerError::Certificates { .. } => "The certificates are those of the server option ca_file, or else the \
                 system's (on Debian: the package ca-certificates)."
                 .into(),
         }

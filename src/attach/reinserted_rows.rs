@@ -23,7 +23,7 @@ use crate::pg::{commit, relation, session, settings, temporary};
 
 use super::capture::identity;
 use super::columns::{Columns, resolve};
-use super::rows::DataPrinter;
+use super::written_rows::DataPrinter;
 use contract::attachment::Attachment;
 use contract::field_digests;
 
@@ -38,15 +38,16 @@ const MOST_IDS: usize = 1_000;
 
 /// What the transaction has done so far. What a subtransaction has done counts even if it was undone: the tables and the
 /// queue are asked what is so.
-struct State {
+struct TransactionMoves {
     has_departures: bool,
     /// The tables that rows with upstream ids have come into, each with these ids. None: they are too many, or unknown.
     arrivals: BTreeMap<u32, Option<BTreeSet<String>>>,
 }
 
-static STATE: Mutex<State> = Mutex::new(State { has_departures: false, arrivals: BTreeMap::new() });
+static STATE: Mutex<TransactionMoves> =
+    Mutex::new(TransactionMoves { has_departures: false, arrivals: BTreeMap::new() });
 
-fn state() -> MutexGuard<'static, State> {
+fn state() -> MutexGuard<'static, TransactionMoves> {
     STATE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -194,7 +195,7 @@ fn settle_table(
     if !batch.is_empty() {
         let columns = resolve(&table, &attachment)?;
         check_reader(&table)?;
-        let search = Search { connection, columns: &columns, server: &server, identity: identity(&table) };
+        let search = TableSearch { connection, columns: &columns, server: &server, identity: identity(&table) };
         while !batch.is_empty() {
             repeated.extend(search.settle(batch));
             batch = departures.next(connection);
@@ -278,14 +279,14 @@ impl Departures {
 }
 
 /// A table that is searched for rows that came back.
-struct Search<'a> {
+struct TableSearch<'a> {
     connection: &'a Connection,
     columns: &'a Columns<'a>,
     server: &'a str,
     identity: u32,
 }
 
-impl Search<'_> {
+impl TableSearch<'_> {
     /// Settles the deletes of records that a row of the table has now. Of the others, gives all but the last one of each
     /// record.
     fn settle(&self, departures: Vec<Departure>) -> Vec<i64> {

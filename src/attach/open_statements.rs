@@ -30,7 +30,7 @@ pub struct Target {
 
 /// A statement that has begun.
 #[derive(Debug, Clone, Copy)]
-struct Begun {
+struct OpenStatement {
     relation: u32,
     operation: Operation,
     /// How many triggers it runs within, and one more. The statement of a foreign key runs within the trigger of that key,
@@ -44,34 +44,35 @@ struct Begun {
 }
 
 /// A change that waits for the end of the outermost statement.
-struct Waiting {
+struct HeldChange {
     change: Change<Arc<Target>>,
     subtransaction: u32,
 }
 
-struct State {
-    begun: Vec<Begun>,
-    waiting: Vec<Waiting>,
+struct OpenStatements {
+    begun: Vec<OpenStatement>,
+    waiting: Vec<HeldChange>,
 }
 
-impl State {
+impl OpenStatements {
     /// The statement of this kind whose triggers fire at this depth.
     fn place_of(&self, relation: u32, operation: Operation, depth: i32) -> Option<usize> {
-        let is_own = |begun: &Begun| begun.relation == relation && begun.operation == operation && begun.depth >= depth;
+        let is_own =
+            |begun: &OpenStatement| begun.relation == relation && begun.operation == operation && begun.depth >= depth;
         self.begun.iter().rposition(is_own)
     }
 }
 
-static STATE: Mutex<State> = Mutex::new(State { begun: Vec::new(), waiting: Vec::new() });
+static STATE: Mutex<OpenStatements> = Mutex::new(OpenStatements { begun: Vec::new(), waiting: Vec::new() });
 
-fn state() -> MutexGuard<'static, State> {
+fn state() -> MutexGuard<'static, OpenStatements> {
     STATE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Notes that a statement begins. If one that began in an earlier statement of the client has not ended, its table is the
 /// error.
 pub fn begin(relation: u32, operation: Operation) -> Result<(), Oid> {
-    let begun = Begun {
+    let begun = OpenStatement {
         relation,
         operation,
         depth: trigger::depth(),
@@ -102,7 +103,7 @@ pub struct Surroundings {
 pub fn updated_here() -> Vec<u32> {
     let depth = trigger::depth();
     let state = state();
-    let is_here = |begun: &&Begun| begun.operation == Operation::Update && begun.depth == depth;
+    let is_here = |begun: &&OpenStatement| begun.operation == Operation::Update && begun.depth == depth;
     state.begun.iter().filter(is_here).map(|begun| begun.relation).collect()
 }
 
@@ -113,7 +114,7 @@ pub fn surroundings(relation: u32, operation: Operation) -> Surroundings {
     let own = state.place_of(relation, operation, depth);
     let others = || state.begun.iter().enumerate().filter(|(place, _)| Some(*place) != own).map(|(_, begun)| begun);
     let is_alone = others().next().is_none();
-    let is_around = |begun: &Begun| {
+    let is_around = |begun: &OpenStatement| {
         // Of two statements of one kind, the one whose triggers fire later is outside.
         begun.depth < depth || begun.relation == relation && begun.operation == operation
     };
@@ -138,7 +139,7 @@ pub fn end(relation: u32, operation: Operation) -> bool {
 /// Keeps a change until the outermost statement has ended.
 pub fn keep(changes: Vec<Change<Arc<Target>>>) {
     let subtransaction = current_subtransaction();
-    state().waiting.extend(changes.into_iter().map(|change| Waiting { change, subtransaction }));
+    state().waiting.extend(changes.into_iter().map(|change| HeldChange { change, subtransaction }));
 }
 
 /// Takes what waits, in the order in which it was captured.
@@ -158,7 +159,7 @@ pub fn ask_for_end(relation: u32, operation: Operation, identity: Identity) -> b
 pub fn take_end() -> Option<Identity> {
     let depth = trigger::depth();
     let mut state = state();
-    let is_here = |begun: &Begun| begun.depth >= depth && begun.ends_as.is_some();
+    let is_here = |begun: &OpenStatement| begun.depth >= depth && begun.ends_as.is_some();
     let identity = state.begun.iter().find(|begun| is_here(begun)).and_then(|begun| begun.ends_as);
     state.begun.retain(|begun| !is_here(begun));
     identity.filter(|_| state.begun.is_empty())
@@ -174,7 +175,7 @@ pub fn unfinished() -> Option<Oid> {
 /// Forgets everything.
 pub fn forget() {
     let mut state = state();
-    *state = State { begun: Vec::new(), waiting: Vec::new() };
+    *state = OpenStatements { begun: Vec::new(), waiting: Vec::new() };
 }
 
 /// Forgets what a subtransaction that is undone has begun and captured. Those within it have higher numbers.

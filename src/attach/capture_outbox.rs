@@ -18,8 +18,8 @@ use crate::pg::{report, session, text};
 use contract::kind::Kind;
 
 use super::columns::Columns;
-use super::moved;
-use super::rows::{DataPrinter, KeyInAnotherForm, WrittenRows};
+use super::reinserted_rows;
+use super::written_rows::{DataPrinter, KeyInAnotherForm, WrittenRows};
 use contract::attachment::{Attachment, Operation};
 use contract::field_digests;
 
@@ -27,7 +27,7 @@ use contract::field_digests;
 pub const ROWS: usize = 1_000;
 
 /// The records of one attached table.
-pub struct Queued<'a> {
+pub struct OutboxCapture<'a> {
     pub attachment: &'a Attachment,
     /// The oid of the table whose rows the keys tell apart.
     pub identity: u32,
@@ -37,7 +37,7 @@ pub struct Queued<'a> {
 }
 
 /// A change of one row.
-struct Record {
+struct QueuedChange {
     key: String,
     upstream_id: Option<String>,
     /// A jsonb object. Of a delete, the digests of the fields that the row had: a row that comes back in the same
@@ -45,14 +45,15 @@ struct Record {
     data: Option<Datum>,
 }
 
-impl Queued<'_> {
+impl OutboxCapture<'_> {
     /// Queues the rows of the statement that `fired` fires for.
     pub fn queue_statement(&self, fired: &Fired, columns: &Columns<'_>) -> Result<(), ErrorReport> {
         let mut rows = WrittenRows::of(fired, self.operation, columns, KeyInAnotherForm::Refused);
         let mut data = DataPrinter::new(columns);
         let (all, key) = (data.all(), rows.key_printer());
         let depends_on = data.depends_on().max(rows.key_depends_on());
-        let arrived = |id: &Option<String>| id.iter().for_each(|id| moved::note_arrival(fired.relation(), id));
+        let arrived =
+            |id: &Option<String>| id.iter().for_each(|id| reinserted_rows::note_arrival(fired.relation(), id));
         loop {
             let scratch = Scratch::enter();
             let batch = rows.gather(ROWS, depends_on, |rows| {
@@ -77,7 +78,7 @@ impl Queued<'_> {
                         (id, digests.map(|digests| jsonb::to_datum(&digests)))
                     }
                 };
-                Some(Record { key: key.text(&row), upstream_id, data })
+                Some(QueuedChange { key: key.text(&row), upstream_id, data })
             })?;
             let is_last = batch.len() < ROWS;
             if !batch.is_empty() {
@@ -103,7 +104,7 @@ impl Queued<'_> {
     /// Queues changes of one kind, each a key, an upstream id and a JSON object of fields.
     pub fn queue(&self, kind: Kind, changes: &[(&str, Option<&str>, String)]) -> Result<(), ErrorReport> {
         let scratch = Scratch::enter();
-        let records = changes.iter().map(|(key, upstream_id, data)| Record {
+        let records = changes.iter().map(|(key, upstream_id, data)| QueuedChange {
             key: (*key).to_owned(),
             upstream_id: upstream_id.map(str::to_owned),
             data: match kind {
@@ -116,7 +117,7 @@ impl Queued<'_> {
         Ok(())
     }
 
-    fn append(&self, kind: Kind, records: &[Record]) -> Result<(), ErrorReport> {
+    fn append(&self, kind: Kind, records: &[QueuedChange]) -> Result<(), ErrorReport> {
         let server = self.server()?;
         if !text::database_is_utf8() {
             // What has no place in UTF-8 can never be sent: an error of this statement, as it is of a call that waits.
@@ -133,7 +134,7 @@ impl Queued<'_> {
                 relation: Some(self.identity),
             };
             if kind == Kind::Delete && records.iter().any(|record| record.upstream_id.is_some()) {
-                moved::note_departure();
+                reinserted_rows::note_departure();
             }
             let columns = QueueColumns {
                 ordering_keys: records.iter().map(|record| Some(record.key.as_str())).collect(),

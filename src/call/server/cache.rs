@@ -15,8 +15,8 @@ use crate::call::http::{Client, Endpoint, Header};
 use crate::pg::catalog::{News, Version};
 use crate::pg::{catalog, session, settings};
 
+use super::error::ServerError;
 use super::token_file::TokenFile;
-use super::unusable::Unusable;
 use contract::options::{self, ServerOptions, Token};
 use contract::secret::Secret;
 
@@ -24,7 +24,7 @@ use contract::secret::Secret;
 #[derive(Clone)]
 pub struct Server {
     pub name: String,
-    reach: Arc<Reach>,
+    shared: Arc<SharedServer>,
     token: Arc<TokenSource>,
     versions: Versions,
 }
@@ -33,7 +33,7 @@ pub struct Server {
 type Versions = (Option<(Version, Version)>, Option<Version>);
 
 /// What all roles share of a server: its options and its connection. The token goes with each request.
-struct Reach {
+struct SharedServer {
     options: ServerOptions,
     client: Client,
 }
@@ -45,25 +45,25 @@ enum TokenSource {
 
 impl Server {
     pub fn options(&self) -> &ServerOptions {
-        &self.reach.options
+        &self.shared.options
     }
 
     pub fn client(&self) -> &Client {
-        &self.reach.client
+        &self.shared.client
     }
 
-    /// What it was read from, as [`setup`] has it.
-    pub fn setup(&self) -> String {
-        setup_of(self.versions)
+    /// What it was read from, as [`fingerprint`] has it.
+    pub fn fingerprint(&self) -> String {
+        fingerprint_of(self.versions)
     }
 
     /// The token of this role, as it is now.
-    pub fn token(&self) -> Result<Secret, Unusable> {
+    pub fn token(&self) -> Result<Secret, ServerError> {
         match &*self.token {
             TokenSource::Inline(secret) => Ok(secret.clone()),
             TokenSource::File(file) => file
                 .token(settings::secrets_directory())
-                .map_err(|problem| Unusable::TokenFile { name: self.name.clone(), problem }),
+                .map_err(|problem| ServerError::TokenFile { name: self.name.clone(), problem }),
         }
     }
 }
@@ -79,41 +79,41 @@ pub fn authorization(token: &Secret) -> Header {
 
 /// The most servers, and the most roles of servers, that a session keeps: each server has a socket and its buffers. A
 /// session that uses more in turns only loses time.
-const MOST_KEPT: usize = 16;
+const MAX_ENTRIES: usize = 16;
 
 /// What was read from the catalogs and holds as of `news`, the oldest first.
-struct Known {
+struct Cache {
     news: News,
-    reaches: Vec<Kept<Oid, (Version, Version), Reach>>,
+    servers: Vec<Entry<Oid, (Version, Version), SharedServer>>,
     /// By role and server.
-    tokens: Vec<Kept<(Oid, Oid), Version, TokenSource>>,
+    tokens: Vec<Entry<(Oid, Oid), Version, TokenSource>>,
 }
 
 /// What was read of an object, and which version of it was there just before.
-struct Kept<K, V, T> {
+struct Entry<K, V, T> {
     key: K,
     version: Option<V>,
     value: Arc<T>,
 }
 
-static KNOWN: Mutex<Known> = Mutex::new(Known::nothing(News::NONE));
+static CACHE: Mutex<Cache> = Mutex::new(Cache::empty(News::NONE));
 
-impl Known {
-    const fn nothing(news: News) -> Known {
-        Known { news, reaches: Vec::new(), tokens: Vec::new() }
+impl Cache {
+    const fn empty(news: News) -> Cache {
+        Cache { news, servers: Vec::new(), tokens: Vec::new() }
     }
 
     /// Drops what need not hold any more.
-    fn hear(&mut self, news: News) {
-        if self.news.changes != news.changes || !self.is_as_it_was() {
-            *self = Known::nothing(news);
+    fn invalidate(&mut self, news: News) {
+        if self.news.changes != news.changes || !self.is_current() {
+            *self = Cache::empty(news);
         }
         self.news = news;
     }
 
     /// Whether the catalogs have still the versions that all this was read from.
-    fn is_as_it_was(&self) -> bool {
-        self.reaches.iter().all(|kept| kept.version.is_some() && kept.version == catalog::server_versions(kept.key))
+    fn is_current(&self) -> bool {
+        self.servers.iter().all(|kept| kept.version.is_some() && kept.version == catalog::server_versions(kept.key))
             && self.tokens.iter().all(|kept| {
                 let (role, server) = kept.key;
                 kept.version.is_some() && kept.version == catalog::mapping_version(role, server)
@@ -122,34 +122,34 @@ impl Known {
 }
 
 /// The server `name`, or else the one that `sequin.server` names, as the current role may use it.
-pub fn find(name: Option<&str>) -> Result<Server, Unusable> {
+pub fn find(name: Option<&str>) -> Result<Server, ServerError> {
     let name = name.map_or_else(settings::default_server, str::to_owned);
     let role = session::current_role();
-    let oid = catalog::server_oid(&name).ok_or_else(|| Unusable::NoServer(name.clone()))?;
+    let oid = catalog::server_oid(&name).ok_or_else(|| ServerError::NoServer(name.clone()))?;
     if !catalog::may_use(oid, role) {
-        return Err(Unusable::NoUsage(name));
+        return Err(ServerError::NoUsage(name));
     }
-    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut cache = CACHE.lock().unwrap_or_else(PoisonError::into_inner);
     loop {
         // Reading the catalogs may bring the news of a change: an old address with a new token must not be used.
         let news = catalog::news();
-        if known.news != news {
-            known.hear(news);
+        if cache.news != news {
+            cache.invalidate(news);
         }
         // The version first: if it is another one by the time of the reading, that is read again.
-        let (server, reach) =
-            recall(&mut known.reaches, oid, || Ok((catalog::server_versions(oid), read_reach(&name, oid)?)))?;
-        let (mapping, token) = recall(&mut known.tokens, (role, oid), || {
-            Ok((catalog::mapping_version(role, oid), read_token(&name, oid, role)?))
+        let (server, shared) =
+            get_or_load(&mut cache.servers, oid, || Ok((catalog::server_versions(oid), load_server(&name, oid)?)))?;
+        let (mapping, token) = get_or_load(&mut cache.tokens, (role, oid), || {
+            Ok((catalog::mapping_version(role, oid), load_token(&name, oid, role)?))
         })?;
         if catalog::news() == news {
-            return Ok(Server { name, reach, token, versions: (server, mapping) });
+            return Ok(Server { name, shared, token, versions: (server, mapping) });
         }
     }
 }
 
 /// The same, and until the transaction ends no other one renames or drops the server: its name is about to be written down.
-pub fn find_and_keep(name: Option<&str>) -> Result<Server, Unusable> {
+pub fn find_and_keep(name: Option<&str>) -> Result<Server, ServerError> {
     let name = name.map_or_else(settings::default_server, str::to_owned);
     loop {
         let server = find(Some(&name))?;
@@ -164,50 +164,50 @@ pub fn find_and_keep(name: Option<&str>) -> Result<Server, Unusable> {
 
 /// The server and the mapping that a role uses, as they are: the `oid` and `xmin` of each, in one text. Empty if there is
 /// no such server.
-pub fn setup(name: &str, role: Oid) -> String {
+pub fn fingerprint(name: &str, role: Oid) -> String {
     let versions = |oid| (catalog::server_versions(oid), catalog::mapping_version(role, oid));
-    catalog::server_oid(name).map_or_else(String::new, |oid| setup_of(versions(oid)))
+    catalog::server_oid(name).map_or_else(String::new, |oid| fingerprint_of(versions(oid)))
 }
 
-fn setup_of((server, mapping): Versions) -> String {
+fn fingerprint_of((server, mapping): Versions) -> String {
     let parts: Vec<String> =
         server.map(|(server, _)| server).into_iter().chain(mapping).map(|v| v.to_string()).collect();
     parts.join(" ")
 }
 
 /// The options of the server `name`, whoever asks.
-pub fn options(name: &str) -> Result<ServerOptions, Unusable> {
-    let oid = catalog::server_oid(name).ok_or_else(|| Unusable::NoServer(name.to_owned()))?;
+pub fn options(name: &str) -> Result<ServerOptions, ServerError> {
+    let oid = catalog::server_oid(name).ok_or_else(|| ServerError::NoServer(name.to_owned()))?;
     options_of(name, oid)
 }
 
-fn options_of(name: &str, oid: Oid) -> Result<ServerOptions, Unusable> {
+fn options_of(name: &str, oid: Oid) -> Result<ServerOptions, ServerError> {
     let object = catalog::server_object(oid);
     if object.wrapper != catalog::WRAPPER {
-        return Err(Unusable::OtherWrapper { name: name.to_owned(), wrapper: object.wrapper });
+        return Err(ServerError::OtherWrapper { name: name.to_owned(), wrapper: object.wrapper });
     }
-    options::server(&object.options).map_err(|problem| Unusable::Options { name: name.to_owned(), problem })
+    options::server(&object.options).map_err(|problem| ServerError::Options { name: name.to_owned(), problem })
 }
 
 /// What is kept under `key` with its version, or else what `read` gives, which is then kept.
-fn recall<K: PartialEq, V: Copy, T>(
-    all: &mut Vec<Kept<K, V, T>>,
+fn get_or_load<K: PartialEq, V: Copy, T>(
+    all: &mut Vec<Entry<K, V, T>>,
     key: K,
-    read: impl FnOnce() -> Result<(Option<V>, T), Unusable>,
-) -> Result<(Option<V>, Arc<T>), Unusable> {
+    read: impl FnOnce() -> Result<(Option<V>, T), ServerError>,
+) -> Result<(Option<V>, Arc<T>), ServerError> {
     if let Some(kept) = all.iter().find(|kept| kept.key == key) {
         return Ok((kept.version, Arc::clone(&kept.value)));
     }
     let (version, value) = read()?;
     let value = Arc::new(value);
-    if all.len() >= MOST_KEPT {
+    if all.len() >= MAX_ENTRIES {
         all.remove(0);
     }
-    all.push(Kept { key, version, value: Arc::clone(&value) });
+    all.push(Entry { key, version, value: Arc::clone(&value) });
     Ok((version, value))
 }
 
-fn read_reach(name: &str, oid: Oid) -> Result<Reach, Unusable> {
+fn load_server(name: &str, oid: Oid) -> Result<SharedServer, ServerError> {
     let options = options_of(name, oid)?;
     let endpoint = Endpoint {
         uri: options.uri.clone(),
@@ -216,15 +216,16 @@ fn read_reach(name: &str, oid: Oid) -> Result<Reach, Unusable> {
         max_response_bytes: options.max_response_bytes,
         ca_file: options.ca_file.clone(),
     };
-    let client = Client::new(endpoint).map_err(|problem| Unusable::Certificates { name: name.to_owned(), problem })?;
-    Ok(Reach { options, client })
+    let client =
+        Client::new(endpoint).map_err(|problem| ServerError::Certificates { name: name.to_owned(), problem })?;
+    Ok(SharedServer { options, client })
 }
 
-fn read_token(name: &str, oid: Oid, role: Oid) -> Result<TokenSource, Unusable> {
-    let mapping = catalog::mapping_options(role, oid).ok_or_else(|| Unusable::NoMapping(name.to_owned()))?;
+fn load_token(name: &str, oid: Oid, role: Oid) -> Result<TokenSource, ServerError> {
+    let mapping = catalog::mapping_options(role, oid).ok_or_else(|| ServerError::NoMapping(name.to_owned()))?;
     match options::user_mapping(&mapping) {
         Ok(Token::Inline(secret)) => Ok(TokenSource::Inline(secret)),
         Ok(Token::File(path)) => Ok(TokenSource::File(TokenFile::new(path))),
-        Err(problem) => Err(Unusable::Options { name: name.to_owned(), problem }),
+        Err(problem) => Err(ServerError::Options { name: name.to_owned(), problem }),
     }
 }

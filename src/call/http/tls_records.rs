@@ -6,13 +6,13 @@ const HEADER_BYTES: usize = 5;
 
 /// How far the stream has come in its current record.
 #[derive(Default)]
-pub struct Records {
+pub struct TlsRecords {
     header: Vec<u8>,
     /// Of the record's content.
     missing: usize,
 }
 
-impl Records {
+impl TlsRecords {
     /// Goes on by what has come.
     pub fn follow(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {

@@ -7,7 +7,7 @@ use pgrx::pg_extern;
 use pgrx::pg_sys::FunctionCallInfo;
 use pgrx::pg_sys::panic::ErrorReport;
 
-use crate::attach::{capture, moving_rows, owner_rights};
+use crate::attach::{capture, owner_rights, partition_moves};
 use crate::pg::settings;
 use crate::pg::text::{database_is_utf8, for_message};
 use crate::pg::trigger::{Fired, NoRow, RowUpdate, StoredRow};
@@ -28,7 +28,7 @@ fn end_statement(call: FunctionCallInfo) -> Result<NoRow, ErrorReport> {
 fn capture(call: FunctionCallInfo) -> Result<StoredRow, ErrorReport> {
     if let Some(update) = RowUpdate::of(call) {
         if settings::capture() {
-            moving_rows::refuse(&update)?;
+            partition_moves::refuse(&update)?;
         }
         return Ok(keep_upstream_id(&update));
     }

@@ -12,12 +12,12 @@ use crate::pg::context::Tally;
 use crate::pg::{relation, session};
 use contract::kind::Kind;
 
+use super::capture_inline::{InlineCapture, no_upstream_id};
+use super::capture_outbox::{OutboxCapture, ROWS};
 use super::columns::{mistake, resolve};
-use super::inline::{Inline, no_upstream_id};
-use super::moved;
+use super::open_statements::{self, Target};
 use super::owner_rights;
-use super::pending::{self, Target};
-use super::queued::{Queued, ROWS};
+use super::reinserted_rows;
 use contract::attachment::{Attachment, Delivery, Operation};
 use contract::net_change::{self, Change, Effect, Image, Net};
 
@@ -26,9 +26,9 @@ use contract::net_change::{self, Change, Effect, Image, Net};
 const MOST_ROUNDS: usize = 100;
 
 /// Sends what waits, and what is captured meanwhile.
-pub fn send_waiting(operation: Operation, tally: &Tally) -> Result<(), ErrorReport> {
+pub fn flush(operation: Operation, tally: &Tally) -> Result<(), ErrorReport> {
     for _ in 0..MOST_ROUNDS {
-        let waiting = pending::take();
+        let waiting = open_statements::take();
         if waiting.is_empty() {
             return Ok(());
         }
@@ -124,13 +124,13 @@ fn send_part(part: &[Net<Arc<Target>>], operation: Operation, tally: &Tally) -> 
         let attachment = &target.attachment;
         match (attachment.delivery, kind_of(effect)) {
             (Delivery::Outbox, kind) => {
-                let queued = Queued { attachment, identity: row.table, operation, server: OnceCell::new() };
+                let queued = OutboxCapture { attachment, identity: row.table, operation, server: OnceCell::new() };
                 part.chunks(ROWS).try_for_each(|rows| queue_part(&queued, kind, target, rows))
             }
             (Delivery::Inline, None) => Ok(()),
             (Delivery::Inline, Some(kind)) => {
                 let table = open(target.relation)?;
-                let inline = Inline { attachment, table: &table, server: OnceCell::new(), operation, tally };
+                let inline = InlineCapture { attachment, table: &table, server: OnceCell::new(), operation, tally };
                 send_inline(&inline, kind, part)
             }
         }
@@ -150,7 +150,7 @@ fn send_part(part: &[Net<Arc<Target>>], operation: Operation, tally: &Tally) -> 
 }
 
 fn queue_part(
-    queued: &Queued<'_>,
+    queued: &OutboxCapture<'_>,
     kind: Option<Kind>,
     target: &Target,
     part: &[Net<Arc<Target>>],
@@ -160,10 +160,10 @@ fn queue_part(
         let key = row.key.as_str();
         match effect {
             Effect::Create(fields) => changes.push((key, None, fields.to_object())),
-            Effect::Arrival { id, .. } => moved::note_arrival(target.relation, id),
+            Effect::Arrival { id, .. } => reinserted_rows::note_arrival(target.relation, id),
             Effect::Update { id, fields, takes_id } => {
                 if let (Some(id), true) = (id, takes_id) {
-                    moved::note_arrival(target.relation, id);
+                    reinserted_rows::note_arrival(target.relation, id);
                 }
                 if !fields.is_empty() {
                     changes.push((key, id.as_deref(), fields.to_object()));
@@ -178,7 +178,7 @@ fn queue_part(
     }
 }
 
-fn send_inline(inline: &Inline<'_>, kind: Kind, part: &[Net<Arc<Target>>]) -> Result<(), ErrorReport> {
+fn send_inline(inline: &InlineCapture<'_>, kind: Kind, part: &[Net<Arc<Target>>]) -> Result<(), ErrorReport> {
     match kind {
         Kind::Create => {
             let columns = resolve(inline.table, inline.attachment)?;

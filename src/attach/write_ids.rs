@@ -15,11 +15,11 @@ use crate::pg::statement::{Statement, Value};
 use crate::pg::text;
 use contract::json::Cursor;
 
-use super::write_back::{Afterwards, WritingBack};
+use super::write_back_guard::{Afterwards, WriteBackGuard};
 use contract::capture_sql::upstream_id_of;
 
 /// An id that is to be written.
-pub struct Row {
+pub struct WriteBackRow {
     /// The create's number in the outbox.
     pub id: i64,
     /// The primary key, a JSON array.
@@ -28,7 +28,7 @@ pub struct Row {
 }
 
 /// The statements for one table.
-pub struct LateIds {
+pub struct IdWriter {
     table: pg_sys::Oid,
     /// The names of the key's columns.
     key: Vec<String>,
@@ -38,7 +38,7 @@ pub struct LateIds {
 }
 
 /// The statements for `table`; None if it is not attached any more, or its key is gone.
-pub fn of(connection: &Connection, table: &Table) -> Option<LateIds> {
+pub fn of(connection: &Connection, table: &Table) -> Option<IdWriter> {
     static ATTACHED: Statement = Statement::new(
         "SELECT a.upstream_id_column::pg_catalog.text FROM sequin.attachments a \
          WHERE a.relation OPERATOR(pg_catalog.=) $1 LIMIT 1",
@@ -72,7 +72,7 @@ pub fn of(connection: &Connection, table: &Table) -> Option<LateIds> {
         "ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) AS w(id, key, upstream_id) \
          CROSS JOIN LATERAL pg_catalog.jsonb_to_record(w.key::pg_catalog.jsonb) AS k({columns})"
     );
-    Some(LateIds {
+    Some(IdWriter {
         table: table.oid,
         key,
         write: format!(
@@ -91,9 +91,9 @@ pub fn of(connection: &Connection, table: &Table) -> Option<LateIds> {
     })
 }
 
-impl LateIds {
+impl IdWriter {
     /// Writes what can be written now, and gives the ids of all rows that need not be visited again.
-    pub fn write(&self, connection: &Connection, rows: &[&Row]) -> Vec<i64> {
+    pub fn write(&self, connection: &Connection, rows: &[&WriteBackRow]) -> Vec<i64> {
         let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
         let names: Vec<&str> = self.key.iter().map(String::as_str).collect();
         let keys: Vec<String> = rows.iter().map(|row| key_object(&names, &row.key)).collect();
@@ -103,7 +103,7 @@ impl LateIds {
         // The table's constraint triggers run now, with its owner's rights, and not at the end of the transaction.
         connection.execute("SET CONSTRAINTS ALL IMMEDIATE");
         read_alike(|| {
-            let quiet = WritingBack::begin(self.table, Afterwards::Sent);
+            let quiet = WriteBackGuard::begin(self.table, Afterwards::Sent);
             let written = connection.ids(&self.write, &values);
             drop(quiet);
             let mut visited = connection.ids(&self.visited, &values);
