@@ -10,6 +10,7 @@
 
 mod attach;
 mod call;
+mod ereport;
 mod outbox;
 mod pg;
 mod sql;

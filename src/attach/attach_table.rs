@@ -5,8 +5,8 @@ use pgrx::pg_sys::Oid;
 use pgrx::pg_sys::panic::ErrorReport;
 
 use crate::call::server;
+use crate::ereport;
 use crate::pg::relation::{self, is_owned};
-use crate::pg::report;
 use crate::pg::spi::{self, Connection};
 use crate::pg::text::for_message;
 use contract::outcome::Outcome;
@@ -33,10 +33,10 @@ pub fn attach(target: Oid, attachment: &Attachment, operations: &[Operation]) ->
             let bytes = fields.map(|(column, field)| column.len() + field.len()).sum();
             limits::bytes_at_most("fields", bytes, limits::FIELDS_BYTES)
         })
-        .map_err(|invalid| report::error(&Outcome::from(invalid)))?;
+        .map_err(|invalid| ereport::error(&Outcome::from(invalid)))?;
     check_columns(&table, attachment)?;
     let server =
-        server::find_and_keep(attachment.server.as_deref()).map_err(|unusable| report::error(&unusable.into()))?;
+        server::find_and_keep(attachment.server.as_deref()).map_err(|unusable| ereport::error(&unusable.into()))?;
     // By name, so that no role that writes the table can turn its rows to another server with a setting.
     let attachment = Attachment { server: Some(server.name), ..attachment.clone() };
     let wanted = triggers::TriggerSet::of(operations, &attachment.to_argument());

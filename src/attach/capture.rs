@@ -13,7 +13,7 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 
 use crate::pg::context::{self, Tally};
-use crate::pg::scratch::Scratch;
+use crate::pg::memory_context::ScratchContext;
 use crate::pg::spi::{self, Connection};
 use crate::pg::statement::{Statement, Value};
 use crate::pg::trigger::{Event, Fired};
@@ -206,7 +206,7 @@ fn keep(
     let mut data = DataPrinter::new(columns);
     let (all, key, table) = (data.all(), rows.key_printer(), identity(columns.table));
     let depends_on = data.depends_on().max(rows.key_depends_on());
-    let scratch = Scratch::enter();
+    let scratch = ScratchContext::enter();
     let changes = rows.gather(usize::MAX, depends_on, |rows| {
         let row = rows.row();
         let id = rows.id(&row);

@@ -11,13 +11,14 @@ use pgrx::pg_sys::panic::ErrorReport;
 
 use crate::call::server::{self, Server};
 use crate::call::{after_applied, facts, fail, name, note_earlier, read_only, send};
+use crate::ereport;
 use crate::pg::context::Tally;
+use crate::pg::memory_context::ScratchContext;
 use crate::pg::output::{DependsOn, printed_alike, read_alike};
-use crate::pg::scratch::Scratch;
 use crate::pg::spi;
 use crate::pg::statement::Value;
 use crate::pg::trigger::Fired;
-use crate::pg::{relation, report, session};
+use crate::pg::{relation, session};
 use contract::kind::Kind;
 use contract::merge;
 use contract::outcome::Outcome;
@@ -67,7 +68,7 @@ impl InlineCapture<'_> {
         let (mut ids, mut positions, mut position) = (Vec::new(), Vec::new(), 0);
         self.in_batches(
             |most| {
-                let scratch = Scratch::enter();
+                let scratch = ScratchContext::enter();
                 let batch = rows.gather(most, depends_on, |rows| {
                     position += 1;
                     let is_new = rows.id(&rows.row()).is_none();
@@ -170,7 +171,7 @@ impl InlineCapture<'_> {
         let depends_on = data.depends_on();
         self.in_batches(
             |most| {
-                let scratch = Scratch::enter();
+                let scratch = ScratchContext::enter();
                 let batch = rows.gather(most, depends_on, |rows| {
                     let id = rows.id(&rows.row()).filter(|_| !rows.changed().is_empty());
                     let change = id.map(|id| (id, data.text(&rows.row(), rows.changed())));
@@ -252,7 +253,7 @@ impl InlineCapture<'_> {
         }
         let refusal = |mut outcome: Outcome| {
             note_earlier(&mut outcome, self.tally.before());
-            report::error(&outcome)
+            ereport::error(&outcome)
         };
         if session::is_read_only() {
             return Err(refusal(read_only(self.operation.keyword())));
@@ -269,7 +270,7 @@ impl InlineCapture<'_> {
         records: impl Iterator<Item = String>,
         store: impl FnOnce(Records<'_>) -> Result<T, Lacking>,
     ) -> Result<T, ErrorReport> {
-        let scratch = Scratch::enter();
+        let scratch = ScratchContext::enter();
         let sent = self.attachment.with_arguments(|arguments| {
             let request = Request::draft(Some(kind.as_str()), arguments).and_then(|mut draft| {
                 draft.write_records(records);

@@ -10,11 +10,12 @@ use pgrx::pg_sys::panic::ErrorReport;
 
 use crate::call::read_only;
 use crate::call::server::{self, Server};
+use crate::ereport;
 use crate::outbox::enqueue::{self, Columns as QueueColumns, Route};
 use crate::pg::jsonb;
-use crate::pg::scratch::Scratch;
+use crate::pg::memory_context::ScratchContext;
 use crate::pg::trigger::Fired;
-use crate::pg::{report, session, text};
+use crate::pg::{session, text};
 use contract::kind::Kind;
 
 use super::columns::Columns;
@@ -55,7 +56,7 @@ impl OutboxCapture<'_> {
         let arrived =
             |id: &Option<String>| id.iter().for_each(|id| reinserted_rows::note_arrival(fired.relation(), id));
         loop {
-            let scratch = Scratch::enter();
+            let scratch = ScratchContext::enter();
             let batch = rows.gather(ROWS, depends_on, |rows| {
                 let row = rows.row();
                 let id = rows.id(&row);
@@ -72,7 +73,7 @@ impl OutboxCapture<'_> {
                         (id, Some(is_changed.then(|| data.datum(&row, rows.changed()))?))
                     }
                     Operation::Delete => {
-                        let scratch = Scratch::enter();
+                        let scratch = ScratchContext::enter();
                         let digests = id.is_some().then(|| field_digests::digests(&data.text(&row, &all)));
                         scratch.leave();
                         (id, digests.map(|digests| jsonb::to_datum(&digests)))
@@ -103,7 +104,7 @@ impl OutboxCapture<'_> {
 
     /// Queues changes of one kind, each a key, an upstream id and a JSON object of fields.
     pub fn queue(&self, kind: Kind, changes: &[(&str, Option<&str>, String)]) -> Result<(), ErrorReport> {
-        let scratch = Scratch::enter();
+        let scratch = ScratchContext::enter();
         let records = changes.iter().map(|(key, upstream_id, data)| QueuedChange {
             key: (*key).to_owned(),
             upstream_id: upstream_id.map(str::to_owned),
@@ -151,14 +152,14 @@ impl OutboxCapture<'_> {
             return Ok(server);
         }
         if session::is_read_only() {
-            return Err(report::error(&read_only(self.operation.keyword())));
+            return Err(ereport::error(&read_only(self.operation.keyword())));
         }
         let found = match self.attachment.server.as_deref() {
             // The lock of the table keeps the trigger's argument, and the server's name in it, as they are.
             Some(name) => server::find(Some(name)),
             None => server::find_and_keep(None),
         };
-        let server = found.map_err(|unusable| report::error(&unusable.into()))?;
+        let server = found.map_err(|unusable| ereport::error(&unusable.into()))?;
         Ok(self.server.get_or_init(|| server))
     }
 }

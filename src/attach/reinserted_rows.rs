@@ -13,8 +13,8 @@ use pgrx::pg_sys::Oid;
 use pgrx::pg_sys::panic::ErrorReport;
 
 use crate::pg::cursor::Cursor;
+use crate::pg::memory_context::ScratchContext;
 use crate::pg::output::{DependsOn, printed_alike};
-use crate::pg::scratch::Scratch;
 use crate::pg::spi::{self, Batch, Connection};
 use crate::pg::statement::{Statement, Value};
 use crate::pg::text::for_message;
@@ -170,7 +170,7 @@ fn drop_deletes(connection: &Connection, server: &str, queue_ids: &[i64]) {
 /// Runs `f`, and frees the memory that its statement's parameters take. After a statement, SPI has made its own memory
 /// context the current one. So there is one statement at most in `f`, and nothing after it that takes memory.
 fn freeing<T>(f: impl FnOnce() -> T) -> T {
-    let scratch = Scratch::enter();
+    let scratch = ScratchContext::enter();
     let result = f();
     scratch.leave();
     result

@@ -6,9 +6,9 @@ use pgrx::pg_sys::Datum;
 use pgrx::pg_sys::panic::ErrorReport;
 
 use crate::pg::jsonb::values::{ArrayOf, ObjectOf};
+use crate::pg::memory_context::ChildContext;
 use crate::pg::output::{DependsOn, printed_alike};
 use crate::pg::relation::Column;
-use crate::pg::scratch::Home;
 use crate::pg::transition::{Row, Rows};
 use crate::pg::trigger::Fired;
 
@@ -158,13 +158,13 @@ pub struct DataPrinter<'a> {
     /// By the places of their columns. Statements mostly change the same columns in all rows.
     objects: HashMap<Vec<usize>, ObjectOf<'a>>,
     /// Where the objects are.
-    home: Home,
+    memory: ChildContext,
 }
 
 impl<'a> DataPrinter<'a> {
     /// It lasts as long as the current memory context.
     pub fn new(columns: &'a Columns<'a>) -> DataPrinter<'a> {
-        DataPrinter { mapped: &columns.mapped, objects: HashMap::new(), home: Home::new() }
+        DataPrinter { mapped: &columns.mapped, objects: HashMap::new(), memory: ChildContext::new() }
     }
 
     /// The places of all mapped columns.
@@ -190,10 +190,10 @@ impl<'a> DataPrinter<'a> {
         if !self.objects.contains_key(places) {
             if self.objects.len() == MOST_SETS {
                 self.objects.clear();
-                self.home.reset();
+                self.memory.reset();
             }
             let fields: Vec<(&str, &Column)> = places.iter().map(|place| self.mapped[*place]).collect();
-            self.objects.insert(places.to_vec(), self.home.run(|| ObjectOf::new(&fields)));
+            self.objects.insert(places.to_vec(), self.memory.run(|| ObjectOf::new(&fields)));
         }
         &self.objects[places]
     }

@@ -11,8 +11,9 @@ use std::time::Duration;
 use pgrx::pg_sys::panic::ErrorReport;
 
 use crate::call::http::{Exchange, ReplyBody};
+use crate::ereport;
 use crate::pg::context::Tally;
-use crate::pg::{context, report, rows, session};
+use crate::pg::{context, result_set, session};
 use contract::kind::Kind;
 use contract::outcome::{self, Applied, Body, Content, Earlier, Facts, Observation, Outcome, SqlState};
 use contract::reply::{Lacking, Records};
@@ -24,7 +25,7 @@ use server::{Server, ServerError};
 pub fn fail<T>(context: &str, outcome: &Outcome) -> Result<T, ErrorReport> {
     context::within(context, || {
         say_applied(outcome.applied);
-        Err(report::error(outcome))
+        Err(ereport::error(outcome))
     })
 }
 
@@ -33,7 +34,7 @@ pub fn refuse<T>(context: &str, mut outcome: Outcome) -> Result<T, ErrorReport> 
     context::counting(context, |tally| {
         outcome.note_earlier(tally.before());
         say_applied(outcome.applied);
-        Err(report::error(&outcome))
+        Err(ereport::error(&outcome))
     })
 }
 
@@ -88,7 +89,7 @@ fn send_within<T>(
     let failed = |mut outcome: Outcome| {
         outcome.note_earlier(tally.before());
         say_applied(outcome.applied);
-        report::error(&outcome)
+        ereport::error(&outcome)
     };
     let token = server.token().map_err(|unusable| failed(unusable.into()))?;
     let facts = Facts { token: token.expose(), ..facts };
@@ -106,7 +107,7 @@ fn send_within<T>(
         Ok(records) => {
             say_applied(Applied::All);
             let status = exchange.status().unwrap_or_default();
-            rows::caught_storing(|| store(records, status)).map_err(|lacking| match lacking {
+            result_set::caught_storing(|| store(records, status)).map_err(|lacking| match lacking {
                 Lacking::Unreadable(reason) => Outcome::reply_lost(&facts, status, &reason),
                 Lacking::Missing(reason) => Outcome::missing(&facts, status, &reason),
             })
@@ -129,10 +130,10 @@ pub fn after_applied<T>(
 ) -> Result<T, ErrorReport> {
     context::within(&summary(facts), || {
         say_applied(Applied::All);
-        rows::caught_storing(f).map_err(|reason: String| {
+        result_set::caught_storing(f).map_err(|reason: String| {
             let mut outcome = Outcome::reply_lost(facts, 200, &reason);
             note_earlier(&mut outcome, tally.before());
-            report::error(&outcome)
+            ereport::error(&outcome)
         })
     })
 }

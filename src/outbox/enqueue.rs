@@ -5,8 +5,8 @@
 
 use pgrx::pg_sys::Datum;
 
-use crate::pg::append::{Appender, next_value, random_uuids};
-use crate::pg::scratch::Scratch;
+use crate::pg::bulk_insert::{RowInserter, next_value, random_uuids};
+use crate::pg::memory_context::ScratchContext;
 use crate::pg::statement::Value;
 use crate::pg::text::to_text_datum;
 use crate::pg::{commit, relation, session};
@@ -37,7 +37,7 @@ pub struct Columns<'a> {
 /// Writes the records, in their order, and gives their ids.
 pub fn append(route: &Route<'_>, columns: &Columns<'_>) -> Vec<i64> {
     let count = columns.data.len();
-    let scratch = Scratch::enter();
+    let scratch = ScratchContext::enter();
     let role = session::current_role();
     let text = |text: &str| Some(to_text_datum(text));
     let (server, kind) = (text(route.server), text(route.kind.as_str()));
@@ -48,7 +48,7 @@ pub fn append(route: &Route<'_>, columns: &Columns<'_>) -> Vec<i64> {
     let ids = session::as_queue_owner(|| {
         let sequence = relation::of_outbox(c"outbox_id");
         let now = session::transaction_start();
-        let mut queue = Appender::open(relation::of_outbox(c"queue"));
+        let mut queue = RowInserter::open(relation::of_outbox(c"queue"));
         let mut ids = Vec::with_capacity(count);
         for (row, key) in random_uuids(count).into_iter().enumerate() {
             let id = next_value(sequence);

@@ -5,11 +5,11 @@
 
 use pgrx::pg_sys::Datum;
 
-use crate::pg::append::Appender;
-use crate::pg::scratch::Scratch;
+use crate::pg::bulk_delete::delete_by_ids;
+use crate::pg::bulk_insert::RowInserter;
+use crate::pg::memory_context::ScratchContext;
 use crate::pg::spi::{Batch, Connection};
 use crate::pg::statement::{Statement, Value};
-use crate::pg::take::take;
 use crate::pg::text::{is_text, to_text_datum};
 use crate::pg::{relation, session};
 use contract::kind::Kind;
@@ -75,10 +75,10 @@ pub fn finish(connection: &Connection, server: &str, mut finished: Vec<Finished<
     }
     finished.sort_unstable_by_key(|finished| finished.id);
     let ids: Vec<i64> = finished.iter().map(|finished| finished.id).collect();
-    let scratch = Scratch::enter();
-    let table = Appender::open(relation::of_outbox(c"history"));
+    let scratch = ScratchContext::enter();
+    let table = RowInserter::open(relation::of_outbox(c"history"));
     let mut history = History { table, now: session::now(), finished: &finished };
-    let left = take(relation::of_outbox(c"queue"), server, &ids, |id, columns| history.append(id, columns));
+    let left = delete_by_ids(relation::of_outbox(c"queue"), server, &ids, |id, columns| history.append(id, columns));
     let mut taken = Vec::new();
     if !left.is_empty() {
         let parked = TAKE_PARKED.run(connection, &[Value::Int8s(&left)]);
@@ -118,7 +118,7 @@ pub fn finish_in_part(connection: &Connection, server: &str, finished: &Finished
 }
 
 struct History<'a> {
-    table: Appender,
+    table: RowInserter,
     now: i64,
     /// By id.
     finished: &'a [Finished<'a>],

@@ -8,10 +8,11 @@ use pgrx::pg_sys::panic::ErrorReport;
 
 use crate::attach::write_ids;
 use crate::call::read_only;
+use crate::ereport;
 use crate::pg::spi::{self, Connection};
 use crate::pg::statement::{Statement, Value};
 use crate::pg::text::for_message;
-use crate::pg::{board, catalog, commit, relation, report, session};
+use crate::pg::{board, catalog, commit, relation, session};
 
 use super::finish::{Finished, finish_in_part};
 use super::guard::{self, guarded};
@@ -265,7 +266,7 @@ fn with_server(verb: &str, server: &str, f: impl FnOnce(&Connection)) -> Result<
 /// Whether the transaction may write, and sees what has happened since it began.
 fn possible(verb: &str) -> Result<(), ErrorReport> {
     if session::is_read_only() {
-        return Err(report::error(&read_only(&format!("{verb}()"))));
+        return Err(ereport::error(&read_only(&format!("{verb}()"))));
     }
     if session::has_fixed_snapshot() {
         let message = format!("{verb}() cannot see in this transaction what was sent since it began");

@@ -4,8 +4,9 @@
 //! raises inside arrives as a panic that pgrx turns back into that error at the SQL function's boundary, and the
 //! waits, which run below a foreign library, hand interrupts back as a value instead (see [`interrupt`]).
 
-pub mod append;
 pub mod board;
+pub mod bulk_delete;
+pub mod bulk_insert;
 pub mod catalog;
 pub mod commit;
 pub mod context;
@@ -13,19 +14,17 @@ pub mod cursor;
 pub mod event_trigger;
 pub mod interrupt;
 pub mod jsonb;
+pub mod memory_context;
 pub mod output;
 pub mod planner;
 pub mod relation;
-pub mod report;
+pub mod result_set;
 mod row_key;
-pub mod rows;
-pub mod scratch;
 pub mod session;
 pub mod settings;
 pub mod socket;
 pub mod spi;
 pub mod statement;
-pub mod take;
 mod tally;
 pub mod temporary;
 pub mod text;

@@ -11,7 +11,7 @@ use pgrx::pg_sys::{self, Datum};
 use super::jsonb::values::ArrayOf;
 use super::output::{DependsOn, printed_alike};
 use super::relation::Table;
-use super::rows::attribute;
+use super::result_set::attribute;
 use super::transition::CopiedRow;
 use super::trigger::RowUpdate;
 

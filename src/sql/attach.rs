@@ -4,8 +4,8 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{default, pg_extern};
 
 use crate::attach::attach_table;
+use crate::ereport;
 use crate::pg::jsonb::Json;
-use crate::pg::report;
 use crate::pg::text::{Name, Regclass, Text, TextArray};
 use contract::attachment::{self, Attachment, Delivery, Mistaken};
 use contract::outcome::Outcome;
@@ -53,15 +53,15 @@ fn sequin_detach(target: Option<Regclass>) -> Result<(), ErrorReport> {
 /// Consumers that all have a name.
 fn consumers(ids: Vec<Option<String>>) -> Result<Vec<String>, ErrorReport> {
     let named = |(i, id): (usize, Option<String>)| {
-        id.ok_or_else(|| report::error(&Outcome::from(Invalid::NullConsumer(i + 1))))
+        id.ok_or_else(|| ereport::error(&Outcome::from(Invalid::NullConsumer(i + 1))))
     };
     ids.into_iter().enumerate().map(named).collect()
 }
 
 fn null(argument: &'static str) -> ErrorReport {
-    report::error(&Outcome::from(Invalid::Null(argument)))
+    ereport::error(&Outcome::from(Invalid::Null(argument)))
 }
 
 fn mistaken(mistake: Mistaken) -> ErrorReport {
-    report::mistake(&mistake.to_string(), mistake.hint())
+    ereport::mistake(&mistake.to_string(), mistake.hint())
 }

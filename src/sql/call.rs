@@ -6,7 +6,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 
 use crate::call::server;
 use crate::call::{facts, name, read_only, refuse, send};
-use crate::pg::rows::AlteredType;
+use crate::pg::result_set::AlteredType;
 use crate::pg::session;
 use crate::pg::text::{Name, Text, TextArray};
 use contract::outcome::{Facts, Outcome, SqlState};

@@ -4,10 +4,11 @@ use pgrx::pg_sys::FunctionCallInfo;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{default, pg_extern};
 
+use crate::ereport;
+use crate::pg::context;
 use crate::pg::jsonb::Json;
-use crate::pg::rows::{RecordSet, SetTarget};
+use crate::pg::result_set::{RecordSet, SetTarget};
 use crate::pg::text::{Name, Text, TextArray};
-use crate::pg::{context, report};
 use contract::outcome::Outcome;
 use contract::reply::Lacking;
 use contract::request::{Invalid, Request};
@@ -53,7 +54,7 @@ fn tell_of_missing(count: usize, Sent { facts, status }: &Sent<'_>) -> Result<()
         _ if count < facts.records => {
             let reason = format!("it holds {count} of the {} records that were sent", facts.records);
             context::now_known(c"whether it was applied is unknown");
-            report::warn(&Outcome::missing(facts, *status, &reason));
+            ereport::warn(&Outcome::missing(facts, *status, &reason));
         }
         _ => {}
     }

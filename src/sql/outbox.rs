@@ -6,11 +6,12 @@ use pgrx::{default, pg_extern};
 
 use crate::call::read_only;
 use crate::call::server;
+use crate::ereport;
 use crate::outbox::enqueue::{self, Columns, Route};
 use crate::outbox::{awaiting, verbs};
 use crate::pg::jsonb::{self, Json};
 use crate::pg::text::{Name, Text, TextArray};
-use crate::pg::{board, report, session};
+use crate::pg::{board, session};
 use contract::outcome::Outcome;
 use contract::request::{self, Arguments, Invalid, Request, limits};
 
@@ -27,7 +28,7 @@ fn sequin_enqueue(
     ordering_key: default!(Option<Text>, "NULL"),
 ) -> Result<SetOfIterator<'static, i64>, ErrorReport> {
     if session::is_read_only() {
-        return Err(report::error(&read_only("sequin_enqueue()")));
+        return Err(ereport::error(&read_only("sequin_enqueue()")));
     }
     let consumers: Option<Vec<Option<&str>>> =
         await_consumers.as_ref().map(|array| array.0.iter().map(Option::as_deref).collect());
@@ -45,7 +46,7 @@ fn sequin_enqueue(
     }
     limits::check(&arguments).map_err(invalid)?;
     let server = server::find_and_keep(server.as_ref().map(|name| name.0.as_str()))
-        .map_err(|unusable| report::error(&Outcome::from(unusable)))?;
+        .map_err(|unusable| ereport::error(&Outcome::from(unusable)))?;
     let elements = request::elements(records.as_deref().unwrap_or_default());
     limits::check_records(&elements, ordering_key.as_ref().map(|key| key.0.as_str())).map_err(invalid)?;
     let upstream_ids: Vec<Option<&str>> = elements.iter().map(|element| element.upstream_id.as_deref()).collect();
@@ -67,7 +68,7 @@ fn sequin_enqueue(
 }
 
 fn invalid(invalid: Invalid) -> ErrorReport {
-    report::error(&Outcome::from(invalid))
+    ereport::error(&Outcome::from(invalid))
 }
 
 fn given<T>(name: &'static str, argument: Option<T>) -> Result<T, ErrorReport> {

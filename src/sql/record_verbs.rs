@@ -5,7 +5,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{default, pg_extern};
 
 use crate::pg::jsonb::Json;
-use crate::pg::rows::{OneRecord, OneTarget};
+use crate::pg::result_set::{OneRecord, OneTarget};
 use crate::pg::text::{Name, Text, TextArray};
 use contract::reply::presence;
 use contract::reply::{Lacking, Record, Records};

@@ -9,8 +9,8 @@ use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 use pgrx::pg_sys::{self, Datum, FunctionCallInfo, Oid};
 
 use super::{Json, to_datum};
+use crate::pg::memory_context::ChildContext;
 use crate::pg::relation::Column;
-use crate::pg::scratch::Home;
 use crate::pg::text::to_text_datum;
 use crate::pg::transition::Row;
 use contract::merge;
@@ -77,7 +77,7 @@ struct Call<'a> {
     /// The arguments that come from a row, by their places.
     columns: Vec<(usize, &'a Column)>,
     /// Where the function runs. It leaves more behind than its result, for each row.
-    home: Home,
+    memory: ChildContext,
 }
 
 impl<'a> Call<'a> {
@@ -111,7 +111,7 @@ impl<'a> Call<'a> {
                     Argument::Column(column) => columns.push((place, column)),
                 }
             }
-            Call { frame, columns, home: Home::new() }
+            Call { frame, columns, memory: ChildContext::new() }
         }
     }
 
@@ -129,7 +129,7 @@ impl<'a> Call<'a> {
     fn called_for<T>(&self, row: &Row<'_>, f: impl FnOnce(Datum) -> T) -> T {
         // SAFETY: the frame's arguments are those that its expression says. Neither function gives NULL. Within the
         // guard nothing has a drop.
-        let made = self.home.run(|| unsafe {
+        let made = self.memory.run(|| unsafe {
             for (place, column) in &self.columns {
                 set_argument(self.frame, *place, row.value(column));
             }
@@ -139,7 +139,7 @@ impl<'a> Call<'a> {
             pg_guard_ffi_boundary(|| function(frame))
         });
         let result = f(made);
-        self.home.reset();
+        self.memory.reset();
         result
     }
 }

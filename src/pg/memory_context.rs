@@ -4,13 +4,13 @@ use std::ffi::CStr;
 
 use pgrx::pg_sys::{self, MemoryContext};
 
-/// A memory context of its own that is current only while [`Home::run`] runs. It lasts as long as the context that was
+/// A memory context of its own that is current only while [`ChildContext::run`] runs. It lasts as long as the context that was
 /// current when this value was made.
-pub struct Home(MemoryContext);
+pub struct ChildContext(MemoryContext);
 
-impl Home {
-    pub fn new() -> Home {
-        Home(below_current(c"sequin home"))
+impl ChildContext {
+    pub fn new() -> ChildContext {
+        ChildContext(below_current(c"sequin child"))
     }
 
     /// Runs `f` in that context. The context above must last still.
@@ -48,19 +48,19 @@ fn below_current(name: &'static CStr) -> MemoryContext {
 
 /// A memory context of its own, made current. It has no drop, which would call Postgres while an error unwinds; then
 /// its parent, the function's context, takes it along.
-pub struct Scratch {
+pub struct ScratchContext {
     own: MemoryContext,
     previous: MemoryContext,
 }
 
-impl Scratch {
+impl ScratchContext {
     pub fn enter() -> Self {
         // SAFETY: a child of the current context, and the current context itself to go back to.
         unsafe {
             let previous = pg_sys::CurrentMemoryContext;
             let own = below_current(c"sequin scratch");
             pg_sys::CurrentMemoryContext = own;
-            Scratch { own, previous }
+            ScratchContext { own, previous }
         }
     }
 

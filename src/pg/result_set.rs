@@ -16,7 +16,7 @@ use pgrx::pg_sys::{self, Datum, FunctionCallInfo, Oid, TupleDesc};
 use contract::reply::{Record, Timestamp};
 
 use super::jsonb;
-use super::scratch::Scratch;
+use super::memory_context::ScratchContext;
 use super::text::to_text_datum;
 
 /// The columns of `sequin_record` by type, in their order.
@@ -134,7 +134,7 @@ impl SetTarget {
     pub fn fill<'a, E>(self, records: impl Iterator<Item = Result<Record<'a>, E>>) -> Result<RecordSet, E> {
         let mut row = RowBuffer::new(self.descriptor);
         // What a row needs on its way is freed with the row, not with the statement.
-        let scratch = Scratch::enter();
+        let scratch = ScratchContext::enter();
         let mut written = Ok(RecordSet(()));
         for record in records {
             pgrx::check_for_interrupts!();

@@ -20,7 +20,7 @@ const GAP: i64 = 16;
 /// Deletes the rows of a table with the primary key (text, bigint) and hands each to `each`, as the values of its
 /// columns, in the order of `ids`, which rise. They last as long as the current memory context. Gives the ids that were
 /// not found, or were changed by somebody else at this moment.
-pub fn take<const COLUMNS: usize>(
+pub fn delete_by_ids<const COLUMNS: usize>(
     table: Oid,
     first: &str,
     ids: &[i64],

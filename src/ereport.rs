@@ -6,8 +6,8 @@ use pgrx::pg_sys::panic::ErrorReport;
 
 use contract::outcome::{Applied, Outcome, SqlState};
 
-use super::context;
-use super::text::for_message;
+use crate::pg::context;
+use crate::pg::text::for_message;
 
 /// `outcome` as the error that a SQL function raises. Its CONTEXT is [`super::context`]'s.
 ///

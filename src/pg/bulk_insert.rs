@@ -13,7 +13,7 @@ use pgrx::pg_sys::{self, Datum, Oid};
 const AT_ONCE: usize = 500;
 
 /// A table that is being appended to. Its writer is whoever has the rights: none are checked.
-pub struct Appender {
+pub struct RowInserter {
     relation: pg_sys::Relation,
     state: *mut pg_sys::EState,
     result: *mut pg_sys::ResultRelInfo,
@@ -21,9 +21,9 @@ pub struct Appender {
     filled: usize,
 }
 
-impl Appender {
+impl RowInserter {
     /// Opens the table. An error between here and [`finish`](Self::finish) leaves everything to the (sub)transaction.
-    pub fn open(table: Oid) -> Appender {
+    pub fn open(table: Oid) -> RowInserter {
         // SAFETY: raises if there is no such table. What is made here lives in the current memory context, or belongs to
         // the current resource owner.
         unsafe {
@@ -33,7 +33,7 @@ impl Appender {
             (*result).type_ = pg_sys::NodeTag::T_ResultRelInfo;
             pg_sys::InitResultRelInfo(result, relation, 1, ptr::null_mut(), 0);
             pg_sys::ExecOpenIndices(result, false);
-            Appender { relation, state, result, slots: Vec::new(), filled: 0 }
+            RowInserter { relation, state, result, slots: Vec::new(), filled: 0 }
         }
     }
 
