@@ -285,7 +285,7 @@ CREATE TABLE sequin.parked (
     outcome pg_catalog.text,
     error pg_catalog.text,
     -- Sent again at a person's wish although it may have been applied: exactly as it was.
-    is_pinned pg_catalog.bool NOT NULL,
+    resend_verbatim pg_catalog.bool NOT NULL,
     PRIMARY KEY (id)
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
 COMMENT ON TABLE sequin.parked IS
@@ -434,13 +434,13 @@ CREATE VIEW sequin.outbox WITH (security_barrier) AS
     FROM (
         SELECT
             q.*, 'pending'::pg_catalog.text AS state, 0 AS attempts, q.enqueued_at AS next_attempt_at,
-            NULL::pg_catalog.text AS outcome, NULL::pg_catalog.text AS error, false AS is_pinned
+            NULL::pg_catalog.text AS outcome, NULL::pg_catalog.text AS error, false AS resend_verbatim
         FROM sequin.queue AS q
         UNION ALL
         SELECT
             p.server, p.id, p.key, p.role, p.kind, p.sync_id, p.collection_id, p.await_consumers, p.timeout_ms,
             p.relation, p.ordering_key, p.upstream_id, p.data, p.enqueued_at, p.state, p.attempts, p.next_attempt_at,
-            p.outcome, p.error, p.is_pinned
+            p.outcome, p.error, p.resend_verbatim
         FROM sequin.parked AS p
     ) AS open
     LEFT JOIN (SELECT pg_catalog.unnest(c.ids) AS id FROM sequin.claims AS c) AS claimed

@@ -12,7 +12,7 @@ use crate::pg::text::to_text_datum;
 use crate::pg::{commit, relation, session};
 use contract::kind::Kind;
 
-use super::home;
+use super::worker::identity;
 
 /// What records that are enqueued together have in common.
 pub struct Route<'a> {
@@ -72,7 +72,7 @@ pub fn append(route: &Route<'_>, columns: &Columns<'_>) -> Vec<i64> {
         }
         queue.finish();
         if let Some(first) = ids.first() {
-            home::note_enqueued(*first);
+            identity::note_enqueued(*first);
         }
         ids
     });

@@ -63,26 +63,14 @@ macro_rules! same_key {
     };
 }
 
-pub mod awaiting;
+pub mod admin;
+pub mod await_delivery;
 mod claim;
 pub mod enqueue;
-mod finish;
 mod guard;
-mod home;
-mod launcher;
-mod look;
-mod parked;
-pub mod renamed;
-mod resting;
-mod results;
-mod retention;
-mod rows;
 mod send;
-mod servers;
+pub mod server_rename;
+mod server_state;
 mod settle;
-mod tell;
-mod under_way;
-mod upstream_ids;
-pub mod verbs;
 mod worker;
 mod write_back;

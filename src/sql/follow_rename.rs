@@ -28,9 +28,9 @@ fn follow_rename(call: FunctionCallInfo) -> Result<NoResult, ErrorReport> {
     }
     session::as_queue_owner(|| {
         spi::connected(|connection| {
-            outbox::renamed::begin(connection, &renaming)?;
+            outbox::server_rename::begin(connection, &renaming)?;
             attach::server_rename::follow(connection, &renaming);
-            outbox::renamed::finish(connection, &renaming);
+            outbox::server_rename::finish(connection, &renaming);
             Ok(NoResult)
         })
     })

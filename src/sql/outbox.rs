@@ -8,7 +8,7 @@ use crate::call::read_only;
 use crate::call::server;
 use crate::ereport;
 use crate::outbox::enqueue::{self, Columns, Route};
-use crate::outbox::{awaiting, verbs};
+use crate::outbox::{admin, await_delivery};
 use crate::pg::jsonb::{self, Json};
 use crate::pg::text::{Name, Text, TextArray};
 use crate::pg::{board, session};
@@ -77,12 +77,12 @@ fn given<T>(name: &'static str, argument: Option<T>) -> Result<T, ErrorReport> {
 
 #[pg_extern(volatile, parallel_unsafe)]
 fn sequin_retry(id: Option<i64>) -> Result<(), ErrorReport> {
-    verbs::retry(given("id", id)?)
+    admin::retry(given("id", id)?)
 }
 
 #[pg_extern(volatile, parallel_unsafe)]
 fn sequin_discard(id: Option<i64>) -> Result<(), ErrorReport> {
-    verbs::discard(given("id", id)?)
+    admin::discard(given("id", id)?)
 }
 
 #[pg_extern(volatile, parallel_unsafe)]
@@ -92,17 +92,17 @@ fn sequin_resolve(id: Option<i64>, upstream_id: Option<Text>) -> Result<(), Erro
         return Err(invalid(Invalid::Empty("upstream_id")));
     }
     limits::at_most("upstream_id", Some(&upstream_id), limits::UPSTREAM_ID_BYTES).map_err(invalid)?;
-    verbs::resolve(given("id", id)?, &upstream_id)
+    admin::resolve(given("id", id)?, &upstream_id)
 }
 
 #[pg_extern(volatile, parallel_unsafe)]
 fn sequin_pause(server: Option<Name>) -> Result<(), ErrorReport> {
-    verbs::pause(&given("server", server)?.0)
+    admin::pause(&given("server", server)?.0)
 }
 
 #[pg_extern(volatile, parallel_unsafe)]
 fn sequin_resume(server: Option<Name>) -> Result<(), ErrorReport> {
-    verbs::resume(&given("server", server)?.0)
+    admin::resume(&given("server", server)?.0)
 }
 
 #[pg_extern(volatile, parallel_unsafe)]
@@ -111,7 +111,7 @@ fn sequin_await_delivery(
     timeout_ms: default!(Option<i32>, "NULL"),
 ) -> Result<bool, ErrorReport> {
     let ids: Vec<i64> = given("ids", ids)?.into_iter().flatten().collect();
-    awaiting::await_delivery(&ids, timeout_ms)
+    await_delivery::await_delivery(&ids, timeout_ms)
 }
 
 /// The process ids of this database's workers.

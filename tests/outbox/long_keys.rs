@@ -108,7 +108,7 @@ fn a_key_is_found_by_its_index_among_a_hundred_thousand() {
         "CREATE TABLE pets (id int PRIMARY KEY, name text, sf_id text);
          SELECT sequin_attach('pets', 'sync', 'salesforce:contact', 'sf_id');
          INSERT INTO sequin.parked (server, id, key, role, kind, sync_id, collection_id, relation, ordering_key, data,
-             enqueued_at, state, attempts, next_attempt_at, is_pinned)
+             enqueued_at, state, attempts, next_attempt_at, resend_verbatim)
            SELECT 'sequin', nextval('sequin.outbox_id'), gen_random_uuid(), 10, 'update', 's', 'salesforce:contact',
              'pets'::regclass, '[' || n || ']', '{}', now(), 'pending', 0, 'infinity', false
            FROM generate_series(1, 100000) n;

@@ -39,7 +39,7 @@ fn the_dead_letters_are_found_without_reading_the_queue() {
     world.run("SELECT sequin_pause('sequin')");
     world.run(
         "INSERT INTO sequin.parked (server, id, key, role, kind, sync_id, collection_id, enqueued_at, state, attempts,
-             next_attempt_at, is_pinned)
+             next_attempt_at, resend_verbatim)
            SELECT 'sequin', nextval('sequin.outbox_id'), gen_random_uuid(), 10, 'update', 's', 'a:b', now(),
              CASE WHEN n % 10000 = 0 THEN 'rejected' ELSE 'pending' END, 0, 'infinity', false
            FROM generate_series(1, 20000) n;

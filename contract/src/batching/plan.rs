@@ -17,7 +17,7 @@ use crate::merge;
 
 /// What the changes of one request must have in common.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Lane {
+pub struct BatchKey {
     /// Whose credentials are used: the oid of the role that enqueued.
     pub role: u32,
     pub sync_id: String,
@@ -32,7 +32,7 @@ pub struct Change {
     pub id: i64,
     /// May be empty where none is sent.
     pub idempotency_key: String,
-    pub lane: Rc<Lane>,
+    pub batch_key: Rc<BatchKey>,
     pub kind: Kind,
     /// Order holds per key, which therefore contains the collection. `None`: in no order with anything.
     pub key: Option<Rc<str>>,
@@ -44,7 +44,7 @@ pub struct Change {
     pub attempts: u32,
     /// It must go exactly as it is: a create that was perhaps applied and that a person lets be sent again, which also
     /// cannot be taken back by not sending it. Nothing becomes part of it, nor it of anything.
-    pub is_pinned: bool,
+    pub resend_verbatim: bool,
     /// The API has refused it. It is not sent again as it is, but with a later change, which may mend what was wrong.
     pub is_refused: bool,
 }
@@ -73,7 +73,7 @@ pub struct Plan {
 
 #[derive(Debug, PartialEq, Eq)]
 pub struct Planned {
-    pub lane: Rc<Lane>,
+    pub batch_key: Rc<BatchKey>,
     pub kind: Kind,
     pub operations: Vec<Operation>,
 }
@@ -100,11 +100,11 @@ pub struct Operation {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Absorbed {
     pub id: i64,
-    pub how: How,
+    pub absorbed_as: AbsorbedAs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum How {
+pub enum AbsorbedAs {
     /// Its fields are sent, unless a later change has set them as well.
     Merged,
     /// It is an update before a delete, and nothing of it is sent.
@@ -154,16 +154,16 @@ impl Operation {
 /// With a change there must be all earlier ones of its key that have not ended. If one of those cannot be sent now
 /// (it is under way, waits for its next attempt, or needs a person), then no change of the key may be given.
 pub fn plan(changes: Vec<Change>, limits: &Limits) -> Plan {
-    let (gatherings, endings) = gather(changes);
-    let mut placing = Placing::new(limits);
-    let places: Vec<Option<usize>> = gatherings.iter().map(|gathering| placing.place(gathering)).collect();
-    let mut requests: Vec<Planned> = Vec::with_capacity(placing.begun);
-    for (gathering, place) in gatherings.into_iter().zip(places) {
+    let (groups, endings) = gather(changes);
+    let mut batcher = Batcher::new(limits);
+    let places: Vec<Option<usize>> = groups.iter().map(|group| batcher.place(group)).collect();
+    let mut requests: Vec<Planned> = Vec::with_capacity(batcher.begun);
+    for (group, place) in groups.into_iter().zip(places) {
         let Some(place) = place else { continue };
-        let (lane, kind, operation) = gathering.into_operation();
+        let (batch_key, kind, operation) = group.into_operation();
         // Requests are numbered as they begin.
         if place == requests.len() {
-            requests.push(Planned { lane, kind, operations: Vec::new() });
+            requests.push(Planned { batch_key, kind, operations: Vec::new() });
         }
         requests[place].operations.push(operation);
     }
@@ -173,36 +173,36 @@ pub fn plan(changes: Vec<Change>, limits: &Limits) -> Plan {
 }
 
 /// The first operation of each key, by the id of its first change, and the changes that end at once.
-fn gather(changes: Vec<Change>) -> (Vec<Gathering>, Vec<Ending>) {
+fn gather(changes: Vec<Change>) -> (Vec<KeyGroup>, Vec<Ending>) {
     let mut by_key: HashMap<Rc<str>, usize> = HashMap::with_capacity(changes.len());
-    let mut gatherings: Vec<Gathering> = Vec::with_capacity(changes.len());
+    let mut groups: Vec<KeyGroup> = Vec::with_capacity(changes.len());
     let mut endings = Vec::new();
     for mut change in changes {
         change.upstream_id.take_if(|id| id.trim().is_empty());
-        let new = gatherings.len();
+        let new = groups.len();
         let place = change.key.as_ref().map_or(new, |key| *by_key.entry(Rc::clone(key)).or_insert(new));
         if place == new {
-            gatherings.push(Gathering::default());
+            groups.push(KeyGroup::default());
         }
-        gatherings[place].add(change, &mut endings);
+        groups[place].add(change, &mut endings);
     }
-    gatherings.retain(|gathering| !gathering.is_refused());
+    groups.retain(|group| !group.is_refused());
     // A key whose first changes cancelled out begins with a later one.
-    gatherings.sort_by_key(|gathering| gathering.changes[0].id);
+    groups.sort_by_key(|group| group.changes[0].id);
     endings.sort_by_key(|ending| ending.id);
-    (gatherings, endings)
+    (groups, endings)
 }
 
 /// The first operation of a key, while it is put together.
 #[derive(Default)]
-struct Gathering {
-    /// A create and updates; updates; updates and a delete; or one of them. All of one lane and one record.
+struct KeyGroup {
+    /// A create and updates; updates; updates and a delete; or one of them. All of one batch_key and one record.
     changes: Vec<Change>,
     /// A change of the key waits already, and so must all that follow.
     is_closed: bool,
 }
 
-/// What becomes of a change that comes after those of a gathering.
+/// What becomes of a change that comes after those of a group.
 enum Step {
     Join,
     /// It ends, and they with it.
@@ -212,7 +212,7 @@ enum Step {
     Wait,
 }
 
-impl Gathering {
+impl KeyGroup {
     fn add(&mut self, change: Change, endings: &mut Vec<Ending>) {
         let step = self.step(&change);
         if !self.changes.is_empty() && matches!(step, Step::Wait) && !self.is_closed && self.is_refused() {
@@ -251,7 +251,7 @@ impl Gathering {
                 _ => Step::Join,
             };
         };
-        if self.is_closed || first.is_pinned || next.is_pinned || next.lane != first.lane {
+        if self.is_closed || first.resend_verbatim || next.resend_verbatim || next.batch_key != first.batch_key {
             return Step::Wait;
         }
         let is_of_same_record = next.upstream_id.is_none() || next.upstream_id == first.upstream_id;
@@ -284,7 +284,7 @@ impl Gathering {
     /// The most records that a request with this one may have.
     fn limit(&self, limits: &Limits) -> usize {
         let needs_its_own = match self.kind() {
-            Kind::Create => !limits.creates_share || self.changes[0].is_pinned,
+            Kind::Create => !limits.creates_share || self.changes[0].resend_verbatim,
             Kind::Update | Kind::Delete => false,
         };
         if limits.one_record_a_request || needs_its_own {
@@ -295,17 +295,17 @@ impl Gathering {
         limits.max_batch.checked_shr(self.attempts()).unwrap_or_default().max(1)
     }
 
-    fn into_operation(mut self) -> (Rc<Lane>, Kind, Operation) {
+    fn into_operation(mut self) -> (Rc<BatchKey>, Kind, Operation) {
         let (kind, attempts) = (self.kind(), self.attempts());
         // Those that follow have the same one, or none.
         let upstream_id = self.changes[0].upstream_id.take();
-        let (how, data) = match kind {
-            Kind::Create | Kind::Update => (How::Merged, self.merged_data()),
-            Kind::Delete => (How::Superseded, None),
+        let (absorbed_as, data) = match kind {
+            Kind::Create | Kind::Update => (AbsorbedAs::Merged, self.merged_data()),
+            Kind::Delete => (AbsorbedAs::Superseded, None),
         };
-        let Change { id, idempotency_key, lane, key, .. } = self.changes.remove(self.head());
-        let absorbed = self.changes.iter().map(|change| Absorbed { id: change.id, how }).collect();
-        (lane, kind, Operation { id, absorbed, key, idempotency_key, upstream_id, data, attempts })
+        let Change { id, idempotency_key, batch_key, key, .. } = self.changes.remove(self.head());
+        let absorbed = self.changes.iter().map(|change| Absorbed { id: change.id, absorbed_as }).collect();
+        (batch_key, kind, Operation { id, absorbed, key, idempotency_key, upstream_id, data, attempts })
     }
 
     fn merged_data(&mut self) -> Option<String> {
@@ -314,13 +314,13 @@ impl Gathering {
     }
 }
 
-/// Gives operations their places in requests, from the oldest on: so the lane with the oldest one is served first.
-struct Placing<'a> {
+/// Gives operations their places in requests, from the oldest on: so the batch_key with the oldest one is served first.
+struct Batcher<'a> {
     limits: &'a Limits,
     begun: usize,
     has_creates: bool,
     /// The newest request of operations that may share one.
-    shared: HashMap<(&'a Lane, Kind, u32), Shared>,
+    shared: HashMap<(&'a BatchKey, Kind, u32), Shared>,
     /// Sync, collection and upstream id of those that had their turn, even if they found no place.
     records: HashSet<(&'a str, &'a str, &'a str)>,
 }
@@ -330,22 +330,22 @@ struct Shared {
     room: usize,
 }
 
-impl<'a> Placing<'a> {
-    fn new(limits: &'a Limits) -> Placing<'a> {
-        Placing { limits, begun: 0, has_creates: false, shared: HashMap::new(), records: HashSet::new() }
+impl<'a> Batcher<'a> {
+    fn new(limits: &'a Limits) -> Batcher<'a> {
+        Batcher { limits, begun: 0, has_creates: false, shared: HashMap::new(), records: HashSet::new() }
     }
 
     /// The request for this operation, or `None` if it waits.
-    fn place(&mut self, gathering: &'a Gathering) -> Option<usize> {
-        if !self.is_first_of_its_record(gathering) {
+    fn place(&mut self, group: &'a KeyGroup) -> Option<usize> {
+        if !self.is_first_of_its_record(group) {
             return None;
         }
-        let (kind, limit) = (gathering.kind(), gathering.limit(self.limits));
+        let (kind, limit) = (group.kind(), group.limit(self.limits));
         if limit == 1 {
             return self.begin(kind);
         }
         // Operations that failed before are kept from those that did not: they may be what spoils a request.
-        let alike = (&*gathering.changes[0].lane, kind, gathering.attempts());
+        let alike = (&*group.changes[0].batch_key, kind, group.attempts());
         if let Some(shared) = self.shared.get_mut(&alike)
             && shared.room > 0
         {
@@ -359,9 +359,9 @@ impl<'a> Placing<'a> {
 
     /// Two keys may lead to one record. Nothing orders them, but within a plan they could even meet, in one request or
     /// in two at the same time.
-    fn is_first_of_its_record(&mut self, gathering: &'a Gathering) -> bool {
-        let Change { lane, upstream_id, .. } = &gathering.changes[0];
-        upstream_id.as_ref().is_none_or(|id| self.records.insert((&lane.sync_id, &lane.collection_id, id)))
+    fn is_first_of_its_record(&mut self, group: &'a KeyGroup) -> bool {
+        let Change { batch_key, upstream_id, .. } = &group.changes[0];
+        upstream_id.as_ref().is_none_or(|id| self.records.insert((&batch_key.sync_id, &batch_key.collection_id, id)))
     }
 
     fn begin(&mut self, kind: Kind) -> Option<usize> {

@@ -13,7 +13,7 @@ use std::rc::Rc;
 
 use crate::input::Input;
 use crate::oracle;
-use contract::batching::plan::{Change, End, Ending, How, Lane, Limits, Operation, Plan, Planned, plan};
+use contract::batching::plan::{Change, End, Ending, AbsorbedAs, BatchKey, Limits, Operation, Plan, Planned, plan};
 use contract::kind::Kind;
 
 const DATA: [&str; 6] =
@@ -29,37 +29,37 @@ pub fn run(bytes: &[u8]) {
         one_record_a_request: input.below(4) == 1,
         requests: input.below(6),
     };
-    let lanes: Vec<Rc<Lane>> = ["a", "b", "c"].map(lane).into();
+    let batch_keys: Vec<Rc<BatchKey>> = ["a", "b", "c"].map(batch_key).into();
     let mut changes = Vec::new();
     while !input.is_empty() && changes.len() < CHANGES {
-        changes.push(change(&mut input, changes.len(), &lanes));
+        changes.push(change(&mut input, changes.len(), &batch_keys));
     }
     let plan = plan(changes.clone(), &limits);
     Judge { changes: changes.iter().map(|change| (change.id, change)).collect(), limits: &limits }.judge(&plan);
 }
 
-fn lane(sync_id: &str) -> Rc<Lane> {
+fn batch_key(sync_id: &str) -> Rc<BatchKey> {
     let (sync_id, collection_id) = (sync_id.to_owned(), "salesforce:contact".to_owned());
-    Rc::new(Lane { role: 10, sync_id, collection_id, await_consumers: None, timeout_ms: None })
+    Rc::new(BatchKey { role: 10, sync_id, collection_id, await_consumers: None, timeout_ms: None })
 }
 
-fn change(input: &mut Input<'_>, n: usize, lanes: &[Rc<Lane>]) -> Change {
+fn change(input: &mut Input<'_>, n: usize, batch_keys: &[Rc<BatchKey>]) -> Change {
     let kind = input.one_of(&Kind::ALL);
     let key = input.below(6);
-    let lane = &lanes[input.below(lanes.len())];
+    let batch_key = &batch_keys[input.below(batch_keys.len())];
     let upstream_id = input.one_of(&IDS).filter(|_| kind != Kind::Create).map(str::to_owned);
     let data = input.one_of(&DATA);
     let flags = input.byte();
     Change {
         id: 10 + 3 * n as i64,
         idempotency_key: format!("key-{n}"),
-        lane: Rc::clone(lane),
+        batch_key: Rc::clone(batch_key),
         kind,
         key: (key > 0).then(|| format!("key {key}").into()),
         upstream_id,
         data: (kind != Kind::Delete).then(|| data.to_owned()),
         attempts: [0, 0, 1, 40][usize::from(flags & 3)],
-        is_pinned: flags & 12 == 12,
+        resend_verbatim: flags & 12 == 12,
         is_refused: flags & 48 == 48,
     }
 }
@@ -84,7 +84,7 @@ impl Judge<'_> {
             self.is_within_limits(request);
             for operation in &request.operations {
                 assert!(operation.key.is_none() || keys.insert(operation.key.clone()), "a key twice");
-                let record = operation.upstream_id.as_ref().map(|id| (&request.lane.sync_id, id));
+                let record = operation.upstream_id.as_ref().map(|id| (&request.batch_key.sync_id, id));
                 assert!(record.is_none() || records.insert(record), "a record twice");
                 self.is_right(request, operation);
             }
@@ -112,7 +112,7 @@ impl Judge<'_> {
         let stands_alone = self.limits.one_record_a_request
             || (request.kind == Kind::Create && !self.limits.creates_share)
             || request.operations.iter().any(|operation| operation.attempts > 30)
-            || (request.kind == Kind::Create && request.ids().any(|id| self.changes[&id].is_pinned));
+            || (request.kind == Kind::Create && request.ids().any(|id| self.changes[&id].resend_verbatim));
         assert!(!stands_alone || count == 1, "{request:?}");
         let attempts: BTreeSet<u32> = request.operations.iter().map(|operation| operation.attempts).collect();
         assert_eq!(attempts.len(), 1, "fresh ones are with those that failed: {request:?}");
@@ -123,15 +123,15 @@ impl Judge<'_> {
         let mut all: Vec<&Change> = operation.ids().map(|id| self.changes[&id]).collect();
         all.sort_by_key(|change| change.id);
         assert_eq!((own.kind, &operation.idempotency_key), (request.kind, &own.idempotency_key));
-        assert!(all.iter().all(|change| change.lane == request.lane && change.key == operation.key));
+        assert!(all.iter().all(|change| change.batch_key == request.batch_key && change.key == operation.key));
         assert!(all.iter().any(|change| !change.is_refused), "it was refused as it is");
-        assert!(all.len() == 1 || all.iter().all(|change| !change.is_pinned), "something became part of a pinned one");
+        assert!(all.len() == 1 || all.iter().all(|change| !change.resend_verbatim), "something became part of a pinned one");
         assert_eq!(Some(operation.attempts), all.iter().map(|change| change.attempts).max());
 
         let head = if request.kind == Kind::Create { all.first() } else { all.last() };
         assert_eq!(head.map(|change| change.id), Some(operation.id));
-        let how = if request.kind == Kind::Delete { How::Superseded } else { How::Merged };
-        assert!(operation.absorbed.iter().all(|part| self.changes[&part.id].kind == Kind::Update && part.how == how));
+        let how = if request.kind == Kind::Delete { AbsorbedAs::Superseded } else { AbsorbedAs::Merged };
+        assert!(operation.absorbed.iter().all(|part| self.changes[&part.id].kind == Kind::Update && part.absorbed_as == how));
 
         let id = operation.upstream_id.as_deref();
         assert_eq!(id.is_none(), request.kind == Kind::Create);
@@ -153,7 +153,7 @@ impl Judge<'_> {
         let change = self.changes[&ending.id];
         let has_no_id = change.upstream_id.as_deref().is_none_or(|id| id.trim().is_empty());
         let is_right = match ending.end {
-            End::CancelledOut => !change.is_pinned && change.key.is_some(),
+            End::CancelledOut => !change.resend_verbatim && change.key.is_some(),
             End::NothingToSend => change.kind == Kind::Delete && has_no_id && !change.is_refused,
             End::NoUpstreamId => change.kind == Kind::Update && has_no_id && !change.is_refused,
         };

@@ -8,4 +8,4 @@ mod requests;
 
 use super::*;
 
-use notation::{LIMITS, change, changes, check, lane, only_operation, written};
+use notation::{LIMITS, batch_key, change, changes, check, only_operation, written};

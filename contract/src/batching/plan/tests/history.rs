@@ -73,12 +73,12 @@ fn random_history(dice: &mut Dice) -> (Vec<Change>, Remote, Records) {
             change.data = Some(format!(r#"{{"f{}": {id}.0, "f{}": "{id}"}}"#, dice.below(3), 3 + dice.below(3)));
         }
         if dice.often(15) {
-            change.lane = lane("b");
+            change.batch_key = batch_key("b");
         }
         if dice.often(20) {
             change.attempts = dice.below(4) as u32;
         }
-        change.is_pinned = dice.often(10);
+        change.resend_verbatim = dice.often(10);
         // An application knows the ids of old records only, and those it always gives at first.
         if kind != Kind::Create {
             change.upstream_id = current[key].clone().filter(|id| id.starts_with("old"));
@@ -178,7 +178,7 @@ fn plan_after_plan_comes_to_what_was_committed() {
         }
         assert_eq!(remote.records, expected.records, "round {round}: {history:#?}");
         assert!(remote.created.is_subset(&expected.created), "round {round}: {history:#?}");
-        for pinned in history.iter().filter(|change| change.is_pinned && change.kind == Kind::Create) {
+        for pinned in history.iter().filter(|change| change.resend_verbatim && change.kind == Kind::Create) {
             assert!(
                 remote.created.contains(&made_by(pinned.id)),
                 "{} is not created; round {round}: {history:#?}",

@@ -30,7 +30,7 @@ fn what_follows_a_create() {
             // What follows waits, even if it would fit.
             ("k create; k update U; k update; k delete", "create 1"),
             ("k create; k update; k create; k update; k delete", "create 1+2"),
-            // Another lane.
+            // Another batch_key.
             ("k create; k update @b", "create 1"),
             ("k create; k delete @b", "create 1"),
             ("k create; k update @b; k update; k delete", "create 1"),

@@ -1,5 +1,5 @@
 //! Changes and plans in short. Changes are numbered from 1 in the order they stand:
-//! `key kind [upstream id] [@lane] [#attempts] [!]`, separated by semicolons, with `-` for no key, `!` for pinned and `x`
+//! `key kind [upstream id] [@batch_key] [#attempts] [!]`, separated by semicolons, with `-` for no key, `!` for pinned and `x`
 //! for refused.
 //! A plan is its requests, separated by ` | `, then its endings: in `update 3+1+2, 5 | delete 7/6; cancelled 8 9`, 1 and 2
 //! are merged into 3, and the delete 7 supersedes 6.
@@ -8,9 +8,15 @@ use super::*;
 
 pub const LIMITS: Limits = Limits { max_batch: 100, creates_share: true, one_record_a_request: false, requests: 100 };
 
-pub fn lane(name: &str) -> Rc<Lane> {
+pub fn batch_key(name: &str) -> Rc<BatchKey> {
     let (sync_id, collection_id) = ("sync".to_owned(), "salesforce:contact".to_owned());
-    Rc::new(Lane { role: 10, sync_id, collection_id, await_consumers: Some(vec![name.to_owned()]), timeout_ms: None })
+    Rc::new(BatchKey {
+        role: 10,
+        sync_id,
+        collection_id,
+        await_consumers: Some(vec![name.to_owned()]),
+        timeout_ms: None,
+    })
 }
 
 pub fn changes(text: &str) -> Vec<Change> {
@@ -24,17 +30,29 @@ pub fn change(id: i64, text: &str) -> Change {
     let kind: Kind = words.next().expect("a kind").parse().unwrap();
     let data = (kind != Kind::Delete).then(|| format!(r#"{{"last": {id}, "f{id}": {id}.10}}"#));
     let idempotency_key = format!("uuid-{id}");
-    let (mut upstream_id, mut attempts, mut is_pinned, mut is_refused, mut lane_name) = (None, 0, false, false, "");
+    let (mut upstream_id, mut attempts, mut resend_verbatim, mut is_refused, mut lane_name) =
+        (None, 0, false, false, "");
     for word in words {
         match word.split_at(1) {
             ("@", name) => lane_name = name,
             ("#", number) => attempts = number.parse().unwrap(),
-            ("!", _) => is_pinned = true,
+            ("!", _) => resend_verbatim = true,
             ("x", "") => is_refused = true,
             _ => upstream_id = Some(word.to_owned()),
         }
     }
-    Change { id, idempotency_key, lane: lane(lane_name), kind, key, upstream_id, data, attempts, is_pinned, is_refused }
+    Change {
+        id,
+        idempotency_key,
+        batch_key: batch_key(lane_name),
+        kind,
+        key,
+        upstream_id,
+        data,
+        attempts,
+        resend_verbatim,
+        is_refused,
+    }
 }
 
 pub fn written(plan: &Plan) -> String {
@@ -56,9 +74,9 @@ fn written_request(request: &Planned) -> String {
 }
 
 fn written_operation(operation: &Operation) -> String {
-    let absorbed = operation.absorbed.iter().map(|absorbed| match absorbed.how {
-        How::Merged => format!("+{}", absorbed.id),
-        How::Superseded => format!("/{}", absorbed.id),
+    let absorbed = operation.absorbed.iter().map(|absorbed| match absorbed.absorbed_as {
+        AbsorbedAs::Merged => format!("+{}", absorbed.id),
+        AbsorbedAs::Superseded => format!("/{}", absorbed.id),
     });
     operation.id.to_string() + &absorbed.collect::<String>()
 }

@@ -14,20 +14,20 @@ fn requests_are_of_one_lane_and_kind() {
             ("a delete A; b update B; c create; d create", "create 3, 4 | delete 1 | update 2"),
         ],
     );
-    let base = Lane { await_consumers: None, ..(*lane("")).clone() };
+    let base = BatchKey { await_consumers: None, ..(*batch_key("")).clone() };
     let others = [
-        Lane { role: 11, ..base.clone() },
-        Lane { sync_id: "other".to_owned(), ..base.clone() },
-        Lane { collection_id: "stripe:customer".to_owned(), ..base.clone() },
-        Lane { await_consumers: Some(vec![]), ..base.clone() },
-        Lane { timeout_ms: Some(1), ..base.clone() },
+        BatchKey { role: 11, ..base.clone() },
+        BatchKey { sync_id: "other".to_owned(), ..base.clone() },
+        BatchKey { collection_id: "stripe:customer".to_owned(), ..base.clone() },
+        BatchKey { await_consumers: Some(vec![]), ..base.clone() },
+        BatchKey { timeout_ms: Some(1), ..base.clone() },
     ];
     for other in others {
         let mut given = changes("a update A; b update B; c update C");
-        given[0].lane = Rc::new(base.clone());
-        given[1].lane = Rc::new(other.clone());
-        // An equal lane need not be the same one.
-        given[2].lane = Rc::new(base.clone());
+        given[0].batch_key = Rc::new(base.clone());
+        given[1].batch_key = Rc::new(other.clone());
+        // An equal batch_key need not be the same one.
+        given[2].batch_key = Rc::new(base.clone());
         assert_eq!(written(&plan(given, &LIMITS)), "update 1, 3 | update 2", "{other:?}");
     }
 }
@@ -132,8 +132,8 @@ fn one_record_is_once_in_a_plan() {
     check(&limits, &[("a update A; b update U @b; c update U; d update D", "update 1, 4")]);
     // An id says nothing outside its collection and sync.
     let mut given = changes("a update U; b update U; c update U");
-    given[1].lane = Rc::new(Lane { collection_id: "stripe:customer".to_owned(), ..(*lane("")).clone() });
-    given[2].lane = Rc::new(Lane { sync_id: "other".to_owned(), ..(*lane("")).clone() });
+    given[1].batch_key = Rc::new(BatchKey { collection_id: "stripe:customer".to_owned(), ..(*batch_key("")).clone() });
+    given[2].batch_key = Rc::new(BatchKey { sync_id: "other".to_owned(), ..(*batch_key("")).clone() });
     assert_eq!(written(&plan(given, &LIMITS)), "update 1 | update 2 | update 3");
 }
 

@@ -14,17 +14,17 @@ use crate::pg::statement::{Statement, Value};
 use crate::pg::text::for_message;
 use crate::pg::{board, catalog, commit, relation, session};
 
-use super::finish::{Finished, finish_in_part};
 use super::guard::{self, guarded};
-use super::servers;
-use super::settle::{self, Fate};
+use super::server_state;
+use super::settle::archive::{Finished, finish_in_part};
+use super::settle::transitions::{self, Disposition};
 use super::write_back;
 
 /// Sends a record again, at once. A change that was rejected because its row had no upstream id takes the one that its row
 /// has now.
 pub fn retry(id: i64) -> Result<(), ErrorReport> {
     static RETRY: Statement = Statement::new(
-        "UPDATE sequin.parked p SET is_pinned = p.is_pinned OR p.state OPERATOR(pg_catalog.=) 'unknown', \
+        "UPDATE sequin.parked p SET resend_verbatim = p.resend_verbatim OR p.state OPERATOR(pg_catalog.=) 'unknown', \
          state = 'pending', next_attempt_at = pg_catalog.clock_timestamp(), \
          upstream_id = COALESCE(p.upstream_id, CASE WHEN p.kind OPERATOR(pg_catalog.<>) 'create' THEN $2 END) \
          WHERE p.id OPERATOR(pg_catalog.=) $1",
@@ -34,7 +34,7 @@ pub fn retry(id: i64) -> Result<(), ErrorReport> {
     let upstream_id = id_of_row(id)?;
     with_record("sequin_retry", id, |connection, record| {
         // A record that was not tried yet needs no help.
-        if record.is_parked {
+        if record.is_deferred {
             RETRY.run(connection, &[Value::Int8(id), Value::Text(upstream_id.as_deref())]).free();
         }
         Ok(())
@@ -78,7 +78,7 @@ pub fn discard(id: i64) -> Result<(), ErrorReport> {
         record.release(connection);
         let outcome = "discarded";
         let finished = Finished { id, outcome, upstream_id: None, record: None, sent_with: None };
-        let is_moved = guarded(|| settle::one(connection, server, id, &Fate::ended(outcome))).is_ok()
+        let is_moved = guarded(|| transitions::one(connection, server, id, &Disposition::ended(outcome))).is_ok()
             || finish_in_part(connection, server, &finished);
         if !is_moved {
             remove(connection, server, id);
@@ -127,7 +127,7 @@ pub fn resolve(id: i64, upstream_id: &str) -> Result<(), ErrorReport> {
             ));
         }
         record.release(connection);
-        settle::resolve(connection, &record.server, id, upstream_id);
+        transitions::resolve(connection, &record.server, id, upstream_id);
         write_back::note_ids(connection, &[id]);
         // Everything is looked at, also the ids that are to be written into rows.
         commit::note_changed();
@@ -140,7 +140,7 @@ struct Record {
     id: i64,
     server: String,
     state: String,
-    is_parked: bool,
+    is_deferred: bool,
 }
 
 impl Record {
@@ -160,7 +160,7 @@ impl Record {
             (0..rows.len()).filter_map(|row| rows.int8(row, 1)).collect::<Vec<i64>>()
         });
         match behind {
-            Ok(behind) => settle::free(connection, &behind),
+            Ok(behind) => transitions::free(connection, &behind),
             Err(failure) => guard::note("read by its key", self.id, &failure),
         }
     }
@@ -173,9 +173,9 @@ fn with_record(
 ) -> Result<(), ErrorReport> {
     static FIND: Statement = Statement::new(concat!(
         named_servers!(),
-        "SELECT o.server, o.state, o.is_parked, o.role, EXISTS (SELECT FROM sequin.claims c \
+        "SELECT o.server, o.state, o.is_deferred, o.role, EXISTS (SELECT FROM sequin.claims c \
            WHERE o.id OPERATOR(pg_catalog.=) ANY (c.ids) AND c.owner OPERATOR(pg_catalog.=) ANY ($2)) FROM ( \
-           SELECT q.id, q.server, 'pending'::pg_catalog.text AS state, false AS is_parked, \
+           SELECT q.id, q.server, 'pending'::pg_catalog.text AS state, false AS is_deferred, \
              q.role::pg_catalog.oid AS role FROM named n JOIN sequin.queue q ON q.server OPERATOR(pg_catalog.=) n.server \
              WHERE q.id OPERATOR(pg_catalog.=) $1 UNION ALL \
            SELECT p.id, p.server, p.state, true, p.role::pg_catalog.oid \
@@ -206,7 +206,7 @@ fn with_record(
                 id,
                 server: rows.text(0, 1).unwrap_or_default(),
                 state: rows.text(0, 2).unwrap_or_default(),
-                is_parked: rows.boolean(0, 3),
+                is_deferred: rows.boolean(0, 3),
             };
             f(connection, &record)?;
             commit::note_queued(id);
@@ -219,14 +219,14 @@ fn with_record(
 pub fn pause(server: &str) -> Result<(), ErrorReport> {
     let who = catalog::role_name(session::current_role().to_u32()).unwrap_or_default();
     with_server("sequin_pause", server, |connection| {
-        servers::pause(connection, server, 0, &format!("paused by {who}"), None);
+        server_state::pause(connection, server, 0, &format!("paused by {who}"), None);
     })
     // Nobody is told: a worker that this started could claim before the pause is there for it to see.
 }
 
 /// Ends all pauses of a server's queue.
 pub fn resume(server: &str) -> Result<(), ErrorReport> {
-    with_server("sequin_resume", server, |connection| servers::resume(connection, server, None))?;
+    with_server("sequin_resume", server, |connection| server_state::resume(connection, server, None))?;
     // From here on everything is looked at.
     commit::note_changed();
     Ok(())

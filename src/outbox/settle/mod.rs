@@ -7,15 +7,19 @@ use contract::kind::Kind;
 use super::claim::{self, Claimed};
 use super::guard;
 use super::send::News;
-use super::settle::{self, Fate};
-use super::{servers, write_back};
+use super::{server_state, write_back};
+
+pub mod archive;
+pub mod transitions;
+
+use self::transitions::Disposition;
 use contract::batching::backoff::Health;
 use contract::batching::plan::Operation;
 
 /// A request that was made, and what became of its records.
 pub struct Sent<'a> {
     pub claimed: &'a Claimed,
-    pub fates: Vec<(&'a Operation, Fate)>,
+    pub dispositions: Vec<(&'a Operation, Disposition)>,
     /// What it said about the server; None if it was not made.
     pub news: Option<News>,
 }
@@ -47,39 +51,42 @@ pub fn write(
     let mut kept = Vec::with_capacity(sent.len());
     for one in sent {
         let claim = one.claimed.claim;
-        match guard::carefully(|| settle::end_claim(connection, claim, owner)) {
+        match guard::carefully(|| transitions::end_claim(connection, claim, owner)) {
             Ok(true) => kept.push(one),
             Ok(false) => process::log("a request was given up by somebody else; its result is not written down"),
             Err(failure) => {
                 process::log(&format!("a claim could not be ended: {}", failure.message));
-                if settle::disown_claim(connection, claim, owner) {
+                if transitions::disown_claim(connection, claim, owner) {
                     kept.push(one);
                 }
             }
         }
     }
-    for Sent { claimed, fates, .. } in &kept {
+    for Sent { claimed, dispositions, .. } in &kept {
         let forgotten = guard::carefully(|| {
-            write_back::Pending::forget_deleted(connection, claimed.planned.kind, fates);
+            write_back::Pending::forget_deleted(connection, claimed.planned.kind, dispositions);
         });
         if let Err(failure) = forgotten {
             process::log(&format!("upstream ids of deleted rows could not be forgotten: {}", failure.message));
         }
     }
-    let fates: Vec<(&Operation, &Fate)> =
-        kept.iter().flat_map(|sent| &sent.fates).map(|(operation, fate)| (*operation, fate)).collect();
-    for stuck in write_fates(connection, server, &fates) {
+    let dispositions: Vec<(&Operation, &Disposition)> = kept
+        .iter()
+        .flat_map(|sent| &sent.dispositions)
+        .map(|(operation, disposition)| (*operation, disposition))
+        .collect();
+    for stuck in write_dispositions(connection, server, &dispositions) {
         // Nothing of it can be written down, so it stays claimed: it must not be sent again and again.
-        let kind = kept.iter().find(|sent| sent.fates.iter().any(|(operation, _)| operation.id == stuck.id));
+        let kind = kept.iter().find(|sent| sent.dispositions.iter().any(|(operation, _)| operation.id == stuck.id));
         let kind = kind.map_or(Kind::Create, |sent| sent.claimed.planned.kind);
         claim::write(connection, claim::NOBODY, server, kind, &[stuck]);
     }
-    for Sent { claimed, fates, .. } in &kept {
-        write_backs.note(connection, claimed.planned.kind, fates);
+    for Sent { claimed, dispositions, .. } in &kept {
+        write_backs.note(connection, claimed.planned.kind, dispositions);
     }
-    let free = fates.iter().filter(|(_, fate)| **fate == Fate::Free);
+    let free = dispositions.iter().filter(|(_, disposition)| **disposition == Disposition::Free);
     let freed = free.flat_map(|(operation, _)| operation.ids()).min();
-    tell_listeners(connection, server, &fates);
+    tell_listeners(connection, server, &dispositions);
     let mut is_noted = true;
     if let Some(last) = sent.iter().rev().find(|sent| sent.news.is_some())
         && let Err(failure) = guard::carefully(|| write_news(connection, server, last, said))
@@ -93,31 +100,37 @@ pub fn write(
     Written { freed, is_noted }
 }
 
-/// Writes the fates down, if need be in part: the effect is there, and a reply that this database cannot store must not
+/// Writes the dispositions down, if need be in part: the effect is there, and a reply that this database cannot store must not
 /// make it sent again. Such a one is found by halves, so that it costs the others nothing. Gives the operations of which
 /// nothing can be written down.
-fn write_fates<'a>(connection: &Connection, server: &str, fates: &[(&'a Operation, &Fate)]) -> Vec<&'a Operation> {
+fn write_dispositions<'a>(
+    connection: &Connection,
+    server: &str,
+    dispositions: &[(&'a Operation, &Disposition)],
+) -> Vec<&'a Operation> {
     let mut stuck = Vec::new();
-    for ((operation, fate), failure) in guard::each_guarded(fates, |part| settle::write(connection, server, part)) {
+    for ((operation, disposition), failure) in
+        guard::each_guarded(dispositions, |part| transitions::write(connection, server, part))
+    {
         guard::note("settled, and its result is kept in part", operation.id, &failure);
-        if !settle::write_in_part(connection, server, operation, fate, &failure) {
+        if !transitions::write_in_part(connection, server, operation, disposition, &failure) {
             stuck.push(*operation);
         }
     }
     stuck
 }
 
-fn tell_listeners(connection: &Connection, server: &str, fates: &[(&Operation, &Fate)]) {
+fn tell_listeners(connection: &Connection, server: &str, dispositions: &[(&Operation, &Disposition)]) {
     let (mut delivered, mut rejected, mut unknown) = (0, 0, 0);
-    for (operation, fate) in fates {
-        match fate {
-            Fate::Done { .. } => delivered += operation.ids().count(),
-            Fate::Rejected { .. } => rejected += operation.ids().count(),
-            Fate::Unknown { .. } => unknown += operation.ids().count(),
-            Fate::Again { .. } | Fate::Free => {}
+    for (operation, disposition) in dispositions {
+        match disposition {
+            Disposition::Done { .. } => delivered += operation.ids().count(),
+            Disposition::Rejected { .. } => rejected += operation.ids().count(),
+            Disposition::Unknown { .. } => unknown += operation.ids().count(),
+            Disposition::Again { .. } | Disposition::Free => {}
         }
     }
-    settle::notify(connection, server, delivered, rejected, unknown);
+    transitions::notify(connection, server, delivered, rejected, unknown);
 }
 
 /// Writes down what the last of some requests has said about the server.
@@ -126,19 +139,19 @@ fn write_news(connection: &Connection, server: &str, last: &Sent<'_>, said: &Sai
     match &last.news {
         None => {}
         Some(News::Answers) if said.was_well => {}
-        Some(News::Answers) => servers::recovered(connection, server),
+        Some(News::Answers) => server_state::recovered(connection, server),
         Some(News::Fails(error, after)) => {
             let has_lost_creates = last.claimed.planned.kind == Kind::Create
-                && last.fates.iter().any(|(_, fate)| matches!(fate, Fate::Unknown { .. }));
-            servers::trouble(connection, server, error, after.unwrap_or_else(rest), has_lost_creates);
+                && last.dispositions.iter().any(|(_, disposition)| matches!(disposition, Disposition::Unknown { .. }));
+            server_state::trouble(connection, server, error, after.unwrap_or_else(rest), has_lost_creates);
         }
-        Some(News::Unreachable(error)) => servers::trouble(connection, server, error, rest(), false),
+        Some(News::Unreachable(error)) => server_state::trouble(connection, server, error, rest(), false),
         Some(News::NotNow(error, after)) => {
-            servers::trouble(connection, server, error, after.unwrap_or_else(rest), false);
+            server_state::trouble(connection, server, error, after.unwrap_or_else(rest), false);
         }
         Some(News::Refuses(error)) => {
             let Claimed { planned, server: used, .. } = last.claimed;
-            servers::pause(connection, server, planned.lane.role, error, Some(&used.fingerprint()));
+            server_state::pause(connection, server, planned.batch_key.role, error, Some(&used.fingerprint()));
         }
     }
 }

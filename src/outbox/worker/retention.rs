@@ -10,7 +10,7 @@ use crate::pg::spi::Connection;
 use crate::pg::statement::{Statement, Value};
 use crate::pg::worker as process;
 
-use super::guard;
+use crate::outbox::guard;
 
 /// How often it is looked.
 const EVERY: Duration = Duration::from_secs(15);

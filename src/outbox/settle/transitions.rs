@@ -12,15 +12,15 @@ use crate::pg::{board, text, worker};
 use contract::merge;
 use contract::outcome::OutcomeKind;
 
-use super::claim::NOBODY;
-use super::finish::{Finished, finish, finish_in_part};
-use super::guard::{self, guarded};
+use super::archive::{Finished, finish, finish_in_part};
+use crate::outbox::claim::NOBODY;
+use crate::outbox::guard::{self, guarded};
 use contract::batching::backoff;
-use contract::batching::plan::{How, Operation};
+use contract::batching::plan::{AbsorbedAs, Operation};
 
 /// What became of a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fate {
+pub enum Disposition {
     /// It is done, and moves to the history.
     Done { outcome: &'static str, upstream_id: Option<String>, record: Option<String> },
     /// The API refuses it.
@@ -33,14 +33,14 @@ pub enum Fate {
     Free,
 }
 
-impl Fate {
+impl Disposition {
     /// Done without a request.
-    pub fn ended(outcome: &'static str) -> Fate {
-        Fate::Done { outcome, upstream_id: None, record: None }
+    pub fn ended(outcome: &'static str) -> Disposition {
+        Disposition::Done { outcome, upstream_id: None, record: None }
     }
 
-    pub fn rejected(outcome: &'static str, error: &str) -> Fate {
-        Fate::Rejected { outcome, error: error.to_owned() }
+    pub fn rejected(outcome: &'static str, error: &str) -> Disposition {
+        Disposition::Rejected { outcome, error: error.to_owned() }
     }
 }
 
@@ -60,8 +60,8 @@ static PARK: Statement = Statement::new(
 /// first attempt may have been applied, and may even be why this one is refused.
 static MARK: Statement = Statement::new(
     "UPDATE sequin.parked p SET attempts = p.attempts OPERATOR(pg_catalog.+) 1, next_attempt_at = $3, outcome = $4, \
-     error = $5, is_pinned = p.kind OPERATOR(pg_catalog.=) 'create' \
-     AND (p.is_pinned OR $2 OPERATOR(pg_catalog.=) 'unknown'), state = CASE WHEN p.is_pinned \
+     error = $5, resend_verbatim = p.kind OPERATOR(pg_catalog.=) 'create' \
+     AND (p.resend_verbatim OR $2 OPERATOR(pg_catalog.=) 'unknown'), state = CASE WHEN p.resend_verbatim \
      AND p.kind OPERATOR(pg_catalog.=) 'create' AND $2 OPERATOR(pg_catalog.=) 'rejected' THEN 'unknown' ELSE $2 END \
      WHERE p.id OPERATOR(pg_catalog.=) ANY ($1)",
 );
@@ -69,7 +69,7 @@ static MARK: Statement = Statement::new(
 /// Lets records that were sent as one go again, each by itself. A create does so without a pin, which says something
 /// else of it: nothing that follows it joins it, since that is pinned.
 static PART: Statement = Statement::new(
-    "UPDATE sequin.parked p SET state = 'pending', is_pinned = p.kind OPERATOR(pg_catalog.<>) 'create', \
+    "UPDATE sequin.parked p SET state = 'pending', resend_verbatim = p.kind OPERATOR(pg_catalog.<>) 'create', \
      next_attempt_at = pg_catalog.clock_timestamp() \
      WHERE p.id OPERATOR(pg_catalog.=) ANY ($1)",
 );
@@ -77,8 +77,8 @@ static PART: Statement = Statement::new(
 /// For a person: that of a create which was perhaps applied is unknown, anything else is rejected.
 static STAND: Statement = Statement::new(
     "UPDATE sequin.parked p SET attempts = p.attempts OPERATOR(pg_catalog.+) 1, next_attempt_at = 'infinity', \
-     outcome = $3, error = $4, is_pinned = p.kind OPERATOR(pg_catalog.=) 'create' AND (p.is_pinned OR $2), \
-     state = CASE WHEN p.kind OPERATOR(pg_catalog.=) 'create' AND (p.is_pinned OR $2) THEN 'unknown' ELSE 'rejected' END \
+     outcome = $3, error = $4, resend_verbatim = p.kind OPERATOR(pg_catalog.=) 'create' AND (p.resend_verbatim OR $2), \
+     state = CASE WHEN p.kind OPERATOR(pg_catalog.=) 'create' AND (p.resend_verbatim OR $2) THEN 'unknown' ELSE 'rejected' END \
      WHERE p.id OPERATOR(pg_catalog.=) ANY ($1)",
 );
 
@@ -125,30 +125,30 @@ pub fn disown_claim(connection: &Connection, claim: i64, owner: i64) -> bool {
     guarded(|| DISOWN.run(connection, &values).len() == 1).unwrap_or(true)
 }
 
-/// Writes down the fates of records of one server.
-pub fn write(connection: &Connection, server: &str, fates: &[(&Operation, &Fate)]) {
-    let mut all_done = Vec::with_capacity(fates.len());
-    for (operation, fate) in fates {
-        match fate {
-            Fate::Done { outcome, upstream_id, record } => {
+/// Writes down the dispositions of records of one server.
+pub fn write(connection: &Connection, server: &str, dispositions: &[(&Operation, &Disposition)]) {
+    let mut all_done = Vec::with_capacity(dispositions.len());
+    for (operation, disposition) in dispositions {
+        match disposition {
+            Disposition::Done { outcome, upstream_id, record } => {
                 all_done.extend(done(operation, outcome, upstream_id.as_deref(), record.as_deref()));
             }
-            Fate::Free => {}
-            Fate::Unknown { outcome, error } => {
+            Disposition::Free => {}
+            Disposition::Unknown { outcome, error } => {
                 let unknown = Unknown { head: operation.id, absorbed: absorbed_ids(operation), outcome, error };
                 park_behind(connection, server, &operation.ids().collect::<Vec<i64>>());
                 park_unknown(connection, server, unknown, operation.data.as_deref());
             }
             // Which of them is refused is not known: they go again, one by one.
-            Fate::Rejected { .. } if !operation.absorbed.is_empty() => {
+            Disposition::Rejected { .. } if !operation.absorbed.is_empty() => {
                 let ids: Vec<i64> = operation.ids().collect();
                 park_behind(connection, server, &ids);
                 PART.run(connection, &[Value::Int8s(&ids)]).free();
             }
-            Fate::Rejected { outcome, error } => {
+            Disposition::Rejected { outcome, error } => {
                 mark(connection, server, &[operation.id], "rejected", Mark { delay: None, outcome, error });
             }
-            Fate::Again { outcome, error } => {
+            Disposition::Again { outcome, error } => {
                 let ids: Vec<i64> = operation.ids().collect();
                 let delay = Some(backoff::retry_delay(operation.attempts + 1, worker::random()));
                 mark(connection, server, &ids, "pending", Mark { delay, outcome, error });
@@ -156,9 +156,9 @@ pub fn write(connection: &Connection, server: &str, fates: &[(&Operation, &Fate)
         }
     }
     finish(connection, server, all_done);
-    let keys: Vec<Option<&str>> = fates
+    let keys: Vec<Option<&str>> = dispositions
         .iter()
-        .filter(|(_, fate)| matches!(fate, Fate::Done { .. } | Fate::Rejected { .. }))
+        .filter(|(_, disposition)| matches!(disposition, Disposition::Done { .. } | Disposition::Rejected { .. }))
         .filter_map(|(operation, _)| operation.key.as_deref())
         .map(|key| Some(contract::batching::ordering_key::ordering_key(key)))
         .collect();
@@ -176,7 +176,7 @@ fn done<'a>(
     done.push(Finished { id: operation.id, outcome, upstream_id, record, sent_with: None });
     done.extend(operation.absorbed.iter().map(|absorbed| Finished {
         id: absorbed.id,
-        outcome: if absorbed.how == How::Superseded { "superseded" } else { outcome },
+        outcome: if absorbed.absorbed_as == AbsorbedAs::Superseded { "superseded" } else { outcome },
         upstream_id,
         record: None,
         sent_with: Some(operation.id),
@@ -184,43 +184,43 @@ fn done<'a>(
     done
 }
 
-/// The same fate as far as this database can store it. What cannot be kept of a reply is lost, as in a synchronous call.
-pub fn storable(fate: &Fate) -> Fate {
+/// The same disposition as far as this database can store it. What cannot be kept of a reply is lost, as in a synchronous call.
+pub fn storable(disposition: &Disposition) -> Disposition {
     let in_words = |error: String| if is_storable(&error) { error } else { text::escape_non_ascii(&error) };
-    match fate.clone() {
-        Fate::Done { outcome, upstream_id, record } => {
+    match disposition.clone() {
+        Disposition::Done { outcome, upstream_id, record } => {
             let had_record = record.is_some();
             let record = record.filter(|record| is_storable(record));
             let is_lost = had_record && record.is_none();
-            Fate::Done {
+            Disposition::Done {
                 outcome: if is_lost { OutcomeKind::AppliedReplyLost.as_str() } else { outcome },
                 upstream_id: upstream_id.filter(|id| is_storable(id)),
                 record,
             }
         }
-        Fate::Rejected { outcome, error } => Fate::Rejected { outcome, error: in_words(error) },
-        Fate::Unknown { outcome, error } => Fate::Unknown { outcome, error: in_words(error) },
-        Fate::Again { outcome, error } => Fate::Again { outcome, error: in_words(error) },
-        Fate::Free => Fate::Free,
+        Disposition::Rejected { outcome, error } => Disposition::Rejected { outcome, error: in_words(error) },
+        Disposition::Unknown { outcome, error } => Disposition::Unknown { outcome, error: in_words(error) },
+        Disposition::Again { outcome, error } => Disposition::Again { outcome, error: in_words(error) },
+        Disposition::Free => Disposition::Free,
     }
 }
 
-/// Writes down what can be written of a fate that [`write`] has failed with. False if that is nothing.
+/// Writes down what can be written of a disposition that [`write`] has failed with. False if that is nothing.
 pub fn write_in_part(
     connection: &Connection,
     server: &str,
     operation: &Operation,
-    fate: &Fate,
+    disposition: &Disposition,
     failure: &Failure,
 ) -> bool {
-    let fate = storable(fate);
-    if guarded(|| write(connection, server, &[(operation, &fate)])).is_ok() {
+    let disposition = storable(disposition);
+    if guarded(|| write(connection, server, &[(operation, &disposition)])).is_ok() {
         return true;
     }
     let ids: Vec<i64> = operation.ids().collect();
     let why = &failure.message;
-    let (was_applied, outcome, error) = match &fate {
-        Fate::Done { outcome, upstream_id, .. } => {
+    let (was_applied, outcome, error) = match &disposition {
+        Disposition::Done { outcome, upstream_id, .. } => {
             let finished = done(operation, outcome, upstream_id.as_deref(), None);
             if finished.iter().all(|finished| finish_in_part(connection, server, finished)) {
                 release_key_of(connection, server, operation);
@@ -229,12 +229,12 @@ pub fn write_in_part(
             let known = upstream_id.as_ref().map(|id| format!(" as \"{id}\"")).unwrap_or_default();
             (true, *outcome, format!("it was applied{known}, and the result could not be stored: {why}"))
         }
-        Fate::Unknown { outcome, error } => (true, *outcome, format!("{error} ({why})")),
-        Fate::Rejected { outcome, error } | Fate::Again { outcome, error } => {
+        Disposition::Unknown { outcome, error } => (true, *outcome, format!("{error} ({why})")),
+        Disposition::Rejected { outcome, error } | Disposition::Again { outcome, error } => {
             (false, *outcome, format!("{error} ({why})"))
         }
         // It is as free as it was, and that needs no writing.
-        Fate::Free => return true,
+        Disposition::Free => return true,
     };
     let stands = guarded(|| stand(connection, server, &ids, was_applied, outcome, &error)).is_ok();
     // What is unknown keeps its key waiting for a person.
@@ -282,20 +282,22 @@ fn absorbed_ids(operation: &Operation) -> Vec<i64> {
     operation.absorbed.iter().map(|absorbed| absorbed.id).collect()
 }
 
-/// Writes down the fate of one record that was not claimed.
-pub fn one(connection: &Connection, server: &str, id: i64, fate: &Fate) {
-    match fate {
-        Fate::Done { outcome, .. } => {
+/// Writes down the disposition of one record that was not claimed.
+pub fn one(connection: &Connection, server: &str, id: i64, disposition: &Disposition) {
+    match disposition {
+        Disposition::Done { outcome, .. } => {
             finish(
                 connection,
                 server,
                 vec![Finished { id, outcome, upstream_id: None, record: None, sent_with: None }],
             );
         }
-        Fate::Rejected { outcome, error } => {
+        Disposition::Rejected { outcome, error } => {
             mark(connection, server, &[id], "rejected", Mark { delay: None, outcome, error });
         }
-        Fate::Unknown { .. } | Fate::Again { .. } | Fate::Free => unreachable!("only a request has such a fate"),
+        Disposition::Unknown { .. } | Disposition::Again { .. } | Disposition::Free => {
+            unreachable!("only a request has such a disposition")
+        }
     }
 }
 

@@ -9,7 +9,8 @@ use crate::pg::{text, worker};
 
 use contract::batching::backoff;
 
-use super::{guard, settle};
+use super::guard;
+use super::settle::transitions;
 
 /// The queues that wait for a person.
 pub struct Pauses {
@@ -139,7 +140,7 @@ pub fn resume(connection: &Connection, server: &str, role: Option<u32>) {
         let rows = WAITING.run(connection, &server);
         let ids: Vec<i64> = (0..rows.len()).filter_map(|row| rows.int8(row, 1)).collect();
         rows.free();
-        settle::free(connection, &ids);
+        transitions::free(connection, &ids);
     }
 }
 

@@ -14,7 +14,7 @@ use crate::pg::text::{is_text, to_text_datum};
 use crate::pg::{relation, session};
 use contract::kind::Kind;
 
-use super::guard::guarded;
+use crate::outbox::guard::guarded;
 
 /// The columns of `sequin.queue`, of which `sequin.parked` and `sequin.history` have more.
 const COLUMNS: usize = 14;

@@ -5,7 +5,7 @@
 //! So what was delivered an hour ago is not stepped over again, however long another transaction keeps its dead rows
 //! from being vacuumed.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -17,44 +17,20 @@ use crate::pg::statement::{Statement, Value};
 use crate::pg::worker;
 use contract::kind::Kind;
 
-use super::guard;
-use super::look::{AT_ONCE, Look, Probe, Seen};
-use super::servers::{self, Trouble};
-use super::settle;
-use super::under_way::{UnderWay, hash};
+mod cursor;
+mod decode;
+mod deferred;
+mod in_flight;
+mod scan;
+mod upstream_ids;
+
+pub use self::cursor::Cursors;
+use self::in_flight::{InFlight, hash};
+use self::scan::{AT_ONCE, Probe, QueueScan, Scan};
+use crate::outbox::guard;
+use crate::outbox::server_state::{self, Trouble};
+use crate::outbox::settle::transitions;
 use contract::batching::plan::{Operation, Planned};
-
-/// What a worker knows between two claims. All of it can be forgotten: then it looks at everything.
-#[derive(Default)]
-pub struct Places {
-    /// Where to go on reading in each server's queue.
-    pub positions: HashMap<String, i64>,
-    /// Claims of workers that are gone, which cannot be ended: what is claimed so stays under way.
-    pub stuck_claims: HashSet<i64>,
-    /// The oldest claim that may still be there.
-    pub claims_from: i64,
-    /// How many records to look at, for servers to which creates went, of which few travel at once.
-    pub narrow: HashMap<String, usize>,
-    /// The server that was served last; the others come first.
-    last: String,
-    /// Servers with records that are not foreign servers any more.
-    lost: Vec<String>,
-}
-
-impl Places {
-    /// Goes back, to see what was committed or set free below.
-    pub fn go_back(&mut self, lowest: i64) {
-        for position in self.positions.values_mut() {
-            *position = (*position).min(lowest);
-        }
-    }
-
-    /// Looks at everything again.
-    pub fn forget(&mut self) {
-        let last = std::mem::take(&mut self.last);
-        *self = Places { last, ..Places::default() };
-    }
-}
 
 /// The owner of claims that are no worker's: what is claimed so is not sent, and not free either.
 pub const NOBODY: i64 = -1;
@@ -107,12 +83,12 @@ static WRITE_CLAIM: Statement = Statement::new(
 );
 
 /// Looks at every server's queue, and claims what can be sent to the first that has something. In a transaction.
-pub fn claim(connection: &Connection, places: &mut Places, owner: i64) -> Found {
-    let under_way = UnderWay::read(connection, places);
-    let pauses = servers::pauses(connection);
-    let troubles = servers::troubles(connection);
+pub fn claim(connection: &Connection, cursors: &mut Cursors, owner: i64) -> Found {
+    let in_flight = InFlight::read(connection, cursors);
+    let pauses = server_state::pauses(connection);
+    let troubles = server_state::troubles(connection);
     let mut next: Option<Duration> = pauses.look_again();
-    for server in servers(connection, places) {
+    for server in servers(connection, cursors) {
         if pauses.is_whole(&server) {
             continue;
         }
@@ -122,29 +98,30 @@ pub fn claim(connection: &Connection, places: &mut Places, owner: i64) -> Found 
             continue;
         }
         // One request at a time finds out whether it works again. The end of another worker's request wakes this one.
-        if trouble.is_some() && under_way.servers.contains(&server) {
+        if trouble.is_some() && in_flight.servers.contains(&server) {
             continue;
         }
         let probe = trouble.map(|trouble| Probe { may_create: trouble.left_for_creates.is_zero() });
         if let Some(Trouble { left_for_creates, .. }) = trouble.filter(|trouble| !trouble.left_for_creates.is_zero()) {
             next = earlier(next, Some(*left_for_creates));
         }
-        let mut look = Look { connection, places, server: &server, under_way: &under_way, pauses: &pauses, probe };
-        let seen = match guard::carefully(|| look.plan_requests()) {
-            Ok(seen) => seen,
+        let mut look =
+            QueueScan { connection, cursors, server: &server, in_flight: &in_flight, pauses: &pauses, probe };
+        let scan = match guard::carefully(|| look.plan_requests()) {
+            Ok(scan) => scan,
             Err(failure) => {
                 worker::log(&format!("the queue of server \"{server}\" could not be read: {}", failure.message));
                 next = earlier(next, Some(UNREADABLE));
                 continue;
             }
         };
-        match seen {
-            Ok(Seen { requests, has_more, .. }) if !requests.is_empty() => {
+        match scan {
+            Ok(Scan { requests, has_more, .. }) if !requests.is_empty() => {
                 let (mut claimed, mut has_rejected) = (Vec::new(), false);
                 for request in requests {
                     has_rejected |= write_claims(connection, owner, &server, request, &mut claimed);
                 }
-                places.last.clone_from(&server);
+                cursors.last.clone_from(&server);
                 if claimed.is_empty() {
                     next = earlier(next, Some(if has_rejected { AT_ONCE } else { UNREADABLE }));
                     continue;
@@ -152,12 +129,12 @@ pub fn claim(connection: &Connection, places: &mut Places, owner: i64) -> Found 
                 let is_in_trouble = trouble.is_some();
                 return Found::Work(Work { server, requests: claimed, has_more, is_in_trouble });
             }
-            Ok(seen) => next = earlier(next, seen.next),
+            Ok(scan) => next = earlier(next, scan.next),
             Err(_) => {
                 let setup = server::fingerprint(&server, Oid::INVALID);
                 // Once more, for it may have been changed since.
                 if let Err(unusable) = server::options(&server) {
-                    servers::pause(connection, &server, 0, &unusable.to_string(), Some(&setup));
+                    server_state::pause(connection, &server, 0, &unusable.to_string(), Some(&setup));
                 }
                 // From now on to look whether its cause has changed.
                 next = earlier(next, Some(AT_ONCE));
@@ -176,7 +153,7 @@ fn write_claims(
     (planned, as_role): (Planned, Server),
     claimed: &mut Vec<Claimed>,
 ) -> bool {
-    let Planned { lane, kind, operations } = planned;
+    let Planned { batch_key, kind, operations } = planned;
     let mut claims: Vec<(i64, Vec<Operation>)> = Vec::new();
     let mut claim_of: HashMap<i64, i64> = HashMap::new();
     let all: Vec<&Operation> = operations.iter().collect();
@@ -187,7 +164,7 @@ fn write_claims(
     let mut has_rejected = false;
     for (operation, failure) in failed {
         for id in operation.ids() {
-            has_rejected |= settle::fail(connection, server, id, "claimed", &failure);
+            has_rejected |= transitions::fail(connection, server, id, "claimed", &failure);
         }
     }
     for operation in operations {
@@ -198,7 +175,7 @@ fn write_claims(
         }
     }
     claimed.extend(claims.into_iter().map(|(claim, operations)| {
-        let planned = Planned { lane: Rc::clone(&lane), kind, operations };
+        let planned = Planned { batch_key: Rc::clone(&batch_key), kind, operations };
         Claimed { claim, planned, server: as_role.clone() }
     }));
     has_rejected
@@ -209,16 +186,16 @@ fn earlier(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
 }
 
 /// All servers that may have records, those first that come after the last one served.
-fn servers(connection: &Connection, places: &mut Places) -> Vec<String> {
+fn servers(connection: &Connection, cursors: &mut Cursors) -> Vec<String> {
     let names = |batch: Batch| (0..batch.len()).filter_map(|row| batch.text(row, 1)).collect::<Vec<_>>();
     let mut servers = names(SERVERS.run(connection, &[]));
-    if places.positions.is_empty() {
-        places.lost = names(NAMED_SERVERS.run(connection, &[]));
-        places.lost.retain(|named| !servers.contains(named));
+    if cursors.positions.is_empty() {
+        cursors.lost = names(NAMED_SERVERS.run(connection, &[]));
+        cursors.lost.retain(|named| !servers.contains(named));
     }
-    servers.extend(places.lost.iter().filter(|lost| !servers.contains(lost)).cloned().collect::<Vec<_>>());
+    servers.extend(cursors.lost.iter().filter(|lost| !servers.contains(lost)).cloned().collect::<Vec<_>>());
     servers.sort_unstable();
-    let after_last = servers.partition_point(|server| *server <= places.last);
+    let after_last = servers.partition_point(|server| *server <= cursors.last);
     servers.rotate_left(after_last);
     servers
 }

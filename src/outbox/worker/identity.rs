@@ -12,8 +12,8 @@ use crate::pg::spi::{self, Connection};
 use crate::pg::statement::{Statement, Value};
 use crate::pg::worker;
 
-use super::claim::NAMED_SERVERS;
-use super::servers;
+use crate::outbox::claim::NAMED_SERVERS;
+use crate::outbox::server_state;
 
 /// Why records are not sent from a copy. What follows the colon says which.
 const IN_A_COPY: &str = "this database is a copy: ";
@@ -64,7 +64,7 @@ pub fn check(connection: &Connection) {
         "SELECT FROM sequin.home h WHERE h.system_identifier OPERATOR(pg_catalog.<>) $1 OR h.database OPERATOR(pg_catalog.<>) $2",
     );
     static FORGET: Statement = Statement::new("DELETE FROM sequin.first_ids");
-    servers::end_empty_holds(connection);
+    server_state::end_empty_holds(connection);
     let here = here();
     if IS_ELSEWHERE.run(connection, &here).len() == 0 {
         return;
@@ -75,7 +75,7 @@ pub fn check(connection: &Connection) {
         let named = NAMED_SERVERS.run(connection, &[]);
         for server in (0..named.len()).filter_map(|row| named.text(row, 1)) {
             let reason = format!("{IN_A_COPY}what is queued here may have been sent from where it was copied from");
-            servers::pause(connection, &server, 0, &reason, None);
+            server_state::pause(connection, &server, 0, &reason, None);
         }
     }
     FORGET.run(connection, &[]).free();
@@ -83,7 +83,7 @@ pub fn check(connection: &Connection) {
     write_home(connection, &here);
 }
 
-/// Holds the records from before the copy was made. A record of a transaction that has not ended is not seen here, and
+/// Holds the records from before the copy was made. A record of a transaction that has not ended is not scan here, and
 /// its id is higher.
 fn hold(connection: &Connection, here: &[Value<'_>; 2]) {
     static BEFORE: Statement = Statement::new(concat!(
@@ -102,7 +102,7 @@ fn hold(connection: &Connection, here: &[Value<'_>; 2]) {
             let reason = format!(
                 "{IN_A_COPY}what was queued before may have been sent from where it was copied from; sequin_resume sends it"
             );
-            servers::hold(connection, &server, last + 1, &reason);
+            server_state::hold(connection, &server, last + 1, &reason);
         }
     }
 }

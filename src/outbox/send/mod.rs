@@ -17,8 +17,8 @@ use contract::reply::presence::{self, Place};
 use contract::reply::{Records, Whole};
 use contract::request::{Arguments, Request};
 
-use super::settle::Fate;
-use contract::batching::plan::{Lane, Operation, Planned};
+use crate::outbox::settle::transitions::Disposition;
+use contract::batching::plan::{BatchKey, Operation, Planned};
 
 /// What a request says about its server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,19 +35,19 @@ pub enum News {
     Refuses(String),
 }
 
-/// Sends a claimed request, in parts if need be. Gives the fate of each operation, and what is known of the server now.
-pub fn send<'a>(server: &Server, planned: &'a Planned) -> (Vec<(&'a Operation, Fate)>, News) {
-    let mut fates = Vec::with_capacity(planned.operations.len());
+/// Sends a claimed request, in parts if need be. Gives the disposition of each operation, and what is known of the server now.
+pub fn send<'a>(server: &Server, planned: &'a Planned) -> (Vec<(&'a Operation, Disposition)>, News) {
+    let mut dispositions = Vec::with_capacity(planned.operations.len());
     let mut news = News::Answers;
     let mut parts: Vec<&[Operation]> = vec![&planned.operations];
     while let Some(part) = parts.pop() {
         if worker::is_leaving() || !matches!(news, News::Answers) {
-            fates.extend(part.iter().map(|operation| (operation, Fate::Free)));
+            dispositions.extend(part.iter().map(|operation| (operation, Disposition::Free)));
             continue;
         }
         let attempted = worker::try_without_transaction(|| {
             let mut news = News::Answers;
-            (attempt(server, &planned.lane, planned.kind, part, &mut news), news)
+            (attempt(server, &planned.batch_key, planned.kind, part, &mut news), news)
         });
         let attempted = match attempted {
             Ok((attempt, said)) => {
@@ -57,7 +57,7 @@ pub fn send<'a>(server: &Server, planned: &'a Planned) -> (Vec<(&'a Operation, F
             Err(failure) => broken(planned.kind, part, failure, &mut news),
         };
         match attempted {
-            Attempt::Settled(settled) => fates.extend(part.iter().zip(settled)),
+            Attempt::Settled(settled) => dispositions.extend(part.iter().zip(settled)),
             Attempt::Split => {
                 let (first, second) = part.split_at(part.len() / 2);
                 parts.push(second);
@@ -65,31 +65,31 @@ pub fn send<'a>(server: &Server, planned: &'a Planned) -> (Vec<(&'a Operation, F
             }
         }
     }
-    (fates, news)
+    (dispositions, news)
 }
 
 enum Attempt {
-    /// A fate for each operation.
-    Settled(Vec<Fate>),
+    /// A disposition for each operation.
+    Settled(Vec<Disposition>),
     /// One of them is at fault.
     Split,
 }
 
-fn attempt(server: &Server, lane: &Lane, kind: Kind, part: &[Operation], news: &mut News) -> Attempt {
-    let all = |fate: Fate| Attempt::Settled(vec![fate; part.len()]);
+fn attempt(server: &Server, batch_key: &BatchKey, kind: Kind, part: &[Operation], news: &mut News) -> Attempt {
+    let all = |disposition: Disposition| Attempt::Settled(vec![disposition; part.len()]);
     let consumers: Option<Vec<Option<&str>>> =
-        lane.await_consumers.as_ref().map(|ids| ids.iter().map(|id| Some(id.as_str())).collect());
+        batch_key.await_consumers.as_ref().map(|ids| ids.iter().map(|id| Some(id.as_str())).collect());
     let arguments = Arguments {
-        sync_id: Some(&lane.sync_id),
-        collection_id: Some(&lane.collection_id),
+        sync_id: Some(&batch_key.sync_id),
+        collection_id: Some(&batch_key.collection_id),
         await_consumers: consumers.as_deref(),
-        timeout_ms: lane.timeout_ms,
+        timeout_ms: batch_key.timeout_ms,
     };
     let request = match request(&arguments, kind, part) {
         Ok(request) => request,
         // The queue holds what this version would not have let in.
         Err(reason) if part.len() == 1 => {
-            return all(Fate::Rejected { outcome: OutcomeKind::NotSent.as_str(), error: reason });
+            return all(Disposition::Rejected { outcome: OutcomeKind::NotSent.as_str(), error: reason });
         }
         Err(_) => return Attempt::Split,
     };
@@ -97,10 +97,10 @@ fn attempt(server: &Server, lane: &Lane, kind: Kind, part: &[Operation], news: &
         Ok(token) => token,
         Err(unusable) => {
             *news = News::Refuses(unusable.to_string());
-            return all(Fate::Free);
+            return all(Disposition::Free);
         }
     };
-    let mut facts = facts(kind, part.len(), &lane.collection_id, server);
+    let mut facts = facts(kind, part.len(), &batch_key.collection_id, server);
     facts.token = token.expose();
     let mut headers = vec![server::authorization(&token)];
     headers.extend(idempotency_header(server, part));
@@ -118,18 +118,18 @@ fn attempt(server: &Server, lane: &Lane, kind: Kind, part: &[Operation], news: &
 fn broken(kind: Kind, part: &[Operation], failure: Failure, news: &mut News) -> Attempt {
     let error = format!("an error came up while it was sent: {}", failure.message);
     let outcome = OutcomeKind::Unknown.as_str();
-    let fate = match (kind, failure.cause()) {
+    let disposition = match (kind, failure.cause()) {
         // A person's cancel, for instance: it ends this worker, as it ends a statement.
         (_, Cause::Surroundings) => failure.raise(),
-        (Kind::Create, _) => Fate::Unknown { outcome, error },
+        (Kind::Create, _) => Disposition::Unknown { outcome, error },
         (Kind::Update | Kind::Delete, Cause::Doubtful) => {
             *news = News::Fails(error.clone(), None);
-            Fate::Again { outcome, error }
+            Disposition::Again { outcome, error }
         }
         (Kind::Update | Kind::Delete, Cause::Content) if part.len() > 1 => return Attempt::Split,
-        (Kind::Update | Kind::Delete, Cause::Content) => Fate::Rejected { outcome, error },
+        (Kind::Update | Kind::Delete, Cause::Content) => Disposition::Rejected { outcome, error },
     };
-    Attempt::Settled(vec![fate; part.len()])
+    Attempt::Settled(vec![disposition; part.len()])
 }
 
 /// The request, as the synchronous call would make it.
@@ -161,7 +161,13 @@ fn idempotency_header(server: &Server, part: &[Operation]) -> Option<(HeaderName
 }
 
 /// What a reply means for each operation. A record that is not in it was perhaps not applied.
-fn delivered(facts: &Facts<'_>, status: u16, part: &[Operation], records: &Records<'_>, news: &mut News) -> Vec<Fate> {
+fn delivered(
+    facts: &Facts<'_>,
+    status: u16,
+    part: &[Operation],
+    records: &Records<'_>,
+    news: &mut News,
+) -> Vec<Disposition> {
     let length = records.length();
     let records = records.whole();
     match facts.kind {
@@ -170,15 +176,15 @@ fn delivered(facts: &Facts<'_>, status: u16, part: &[Operation], records: &Recor
     }
 }
 
-fn done(record: &Whole<'_>) -> Fate {
-    Fate::Done {
+fn done(record: &Whole<'_>) -> Disposition {
+    Disposition::Done {
         outcome: APPLIED,
         upstream_id: record.upstream_id.as_deref().map(str::to_owned),
         record: Some(record.text.to_owned()),
     }
 }
 
-/// The fates of creates, whose records are in the order of the operations or not known.
+/// The dispositions of creates, whose records are in the order of the operations or not known.
 fn created(
     facts: &Facts<'_>,
     status: u16,
@@ -186,7 +192,7 @@ fn created(
     length: usize,
     records: &[Whole<'_>],
     news: &mut News,
-) -> Vec<Fate> {
+) -> Vec<Disposition> {
     if length < part.len() {
         let reason = match length {
             0 => "it holds no record".to_owned(),
@@ -194,75 +200,84 @@ fn created(
         };
         let outcome = Outcome::missing(facts, status, &reason);
         *news = News::Fails(outcome.message.clone(), None);
-        return vec![Fate::Unknown { outcome: outcome.kind.as_str(), error: outcome.message }; part.len()];
+        return vec![Disposition::Unknown { outcome: outcome.kind.as_str(), error: outcome.message }; part.len()];
     }
     let sent: Vec<&str> = part.iter().map(|operation| operation.data.as_deref().unwrap_or("{}")).collect();
     let replied: Vec<Option<&str>> = records.iter().map(|record| record.data).collect();
     // The reply to one create is its own, whatever the values.
     let is_believed = length == part.len()
         && (part.len() == 1 || (records.len() == length && !pairing::contradicts(&sent, &replied)));
-    let fate = |place: usize| match records.get(place).filter(|record| is_believed && record.upstream_id.is_some()) {
-        Some(record) => done(record),
-        None => Fate::ended(OutcomeKind::AppliedReplyLost.as_str()),
-    };
-    (0..part.len()).map(fate).collect()
+    let disposition =
+        |place: usize| match records.get(place).filter(|record| is_believed && record.upstream_id.is_some()) {
+            Some(record) => done(record),
+            None => Disposition::ended(OutcomeKind::AppliedReplyLost.as_str()),
+        };
+    (0..part.len()).map(disposition).collect()
 }
 
-/// The fates of updates and deletes, whose records are found by their ids.
-fn changed(facts: &Facts<'_>, status: u16, part: &[Operation], length: usize, records: &[Whole<'_>]) -> Vec<Fate> {
+/// The dispositions of updates and deletes, whose records are found by their ids.
+fn changed(
+    facts: &Facts<'_>,
+    status: u16,
+    part: &[Operation],
+    length: usize,
+    records: &[Whole<'_>],
+) -> Vec<Disposition> {
     let sent: Vec<&str> = part.iter().map(|operation| operation.upstream_id.as_deref().unwrap_or_default()).collect();
     let mut replied: Vec<Option<&str>> = records.iter().map(|record| record.upstream_id.as_deref()).collect();
     // What cannot be read has no id.
     replied.resize(length, None);
-    let fate = |place: Place| match place {
+    let disposition = |place: Place| match place {
         Place::At(place) => done(&records[place]),
         Place::Unnamed => match records {
             [record] if length == 1 && part.len() == 1 => done(record),
-            _ => Fate::ended(APPLIED),
+            _ => Disposition::ended(APPLIED),
         },
         Place::Missing => {
             let outcome = Outcome::missing(facts, status, "it does not hold this record");
-            Fate::Again { outcome: outcome.kind.as_str(), error: outcome.message }
+            Disposition::Again { outcome: outcome.kind.as_str(), error: outcome.message }
         }
     };
-    presence::places(&sent, &replied).into_iter().map(fate).collect()
+    presence::places(&sent, &replied).into_iter().map(disposition).collect()
 }
 
 /// What a request that gave no records means for each of its operations, and for the server.
 fn failed(kind: Kind, part: &[Operation], outcome: &Outcome, news: &mut News) -> Attempt {
-    let all = |fate: Fate| Attempt::Settled(vec![fate; part.len()]);
+    let all = |disposition: Disposition| Attempt::Settled(vec![disposition; part.len()]);
     let (name, error) = (outcome.kind.as_str(), outcome.message.clone());
     match outcome.action {
-        Action::DeliverReplyLost | Action::DeliverNotConfirmed => all(Fate::ended(name)),
+        Action::DeliverReplyLost | Action::DeliverNotConfirmed => all(Disposition::ended(name)),
         Action::Bisect if part.len() > 1 => Attempt::Split,
         // The first attempt may have deleted it, and its reply was lost.
-        Action::Reject | Action::Bisect if kind == Kind::Delete && is_gone(part, outcome) => all(Fate::ended(APPLIED)),
-        Action::Reject | Action::Bisect => all(Fate::Rejected { outcome: name, error }),
+        Action::Reject | Action::Bisect if kind == Kind::Delete && is_gone(part, outcome) => {
+            all(Disposition::ended(APPLIED))
+        }
+        Action::Reject | Action::Bisect => all(Disposition::Rejected { outcome: name, error }),
         Action::ParkUnknown => {
             if outcome.kind == OutcomeKind::Unknown {
                 *news = News::Fails(error.clone(), outcome.retry_after);
             }
-            all(Fate::Unknown { outcome: name, error })
+            all(Disposition::Unknown { outcome: name, error })
         }
         Action::Retry if outcome.kind == OutcomeKind::NotSent => {
             *news = News::Unreachable(error);
-            all(Fate::Free)
+            all(Disposition::Free)
         }
         Action::Retry => {
             *news = News::Fails(error.clone(), outcome.retry_after);
-            all(Fate::Again { outcome: name, error })
+            all(Disposition::Again { outcome: name, error })
         }
         Action::Defer => {
             *news = News::NotNow(error, outcome.retry_after);
-            all(Fate::Free)
+            all(Disposition::Free)
         }
         Action::PauseServer => {
             *news = News::Refuses(error.clone());
             // Another service has answered, most likely; but a create that was applied must not be sent again.
             if outcome.kind == OutcomeKind::Unknown && kind == Kind::Create {
-                return all(Fate::Unknown { outcome: name, error });
+                return all(Disposition::Unknown { outcome: name, error });
             }
-            all(Fate::Free)
+            all(Disposition::Free)
         }
     }
 }

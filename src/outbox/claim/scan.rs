@@ -14,15 +14,15 @@ use crate::pg::worker::Failure;
 use crate::pg::{catalog, session};
 use contract::kind::Kind;
 
-use super::claim::Places;
-use super::finish::{Finished, finish, finish_in_part};
-use super::guard;
-use super::parked::{self, Search};
-use super::rows::Reader;
-use super::servers::{self, Pauses};
-use super::settle::{self, Fate};
-use super::under_way::UnderWay;
+use super::cursor::Cursors;
+use super::decode::Reader;
+use super::deferred::{self, Search};
+use super::in_flight::InFlight;
 use super::upstream_ids;
+use crate::outbox::guard;
+use crate::outbox::server_state::{self, Pauses};
+use crate::outbox::settle::archive::{Finished, finish, finish_in_part};
+use crate::outbox::settle::transitions::{self, Disposition};
 use contract::batching::plan::{self, Change, End, Ending, Limits, Plan, Planned};
 
 /// The most requests that a worker claims at once. Each commit costs the disk a wait; a crash repeats at most so many.
@@ -58,11 +58,11 @@ static NEXT_DUE: Statement = Statement::new(
 );
 
 /// A look at one server's queue.
-pub struct Look<'a> {
+pub struct QueueScan<'a> {
     pub connection: &'a Connection,
-    pub places: &'a mut Places,
+    pub cursors: &'a mut Cursors,
     pub server: &'a str,
-    pub under_way: &'a UnderWay,
+    pub in_flight: &'a InFlight,
     pub pauses: &'a Pauses,
     /// The server is in trouble: one request finds out whether it works again.
     pub probe: Option<Probe>,
@@ -88,7 +88,7 @@ impl Probe {
 
 /// What a look has found.
 #[derive(Default)]
-pub struct Seen {
+pub struct Scan {
     /// The requests that can be made now, each with the server as its role may use it.
     pub requests: Vec<(Planned, Server)>,
     /// Whether there may be more.
@@ -97,19 +97,19 @@ pub struct Seen {
     pub next: Option<Duration>,
 }
 
-impl Look<'_> {
+impl QueueScan<'_> {
     /// Looks. What is found to need no request is ended, and what must wait is parked.
-    pub fn plan_requests(&mut self) -> Result<Seen, ServerError> {
-        let has_parked = HAS_PARKED.run(self.connection, &[Value::Text(Some(self.server))]).len() > 0;
+    pub fn plan_requests(&mut self) -> Result<Scan, ServerError> {
+        let has_deferred = HAS_PARKED.run(self.connection, &[Value::Text(Some(self.server))]).len() > 0;
         // One time for all that is asked, so that nothing is both not due yet and due no more.
         let now = session::now();
-        let position = self.places.positions.get(self.server).copied().unwrap_or(i64::MIN);
-        let narrow = self.places.narrow.get(self.server).copied();
+        let position = self.cursors.positions.get(self.server).copied().unwrap_or(i64::MIN);
+        let narrow = self.cursors.narrow.get(self.server).copied();
         // Before the options are read: most looks find nothing.
         let window = self.window(position, NARROW, true);
-        if window.len() == 0 && !has_parked {
-            self.places.positions.insert(self.server.to_owned(), position);
-            return Ok(Seen::default());
+        if window.len() == 0 && !has_deferred {
+            self.cursors.positions.insert(self.server.to_owned(), position);
+            return Ok(Scan::default());
         }
         let options = server::options(self.server)?;
         let limits = Limits {
@@ -121,17 +121,17 @@ impl Look<'_> {
         // To print them all takes time.
         let with_keys = options.idempotency_header.is_some();
         // What others are sending is read as well, and must not make this worker's requests small.
-        let width = narrow.unwrap_or(limits.max_batch * REQUESTS) + self.under_way.ids.len();
+        let width = narrow.unwrap_or(limits.max_batch * REQUESTS) + self.in_flight.ids.len();
         let width = width.clamp(NARROW, WIDEST);
         let window =
             if width > NARROW && window.len() == NARROW { self.window(position, width, with_keys) } else { window };
-        let mut reader = Reader::without(&self.under_way.ids);
+        let mut reader = Reader::without(&self.in_flight.ids);
         let fresh = reader.read(&window, false);
         let is_full = window.len() == width || fresh.rows < window.len();
         let last = fresh.rows.checked_sub(1).and_then(|row| window.int8(row, 1));
         window.free();
 
-        let mut sorted = self.sort(fresh.changes, has_parked.then_some(now), &mut reader);
+        let mut sorted = self.sort(fresh.changes, has_deferred.then_some(now), &mut reader);
         let mut has_moved = sorted.has_moved | self.reject_unreadable(&reader);
         upstream_ids::fill_in(self.connection, self.server, &mut sorted.ready);
         let mut waiting: HashSet<i64> = sorted.fresh.iter().copied().collect();
@@ -144,9 +144,9 @@ impl Look<'_> {
         match plan.requests.first() {
             Some(first) if first.kind == Kind::Create => {
                 let batch = if limits.creates_share { limits.max_batch } else { 1 };
-                self.places.narrow.insert(self.server.to_owned(), batch + NARROW);
+                self.cursors.narrow.insert(self.server.to_owned(), batch + NARROW);
             }
-            _ => drop(self.places.narrow.remove(self.server)),
+            _ => drop(self.cursors.narrow.remove(self.server)),
         }
 
         let mut has_paused = false;
@@ -156,7 +156,7 @@ impl Look<'_> {
         };
         let mut requests = Vec::with_capacity(planned.len());
         for planned in planned {
-            match self.as_role(planned.lane.role) {
+            match self.as_role(planned.batch_key.role) {
                 Ok(server) => {
                     for id in planned.operations.iter().flat_map(|operation| operation.ids()) {
                         waiting.remove(&id);
@@ -164,28 +164,28 @@ impl Look<'_> {
                     requests.push((planned, server));
                 }
                 Err(_) => {
-                    let role = planned.lane.role;
+                    let role = planned.batch_key.role;
                     let setup = server::fingerprint(self.server, role.into());
                     // Once more, for it may have been changed since.
                     if let Err(why) = self.as_role(role) {
-                        servers::pause(self.connection, self.server, role, &why, Some(&setup));
+                        server_state::pause(self.connection, self.server, role, &why, Some(&setup));
                     }
                     has_paused = true;
                 }
             }
         }
         let reached = waiting.iter().copied().min().or(last.map(|id| id + 1)).unwrap_or(position);
-        self.places.positions.insert(self.server.to_owned(), reached);
+        self.cursors.positions.insert(self.server.to_owned(), reached);
         // Only if this look has changed something, or the next one would find the same.
         let has_left = has_paused || is_full && (has_moved || reached > position) || sorted.has_more_due && has_moved;
         let next = match requests.is_empty() {
             true if has_left => Some(AT_ONCE),
-            true if has_parked => self.next_due(now),
+            true if has_deferred => self.next_due(now),
             _ => None,
         };
         // While a server is in trouble, another worker could do nothing for it.
         let has_more = self.probe.is_none() && (is_full || sorted.has_more_due || !waiting.is_empty());
-        Ok(Seen { requests, has_more, next })
+        Ok(Scan { requests, has_more, next })
     }
 
     /// Plans the requests; if one key makes that fail, without it.
@@ -218,7 +218,7 @@ impl Look<'_> {
                     plan.requests.truncate(1);
                 }
                 Err(failure) => ids.iter().for_each(|id| {
-                    settle::fail(self.connection, self.server, *id, "planned", &failure);
+                    transitions::fail(self.connection, self.server, *id, "planned", &failure);
                 }),
             }
         }
@@ -257,10 +257,10 @@ impl Look<'_> {
         }
         let found = match now {
             Some(now) => {
-                let Look { connection, server, under_way, pauses, .. } = *self;
-                Search { connection, server, under_way, pauses, now }.run(&fresh, paused, reader)
+                let QueueScan { connection, server, in_flight, pauses, .. } = *self;
+                Search { connection, server, in_flight, pauses, now }.run(&fresh, paused, reader)
             }
-            None => parked::Found { blocked: paused, ..Default::default() },
+            None => deferred::Found { blocked: paused, ..Default::default() },
         };
         let mut sorted = Sorted {
             ready: found.ready,
@@ -277,22 +277,23 @@ impl Look<'_> {
                 continue;
             }
             sorted.fresh.push(change.id);
-            if !self.under_way.has_key(self.server, change.key.as_ref()) {
+            if !self.in_flight.has_key(self.server, change.key.as_ref()) {
                 sorted.ready.push(change);
             }
         }
         sorted.ready.sort_unstable_by_key(|change| change.id);
-        sorted.has_moved |= settle::park_waiting(self.connection, self.server, &follow) > 0;
+        sorted.has_moved |= transitions::park_waiting(self.connection, self.server, &follow) > 0;
         sorted
     }
 
     fn is_paused(&self, change: &Change) -> bool {
-        self.pauses.is_for(self.server, change.lane.role) || self.pauses.is_held(self.server, change.id)
+        self.pauses.is_for(self.server, change.batch_key.role) || self.pauses.is_held(self.server, change.id)
     }
 
     /// Rejects what could not be read. True if there was such a record.
     fn reject_unreadable(&self, reader: &Reader) -> bool {
-        let reject = |(id, failure): &(i64, Failure)| settle::fail(self.connection, self.server, *id, "read", failure);
+        let reject =
+            |(id, failure): &(i64, Failure)| transitions::fail(self.connection, self.server, *id, "read", failure);
         reader.unreadable.iter().filter(|unreadable| reject(unreadable)).count() > 0
     }
 
@@ -304,11 +305,11 @@ impl Look<'_> {
                 End::CancelledOut => "cancelled_out",
                 End::NothingToSend => "nothing_to_send",
                 End::NoUpstreamId => {
-                    let fate = Fate::rejected(
+                    let disposition = Disposition::rejected(
                         "not_sent",
                         "its row has no upstream id: it was never created upstream, or the reply of its create was lost",
                     );
-                    let reject = |_: &[i64]| settle::one(self.connection, self.server, ending.id, &fate);
+                    let reject = |_: &[i64]| transitions::one(self.connection, self.server, ending.id, &disposition);
                     ended += guard::each_logged("rejected", &[ending.id], reject);
                     continue;
                 }
@@ -324,13 +325,13 @@ impl Look<'_> {
         for (one, failure) in &failed {
             ended += usize::from(
                 finish_in_part(self.connection, self.server, &finished(one))
-                    || settle::fail(self.connection, self.server, one.0, "ended", failure),
+                    || transitions::fail(self.connection, self.server, one.0, "ended", failure),
             );
         }
         if !endings.is_empty() {
             // What was not read of their keys waits for an end, and this may be one.
             let keys: Vec<Option<&str>> = cut_short.iter().map(|key| Some(key.as_str())).collect();
-            settle::release(self.connection, self.server, &keys);
+            transitions::release(self.connection, self.server, &keys);
         }
         ended > 0
     }

@@ -20,13 +20,17 @@ use crate::pg::wait_event::WaitEvent;
 use crate::pg::worker::{self as process, Activity, Cause, Extension, Failure, Life};
 use contract::kind::Kind;
 
-use super::claim::{self, Claimed, Found, Places, Work};
-use super::guard;
-use super::results::{self, Said, Sent};
-use super::retention::Retention;
-use super::send::{self, News};
-use super::settle::Fate;
-use super::{home, write_back};
+pub mod identity;
+mod launcher;
+mod retention;
+
+use self::retention::Retention;
+use crate::outbox::claim::{self, Claimed, Cursors, Found, Work};
+use crate::outbox::guard;
+use crate::outbox::send::{self, News};
+use crate::outbox::settle::transitions::Disposition;
+use crate::outbox::settle::{self, Said, Sent};
+use crate::outbox::write_back;
 use contract::batching::backoff::{self, Health, Sign};
 
 /// The look at everything that finds what no commit has told of: COMMIT PREPARED, a wake-up that got lost.
@@ -86,7 +90,7 @@ pub extern "C-unwind" fn sequin_worker_main(argument: Datum) {
         owner,
         place,
         extension: None,
-        places: Places::default(),
+        cursors: Cursors::default(),
         health: HashMap::new(),
         looked_at_all: None,
         looked_around: Instant::now(),
@@ -192,11 +196,11 @@ struct Worker {
     place: Place,
     /// The one that it has looked at last.
     extension: Option<Oid>,
-    places: Places,
+    cursors: Cursors,
     /// How each server has answered of late.
     health: HashMap<String, Health>,
     looked_at_all: Option<Instant>,
-    /// When it was last seen whether somebody wants the database.
+    /// When it was last scan whether somebody wants the database.
     looked_around: Instant,
     /// Since when somebody else has the lock.
     was_locked_out: Option<Instant>,
@@ -267,11 +271,11 @@ impl Worker {
 
     fn look(&mut self) -> Found {
         if let Some(lowest) = self.place.collect() {
-            if lowest == i64::MIN { self.looked_at_all = None } else { self.places.go_back(lowest) }
+            if lowest == i64::MIN { self.looked_at_all = None } else { self.cursors.go_back(lowest) }
         }
         let is_prepared = self.place.is_prepared();
         let prepared = if is_prepared { self.place.collect_prepared() } else { i64::MAX };
-        self.places.go_back(prepared);
+        self.cursors.go_back(prepared);
         let mut is_time = self.looked_at_all.is_none_or(|at| at.elapsed() >= SAFETY);
         let found = process::try_transaction(|| {
             match process::extension() {
@@ -284,19 +288,19 @@ impl Worker {
                 Extension::Absent => leave_for_good(),
             }
             if is_time {
-                self.places.forget();
+                self.cursors.forget();
                 self.looked_at_all = Some(Instant::now());
             }
             let connected = spi::connected(|connection| -> Result<Found, std::convert::Infallible> {
                 if is_time {
-                    home::check(connection);
+                    identity::check(connection);
                     self.write_backs.find_all(connection);
                 }
                 if is_prepared && has_prepared(connection) {
                     self.place.note_prepared(prepared);
                 }
                 self.retention.enforce(connection, settings::retention());
-                Ok(claim::claim(connection, &mut self.places, self.owner))
+                Ok(claim::claim(connection, &mut self.cursors, self.owner))
             });
             let Ok(found) = connected;
             Some(found)
@@ -305,7 +309,7 @@ impl Worker {
             Ok(found) => found,
             Err(failure) => {
                 // What was learnt in the transaction is undone with it.
-                self.places.forget();
+                self.cursors.forget();
                 self.looked_at_all = None;
                 self.has_failed("look for records", &failure);
                 return Found::Nothing(Some(Duration::ZERO));
@@ -343,17 +347,17 @@ impl Worker {
                 Activity::Running,
                 &format!(
                     "{} of {count} in {} through server \"{server}\"",
-                    claimed.planned.kind, claimed.planned.lane.collection_id
+                    claimed.planned.kind, claimed.planned.batch_key.collection_id
                 ),
             );
-            let (fates, news) = if is_refused {
-                (claimed.planned.operations.iter().map(|operation| (operation, Fate::Free)).collect(), None)
+            let (dispositions, news) = if is_refused {
+                (claimed.planned.operations.iter().map(|operation| (operation, Disposition::Free)).collect(), None)
             } else {
-                let (fates, news) = send::send(&claimed.server, &claimed.planned);
+                let (dispositions, news) = send::send(&claimed.server, &claimed.planned);
                 is_refused = news != News::Answers;
-                (fates, Some(news))
+                (dispositions, Some(news))
             };
-            unsettled.push(Sent { claimed, fates, news });
+            unsettled.push(Sent { claimed, dispositions, news });
             // Creates go first. What is known of them shall not wait for an update that hangs: it would be lost with
             // this worker.
             let is_create = |claimed: &Claimed| claimed.planned.kind == Kind::Create;
@@ -390,7 +394,7 @@ impl Worker {
                 Extension::Absent => leave_for_good(),
             }
             let connected = spi::connected(|connection| -> Result<(), std::convert::Infallible> {
-                let written = results::write(connection, server, sent, &said, self.owner, write_backs);
+                let written = settle::write(connection, server, sent, &said, self.owner, write_backs);
                 (freed, is_noted) = (written.freed, written.is_noted);
                 Ok(())
             });

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::pg::spi::Connection;
 use crate::pg::statement::{Statement, Value};
 
-use super::write_back::{PATIENCE, Visit};
+use super::{PATIENCE, Visit};
 use contract::batching::backoff;
 
 /// How long a table that is visited for the first time is left alone by others, and by the next life if this one ends

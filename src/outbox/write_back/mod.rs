@@ -17,10 +17,13 @@ use crate::pg::worker::{self as process, Extension, Failure};
 use crate::pg::{session, text};
 use contract::kind::Kind;
 
-use super::guard;
-use super::resting::{self, Resting};
-use super::settle::Fate;
-use super::tell::tell;
+mod propagate_ids;
+mod table_backoff;
+
+use self::propagate_ids::tell;
+use self::table_backoff::{self as resting, Resting};
+use crate::outbox::guard;
+use crate::outbox::settle::transitions::Disposition;
 use contract::batching::ordering_key as key;
 use contract::batching::plan::Operation;
 
@@ -112,11 +115,13 @@ impl Pending {
     }
 
     /// Notes the creates among what was delivered, in the transaction that writes them down.
-    pub fn note(&mut self, connection: &Connection, kind: Kind, fates: &[(&Operation, Fate)]) {
+    pub fn note(&mut self, connection: &Connection, kind: Kind, dispositions: &[(&Operation, Disposition)]) {
         if kind != Kind::Create {
             return;
         }
-        let done = fates.iter().filter(|(_, fate)| matches!(fate, Fate::Done { upstream_id: Some(_), .. }));
+        let done = dispositions
+            .iter()
+            .filter(|(_, disposition)| matches!(disposition, Disposition::Done { upstream_id: Some(_), .. }));
         let ids: Vec<i64> = done.map(|(operation, _)| operation.id).collect();
         if ids.is_empty() {
             return;
@@ -129,12 +134,14 @@ impl Pending {
 
     /// Forgets the ids of rows whose delete is delivered, in the transaction that writes that down, and before it writes
     /// the queue: what is found under their keys from then on are other rows.
-    pub fn forget_deleted(connection: &Connection, kind: Kind, fates: &[(&Operation, Fate)]) {
+    pub fn forget_deleted(connection: &Connection, kind: Kind, dispositions: &[(&Operation, Disposition)]) {
         if kind != Kind::Delete {
             return;
         }
         let (mut ids, mut relations, mut keys) = (Vec::new(), Vec::new(), Vec::new());
-        for (operation, _) in fates.iter().filter(|(_, fate)| matches!(fate, Fate::Done { .. })) {
+        for (operation, _) in
+            dispositions.iter().filter(|(_, disposition)| matches!(disposition, Disposition::Done { .. }))
+        {
             let Some(key) = operation.key.as_deref() else { continue };
             let Some(relation) = key::relation(key).filter(|relation| *relation != 0) else { continue };
             ids.push(operation.id);

@@ -9,8 +9,8 @@ use crate::pg::spi::Connection;
 use crate::pg::statement::{Statement, Value};
 use contract::kind::Kind;
 
-use super::claim::Places;
-use super::settle::{self, DeadClaim};
+use super::cursor::Cursors;
+use crate::outbox::settle::transitions::{self, DeadClaim};
 
 static CLAIMS: Statement = Statement::new(
     "SELECT c.id, c.owner, c.server, c.kind, c.ids, c.heads, c.keys FROM sequin.claims c \
@@ -25,7 +25,7 @@ pub fn hash(key: &str) -> i64 {
 }
 
 /// What other workers are sending.
-pub struct UnderWay {
+pub struct InFlight {
     pub ids: HashSet<i64>,
     /// The servers that other workers are sending to.
     pub servers: HashSet<String>,
@@ -33,38 +33,38 @@ pub struct UnderWay {
     keys: HashSet<(String, i64)>,
 }
 
-impl UnderWay {
+impl InFlight {
     /// Reads the claims. Those of workers that are gone are ended: what may be sent again is free, a create is unknown.
-    pub fn read(connection: &Connection, places: &mut Places) -> UnderWay {
+    pub fn read(connection: &Connection, cursors: &mut Cursors) -> InFlight {
         let alive = board::owners();
-        let claims = CLAIMS.run(connection, &[Value::Int8(places.claims_from)]);
-        let mut under_way = UnderWay { ids: HashSet::new(), servers: HashSet::new(), keys: HashSet::new() };
+        let claims = CLAIMS.run(connection, &[Value::Int8(cursors.claims_from)]);
+        let mut in_flight = InFlight { ids: HashSet::new(), servers: HashSet::new(), keys: HashSet::new() };
         let mut oldest = None;
         for row in 0..claims.len() {
             let id = claims.int8(row, 1).unwrap_or_default();
             let server = claims.text(row, 3).unwrap_or_default();
             let ids = claims.int8s(row, 5);
-            places.claims_from = places.claims_from.max(id + 1);
-            if !alive.contains(&claims.int8(row, 2).unwrap_or_default()) && !places.stuck_claims.contains(&id) {
+            cursors.claims_from = cursors.claims_from.max(id + 1);
+            if !alive.contains(&claims.int8(row, 2).unwrap_or_default()) && !cursors.stuck_claims.contains(&id) {
                 let is_create = claims.text(row, 4).as_deref() == Some(Kind::Create.as_str());
                 let lowest = ids.iter().copied().min().unwrap_or(0);
                 let claim = DeadClaim { server: &server, id, is_create, ids: ids.clone(), heads: claims.int8s(row, 6) };
-                if settle::end_dead_claim(connection, &claim) {
-                    places.go_back(lowest);
+                if transitions::end_dead_claim(connection, &claim) {
+                    cursors.go_back(lowest);
                     continue;
                 }
                 // Not again before the next look at everything.
-                places.stuck_claims.insert(id);
+                cursors.stuck_claims.insert(id);
             }
             oldest.get_or_insert(id);
-            if !places.stuck_claims.contains(&id) {
-                under_way.servers.insert(server.clone());
+            if !cursors.stuck_claims.contains(&id) {
+                in_flight.servers.insert(server.clone());
             }
-            under_way.ids.extend(ids);
-            under_way.keys.extend(claims.int8s(row, 7).into_iter().map(|key| (server.clone(), key)));
+            in_flight.ids.extend(ids);
+            in_flight.keys.extend(claims.int8s(row, 7).into_iter().map(|key| (server.clone(), key)));
         }
-        places.claims_from = oldest.unwrap_or(places.claims_from);
-        under_way
+        cursors.claims_from = oldest.unwrap_or(cursors.claims_from);
+        in_flight
     }
 
     pub fn has_key(&self, server: &str, key: Option<&Rc<str>>) -> bool {

@@ -10,11 +10,11 @@ use std::rc::Rc;
 use crate::pg::spi::Connection;
 use crate::pg::statement::{Statement, Value};
 
-use super::guard;
-use super::rows::Reader;
-use super::servers::Pauses;
-use super::settle;
-use super::under_way::UnderWay;
+use super::decode::Reader;
+use super::in_flight::InFlight;
+use crate::outbox::guard;
+use crate::outbox::server_state::Pauses;
+use crate::outbox::settle::transitions;
 use contract::batching::ordering_key::{key, ordering_key, relation};
 use contract::batching::plan::Change;
 
@@ -52,7 +52,7 @@ macro_rules! of_keys {
 static READ: Statement = Statement::new(concat!(
     "SELECT r.id, r.kind, r.role::pg_catalog.oid, r.sync_id, r.collection_id, r.await_consumers, r.timeout_ms, \
      r.relation::pg_catalog.oid, r.ordering_key, r.upstream_id, r.data, r.key::pg_catalog.text, r.attempts, \
-     r.is_pinned, r.state FROM (SELECT p.* FROM sequin.parked p, ",
+     r.resend_verbatim, r.state FROM (SELECT p.* FROM sequin.parked p, ",
     of_keys!(),
     " UNION ALL SELECT p.* FROM sequin.parked p WHERE p.id OPERATOR(pg_catalog.=) ANY ($6)) r ORDER BY r.id LIMIT $7"
 ));
@@ -68,7 +68,7 @@ static FROM: Statement = Statement::new(concat!(
 pub struct Search<'a> {
     pub connection: &'a Connection,
     pub server: &'a str,
-    pub under_way: &'a UnderWay,
+    pub in_flight: &'a InFlight,
     pub pauses: &'a Pauses,
     /// What is due by now.
     pub now: i64,
@@ -122,7 +122,7 @@ impl Search<'_> {
         let mut going: Vec<Rc<str>> = Vec::new();
         let mut rejected = 0;
         for (key, group) in self.groups(keys.keys().copied(), &found.blocked) {
-            if self.under_way.has_key(self.server, Some(&key)) {
+            if self.in_flight.has_key(self.server, Some(&key)) {
                 continue;
             }
             let first_fresh = keys.get(&key).copied().unwrap_or(i64::MAX);
@@ -141,20 +141,20 @@ impl Search<'_> {
         let (mut alone, mut stall) = (Vec::new(), Vec::new());
         for due in &due {
             let is_stalled = match &due.key {
-                _ if self.under_way.ids.contains(&due.id) => false,
+                _ if self.in_flight.ids.contains(&due.id) => false,
                 Some(key) => {
                     let is_blocked = found.blocked.get(key).is_some_and(|from| due.id >= *from);
-                    is_blocked && !self.under_way.has_key(self.server, Some(key))
+                    is_blocked && !self.in_flight.has_key(self.server, Some(key))
                 }
                 None => self.pauses.is_for(self.server, due.role) || self.pauses.is_held(self.server, due.id),
             };
             if is_stalled {
                 stall.push(due.id);
-            } else if due.key.is_none() && !self.under_way.ids.contains(&due.id) {
+            } else if due.key.is_none() && !self.in_flight.ids.contains(&due.id) {
                 alone.push(due.id);
             }
         }
-        found.has_stalled = settle::stall(self.connection, &stall) > 0;
+        found.has_stalled = transitions::stall(self.connection, &stall) > 0;
         if !going.is_empty() || !alone.is_empty() {
             self.read(&going, &alone, rejected as usize, reader, &mut found);
         }
@@ -262,6 +262,6 @@ impl Search<'_> {
         let rows = FROM.run(self.connection, &[&of_keys[..], &rest].concat());
         let ids: Vec<i64> = (0..rows.len()).filter_map(|row| rows.int8(row, 1)).collect();
         rows.free();
-        settle::stall(self.connection, &ids);
+        transitions::stall(self.connection, &ids);
     }
 }

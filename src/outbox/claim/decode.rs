@@ -11,9 +11,9 @@ use crate::pg::text;
 use crate::pg::worker::Failure;
 use contract::kind::Kind;
 
-use super::guard::{guarded, is_careful};
+use crate::outbox::guard::{guarded, is_careful};
 use contract::batching::ordering_key::key;
-use contract::batching::plan::{Change, Lane};
+use contract::batching::plan::{BatchKey, Change};
 
 /// The data that is read of one query, about: it is all in memory at once, and some records are large.
 const WIDEST_BYTES: usize = 32 << 20;
@@ -21,9 +21,9 @@ const WIDEST_BYTES: usize = 32 << 20;
 /// Reads rows, and keeps what many of them have in common once.
 pub struct Reader<'a> {
     /// The records that others are sending. They are left out: to read them takes as long as to read one's own.
-    under_way: &'a HashSet<i64>,
-    lanes: HashSet<Rc<Lane>>,
-    last: Option<Rc<Lane>>,
+    in_flight: &'a HashSet<i64>,
+    batch_keys: HashSet<Rc<BatchKey>>,
+    last: Option<Rc<BatchKey>>,
     /// The records that could not be read, and why.
     pub unreadable: Vec<(i64, Failure)>,
 }
@@ -36,34 +36,34 @@ pub struct Read {
 }
 
 impl<'a> Reader<'a> {
-    pub fn without(under_way: &'a HashSet<i64>) -> Reader<'a> {
-        Reader { under_way, lanes: HashSet::new(), last: None, unreadable: Vec::new() }
+    pub fn without(in_flight: &'a HashSet<i64>) -> Reader<'a> {
+        Reader { in_flight, batch_keys: HashSet::new(), last: None, unreadable: Vec::new() }
     }
 
     /// Reads rows up to a limit of bytes, which is not kept while all that was read is refused: such changes are sent
     /// only with others, and so alone they would be read again and again.
     ///
     /// The columns are id, kind, role, sync_id, collection_id, await_consumers, timeout_ms, relation, ordering_key,
-    /// upstream_id, data, key, and of parked records attempts, is_pinned and state.
-    pub fn read(&mut self, rows: &Batch, are_parked: bool) -> Read {
+    /// upstream_id, data, key, and of parked records attempts, resend_verbatim and state.
+    pub fn read(&mut self, rows: &Batch, are_deferred: bool) -> Read {
         let mut read = Read { changes: Vec::with_capacity(rows.len()), rows: 0 };
         if text::database_is_utf8() && !is_careful() {
-            self.read_on(rows, are_parked, &mut read);
+            self.read_on(rows, are_deferred, &mut read);
             return read;
         }
         // All at once first: a subtransaction for each row would cost as much as the rows.
-        if guarded(|| self.read_on(rows, are_parked, &mut read)).is_err() {
+        if guarded(|| self.read_on(rows, are_deferred, &mut read)).is_err() {
             let mut bytes = bytes(&read.changes);
             while read.rows < rows.len() && !is_enough(&read.changes, bytes) {
-                let is_under_way = self.is_under_way(rows, read.rows);
-                match guarded(|| (!is_under_way).then(|| self.change(rows, read.rows, are_parked))) {
+                let is_in_flight = self.is_in_flight(rows, read.rows);
+                match guarded(|| (!is_in_flight).then(|| self.change(rows, read.rows, are_deferred))) {
                     Ok(None) => {}
                     Ok(Some(change)) => {
                         bytes += size(&change);
                         read.changes.push(change);
                     }
                     // That of a rejected one is known.
-                    Err(_) if are_parked && is_rejected(rows, read.rows) => {}
+                    Err(_) if are_deferred && is_rejected(rows, read.rows) => {}
                     Err(failure) => self.unreadable.extend(rows.int8(read.rows, 1).map(|id| (id, failure))),
                 }
                 read.rows += 1;
@@ -73,11 +73,11 @@ impl<'a> Reader<'a> {
     }
 
     /// If this raises, what was read before stays in `read`.
-    fn read_on(&mut self, rows: &Batch, are_parked: bool, read: &mut Read) {
+    fn read_on(&mut self, rows: &Batch, are_deferred: bool, read: &mut Read) {
         let mut bytes = 0;
         while read.rows < rows.len() && !is_enough(&read.changes, bytes) {
-            if !self.is_under_way(rows, read.rows) {
-                let change = self.change(rows, read.rows, are_parked);
+            if !self.is_in_flight(rows, read.rows) {
+                let change = self.change(rows, read.rows, are_deferred);
                 bytes += size(&change);
                 read.changes.push(change);
             }
@@ -85,53 +85,53 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn is_under_way(&self, rows: &Batch, row: usize) -> bool {
-        !self.under_way.is_empty() && rows.int8(row, 1).is_some_and(|id| self.under_way.contains(&id))
+    fn is_in_flight(&self, rows: &Batch, row: usize) -> bool {
+        !self.in_flight.is_empty() && rows.int8(row, 1).is_some_and(|id| self.in_flight.contains(&id))
     }
 
-    fn change(&mut self, rows: &Batch, row: usize, is_parked: bool) -> Change {
-        let lane = self.lane(rows, row);
+    fn change(&mut self, rows: &Batch, row: usize, is_deferred: bool) -> Change {
+        let batch_key = self.batch_key(rows, row);
         let kind = rows.str(row, 2).and_then(|kind| kind.parse().ok()).unwrap_or(Kind::Update);
         let ordering_key = rows.str(row, 9);
-        let key = ordering_key.map(|ordering| key(&lane.collection_id, rows.oid_number(row, 8), &ordering));
+        let key = ordering_key.map(|ordering| key(&batch_key.collection_id, rows.oid_number(row, 8), &ordering));
         Change {
             id: rows.int8(row, 1).unwrap_or_default(),
             idempotency_key: rows.text(row, 12).unwrap_or_default(),
-            lane,
+            batch_key,
             kind,
             key,
             upstream_id: rows.text(row, 10),
             // That of a delete is not sent.
             data: rows.jsonb(row, 11).filter(|_| kind != Kind::Delete).map(|_| rows.json(row, 11)),
-            attempts: if is_parked { rows.int4(row, 13).unwrap_or_default() as u32 } else { 0 },
-            is_pinned: is_parked && rows.boolean(row, 14),
-            is_refused: is_parked && is_rejected(rows, row),
+            attempts: if is_deferred { rows.int4(row, 13).unwrap_or_default() as u32 } else { 0 },
+            resend_verbatim: is_deferred && rows.boolean(row, 14),
+            is_refused: is_deferred && is_rejected(rows, row),
         }
     }
 
-    fn lane(&mut self, rows: &Batch, row: usize) -> Rc<Lane> {
+    fn batch_key(&mut self, rows: &Batch, row: usize) -> Rc<BatchKey> {
         let role = rows.oid_number(row, 3).unwrap_or_default();
         let text = |column| rows.str(row, column).unwrap_or_default();
         let (sync_id, collection_id) = (text(4), text(5));
         let await_consumers = rows.texts(row, 6).map(|ids| ids.into_iter().flatten().collect());
         let timeout_ms = rows.int4(row, 7);
-        let is_it = |lane: &Lane| {
-            lane.role == role
-                && lane.sync_id == sync_id
-                && lane.collection_id == collection_id
-                && lane.await_consumers == await_consumers
-                && lane.timeout_ms == timeout_ms
+        let is_it = |batch_key: &BatchKey| {
+            batch_key.role == role
+                && batch_key.sync_id == sync_id
+                && batch_key.collection_id == collection_id
+                && batch_key.await_consumers == await_consumers
+                && batch_key.timeout_ms == timeout_ms
         };
         // Mostly it is that of the row before.
         if let Some(last) = self.last.as_ref().filter(|last| is_it(last)) {
             return Rc::clone(last);
         }
         let (sync_id, collection_id) = (sync_id.into_owned(), collection_id.into_owned());
-        let lane = Rc::new(Lane { role, sync_id, collection_id, await_consumers, timeout_ms });
-        let lane = self.lanes.get(&lane).cloned().unwrap_or(lane);
-        self.lanes.insert(Rc::clone(&lane));
-        self.last = Some(Rc::clone(&lane));
-        lane
+        let batch_key = Rc::new(BatchKey { role, sync_id, collection_id, await_consumers, timeout_ms });
+        let batch_key = self.batch_keys.get(&batch_key).cloned().unwrap_or(batch_key);
+        self.batch_keys.insert(Rc::clone(&batch_key));
+        self.last = Some(Rc::clone(&batch_key));
+        batch_key
     }
 }
 
