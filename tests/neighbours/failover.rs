@@ -1,7 +1,7 @@
 //! The primary is lost in the middle of thousands of deliveries, and a standby takes its place.
 //!
 //! The judge is the sandbox's log: nothing is lost, no record goes back to an earlier state, and no create is sent
-//! twice, unless the standby is asynchronous and had not heard of it: docs/operations.md, What is promised.
+//! twice, unless the standby is asynchronous and had not heard of it: docs/operations.md, Guarantees.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::thread;

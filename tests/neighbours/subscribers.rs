@@ -170,7 +170,7 @@ fn a_session_that_plays_replica_sends_only_by_triggers_that_are_enabled_always()
     assert!(row(&mut cluster, 2).1.is_some());
 }
 
-/// docs/operations.md, "What is promised", warns of it: the inner tables of one outbox at another.
+/// docs/operations.md, "Guarantees", warns of it: the inner tables of one outbox at another.
 #[test]
 fn a_publication_of_all_tables_takes_the_queue_along() {
     let mut pair = Pair::new("outbox", "outbox");
