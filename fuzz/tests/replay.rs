@@ -1,4 +1,4 @@
-//! Every input that fuzzing has kept, once more, without libFuzzer.
+//! Every seed, without libFuzzer.
 
 use std::fs;
 use std::panic::{self, AssertUnwindSafe};
@@ -16,15 +16,15 @@ fn files(directory: &str) -> Vec<PathBuf> {
 }
 
 #[test]
-fn every_kept_input_passes() {
+fn every_seed_passes() {
     let mut failed = Vec::new();
     for (name, run) in targets::ALL {
-        let inputs = files(&format!("corpus/{name}"));
-        assert!(inputs.len() >= 10, "the corpus of {name} is lost");
-        for input in inputs {
-            let bytes = fs::read(&input).unwrap();
+        let seeds = files(&format!("seeds/{name}"));
+        assert!(seeds.len() >= 10, "{name} has lost its seeds");
+        for seed in seeds {
+            let bytes = fs::read(&seed).unwrap();
             if panic::catch_unwind(AssertUnwindSafe(|| run(&bytes))).is_err() {
-                failed.push(input);
+                failed.push(seed);
             }
         }
     }
@@ -32,12 +32,12 @@ fn every_kept_input_passes() {
 }
 
 #[test]
-fn every_target_has_its_binary_and_its_corpus() {
+fn every_target_has_its_binary_and_its_seeds() {
     let names = |directory| -> Vec<String> {
         let stem = |path: &PathBuf| path.file_stem().unwrap().to_string_lossy().into_owned();
         files(directory).iter().map(stem).collect()
     };
     let expected: Vec<&str> = targets::ALL.iter().map(|(name, _)| *name).collect();
     assert_eq!(names("bins"), expected);
-    assert_eq!(names("corpus"), expected);
+    assert_eq!(names("seeds"), expected);
 }

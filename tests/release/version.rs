@@ -94,7 +94,7 @@ fn what_pgxn_reads_agrees() {
 }
 
 #[test]
-fn the_archive_is_what_is_committed() {
+fn the_archive_is_what_is_committed_without_the_fuzz_targets() {
     let target = Server::shared().scratch("dist");
     let output = Command::new(path("scripts/dist")).arg(&target).output().unwrap();
     assert!(output.status.success(), "{output:?}");
@@ -109,6 +109,6 @@ fn the_archive_is_what_is_committed() {
     assert!(names.lines().count() > 100);
     for name in names.lines() {
         let entry = format!("sequin_mutations-{VERSION}/{name}");
-        assert!(archive.contains(&entry), "{name} is not in it");
+        assert_eq!(archive.contains(&entry), !name.starts_with("fuzz/"), "{name}");
     }
 }
