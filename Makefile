@@ -19,12 +19,15 @@ library = $(target)/release/libsequin_mutations.so
 extension = --release --no-default-features --features pg$(major) --ignore-rust-version
 # Always together, so that cargo builds what they share once: its features depend on who is built with it.
 members = --workspace --exclude sequin_mutations
+# What the demo and the inner loop run: not optimised, and in one call too.
+development = -p sequin_mutations -p sequin-sandbox -p sequin-demo \
+    --features sequin_mutations/pg$(major) --ignore-rust-version
 # A workspace of its own, whose tests replay the seeds.
 fuzz = --manifest-path fuzz/Cargo.toml
 
 .DEFAULT_GOAL := all
 .NOTPARALLEL:
-.PHONY: all install uninstall deps demo demo-psql members test test-fuzz test-all test-neighbours soak fuzz check-sql deny deb dist bench clean help
+.PHONY: all install uninstall deps development demo demo-psql check members test test-fuzz test-all test-neighbours soak fuzz check-sql deny deb dist bench clean help
 
 all: ## the extension, for the Postgres that PG_CONFIG names
 	PGRX_PG_CONFIG_PATH=$(pg_config) cargo build $(extension)
@@ -46,11 +49,21 @@ deps: ## what the build needs and this machine lacks, by apt
 members: # the sandbox, the harness, the demo, the benchmarks
 	cargo build $(members)
 
-demo: deps all members ## creates, updates, triggers and refusals on a throw-away Postgres
+development: # the extension, the sandbox and the demo
+	PGRX_PG_CONFIG_PATH=$(pg_config) cargo build $(development)
+
+demo: deps development ## creates, updates, triggers and refusals on a throw-away Postgres
 	@'$(target)/debug/sequin-demo'
 
-demo-psql: deps all members ## psql in a Postgres like the demo's
+demo-psql: deps development ## psql in a Postgres like the demo's
 	@'$(target)/debug/sequin-demo' psql
+
+check: development ## some client tests against a development build: make check T=attach::columns
+	SEQUIN_SO='$(abspath $(target))/debug/libsequin_mutations.so' \
+	    cargo test $(development) -p sequin-tests --test client -- $(T)
+
+# A development build may be there too.
+test test-neighbours soak bench: export SEQUIN_SO = $(abspath $(library))
 
 # Cheap and likely failures first. The contract is tested without Postgres; the extension is checked with
 # the release profile because its build scripts, which take a minute, then run once for both.

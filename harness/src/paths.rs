@@ -40,7 +40,7 @@ pub fn built(variable: &str, file: &str) -> Option<PathBuf> {
     places.into_iter().map(|place| place.join(file)).find(|path| path.is_file())
 }
 
-/// The extension's shared library: `SEQUIN_SO`, or the release build's.
+/// The extension's shared library: `SEQUIN_SO`, or one that was built, as `built` looks for it.
 pub fn shared_library() -> Option<PathBuf> {
     built("SEQUIN_SO", "libsequin_mutations.so")
 }
