@@ -1,12 +1,13 @@
 //! Outcomes as Postgres errors: code, message, DETAIL for programs, HINT for people.
 
 use pgrx::PgSqlErrorCode as Code;
-use pgrx::pg_sys::elog::PgLogLevel;
 use pgrx::pg_sys::panic::ErrorReport;
 
 use contract::outcome::{Applied, Outcome, SqlState};
 
 use crate::pg::context;
+use crate::pg::elog::{self, Level, Message};
+pub use crate::pg::elog::{internal_error, raise};
 use crate::pg::text::for_message;
 
 /// `outcome` as the error that a SQL function raises. Its CONTEXT is [`super::context`]'s.
@@ -22,9 +23,39 @@ pub fn error(outcome: &Outcome) -> ErrorReport {
         .set_hint(for_message(outcome.hint.clone()))
 }
 
-/// Tells of an outcome beside the rows that are given out. It may raise an interrupt.
+/// Warns of an outcome, for a call that returns rows nevertheless.
 pub fn warn(outcome: &Outcome) {
-    error(outcome).report(PgLogLevel::WARNING);
+    let text = for_message(outcome.message.clone());
+    let (detail, hint) = (for_message(outcome.detail_json()), for_message(outcome.hint.clone()));
+    let code = Some(code(outcome.sqlstate));
+    elog::emit(Level::Warning, &Message { code, text: &text, detail: Some(&detail), hint: Some(&hint) });
+}
+
+/// Sends a notice to the client.
+pub fn notice(message: String, detail: &str, hint: String) {
+    let (text, hint) = (for_message(message), for_message(hint));
+    elog::emit(Level::Notice, &Message { code: None, text: &text, detail: Some(detail), hint: Some(&hint) });
+}
+
+/// Warns the client that its transaction commits, but the outbox has no worker.
+pub fn warn_of_no_worker() {
+    let (text, hint) = (
+        "no background worker could be started for the outbox",
+        "The queued records are safe. Raise max_worker_processes so that a worker can deliver them.",
+    );
+    elog::emit(Level::Warning, &Message { text, hint: Some(hint), ..Message::default() });
+}
+
+/// Refuses PREPARE TRANSACTION for a transaction that keeps the workers away.
+pub fn refuse_prepare() -> ! {
+    let message =
+        "cannot PREPARE a transaction that has changed the outbox by a verb: nothing would be delivered until it ends";
+    elog::raise(ErrorReport::new(Code::ERRCODE_FEATURE_NOT_SUPPORTED, message, "sequin_mutations"))
+}
+
+/// Writes a line into the server's log.
+pub fn log(message: &str) {
+    elog::emit(Level::Log, &Message { text: &for_message(message.to_owned()), ..Message::default() });
 }
 
 /// An argument of `sequin_attach` that is wrong.

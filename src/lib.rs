@@ -13,6 +13,7 @@ mod call;
 mod ereport;
 mod outbox;
 mod pg;
+mod settings;
 mod sql;
 
 use pgrx::pg_guard;
@@ -24,7 +25,7 @@ pgrx::pg_module_magic!(name, version);
 #[allow(non_snake_case, reason = "the name is Postgres'")]
 extern "C-unwind" fn _PG_init() {
     crate::pg::keep_backtraces_out_of_messages();
-    crate::pg::settings::register();
+    settings::register();
     if crate::pg::worker::is_preloading() {
         crate::pg::worker::register_launcher();
     }

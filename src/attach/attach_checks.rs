@@ -3,10 +3,10 @@
 //! A table that cannot be attached is refused here, in words that name the cause. A trigger that would keep upstream ids
 //! from being written is named by a NOTICE: the extension reads its text and may be mistaken.
 
-use pgrx::PgLogLevel;
 use pgrx::PgSqlErrorCode as Code;
 use pgrx::pg_sys::panic::ErrorReport;
 
+use crate::ereport;
 use crate::pg::relation;
 use crate::pg::spi::{self, Connection};
 use crate::pg::text::{for_message, quoted};
@@ -186,10 +186,7 @@ impl UserTrigger {
                       not find the name there, its error keeps each id from being written.";
         let hint =
             format!("ALTER FUNCTION {function} SET search_path = {}, pg_temp", self.schemas(connection, written));
-        ErrorReport::new(Code::ERRCODE_SUCCESSFUL_COMPLETION, for_message(message), "sequin_mutations")
-            .set_detail(detail)
-            .set_hint(for_message(hint))
-            .report(PgLogLevel::NOTICE);
+        ereport::notice(message, detail, hint);
     }
 
     /// The schemas in which the names are found now, as SET takes them. If none is, the function's own.

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 
+use crate::ereport;
 use crate::pg::context::{self, Tally};
 use crate::pg::memory_context::ScratchContext;
 use crate::pg::spi::{self, Connection};
@@ -80,7 +81,7 @@ fn before_commit() {
     let settle =
         || if reinserted_rows::is_likely() { xact_end::with_snapshot(reinserted_rows::settle) } else { Ok(()) };
     if let Err(error) = unfinished.map_or_else(settle, Err) {
-        error.report(pgrx::PgLogLevel::ERROR);
+        ereport::raise(error);
     }
 }
 

@@ -19,7 +19,8 @@ use crate::pg::spi::{self, Batch, Connection};
 use crate::pg::statement::{Statement, Value};
 use crate::pg::text::for_message;
 use crate::pg::transition::CopiedRow;
-use crate::pg::{commit, relation, session, settings, temporary};
+use crate::pg::{commit, relation, session, temporary};
+use crate::settings;
 
 use super::capture::identity;
 use super::columns::{Columns, resolve};

@@ -8,7 +8,8 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::pg::worker::{Cause, Failure, log, try_to};
+use crate::ereport;
+use crate::pg::worker::{Cause, Failure, try_to};
 
 use contract::batching::halves::by_halves;
 
@@ -71,5 +72,5 @@ pub fn each_logged(what: &str, ids: &[i64], f: impl FnMut(&[i64])) -> usize {
 
 /// Writes into the log what could not be done to a record.
 pub fn note(what: &str, id: i64, failure: &Failure) {
-    log(&format!("record {id} of the outbox could not be {what}: {}", failure.message));
+    ereport::log(&format!("record {id} of the outbox could not be {what}: {}", failure.message));
 }

@@ -9,6 +9,8 @@ use std::ptr;
 
 use pgrx::pg_sys::{self, Datum, Oid};
 
+use super::elog;
+
 /// Rows that are written at once. Each has a slot, which costs some hundred bytes for as long as the call.
 const AT_ONCE: usize = 500;
 
@@ -135,7 +137,7 @@ pub fn random_uuids(count: usize) -> Vec<Datum> {
     unsafe {
         let start = pg_sys::palloc(count * BYTES).cast::<u8>();
         if !pg_sys::pg_strong_random(start.cast(), count * BYTES) {
-            pgrx::error!("could not generate random values");
+            elog::internal_error("could not generate random values".to_owned());
         }
         (0..count)
             .map(|i| {

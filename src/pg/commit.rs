@@ -3,7 +3,7 @@
 //! A worker is asked for before the commit, where a warning can still be given, and told after it, where nothing may
 //! fail: an error in that callback would take the whole server down.
 
-use std::ffi::{c_int, c_void};
+use std::ffi::c_void;
 use std::ptr;
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use pgrx::{pg_guard, pg_sys};
 
 use super::{board, worker};
+use crate::ereport;
 
 /// The lowest id that this transaction has queued. What a savepoint's rollback took back is told as well: the worker
 /// looks once more than it must.
@@ -73,11 +74,7 @@ unsafe extern "C-unwind" fn at_end(event: pg_sys::XactEvent::Type, _arg: *mut c_
         CHANGED.store(false, Ordering::Relaxed);
     };
     match event {
-        pg_sys::XactEvent::XACT_EVENT_PRE_PREPARE if is_locked => pgrx::ereport!(
-            pgrx::PgLogLevel::ERROR,
-            pgrx::PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
-            "cannot PREPARE a transaction that has changed the outbox by a verb: nothing would be delivered until it ends"
-        ),
+        pg_sys::XactEvent::XACT_EVENT_PRE_PREPARE if is_locked => ereport::refuse_prepare(),
         pg_sys::XactEvent::XACT_EVENT_PRE_COMMIT | pg_sys::XactEvent::XACT_EVENT_PRE_PREPARE
             if lowest != i64::MAX || has_changed =>
         {
@@ -104,25 +101,6 @@ fn start_worker() {
     // SAFETY: reads the clock.
     let now = unsafe { pg_sys::GetCurrentTimestamp() };
     if board::claim_start(now as u64) && !worker::start(worker::Life::Lasting) {
-        warn_of_no_worker();
-    }
-}
-
-// Not in pgrx's bindings. Called as C does, because a Rust frame must not be left by a longjmp, and a warning does not jump.
-unsafe extern "C-unwind" {
-    fn errstart(level: c_int, domain: *const std::ffi::c_char) -> bool;
-    fn errmsg(format: *const std::ffi::c_char, ...) -> c_int;
-    fn errhint(format: *const std::ffi::c_char, ...) -> c_int;
-    fn errfinish(file: *const std::ffi::c_char, line: c_int, function: *const std::ffi::c_char);
-}
-
-fn warn_of_no_worker() {
-    // SAFETY: as ereport(WARNING) expands; all texts are NUL-terminated and hold no directive.
-    unsafe {
-        if errstart(pg_sys::WARNING as c_int, ptr::null()) {
-            errmsg(c"no background worker could be started for the outbox".as_ptr());
-            errhint(c"What was queued is safe and waits. Raise max_worker_processes.".as_ptr());
-            errfinish(c"".as_ptr(), 0, c"".as_ptr());
-        }
+        ereport::warn_of_no_worker();
     }
 }

@@ -8,8 +8,8 @@ use std::ffi::CStr;
 
 use pgrx::pg_sys::{self, Oid};
 
+use super::guc;
 use super::relation::Column;
-use super::settings;
 
 /// The settings that output functions look at, each with its value here. With it times are in UTC.
 const SETTINGS: [(&CStr, &CStr); 6] = [
@@ -96,14 +96,9 @@ fn with_settings<'a, T>(
     settings: impl Iterator<Item = &'a (&'static CStr, &'static CStr)>,
     f: impl FnOnce() -> T,
 ) -> T {
-    let others: Vec<_> = settings.filter(|(name, value)| !is_set(name, value)).collect();
+    let others: Vec<_> = settings.filter(|(name, value)| !guc::has_value(name, value)).collect();
     if others.is_empty() {
         return f();
     }
-    settings::with_values(others.into_iter().map(|(name, value)| (*name, *value)), true, f)
-}
-
-fn is_set(name: &CStr, value: &CStr) -> bool {
-    // SAFETY: a setting that exists. Its value may stand in a buffer that the next call overwrites.
-    unsafe { CStr::from_ptr(pg_sys::GetConfigOption(name.as_ptr(), false, false)) == value }
+    guc::with_values(others.into_iter().map(|(name, value)| (*name, *value)), true, f)
 }

@@ -16,7 +16,7 @@ use pgrx::pg_catalog::pg_proc::PgProc;
 use pgrx::pg_guard;
 use pgrx::pg_sys::{self, FuncExpr, Node, NodeTag, Oid};
 
-use super::settings;
+use super::guc;
 
 /// The language of functions in SQL: a fixed entry of pg_language, which the bindings lack.
 const SQL_LANGUAGE: Oid = Oid::from_u32(14);
@@ -89,7 +89,7 @@ impl PlannedCall<'_> {
 /// there is no telling which plans are in danger. It is a setting of the planner, put back at the end of the
 /// transaction; what else is planned until then loses a possible speed-up, and nothing else.
 pub fn forbid_memoize() {
-    settings::set_local(c"enable_memoize", c"off");
+    guc::set_local(c"enable_memoize", c"off");
 }
 
 /// Ends the walk at the second field that is taken from equal calls.

@@ -4,7 +4,7 @@ use std::ffi::{CStr, c_char, c_int};
 
 use pgrx::pg_sys::{self, Datum, Oid};
 
-use super::text;
+use super::{elog, text};
 
 /// A table and its columns.
 pub struct Table {
@@ -255,7 +255,7 @@ pub fn of_outbox(name: &CStr) -> Oid {
         pg_sys::get_relname_relid(name.as_ptr(), schema)
     };
     if relation == Oid::INVALID {
-        pgrx::error!("the relation sequin.{} does not exist", name.to_string_lossy());
+        elog::internal_error(format!("the relation sequin.{} does not exist", name.to_string_lossy()));
     }
     relation
 }
@@ -268,7 +268,7 @@ pub fn owner_of_queue() -> Oid {
         let cache = pg_sys::SysCacheIdentifier::RELOID as c_int;
         let tuple = pg_sys::SearchSysCache1(cache, Datum::from(queue));
         if tuple.is_null() {
-            pgrx::error!("the table sequin.queue does not exist");
+            elog::internal_error("the table sequin.queue does not exist".to_owned());
         }
         let mut is_null = false;
         let owner = pg_sys::SysCacheGetAttr(cache, tuple, pg_sys::Anum_pg_class_relowner as i16, &mut is_null);

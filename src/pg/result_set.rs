@@ -15,9 +15,9 @@ use pgrx::pg_sys::{self, Datum, FunctionCallInfo, Oid, TupleDesc};
 
 use contract::reply::{Record, Timestamp};
 
-use super::jsonb;
 use super::memory_context::ScratchContext;
 use super::text::to_text_datum;
+use super::{elog, jsonb};
 
 /// The columns of `sequin_record` by type, in their order.
 const COLUMN_TYPES: [Oid; 11] = [
@@ -215,7 +215,7 @@ fn look_up_result_type(call: FunctionCallInfo) -> Result<TupleDesc, AlteredType>
     // SAFETY: as of the caller; the descriptor is a copy of the type cache's.
     let class = unsafe { pg_sys::get_call_result_type(call, ptr::null_mut(), &mut descriptor) };
     if class != pg_sys::TypeFuncClass::TYPEFUNC_COMPOSITE {
-        pgrx::error!("the function does not return sequin_record");
+        elog::internal_error("the function does not return sequin_record".to_owned());
     }
     check_columns(descriptor)?;
     Ok(descriptor)

@@ -7,7 +7,7 @@ use pgrx::pg_sys;
 
 use super::relation::{self, Table};
 use super::spi::Connection;
-use super::{settings, temporary};
+use super::{elog, guc, temporary};
 
 /// Whether the transaction may not write; on a standby none may.
 pub fn is_read_only() -> bool {
@@ -160,7 +160,7 @@ pub fn restricted_to_owner<T>(owner: pg_sys::Oid, f: impl FnOnce() -> T) -> T {
     acting(owner, flags, false, || {
         let result = f();
         if temporary_schema().is_some() {
-            pgrx::error!("the code of the table has made an object in pg_temp");
+            elog::internal_error("the code of the table has made an object in pg_temp".to_owned());
         }
         result
     })
@@ -171,7 +171,7 @@ pub fn restricted_to_owner<T>(owner: pg_sys::Oid, f: impl FnOnce() -> T) -> T {
 /// the owner's triggers name without a schema: then `f` is not run.
 pub fn as_table_owner<T>(table: &Table, f: impl FnOnce() -> T) -> T {
     if let Some(object) = temporary::object_in_the_way(table, table.owner) {
-        pgrx::error!("the code of the table's owner could find the temporary object {object}");
+        elog::internal_error(format!("the code of the table's owner could find the temporary object {object}"));
     }
     acting(table.owner, pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_NOFORCE_RLS, true, f)
 }
@@ -225,7 +225,7 @@ fn acting_in<T>(search_path: &CStr, role: pg_sys::Oid, flags: u32, keeps_setting
         let (mut before, mut context) = (pg_sys::Oid::INVALID, 0);
         pg_sys::GetUserIdAndSecContext(&mut before, &mut context);
         pg_sys::SetUserIdAndSecContext(role, context | flags as std::ffi::c_int);
-        let result = settings::with_values([(c"search_path", search_path)], keeps_settings, f);
+        let result = guc::with_values([(c"search_path", search_path)], keeps_settings, f);
         pg_sys::SetUserIdAndSecContext(before, context);
         result
     }

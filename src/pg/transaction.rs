@@ -7,8 +7,9 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use pgrx::pg_sys::panic::{CaughtError, ErrorReport, ErrorReportWithLevel};
-use pgrx::{PgLogLevel, PgSqlErrorCode, pg_sys};
+use pgrx::{PgSqlErrorCode, pg_sys};
 
+use super::elog;
 use super::worker::is_leaving;
 
 /// Runs `f` in a transaction of its own, and commits it. A panic of `f`, that is an error of Postgres, goes on.
@@ -120,8 +121,7 @@ impl Failure {
 
     /// Raises the error again.
     pub fn raise(self) -> ! {
-        ErrorReport::new(self.code, self.message, "sequin_mutations").report(PgLogLevel::ERROR);
-        unreachable!("an ERROR is raised")
+        elog::raise(ErrorReport::new(self.code, self.message, "sequin_mutations"))
     }
 }
 

@@ -9,8 +9,8 @@ use pgrx::pg_sys::{self, FunctionCallInfo, NodeTag};
 
 use super::relation::{Column, Table};
 use super::row_key::KeyColumns;
-use super::text;
 use super::transition::Rows;
+use super::{elog, text};
 
 /// What a statement did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,7 +104,9 @@ impl Fired {
         columns: impl IntoIterator<Item = &'a Column>,
     ) -> Rows {
         if store.is_null() {
-            pgrx::error!("the trigger has no transition table; make such triggers with sequin_attach");
+            elog::internal_error(
+                "the trigger has no transition table; make such triggers with sequin_attach".to_owned(),
+            );
         }
         let width = columns.into_iter().map(|column| column.place + 1).max().unwrap_or_default();
         // SAFETY: as the caller promises; the columns are the table's.
@@ -158,7 +160,7 @@ impl Fired {
         // SAFETY: the data outlives the connection, which is opened and closed within the trigger's call.
         let result = unsafe { pg_sys::SPI_register_trigger_data(self.data) };
         if result < 0 {
-            pgrx::error!("could not register the transition tables (SPI error {result})");
+            elog::internal_error(format!("could not register the transition tables (SPI error {result})"));
         }
     }
 }

@@ -12,7 +12,7 @@ pub use super::transaction::{
 };
 use super::wait_event::WaitEvent;
 pub use super::wanted::{Extension, database_is_wanted, extension};
-use super::{board, text};
+use super::{board, guc};
 
 /// Its `backend_type` in pg_stat_activity.
 const TYPE: &CStr = c"sequin worker";
@@ -112,15 +112,8 @@ fn set_own_settings() {
         (c"row_security", c"on"),
         (c"application_name", c"sequin worker"),
     ];
-    // SAFETY: names of settings that every version has, and values that they take.
-    unsafe {
-        let set = |name: &CStr, value: &CStr| {
-            let (context, source) = (pg_sys::GucContext::PGC_SUSET, pg_sys::GucSource::PGC_S_OVERRIDE);
-            pg_sys::SetConfigOption(name.as_ptr(), value.as_ptr(), context, source);
-        };
-        for (name, value) in OWN {
-            set(name, value);
-        }
+    for (name, value) in OWN {
+        guc::set_for_process(name, value);
     }
 }
 
@@ -243,9 +236,4 @@ pub fn random() -> f64 {
     /// As many bits as a double has for a fraction.
     const BITS: u32 = 53;
     (unique_number() >> (63 - BITS)) as f64 / (1_u64 << BITS) as f64
-}
-
-/// Writes a line into the server's log.
-pub fn log(message: &str) {
-    pgrx::log!("{}", text::for_message(message.to_owned()));
 }

@@ -13,7 +13,8 @@ use ureq::http::header;
 
 use crate::call::http::{Client, Endpoint, Header};
 use crate::pg::catalog::{News, Version};
-use crate::pg::{catalog, session, settings};
+use crate::pg::{catalog, session};
+use crate::settings;
 
 use super::error::ServerError;
 use super::token_file::TokenFile;

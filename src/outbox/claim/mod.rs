@@ -12,6 +12,7 @@ use std::time::Duration;
 use pgrx::pg_sys::Oid;
 
 use crate::call::server::{self, Server};
+use crate::ereport;
 use crate::pg::spi::{Batch, Connection};
 use crate::pg::statement::{Statement, Value};
 use crate::pg::worker;
@@ -110,7 +111,7 @@ pub fn claim(connection: &Connection, cursors: &mut Cursors, owner: i64) -> Foun
         let scan = match guard::carefully(|| look.plan_requests()) {
             Ok(scan) => scan,
             Err(failure) => {
-                worker::log(&format!("the queue of server \"{server}\" could not be read: {}", failure.message));
+                ereport::log(&format!("the queue of server \"{server}\" could not be read: {}", failure.message));
                 next = earlier(next, Some(UNREADABLE));
                 continue;
             }

@@ -1,5 +1,6 @@
 //! The results of requests: what became of their records, and what they said about the server, in one transaction.
 
+use crate::ereport;
 use crate::pg::spi::Connection;
 use crate::pg::worker as process;
 use contract::kind::Kind;
@@ -53,9 +54,9 @@ pub fn write(
         let claim = one.claimed.claim;
         match guard::carefully(|| transitions::end_claim(connection, claim, owner)) {
             Ok(true) => kept.push(one),
-            Ok(false) => process::log("a request was given up by somebody else; its result is not written down"),
+            Ok(false) => ereport::log("a request was given up by somebody else; its result is not written down"),
             Err(failure) => {
-                process::log(&format!("a claim could not be ended: {}", failure.message));
+                ereport::log(&format!("a claim could not be ended: {}", failure.message));
                 if transitions::disown_claim(connection, claim, owner) {
                     kept.push(one);
                 }
@@ -67,7 +68,7 @@ pub fn write(
             write_back::Pending::forget_deleted(connection, claimed.planned.kind, dispositions);
         });
         if let Err(failure) = forgotten {
-            process::log(&format!("upstream ids of deleted rows could not be forgotten: {}", failure.message));
+            ereport::log(&format!("upstream ids of deleted rows could not be forgotten: {}", failure.message));
         }
     }
     let dispositions: Vec<(&Operation, &Disposition)> = kept
@@ -91,7 +92,7 @@ pub fn write(
     if let Some(last) = sent.iter().rev().find(|sent| sent.news.is_some())
         && let Err(failure) = guard::carefully(|| write_news(connection, server, last, said))
     {
-        process::log(&format!("the state of server \"{server}\" could not be written down: {}", failure.message));
+        ereport::log(&format!("the state of server \"{server}\" could not be written down: {}", failure.message));
         is_noted = false;
     }
     if sent.iter().any(|sent| sent.claimed.planned.kind == Kind::Create) {

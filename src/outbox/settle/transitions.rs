@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::ereport;
 use crate::pg::spi::Connection;
 use crate::pg::statement::{Statement, Value};
 use crate::pg::worker::{Cause, Failure};
@@ -431,7 +432,7 @@ pub fn end_dead_claim(connection: &Connection, claim: &DeadClaim<'_>) -> bool {
         board::announce(*lowest);
     }
     ended.unwrap_or_else(|failure| {
-        worker::log(&format!("the claim of a worker that is gone could not be ended: {}", failure.message));
+        ereport::log(&format!("the claim of a worker that is gone could not be ended: {}", failure.message));
         false
     })
 }

@@ -11,13 +11,14 @@ use std::time::{Duration, Instant};
 use pgrx::pg_guard;
 use pgrx::pg_sys::{Datum, Oid};
 
+use crate::ereport;
 use crate::pg::board::{self, Place};
 use crate::pg::session;
-use crate::pg::settings;
 use crate::pg::spi::{self, Connection};
 use crate::pg::statement::Statement;
 use crate::pg::wait_event::WaitEvent;
 use crate::pg::worker::{self as process, Activity, Cause, Extension, Failure, Life};
+use crate::settings;
 use contract::kind::Kind;
 
 pub mod identity;
@@ -74,7 +75,7 @@ pub extern "C-unwind" fn sequin_worker_main(argument: Datum) {
     }
     let owner = process::unique_number();
     let Some(place) = Place::take(owner) else {
-        process::log("there are too many workers already");
+        ereport::log("there are too many workers already");
         process::leave(0);
     };
     if board::pids().len() > settings::workers() && !place.is_first() {
@@ -167,7 +168,7 @@ fn rest(most: Duration) {
 /// Says that a transaction has failed, and waits before the next one. The first error that is not one of the surroundings
 /// is followed at once by a careful attempt, which finds the record at fault. Gives the number of failures in a row.
 fn has_failed(what: &str, failure: &Failure, before: u32) -> u32 {
-    process::log(&format!("the outbox's worker could not {what}: {}", failure.message));
+    ereport::log(&format!("the outbox's worker could not {what}: {}", failure.message));
     let is_first = before == 0 && failure.cause() != Cause::Surroundings;
     guard::be_careful();
     if !is_first {

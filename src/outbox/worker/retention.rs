@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::ereport;
 use crate::pg::session;
 use crate::pg::spi::Connection;
 use crate::pg::statement::{Statement, Value};
@@ -68,7 +69,7 @@ impl Retention {
             // Whatever it is, it must not stop the delivery.
             Err(error) => {
                 guard::be_careful();
-                process::log(&format!("what was delivered long ago could not be deleted: {error}"));
+                ereport::log(&format!("what was delivered long ago could not be deleted: {error}"));
                 self.looked = Some(Instant::now());
             }
         }

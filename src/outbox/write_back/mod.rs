@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use crate::attach::write_ids::{self, WriteBackRow};
+use crate::ereport;
 use crate::pg::relation::Table;
 use crate::pg::spi::{self, Connection};
 use crate::pg::statement::{Statement, Value};
@@ -179,7 +180,7 @@ impl Pending {
                 return;
             }
             Err(failure) => {
-                process::log(&format!("the upstream ids that wait could not be read: {}", failure.message));
+                ereport::log(&format!("the upstream ids that wait could not be read: {}", failure.message));
                 self.not_before = Some(Instant::now() + UNREADABLE);
                 return;
             }
@@ -204,12 +205,12 @@ impl Pending {
         if self.resting.is_doubtful(relation)
             && let Err(failure) = in_transaction(|connection| self.resting.begin(connection, relation, &ids(rows)))
         {
-            process::log(&format!("a visit to a table could not be written down: {}", failure.message));
+            ereport::log(&format!("a visit to a table could not be written down: {}", failure.message));
         }
         let failures = self.resting.failures_with_next(relation);
         let visited = in_transaction(|connection| write_table(connection, relation, rows, failures));
         let visit = visited.map(Option::unwrap_or_default).unwrap_or_else(|failure| {
-            process::log(&format!("upstream ids could not be written into their rows: {}", failure.message));
+            ereport::log(&format!("upstream ids could not be written into their rows: {}", failure.message));
             guard::be_careful();
             Visit { done: Vec::new(), failed: ids(rows), took: begun.elapsed() }
         });
@@ -256,7 +257,7 @@ fn write_table(connection: &Connection, relation: u32, rows: &[&WriteBackRow], f
     let mut visit = write_rows(connection, relation, &there);
     visit.done.extend(forget(connection, &ids(&gone)));
     if let Err(failure) = guard::carefully(|| resting::end(connection, &visit, failures, &begun)) {
-        process::log(&format!("the end of a visit to a table could not be written down: {}", failure.message));
+        ereport::log(&format!("the end of a visit to a table could not be written down: {}", failure.message));
     }
     visit
 }
@@ -295,7 +296,7 @@ fn write_rows(connection: &Connection, relation: u32, rows: &[&WriteBackRow]) ->
     let fail = |visit: &mut Visit, rows: &[&WriteBackRow], error: &str| {
         // The table's own doing; the id stands in sequin.delivered.
         if visit.failed.is_empty() {
-            process::log(&format!("upstream ids could not be written into their rows: {error}"));
+            ereport::log(&format!("upstream ids could not be written into their rows: {error}"));
         }
         let words = text::storable(error);
         guard::each_logged("marked as not written back", &ids(rows), |ids| {
@@ -336,7 +337,7 @@ fn write_rows(connection: &Connection, relation: u32, rows: &[&WriteBackRow]) ->
             let written = session::restricted_to_owner(owner, || statement.write(connection, part));
             // Committed since the last look: then what was written may be another row.
             if !deleted(connection, relation, part).is_empty() {
-                pgrx::error!("the row was deleted meanwhile");
+                ereport::internal_error("the row was deleted meanwhile".to_owned());
             }
             // Were an id written and not forgotten, it could be written once more, into another row of the same key.
             tell_and_forget(connection, &written);

@@ -11,10 +11,12 @@ pub mod values;
 use std::ffi::CStr;
 use std::ptr;
 
+use pgrx::PgSqlErrorCode as Code;
 use pgrx::datum::FromDatum;
+use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::pg_sys::{self, Datum, Oid};
 
-use super::text;
+use super::{elog, text};
 
 /// An argument of type jsonb, as it was passed.
 pub struct Json {
@@ -68,18 +70,12 @@ fn reserve(out: &mut Vec<u8>, size: usize) {
     const MOST_BYTES: usize = 0x3FFF_FFFF;
     let room = size + size / 8;
     if out.len().saturating_add(size) > MOST_BYTES {
-        pgrx::ereport!(
-            pgrx::PgLogLevel::ERROR,
-            pgrx::PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
-            format!("the request would be larger than {MOST_BYTES} bytes")
-        );
+        let message = format!("the request would be larger than {MOST_BYTES} bytes");
+        elog::raise(ErrorReport::new(Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED, message, "sequin_mutations"));
     }
     if out.try_reserve(room).is_err() {
-        pgrx::ereport!(
-            pgrx::PgLogLevel::ERROR,
-            pgrx::PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY,
-            format!("out of memory: the request takes {room} bytes")
-        );
+        let message = format!("out of memory: the request takes {room} bytes");
+        elog::raise(ErrorReport::new(Code::ERRCODE_OUT_OF_MEMORY, message, "sequin_mutations"));
     }
 }
 

@@ -1,11 +1,12 @@
 //! The settings under `sequin.`. Each default is justified where it stands.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
-use pgrx::pg_sys;
+
+use crate::pg::{guc, text};
 
 /// The name the documentation uses, so that the first example works without a word about settings.
 static SERVER: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"sequin"));
@@ -70,14 +71,14 @@ pub fn register() {
         GucContext::Sighup,
         GucFlags::UNIT_S,
     );
-    // SAFETY: a NUL-terminated name; from now on a misspelt setting of ours is an error and not a silent placeholder.
-    unsafe { pg_sys::MarkGUCPrefixReserved(c"sequin".as_ptr()) };
+    // So that a misspelt setting is an error, and not a silent placeholder.
+    guc::reserve_prefix(c"sequin");
 }
 
 /// The setting `sequin.server`, in UTF-8.
 pub fn default_server() -> String {
     let value = SERVER.get().unwrap_or_default();
-    super::text::from_server(value.to_bytes()).into_owned()
+    text::from_server(value.to_bytes()).into_owned()
 }
 
 /// The setting `sequin.workers`.
@@ -100,34 +101,4 @@ pub fn secrets_directory() -> Option<PathBuf> {
     use std::os::unix::ffi::OsStringExt;
     let value = SECRETS_DIRECTORY.get().unwrap_or_default().into_bytes();
     (!value.is_empty()).then(|| PathBuf::from(std::ffi::OsString::from_vec(value)))
-}
-
-/// Runs `f` with these values of settings that every role may set, and puts the old values back. What `f` itself sets stays
-/// if `keeps_others`. An error inside ends the (sub)transaction, and with it the change.
-pub fn with_values<'a, T>(
-    values: impl IntoIterator<Item = (&'a CStr, &'a CStr)>,
-    keeps_others: bool,
-    f: impl FnOnce() -> T,
-) -> T {
-    // SAFETY: NUL-terminated names and values. Postgres checks both, and keeps the old values until the level ends.
-    unsafe {
-        let level = pg_sys::NewGUCNestLevel();
-        for (name, value) in values {
-            set(name, value, pg_sys::GucAction::GUC_ACTION_SAVE);
-        }
-        let result = f();
-        pg_sys::AtEOXact_GUC(keeps_others, level);
-        result
-    }
-}
-
-/// Sets a setting that every role may set until the transaction ends, as SET LOCAL does.
-pub fn set_local(name: &CStr, value: &CStr) {
-    set(name, value, pg_sys::GucAction::GUC_ACTION_LOCAL);
-}
-
-fn set(name: &CStr, value: &CStr, action: pg_sys::GucAction::Type) {
-    let (context, source) = (pg_sys::GucContext::PGC_USERSET, pg_sys::GucSource::PGC_S_SESSION);
-    // SAFETY: NUL-terminated strings, of which Postgres keeps copies.
-    unsafe { pg_sys::set_config_option(name.as_ptr(), value.as_ptr(), context, source, action, true, 0, false) };
 }
