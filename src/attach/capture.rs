@@ -152,7 +152,7 @@ pub fn end_statement() -> Result<(), ErrorReport> {
 /// A statement that is run without firing triggers of its own (as those of foreign keys are) leaves its triggers to the
 /// statement that it is a part of, which fires them after its own.
 fn ask_for_end(relation: u32, operation: Operation) -> bool {
-    static NO_ROW: Statement =
+    static NO_ROW: Statement<()> =
         Statement::new("UPDATE sequin.statement_end AS e SET id = e.id WHERE e.id OPERATOR(pg_catalog.<>) e.id");
     if session::is_read_only() || !open_statements::ask_for_end(relation, operation, session::Identity::current()) {
         return false;

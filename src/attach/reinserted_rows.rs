@@ -12,11 +12,14 @@ use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::Oid;
 use pgrx::pg_sys::panic::ErrorReport;
 
+use crate::pg::column::row;
 use crate::pg::cursor::Cursor;
+use crate::pg::jsonb::Json;
 use crate::pg::memory_context::ScratchContext;
 use crate::pg::output::{DependsOn, printed_alike};
-use crate::pg::spi::{self, Batch, Connection};
-use crate::pg::statement::{Statement, Value};
+use crate::pg::param::JsonbArray;
+use crate::pg::spi::{self, Connection, QueryRows};
+use crate::pg::statement::Statement;
 use crate::pg::text::for_message;
 use crate::pg::transition::CopiedRow;
 use crate::pg::{commit, relation, session, temporary};
@@ -103,7 +106,7 @@ struct Move {
     data: Option<String>,
 }
 
-static ARGUMENT: Statement = Statement::new(
+static ARGUMENT: Statement<(Oid,)> = Statement::new(
     "SELECT pg_catalog.convert_from(pg_catalog.substr(t.tgargs, 1, pg_catalog.octet_length(t.tgargs) \
      OPERATOR(pg_catalog.-) 1), pg_catalog.getdatabaseencoding()) FROM pg_catalog.pg_trigger t \
      WHERE t.tgrelid OPERATOR(pg_catalog.=) $1 AND t.tgfoid OPERATOR(pg_catalog.=) 'sequin.capture()'::pg_catalog.regprocedure \
@@ -119,16 +122,26 @@ const DELETES: &str = "SELECT q.id, q.upstream_id, q.xmin::pg_catalog.text::pg_c
 const OF_ARRIVALS: &str = " AND q.upstream_id OPERATOR(pg_catalog.=) ANY ($5)";
 const BY_RECORD: &str = " ORDER BY q.upstream_id COLLATE pg_catalog.\"C\", q.id";
 
-static DIGESTS: Statement = Statement::new(
+row! {
+    /// A row of [`DELETES`].
+    struct QueuedDelete {
+        queue_id: i64,
+        upstream_id: String,
+        /// The transaction that enqueued it.
+        writer: i64,
+    }
+}
+
+static DIGESTS: Statement<(&str, &[i64])> = Statement::new(
     "SELECT q.id, q.data FROM sequin.queue q \
      WHERE q.server OPERATOR(pg_catalog.=) $1 AND q.id OPERATOR(pg_catalog.=) ANY ($2)",
 );
 
-static DROP: Statement = Statement::new(
+static DROP: Statement<(&str, &[i64])> = Statement::new(
     "DELETE FROM sequin.queue q WHERE q.server OPERATOR(pg_catalog.=) $1 AND q.id OPERATOR(pg_catalog.=) ANY ($2)",
 );
 
-static TURN: Statement = Statement::new(
+static TURN: Statement<(&str, &[i64], JsonbArray, &[&str], Oid)> = Statement::new(
     "UPDATE sequin.queue q SET kind = 'update', data = m.data, ordering_key = m.key, \
      relation = $5::pg_catalog.oid::pg_catalog.regclass \
      FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4)) AS m(id, data, key) \
@@ -163,8 +176,7 @@ fn drop_repeated(connection: &Connection, deletes: &Repeated) -> Result<(), Erro
 /// Takes deletes out of the queue.
 fn drop_deletes(connection: &Connection, server: &str, queue_ids: &[i64]) {
     if !queue_ids.is_empty() {
-        let values = [Value::Text(Some(server)), Value::Int8s(queue_ids)];
-        freeing(|| session::as_queue_owner(|| DROP.run(connection, &values).free()));
+        freeing(|| session::as_queue_owner(|| DROP.run(connection, (server, queue_ids)).free()));
     }
 }
 
@@ -182,10 +194,9 @@ fn settle_table(
     oid: u32,
     arrivals: Option<&BTreeSet<String>>,
 ) -> Result<Option<Repeated>, ErrorReport> {
-    let rows = session::as_queue_owner(|| ARGUMENT.run(connection, &[Value::Oid(oid)]));
-    let argument = if rows.len() > 0 { rows.text(0, 1) } else { None };
+    let argument = session::as_queue_owner(|| ARGUMENT.run(connection, (Oid::from(oid),))).first::<(String,)>();
     // Detached since, or dropped.
-    let Some(attachment) = argument.and_then(|argument| Attachment::from_argument(&argument).ok()) else {
+    let Some(attachment) = argument.and_then(|(argument,)| Attachment::from_argument(&argument).ok()) else {
         return Ok(None);
     };
     let Some(table) = relation::Table::open(Oid::from(oid)) else { return Ok(None) };
@@ -240,16 +251,11 @@ impl Departures {
         attachment: &Attachment,
         arrivals: Option<&BTreeSet<String>>,
     ) -> Departures {
-        let ids: Vec<Option<&str>> = arrivals.into_iter().flatten().map(|id| Some(id.as_str())).collect();
-        let mut values = vec![
-            Value::Text(Some(server)),
-            Value::Int8(commit::lowest_queued()),
-            Value::Text(Some(&attachment.sync_id)),
-            Value::Text(Some(&attachment.collection_id)),
-        ];
-        values.extend(arrivals.map(|_| Value::Texts(&ids)));
+        let ids: Vec<&str> = arrivals.into_iter().flatten().map(String::as_str).collect();
+        let values = (server, commit::lowest_queued(), &*attachment.sync_id, &*attachment.collection_id, &*ids);
         let query = [DELETES, arrivals.map_or("", |_| OF_ARRIVALS), BY_RECORD].concat();
-        let cursor = session::as_queue_owner(|| Cursor::open(connection, &query, &values));
+        let cursor =
+            session::as_queue_owner(|| Cursor::open::<(&str, i64, &str, &str, &[&str])>(connection, &query, values));
         Departures { cursor, begun: None, is_at_end: false }
     }
 
@@ -259,11 +265,8 @@ impl Departures {
         while !self.is_at_end && departures.is_empty() {
             departures.extend(self.begun.take());
             let rows = session::as_queue_owner(|| self.cursor.fetch(connection, DEPARTURES));
-            for row in 0..rows.len() {
-                let is_own = rows.int8(row, 3).is_some_and(|writer| session::is_own_transaction(writer as u32));
-                let (Some(queue_id), Some(upstream_id), true) = (rows.int8(row, 1), rows.text(row, 2), is_own) else {
-                    continue;
-                };
+            let own = rows.iter::<QueuedDelete>().filter(|delete| session::is_own_transaction(delete.writer as u32));
+            for QueuedDelete { queue_id, upstream_id, .. } in own {
                 match departures.last_mut() {
                     Some(last) if last.upstream_id == upstream_id => last.queue_ids.push(queue_id),
                     _ => departures.push(Departure { upstream_id, queue_ids: vec![queue_id] }),
@@ -312,7 +315,7 @@ impl TableSearch<'_> {
     }
 
     /// The rows of the table that may have one of the upstream ids.
-    fn rows(&self, departures: &[Departure]) -> Batch {
+    fn rows(&self, departures: &[Departure]) -> QueryRows<'_> {
         let names: Vec<String> = self.columns.all().map(|column| format!("t.{}", column.quoted)).collect();
         // With the collation of the column, as its index has it.
         let query = format!(
@@ -322,8 +325,8 @@ impl TableSearch<'_> {
             self.columns.table.quoted,
             self.columns.upstream_id.quoted,
         );
-        let ids: Vec<Option<&str>> = departures.iter().map(|departure| Some(departure.upstream_id.as_str())).collect();
-        let run = || self.connection.run(&query, &[Value::Texts(&ids)]);
+        let ids: Vec<&str> = departures.iter().map(|departure| departure.upstream_id.as_str()).collect();
+        let run = || self.connection.query::<(&[&str],)>(&query, (&ids,));
         // The planner calls functions of the table's owner: in the condition of an index, for instance. So the rights are
         // those of a role that wrote the table, or the owner's. No policy may hide a row.
         let table = self.columns.table;
@@ -331,7 +334,7 @@ impl TableSearch<'_> {
     }
 
     /// What has become of the deletes in `found`, each with the place of its row.
-    fn moves(&self, rows: &Batch, found: &[(usize, Vec<i64>)], deleted: &mut HashMap<i64, String>) -> Vec<Move> {
+    fn moves(&self, rows: &QueryRows, found: &[(usize, Vec<i64>)], deleted: &mut HashMap<i64, String>) -> Vec<Move> {
         let all: Vec<_> = self.columns.all().collect();
         let mut data = DataPrinter::new(self.columns);
         let places = data.all();
@@ -350,9 +353,8 @@ impl TableSearch<'_> {
 
     /// The digests of the rows of queued deletes, by the ids of these.
     fn digests(&self, queue_ids: Vec<i64>) -> HashMap<i64, String> {
-        let values = [Value::Text(Some(self.server)), Value::Int8s(&queue_ids)];
-        let rows = freeing(|| session::as_queue_owner(|| DIGESTS.run(self.connection, &values)));
-        let digests = (0..rows.len()).filter_map(|row| Some((rows.int8(row, 1)?, rows.json(row, 2)))).collect();
+        let rows = freeing(|| session::as_queue_owner(|| DIGESTS.run(self.connection, (self.server, &*queue_ids))));
+        let digests = rows.iter::<(i64, Json)>().map(|(queue_id, digests)| (queue_id, digests.to_text())).collect();
         rows.free();
         digests
     }
@@ -363,12 +365,11 @@ impl TableSearch<'_> {
         let gone: Vec<i64> = earlier.chain(unchanged.iter().map(|moved| moved.last)).collect();
         drop_deletes(self.connection, self.server, &gone);
         let data: Vec<Option<&str>> = turned.iter().map(|moved| moved.data.as_deref()).collect();
-        let keys: Vec<Option<&str>> = turned.iter().map(|moved| Some(moved.key.as_str())).collect();
+        let keys: Vec<&str> = turned.iter().map(|moved| moved.key.as_str()).collect();
         let ids: Vec<i64> = turned.iter().map(|moved| moved.last).collect();
         if !ids.is_empty() {
-            let (server, identity) = (Value::Text(Some(self.server)), Value::Oid(self.identity));
-            let values = [server, Value::Int8s(&ids), Value::Jsonbs(&data), Value::Texts(&keys), identity];
-            freeing(|| session::as_queue_owner(|| TURN.run(self.connection, &values).free()));
+            let values = (self.server, &*ids, JsonbArray(&data), &*keys, Oid::from(self.identity));
+            freeing(|| session::as_queue_owner(|| TURN.run(self.connection, values).free()));
         }
     }
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use pgrx::pg_sys::Oid;
 
-use crate::pg::spi::{Batch, Connection};
+use crate::pg::spi::{Connection, QueryRows};
 
 use contract::attachment::{Attachment, Operation};
 use contract::capture_sql::{NEW, OLD, literal};
@@ -64,7 +64,7 @@ pub fn find(connection: &Connection, table: Oid) -> Option<AttachedTriggers> {
         table.to_u32()
     );
     let mut found = AttachedTriggers { names: Vec::new(), set: TriggerSet(BTreeSet::new()) };
-    connection.each(&query, |batch: &Batch, row| {
+    connection.each(&query, |batch: &QueryRows, row| {
         let (is_for_rows, is_of_parent) = (batch.boolean(row, 4), batch.boolean(row, 5));
         found.names.extend(batch.text(row, 1).filter(|_| !is_of_parent));
         if !is_for_rows {

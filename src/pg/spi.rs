@@ -6,12 +6,16 @@
 use std::borrow::Cow;
 use std::cell::{Ref, RefCell};
 use std::ffi::CString;
-use std::ptr;
+use std::marker::PhantomData;
 
 use pgrx::datum::FromDatum;
 use pgrx::pg_sys::{self, Datum, Oid};
+use pgrx::{PgLogLevel, PgSqlErrorCode};
 
+use super::column::{Columns, FromRow, Undecodable};
 use super::jsonb::Json;
+use super::param::{Arguments, Params};
+use super::result_set::attribute;
 use super::statement::Value;
 use super::text;
 
@@ -62,27 +66,40 @@ impl Connection {
         (rows.len() > 0).then(|| rows.text(0, 1)).flatten()
     }
 
-    /// Runs `query` with `values`, none of them NULL, and gives its rows, which live as long as the connection.
-    pub fn run(&self, query: &str, values: &[Value<'_>]) -> Batch {
+    /// Runs `query`, whose parameters have the types `P`, and gives its rows. For text that is made at run time; what is
+    /// known before is a [`Statement`](super::statement::Statement).
+    pub fn query<P: Params>(&self, query: &str, values: P::Values<'_>) -> QueryRows<'_> {
+        // SAFETY: the types of `P` and datums of these types.
+        unsafe { self.run_text(query, P::TYPES, P::arguments(values)) }
+    }
+
+    /// Runs `query` with `values` and gives its rows, which live as long as the connection.
+    pub fn run(&self, query: &str, values: &[Value<'_>]) -> QueryRows<'_> {
+        let types: Vec<Oid> = values.iter().map(Value::type_oid).collect();
+        // SAFETY: a type and a datum of it for each parameter.
+        unsafe { self.run_text(query, &types, Value::arguments(values)) }
+    }
+
+    /// # Safety
+    /// The arguments are of the types.
+    unsafe fn run_text(&self, query: &str, types: &[Oid], mut arguments: Arguments) -> QueryRows<'_> {
         let query = server_query(query);
-        let datums: Vec<Option<Datum>> = values.iter().map(Value::datum).collect();
-        let mut arguments: Vec<Datum> = datums.iter().map(|datum| datum.unwrap_or(Datum::null())).collect();
-        let mut types: Vec<Oid> = values.iter().map(Value::type_oid).collect();
-        // SAFETY: a type and a value for each parameter, none of them NULL.
+        let mut types = types.to_vec();
+        // SAFETY: a type and a value for each parameter, as the caller promises; the rows are read right after it.
         unsafe {
             check(
                 pg_sys::SPI_execute_with_args(
                     query.as_ptr(),
                     types.len() as i32,
                     types.as_mut_ptr(),
-                    arguments.as_mut_ptr(),
-                    ptr::null(),
+                    arguments.datums.as_mut_ptr(),
+                    arguments.nulls.as_ptr(),
                     false,
                     0,
                 ),
                 "run a query",
             );
-            Batch::of_last()
+            QueryRows::of_last()
         }
     }
 
@@ -95,23 +112,24 @@ impl Connection {
 
     /// Runs `query` and hands its rows to `row`, each as a place in a batch. For the few rows of a catalog: it sees what
     /// the same statement has done before.
-    pub fn each(&self, query: &str, mut row: impl FnMut(&Batch, usize)) {
+    pub fn each(&self, query: &str, mut row: impl FnMut(&QueryRows, usize)) {
         let query = server_query(query);
         // SAFETY: a NUL-terminated string; the rows are freed once, after their last use.
         unsafe {
             check(pg_sys::SPI_execute(query.as_ptr(), false, 0), "look into the catalogs");
-            let batch = Batch::of_last();
+            let batch = QueryRows::of_last();
             (0..batch.rows).for_each(|i| row(&batch, i));
             pg_sys::SPI_freetuptable(batch.table);
         }
     }
 }
 
-/// Some rows of a query.
-pub struct Batch {
+/// Some rows of a query, on the connection that it ran on.
+pub struct QueryRows<'conn> {
     table: *mut pg_sys::SPITupleTable,
     rows: usize,
     row: RefCell<Row>,
+    connection: PhantomData<&'conn Connection>,
 }
 
 /// The row of a batch that was read last: Postgres would search it anew for each column.
@@ -122,18 +140,49 @@ struct Row {
     nulls: Vec<bool>,
 }
 
-impl Batch {
+impl QueryRows<'_> {
     /// The rows of the statement that SPI ran last; none if it returns no rows.
     ///
     /// # Safety
     /// Right after that statement, on the connection that is open.
-    pub(super) unsafe fn of_last() -> Batch {
+    pub(super) unsafe fn of_last() -> Self {
         // SAFETY: as the caller promises.
         unsafe {
             let table = pg_sys::SPI_tuptable;
             let rows = if table.is_null() { 0 } else { pg_sys::SPI_processed as usize };
-            Batch { table, rows, row: RefCell::default() }
+            QueryRows { table, rows, row: RefCell::default(), connection: PhantomData }
         }
+    }
+
+    /// All rows as `R`. Raises an ERROR for a row that is none.
+    pub fn iter<'row, R: FromRow<'row>>(&'row self) -> impl Iterator<Item = R> {
+        (0..self.rows).map(|row| self.get(row))
+    }
+
+    /// The first row as `R`, None if there is no row. Raises an ERROR if it is none.
+    pub fn first<'row, R: FromRow<'row>>(&'row self) -> Option<R> {
+        (self.rows > 0).then(|| self.get(0))
+    }
+
+    /// A row as `R`, counted from 0. Raises an ERROR if it is none.
+    pub fn get<'row, R: FromRow<'row>>(&'row self, row: usize) -> R {
+        self.decode(row).unwrap_or_else(|undecodable| {
+            pgrx::ereport!(PgLogLevel::ERROR, PgSqlErrorCode::ERRCODE_DATA_CORRUPTED, undecodable.to_string());
+            unreachable!("an ERROR does not return")
+        })
+    }
+
+    /// A row as `R`, counted from 0.
+    pub fn decode<'row, R: FromRow<'row>>(&'row self, number: usize) -> Result<R, Undecodable> {
+        let row = self.row(number);
+        // SAFETY: the descriptor has as many attributes as it says, and lasts as long as the table.
+        let types = unsafe {
+            let descriptor = (*self.table).tupdesc;
+            (0..(*descriptor).natts as usize).map(move |i| (*attribute(descriptor, i)).atttypid)
+        };
+        assert!(types.eq(R::TYPES.iter().copied()), "the columns of a query are not what is read of them");
+        // SAFETY: the types were compared; the row is not freed while `self` is borrowed.
+        R::from_row(&mut unsafe { Columns::new(&row.values, &row.nulls) })
     }
 
     /// Frees the rows, for those who run many statements on one connection.

@@ -1,13 +1,15 @@
 //! Statements of ours that are prepared once in a session, with their parameters and rows as Rust values.
 
 use std::ffi::{CString, c_char, c_int};
+use std::marker::PhantomData;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use pgrx::pg_sys::{self, Datum, Oid};
 
 use super::jsonb;
-use super::spi::{Batch, Connection};
+use super::param::{Arguments, Params};
+use super::spi::{Connection, QueryRows};
 use super::text::to_text_datum;
 
 /// A parameter.
@@ -42,6 +44,10 @@ impl Value<'_> {
             Value::Jsonbs(_) => pg_sys::JSONBARRAYOID,
             Value::In(_) | Value::Time(_) => pg_sys::TIMESTAMPTZOID,
         }
+    }
+
+    pub(super) fn arguments(values: &[Value<'_>]) -> Arguments {
+        values.iter().map(Value::datum).collect()
     }
 
     /// None is NULL.
@@ -98,53 +104,43 @@ fn array(elements: &[Option<Datum>], of: Oid, length: c_int, by_value: bool, ali
     }
 }
 
-/// A statement in ASCII. It is planned when it first runs in a session, and planned anew by Postgres when what it names
-/// changes.
-pub struct Statement {
+/// A statement in ASCII, with the Rust types of its parameters. It is planned when it first runs in a session, and planned
+/// anew by Postgres when what it names changes.
+pub struct Statement<P = Untyped> {
     sql: &'static str,
     plan: AtomicPtr<pg_sys::_SPI_plan>,
+    params: PhantomData<fn(P)>,
 }
 
-impl Statement {
-    pub const fn new(sql: &'static str) -> Statement {
-        Statement { sql, plan: AtomicPtr::new(ptr::null_mut()) }
+/// The parameters of a statement that declares none of their types.
+pub struct Untyped;
+
+impl<P> Statement<P> {
+    pub const fn new(sql: &'static str) -> Statement<P> {
+        Statement { sql, plan: AtomicPtr::new(ptr::null_mut()), params: PhantomData }
     }
 
-    /// Runs it and gives its rows, which live as long as the connection.
-    pub fn run(&self, _: &Connection, values: &[Value<'_>]) -> Batch {
-        let datums: Vec<Option<Datum>> = values.iter().map(Value::datum).collect();
-        let mut arguments: Vec<Datum> = datums.iter().map(|datum| datum.unwrap_or(Datum::null())).collect();
-        let nulls: Vec<c_char> = datums.iter().map(|d| if d.is_none() { b'n' } else { b' ' } as c_char).collect();
-        // SAFETY: one argument for each type that the plan was prepared with.
+    /// # Safety
+    /// The arguments are of the types that the statement was first planned with.
+    unsafe fn execute<'conn>(&self, types: &[Oid], mut arguments: Arguments) -> QueryRows<'conn> {
+        let (datums, nulls) = (arguments.datums.as_mut_ptr(), arguments.nulls.as_ptr());
+        // SAFETY: one argument for each type that the plan was prepared with, as the caller promises. The rows are read
+        // right after the statement.
         unsafe {
-            let plan = self.plan(values);
-            let result = pg_sys::SPI_execute_plan(plan, arguments.as_mut_ptr(), nulls.as_ptr(), false, 0);
+            let result = pg_sys::SPI_execute_plan(self.plan(types), datums, nulls, false, 0);
             if result < 0 {
                 pgrx::error!("SPI could not execute a statement (error {result})");
             }
-            Batch::of_last()
+            QueryRows::of_last()
         }
     }
 
-    /// Runs it, without parameters and for no rows. The triggers that are to fire after it are left to the statement that
-    /// it is run within, which fires them after its own. There must be such a statement: within a trigger there is.
-    pub fn leave_triggers_to_caller(&self, _: &Connection) {
-        let (values, nulls, none) = (ptr::null_mut(), ptr::null(), ptr::null_mut());
-        // SAFETY: the plan was prepared without parameters.
-        unsafe {
-            let result = pg_sys::SPI_execute_snapshot(self.plan(&[]), values, nulls, none, none, false, false, 0);
-            if result < 0 {
-                pgrx::error!("SPI could not execute a statement (error {result})");
-            }
-        }
-    }
-
-    fn plan(&self, values: &[Value<'_>]) -> pg_sys::SPIPlanPtr {
+    fn plan(&self, types: &[Oid]) -> pg_sys::SPIPlanPtr {
         let kept = self.plan.load(Ordering::Relaxed);
         if !kept.is_null() {
             return kept;
         }
-        let mut types: Vec<Oid> = values.iter().map(Value::type_oid).collect();
+        let mut types = types.to_vec();
         let sql = CString::new(self.sql).expect("our statements hold no NUL");
         // SAFETY: raises if the statement cannot be parsed; a kept plan lives as long as the session.
         unsafe {
@@ -156,5 +152,37 @@ impl Statement {
             self.plan.store(plan, Ordering::Relaxed);
             plan
         }
+    }
+}
+
+impl<P: Params> Statement<P> {
+    /// Runs it and gives its rows.
+    pub fn run<'conn>(&self, _: &'conn Connection, values: P::Values<'_>) -> QueryRows<'conn> {
+        // SAFETY: the types of `P` and datums of these types.
+        unsafe { self.execute(P::TYPES, P::arguments(values)) }
+    }
+}
+
+impl Statement<()> {
+    /// Runs it for no rows. The triggers that are to fire after it are left to the statement that it is run within,
+    /// which fires them after its own. There must be such a statement: within a trigger there is.
+    pub fn leave_triggers_to_caller(&self, _: &Connection) {
+        let (values, nulls, none) = (ptr::null_mut(), ptr::null(), ptr::null_mut());
+        // SAFETY: the plan was prepared without parameters.
+        unsafe {
+            let result = pg_sys::SPI_execute_snapshot(self.plan(&[]), values, nulls, none, none, false, false, 0);
+            if result < 0 {
+                pgrx::error!("SPI could not execute a statement (error {result})");
+            }
+        }
+    }
+}
+
+impl Statement<Untyped> {
+    /// Runs it and gives its rows.
+    pub fn run<'conn>(&self, _: &'conn Connection, values: &[Value<'_>]) -> QueryRows<'conn> {
+        let types: Vec<Oid> = values.iter().map(Value::type_oid).collect();
+        // SAFETY: datums of these types, the same each time for this statement.
+        unsafe { self.execute(&types, Value::arguments(values)) }
     }
 }

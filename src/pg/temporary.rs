@@ -10,7 +10,7 @@ use pgrx::pg_sys::Oid;
 use super::relation::Table;
 use super::session;
 use super::spi::{self, Connection};
-use super::statement::{Statement, Value};
+use super::statement::Statement;
 
 /// A temporary object that the code of the table could find during an UPDATE of it as `role`, quoted as SQL has it. What
 /// the role made itself is no danger to it.
@@ -27,7 +27,7 @@ pub fn object_in_the_way(table: &Table, role: Oid) -> Option<String> {
 /// A relation or type in the temporary schema that does not belong to `role`. Each depends on its schema, so
 /// the index of pg_depend finds them. Row types and array types follow their relations and element types.
 fn object_of_another(connection: &Connection, schema: Oid, role: Oid) -> Option<String> {
-    static OBJECT: Statement = Statement::new(
+    static OBJECT: Statement<(Oid, Oid)> = Statement::new(
         "SELECT pg_catalog.quote_ident(o.name::pg_catalog.text) FROM (SELECT c.relname AS name, c.relowner AS owner \
          FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) d.objid \
          WHERE d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_namespace'::pg_catalog.regclass \
@@ -40,8 +40,7 @@ fn object_of_another(connection: &Connection, schema: Oid, role: Oid) -> Option<
          AND d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_type'::pg_catalog.regclass) o \
          WHERE o.owner OPERATOR(pg_catalog.<>) $2 LIMIT 1",
     );
-    let rows = OBJECT.run(connection, &[Value::Oid(schema.to_u32()), Value::Oid(role.to_u32())]);
-    (rows.len() > 0).then(|| rows.text(0, 1).unwrap_or_default())
+    OBJECT.run(connection, (schema, role)).first::<(String,)>().map(|(name,)| name)
 }
 
 /// Whether an UPDATE of the table's column of upstream ids could run a function that Postgres does not bring along.
@@ -50,7 +49,7 @@ fn object_of_another(connection: &Connection, schema: Oid, role: Oid) -> Option<
 /// key that carries an update on, no generated column, no index on an expression or with a condition, and only types and
 /// operator classes of pg_catalog.
 fn runs_code(connection: &Connection, table: &Table) -> bool {
-    static IS_PLAIN: Statement = Statement::new(
+    static IS_PLAIN: Statement<(Oid,)> = Statement::new(
         "SELECT FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) $1 AND c.relkind OPERATOR(pg_catalog.=) 'r' \
          AND c.relam OPERATOR(pg_catalog.=) 2::pg_catalog.oid \
          AND NOT EXISTS (SELECT FROM pg_catalog.pg_rewrite r WHERE r.ev_class OPERATOR(pg_catalog.=) c.oid) \
@@ -71,5 +70,5 @@ fn runs_code(connection: &Connection, table: &Table) -> bool {
            WHERE p.oid OPERATOR(pg_catalog.=) ANY (i.indclass) \
            AND p.opcnamespace OPERATOR(pg_catalog.<>) 'pg_catalog'::pg_catalog.regnamespace)))",
     );
-    IS_PLAIN.run(connection, &[Value::Oid(table.oid.to_u32())]).len() == 0
+    IS_PLAIN.run(connection, (table.oid,)).len() == 0
 }

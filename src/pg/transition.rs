@@ -12,7 +12,7 @@ use pgrx::pg_sys::{self, Datum};
 
 use super::relation::Column;
 use super::row_key::datum_image_eq;
-use super::spi::Batch;
+use super::spi::QueryRows;
 use super::text;
 
 /// A transition table that is being read, from its first row on.
@@ -103,7 +103,7 @@ pub struct CopiedRow {
 
 impl CopiedRow {
     /// A row of a query that selects `columns`, in this order. It lasts as long as the query's rows.
-    pub fn of(batch: &Batch, row: usize, columns: &[&Column]) -> CopiedRow {
+    pub fn of(batch: &QueryRows, row: usize, columns: &[&Column]) -> CopiedRow {
         let width = columns.iter().map(|column| column.place + 1).max().unwrap_or_default();
         let mut copied = CopiedRow { values: vec![Datum::null(); width], nulls: vec![true; width] };
         for (column, value) in columns.iter().zip(batch.values(row)) {

@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::rc::Rc;
 
-use crate::pg::spi::Batch;
+use crate::pg::spi::QueryRows;
 use crate::pg::text;
 use crate::pg::worker::Failure;
 use contract::kind::Kind;
@@ -45,7 +45,7 @@ impl<'a> Reader<'a> {
     ///
     /// The columns are id, kind, role, sync_id, collection_id, await_consumers, timeout_ms, relation, ordering_key,
     /// upstream_id, data, key, and of parked records attempts, resend_verbatim and state.
-    pub fn read(&mut self, rows: &Batch, are_deferred: bool) -> Read {
+    pub fn read(&mut self, rows: &QueryRows, are_deferred: bool) -> Read {
         let mut read = Read { changes: Vec::with_capacity(rows.len()), rows: 0 };
         if text::database_is_utf8() && !is_careful() {
             self.read_on(rows, are_deferred, &mut read);
@@ -73,7 +73,7 @@ impl<'a> Reader<'a> {
     }
 
     /// If this raises, what was read before stays in `read`.
-    fn read_on(&mut self, rows: &Batch, are_deferred: bool, read: &mut Read) {
+    fn read_on(&mut self, rows: &QueryRows, are_deferred: bool, read: &mut Read) {
         let mut bytes = 0;
         while read.rows < rows.len() && !is_enough(&read.changes, bytes) {
             if !self.is_in_flight(rows, read.rows) {
@@ -85,11 +85,11 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn is_in_flight(&self, rows: &Batch, row: usize) -> bool {
+    fn is_in_flight(&self, rows: &QueryRows, row: usize) -> bool {
         !self.in_flight.is_empty() && rows.int8(row, 1).is_some_and(|id| self.in_flight.contains(&id))
     }
 
-    fn change(&mut self, rows: &Batch, row: usize, is_deferred: bool) -> Change {
+    fn change(&mut self, rows: &QueryRows, row: usize, is_deferred: bool) -> Change {
         let batch_key = self.batch_key(rows, row);
         let kind = rows.str(row, 2).and_then(|kind| kind.parse().ok()).unwrap_or(Kind::Update);
         let ordering_key = rows.str(row, 9);
@@ -109,7 +109,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn batch_key(&mut self, rows: &Batch, row: usize) -> Rc<BatchKey> {
+    fn batch_key(&mut self, rows: &QueryRows, row: usize) -> Rc<BatchKey> {
         let role = rows.oid_number(row, 3).unwrap_or_default();
         let text = |column| rows.str(row, column).unwrap_or_default();
         let (sync_id, collection_id) = (text(4), text(5));
@@ -135,7 +135,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn is_rejected(rows: &Batch, row: usize) -> bool {
+fn is_rejected(rows: &QueryRows, row: usize) -> bool {
     rows.str(row, 15).as_deref() == Some("rejected")
 }
 

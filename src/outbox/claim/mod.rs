@@ -13,7 +13,7 @@ use pgrx::pg_sys::Oid;
 
 use crate::call::server::{self, Server};
 use crate::ereport;
-use crate::pg::spi::{Batch, Connection};
+use crate::pg::spi::{Connection, QueryRows};
 use crate::pg::statement::{Statement, Value};
 use crate::pg::worker;
 use contract::kind::Kind;
@@ -188,7 +188,7 @@ fn earlier(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
 
 /// All servers that may have records, those first that come after the last one served.
 fn servers(connection: &Connection, cursors: &mut Cursors) -> Vec<String> {
-    let names = |batch: Batch| (0..batch.len()).filter_map(|row| batch.text(row, 1)).collect::<Vec<_>>();
+    let names = |batch: QueryRows| (0..batch.len()).filter_map(|row| batch.text(row, 1)).collect::<Vec<_>>();
     let mut servers = names(SERVERS.run(connection, &[]));
     if cursors.positions.is_empty() {
         cursors.lost = names(NAMED_SERVERS.run(connection, &[]));

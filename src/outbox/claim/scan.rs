@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::call::server::{self, Server, ServerError};
-use crate::pg::spi::{Batch, Connection};
+use crate::pg::spi::{Connection, QueryRows};
 use crate::pg::statement::{Statement, Value};
 use crate::pg::worker::Failure;
 use crate::pg::{catalog, session};
@@ -225,7 +225,7 @@ impl QueueScan<'_> {
         plan
     }
 
-    fn window(&self, from: i64, width: usize, with_keys: bool) -> Batch {
+    fn window(&self, from: i64, width: usize, with_keys: bool) -> QueryRows<'_> {
         let server = Value::Text(Some(self.server));
         let values = [server, Value::Int8(from), Value::Int8(width as i64), Value::Bool(with_keys)];
         WINDOW.run(self.connection, &values)

@@ -8,7 +8,7 @@ use pgrx::pg_sys::Datum;
 use crate::pg::bulk_delete::delete_by_ids;
 use crate::pg::bulk_insert::RowInserter;
 use crate::pg::memory_context::ScratchContext;
-use crate::pg::spi::{Batch, Connection};
+use crate::pg::spi::{Connection, QueryRows};
 use crate::pg::statement::{Statement, Value};
 use crate::pg::text::{is_text, to_text_datum};
 use crate::pg::{relation, session};
@@ -94,7 +94,7 @@ pub fn finish(connection: &Connection, server: &str, mut finished: Vec<Finished<
     }
     // It still reads what was taken.
     history.table.finish();
-    taken.into_iter().for_each(Batch::free);
+    taken.into_iter().for_each(QueryRows::free);
     scratch.leave();
 }
 
