@@ -133,9 +133,9 @@ fn a_role_without_rights_gets_nothing_but_what_is_open_to_all() {
 /// The rows of the table below a heading, as `right object`.
 fn documented() -> BTreeSet<String> {
     let document = read("docs/security.md");
-    let table = document.split("\n## What everybody has\n").nth(1).and_then(|rest| rest.split("\n## ").next());
+    let table = document.split("\n## Privileges of PUBLIC\n").nth(1).and_then(|rest| rest.split("\n## ").next());
     let rows =
-        table.expect("the section").lines().filter(|line| line.starts_with("| ") && !line.starts_with("| right"));
+        table.expect("the section").lines().filter(|line| line.starts_with("| ") && !line.starts_with("| privilege"));
     let mut all = BTreeSet::new();
     for row in rows {
         let (right, objects) = row.trim_matches(['|', ' ']).split_once(" | ").unwrap();
