@@ -1,18 +1,18 @@
--- Every way in which a create can end, told apart by condition name, and what to do then.
+-- Catches every outcome of a create by its condition name, and takes the right action for each.
 -- Needs a server object named "sequin" (README.md). 'my-sync-id' is the id of your sync.
 --
--- The table is a list of contacts to create. Whatever happens (an error, a cancel, a crash of this server), each row
--- says what is known of its contact, and no contact is created twice.
+-- The table is a list of contacts to create. After an error, a cancel or a crash of this server, the state of each row is
+-- still true, and no contact is created twice.
 
 CREATE TABLE new_contacts (
   id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   data jsonb NOT NULL,
   state text NOT NULL DEFAULT 'waiting' CHECK (state IN (
     'waiting',   -- not created; the next run sends it
-    'sending',   -- under way; or, if no run is active, one was cut off here: a person must look
+    'sending',   -- being sent; or, if no run is active, a run ended here: a person must check
     'created',   -- it exists, and contact_id is its id
     'rejected',  -- not created; a person must correct it and set it to 'waiting'
-    'look'       -- it exists, or may exist: a person must look before it is sent again
+    'look'       -- it exists, or may exist: a person must check before it is sent again
   )),
   not_before timestamptz NOT NULL DEFAULT '-infinity',
   contact_id text,
@@ -32,7 +32,7 @@ BEGIN
                 ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED)
     RETURNING * INTO contact;
     EXIT WHEN NOT FOUND;
-    -- Before the call: now no crash can forget that it was made, and no lock is held while it lasts.
+    -- Before the call: after this commit a crash cannot lose the state, and the call holds no lock.
     COMMIT;
 
     BEGIN
@@ -41,13 +41,13 @@ BEGIN
       contact.contact_id := created.upstream_id;
       contact.note := NULL;
     EXCEPTION
-      -- Nothing was sent: the API could not be reached. Repeat it later.
+      -- Nothing was sent: the API could not be reached. Try again later.
       WHEN fdw_unable_to_establish_connection THEN
         contact.state := 'waiting';
         contact.not_before := clock_timestamp() + interval '1 minute';
         contact.note := SQLERRM;
 
-      -- Nothing was applied: too many requests. The DETAIL says for how long, if the API did.
+      -- Nothing was applied: too many requests. The DETAIL has the time to wait, if the API gave one.
       WHEN configuration_limit_exceeded THEN
         GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
         contact.state := 'waiting';
@@ -55,29 +55,29 @@ BEGIN
           + coalesce((detail::jsonb->>'retry_after_ms')::float8, 60000) * interval '1 millisecond';
         contact.note := SQLERRM;
 
-      -- Nothing was applied: the provider does not want this record, or it is none (not a JSON object).
+      -- Nothing was applied: the provider refuses this record, or data is not a JSON object.
       WHEN fdw_invalid_attribute_value OR invalid_parameter_value OR null_value_not_allowed THEN
         contact.state := 'rejected';
         contact.note := SQLERRM;
 
-      -- It may have been created or not. An update or a delete could be repeated; a create must not be.
+      -- The contact may or may not exist. An update or a delete could be repeated; a create must not be.
       WHEN fdw_reply_handle THEN
         contact.state := 'look';
         contact.note := SQLERRM;
 
-      -- It was created, but its id did not come back.
+      -- The contact exists, but the reply with its id was lost.
       WHEN fdw_unable_to_create_reply THEN
         contact.state := 'look';
         contact.note := SQLERRM;
 
-      -- Nothing was applied, and nothing will be until somebody corrects the server object, the user mapping or the
-      -- rights. The row stays in line.
+      -- Nothing was applied. An administrator must correct the server object, the user mapping or the privileges. The row
+      -- keeps its place.
       WHEN invalid_authorization_specification OR fdw_table_not_found OR undefined_object OR insufficient_privilege
         OR fdw_unable_to_create_execution OR read_only_sql_transaction THEN
         contact.state := 'waiting';
         contact.note := SQLERRM;
 
-      -- Not caught: query_canceled, and the end of the session. They leave 'sending', which is the truth.
+      -- Not caught: query_canceled and the end of the session. They leave 'sending', which is true.
     END;
 
     UPDATE new_contacts
@@ -97,7 +97,7 @@ INSERT INTO new_contacts (data) VALUES
   ('{"FirstName": "Paul", "Email": "paul@arrakis.org"}'),
   ('{"FirstName": "Feyd", "Email": "nobody"}');
 
--- Not within a transaction block: the procedure commits.
+-- Do not CALL it within a transaction block: the procedure commits.
 CALL create_contacts();
 
 SELECT id, state, note FROM new_contacts ORDER BY id;

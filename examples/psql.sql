@@ -1,11 +1,11 @@
 -- Creates, updates and deletes from psql.
 -- Needs the extension and a server object named "sequin" (README.md). 'my-sync-id' is the id of your sync.
 
--- Create one record. It has an upstream_id as soon as the statement is done.
+-- Create one record. The result has its upstream_id.
 SELECT upstream_id AS paul
 FROM sequin_create('my-sync-id', 'salesforce:contact', '{"FirstName": "Paul", "Email": "paul@arrakis.org"}') \gset
 
--- Update it. Fields that are not named keep their values.
+-- Update it. Other fields keep their values.
 SELECT upstream_id, data
 FROM sequin_update('my-sync-id', 'salesforce:contact', :'paul', '{"Title": "Duke"}');
 
@@ -17,7 +17,7 @@ FROM sequin_delete('my-sync-id', 'salesforce:contact', :'paul');
 CREATE TEMPORARY TABLE people (email text PRIMARY KEY, first_name text, contact_id text);
 INSERT INTO people VALUES ('chani@tabr.org', 'Chani'), ('duncan@caladan.org', 'Duncan'), ('gurney@caladan.org', 'Gurney');
 
--- The API does not promise an order, so the rows are matched by a field and not by their position.
+-- The API promises no order, so a field matches the rows, not their position.
 UPDATE people
 SET contact_id = created.upstream_id
 FROM sequin_mutate('create', 'my-sync-id', 'salesforce:contact',
@@ -27,7 +27,7 @@ WHERE people.email = created.data->>'Email';
 
 SELECT * FROM people ORDER BY email;
 
--- If the query may find nothing, HAVING keeps the call from being made: no records are an error.
+-- An empty array is an error. If the query may find no rows, HAVING prevents the call.
 SELECT updated.upstream_id, updated.data->>'Title' AS title
 FROM (SELECT jsonb_agg(jsonb_build_object('upstream_id', contact_id, 'data', '{"Title": "Warmaster"}'::jsonb)) AS records
       FROM people
@@ -35,6 +35,6 @@ FROM (SELECT jsonb_agg(jsonb_build_object('upstream_id', contact_id, 'data', '{"
       HAVING count(*) > 0) AS batch,
      sequin_mutate('update', 'my-sync-id', 'salesforce:contact', batch.records) AS updated;
 
--- A delete takes the bare ids.
+-- A delete takes upstream ids.
 SELECT upstream_id, deleted
 FROM sequin_mutate('delete', 'my-sync-id', 'salesforce:contact', (SELECT jsonb_agg(contact_id) FROM people));

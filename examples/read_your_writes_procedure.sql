@@ -1,10 +1,9 @@
--- A stored procedure that writes an attached table, and then reads what the provider made of it from a consumer's table.
+-- A stored procedure that writes to an attached table, and then reads the provider's record from a consumer's table.
 -- Needs a server object named "sequin" (README.md), and a consumer "contacts" of your sync that copies the collection
 -- salesforce:contact into the table "contacts".
 --
--- "members" is the table that you write, "contacts" the one that the consumer writes: they must be two. While a statement
--- waits for the consumer it holds locks on the rows that it changes; a consumer that had to write them would wait for the
--- statement, and the statement for the consumer, until timeout_ms is over.
+-- You write to "members", and the consumer writes to "contacts". They must be two tables. A statement that waits for the
+-- consumer keeps its rows locked. If the consumer had to write to these rows, both would wait until timeout_ms is over.
 
 CREATE TABLE members (
   id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -17,13 +16,13 @@ SELECT sequin_attach('members', 'my-sync-id', 'salesforce:contact', 'contact_id'
        fields => '{"name": "LastName", "email": "Email"}', delivery => 'inline',
        await_consumers => '{contacts}', timeout_ms => 5000);
 
--- If the wait is not long enough, the INSERT fails with HV00M, and its row is gone; but the contact was created.
--- The transaction must be READ COMMITTED, the default: the SELECT sees what the consumer has committed meanwhile.
+-- If the wait times out, the INSERT fails with HV00M and its row is gone, but the contact was created.
+-- The transaction must be READ COMMITTED, the default, so that the SELECT sees the consumer's commit.
 CREATE PROCEDURE join_up(name text, email text, INOUT contact jsonb DEFAULT NULL) LANGUAGE plpgsql AS $$
 DECLARE
   member_id bigint;
 BEGIN
-  -- Not RETURNING contact_id: it is written when the statement's own rows are out.
+  -- RETURNING contact_id would be NULL: the id is written after the statement has returned its rows.
   INSERT INTO members (name, email) VALUES (join_up.name, join_up.email) RETURNING id INTO member_id;
 
   SELECT c.data INTO STRICT contact

@@ -1,8 +1,8 @@
--- A row trigger of your own: what is written to the table is written to Salesforce, within the same statement.
+-- A row trigger that calls: each change of the table changes Salesforce within the same statement.
 -- Needs a server object named "sequin" (README.md). 'my-sync-id' is the id of your sync.
 --
--- If Salesforce refuses a row, the statement fails and the table stays as it was. The reverse does not hold: when the
--- transaction fails after the call, for whatever reason, Salesforce keeps what it was sent.
+-- If Salesforce refuses a row, the statement fails and the table stays as it was. But if the transaction fails after the
+-- call, Salesforce keeps the change.
 
 CREATE TABLE customers (
   id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -30,17 +30,17 @@ BEGIN
   RETURN NULL;  -- an AFTER trigger's result is ignored
 END $$;
 
--- AFTER, not BEFORE: by then the row has passed its constraints, and a row that ON CONFLICT DO NOTHING leaves out never
--- gets here. The name sorts after "RI_ConstraintTrigger", so foreign keys are checked first as well.
+-- AFTER, not BEFORE: then Postgres has checked the constraints, and ON CONFLICT DO NOTHING has skipped its rows. The name
+-- sorts after "RI_ConstraintTrigger", so that foreign keys are checked first, too.
 CREATE TRIGGER to_salesforce_insert AFTER INSERT ON customers
   FOR EACH ROW EXECUTE FUNCTION customer_to_salesforce();
 
--- OF name, email: the write-back of contact_id is not sent. WHEN: nor is an update that changes nothing.
+-- OF name, email excludes the UPDATE of contact_id above. WHEN excludes updates that change nothing.
 CREATE TRIGGER to_salesforce_update AFTER UPDATE OF name, email ON customers
   FOR EACH ROW WHEN ((OLD.name, OLD.email) IS DISTINCT FROM (NEW.name, NEW.email))
   EXECUTE FUNCTION customer_to_salesforce();
 
--- A row without a contact_id has nothing to delete there.
+-- A row without a contact_id has no contact to delete.
 CREATE TRIGGER to_salesforce_delete AFTER DELETE ON customers
   FOR EACH ROW WHEN (OLD.contact_id IS NOT NULL)
   EXECUTE FUNCTION customer_to_salesforce();
@@ -48,7 +48,7 @@ CREATE TRIGGER to_salesforce_delete AFTER DELETE ON customers
 INSERT INTO customers (name, email) VALUES ('Stilgar', 'stilgar@tabr.org'), ('Chani', 'chani@tabr.org');
 UPDATE customers SET email = 'chani@arrakis.org' WHERE name = 'Chani';
 UPDATE customers SET name = name;                                               -- sends nothing
-INSERT INTO customers (name, email) VALUES ('Usul', 'stilgar@tabr.org') ON CONFLICT DO NOTHING;  -- nor does this
+INSERT INTO customers (name, email) VALUES ('Usul', 'stilgar@tabr.org') ON CONFLICT DO NOTHING;  -- sends nothing
 DELETE FROM customers WHERE name = 'Stilgar';
 
 SELECT name, email, contact_id IS NOT NULL AS is_in_salesforce FROM customers;

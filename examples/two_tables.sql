@@ -1,9 +1,10 @@
--- Moves money between two attached tables, each of another collection, and puts right what cannot be rolled back.
+-- Moves money between two attached tables of different collections, and corrects a change that cannot be rolled back.
 -- Needs a server object named "sequin" (README.md). 'my-sync-id' is the id of your sync.
 --
--- Two statements are two requests. When the second is refused, Postgres rolls both rows back, but upstream the first
--- request stays applied. The procedure catches that and sends the old balance again. What it cannot catch, a cancel or
--- a crash between the two and before COMMIT, leaves the sender's balance upstream as it was sent: compare now and then.
+-- Two statements are two requests. If the API refuses the second, Postgres rolls back both rows, but upstream the first
+-- request stays applied. The procedure catches the error and sends the old balance again. It cannot catch a cancel or a
+-- crash between the first request and COMMIT. Then the sender's new balance stays upstream: compare the balances
+-- regularly.
 
 CREATE TABLE stripe_accounts (
   owner text PRIMARY KEY, balance numeric NOT NULL CHECK (balance >= 0), customer_id text
@@ -39,18 +40,19 @@ BEGIN
     END IF;
   EXCEPTION
     WHEN fdw_reply_handle OR fdw_unable_to_create_reply THEN
-      -- One of the two was applied, or may have been. Only a person can say what is so upstream.
+      -- One of the two was applied, or may have been. A person must check both upstream.
       GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
       RAISE WARNING 'not moved here; look at both accounts upstream: % (applied: %)', SQLERRM, detail::jsonb->>'applied';
-    -- All that says that nothing was applied of the statement that failed.
+    -- These errors say that nothing of the failed statement was applied.
     WHEN fdw_invalid_attribute_value OR fdw_table_not_found OR fdw_unable_to_establish_connection
       OR fdw_unable_to_create_execution OR invalid_authorization_specification OR configuration_limit_exceeded
       OR no_data_found OR check_violation THEN
       IF NOT withdrawn THEN
-        RAISE;  -- the first: nothing has happened anywhere
+        RAISE;  -- the first statement failed: nothing was applied
       END IF;
-      -- The second: here both rows are as before, upstream the first is not. With the verb, because the table has the
-      -- old balance already, and an UPDATE would send nothing. If this fails as well, its error is the procedure's.
+      -- The second statement failed: both rows are as before, but the sender's balance upstream is not. The verb corrects
+      -- it, because the table has the old balance and an UPDATE would send nothing. If the verb fails, so does the
+      -- procedure.
       PERFORM sequin_update('my-sync-id', 'stripe:customer', sender_id, jsonb_build_object('balance', old_balance));
       RAISE WARNING 'not moved, and put right upstream: %', SQLERRM;
   END;
