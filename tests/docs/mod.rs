@@ -26,6 +26,7 @@ const DOCUMENTS: &[&str] = &[
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "docs/dependencies.md",
+    "docs/design.md",
     "docs/measurements.md",
     "docs/operations.md",
     "docs/reference.md",
