@@ -245,7 +245,7 @@ CREATE FUNCTION @extschema@.sequin_detach(target pg_catalog.regclass) RETURNS pg
 COMMENT ON FUNCTION @extschema@.sequin_detach(pg_catalog.regclass) IS 'ends what sequin_attach began';
 
 -- The outbox: what is sent after commit. sequin.queue takes what was enqueued and is only inserted into and deleted
--- from; what was tried and not delivered, or waits behind such a record, moves to sequin.parked; what is done moves to
+-- from; what was tried and not delivered, or waits behind such a record, moves to sequin.deferred; what is done moves to
 -- sequin.history. All of it is written by the extension alone, and read through the views below.
 
 CREATE SEQUENCE sequin.outbox_id;
@@ -277,7 +277,7 @@ COMMENT ON TABLE sequin.queue IS 'inner table of the outbox: records as they wer
 CREATE INDEX queue_without_upstream_id ON sequin.queue (relation, pg_catalog.hashtextextended(ordering_key, 0))
     WHERE upstream_id IS NULL AND kind OPERATOR(pg_catalog.<>) 'create';
 
-CREATE TABLE sequin.parked (
+CREATE TABLE sequin.deferred (
     LIKE sequin.queue,
     state pg_catalog.text NOT NULL,
     attempts pg_catalog.int4 NOT NULL,
@@ -288,13 +288,13 @@ CREATE TABLE sequin.parked (
     resend_verbatim pg_catalog.bool NOT NULL,
     PRIMARY KEY (id)
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
-COMMENT ON TABLE sequin.parked IS
+COMMENT ON TABLE sequin.deferred IS
     'inner table of the outbox: records that were not delivered at the first try; read sequin.outbox instead';
-CREATE INDEX parked_by_key ON sequin.parked (server, pg_catalog.hashtextextended(ordering_key, 0));
+CREATE INDEX deferred_by_key ON sequin.deferred (server, pg_catalog.hashtextextended(ordering_key, 0));
 -- The few that wait for a person, among all that wait.
-CREATE INDEX parked_dead ON sequin.parked (id) WHERE state OPERATOR(pg_catalog.<>) 'pending';
-CREATE INDEX parked_by_time ON sequin.parked (server, next_attempt_at) WHERE state OPERATOR(pg_catalog.=) 'pending';
-CREATE INDEX parked_without_upstream_id ON sequin.parked (relation, pg_catalog.hashtextextended(ordering_key, 0))
+CREATE INDEX deferred_dead ON sequin.deferred (id) WHERE state OPERATOR(pg_catalog.<>) 'pending';
+CREATE INDEX deferred_by_time ON sequin.deferred (server, next_attempt_at) WHERE state OPERATOR(pg_catalog.=) 'pending';
+CREATE INDEX deferred_without_upstream_id ON sequin.deferred (relation, pg_catalog.hashtextextended(ordering_key, 0))
     WHERE upstream_id IS NULL AND kind OPERATOR(pg_catalog.<>) 'create';
 
 CREATE TABLE sequin.claims (
@@ -325,7 +325,7 @@ CREATE TABLE sequin.history (
 COMMENT ON TABLE sequin.history IS 'inner table of the outbox: what is done; read sequin.delivered instead';
 CREATE INDEX history_by_time ON sequin.history (delivered_at);
 
-CREATE TABLE sequin.created (
+CREATE TABLE sequin.pending_upstream_ids (
     id pg_catalog.int8 PRIMARY KEY,
     server pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
     relation pg_catalog.regclass NOT NULL,
@@ -338,9 +338,9 @@ CREATE TABLE sequin.created (
     -- The role of the create: its members see that the id waits. The history may have forgotten the create.
     role pg_catalog.regrole NOT NULL
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
-COMMENT ON TABLE sequin.created IS 'inner table of the outbox: upstream ids that are still to be written into their rows';
-CREATE INDEX created_by_row ON sequin.created (pg_catalog.hashtextextended(ordering_key, 0), relation);
-CREATE INDEX created_resting ON sequin.created (relation) WHERE next_attempt_at IS NOT NULL;
+COMMENT ON TABLE sequin.pending_upstream_ids IS 'inner table of the outbox: upstream ids that are still to be written into their rows';
+CREATE INDEX pending_upstream_ids_by_row ON sequin.pending_upstream_ids (pg_catalog.hashtextextended(ordering_key, 0), relation);
+CREATE INDEX pending_upstream_ids_resting ON sequin.pending_upstream_ids (relation) WHERE next_attempt_at IS NOT NULL;
 
 -- role 0 stands for all roles.
 CREATE TABLE sequin.pauses (
@@ -363,7 +363,7 @@ CREATE TABLE sequin.holds (
 COMMENT ON TABLE sequin.holds IS
     'inner table of the outbox: the servers of which the records below an id wait for sequin_resume; read sequin.outbox instead';
 
-CREATE TABLE sequin.troubles (
+CREATE TABLE sequin.server_backoff (
     server pg_catalog.text COLLATE pg_catalog."C" PRIMARY KEY,
     error pg_catalog.text NOT NULL,
     since timestamp with time zone NOT NULL,
@@ -373,14 +373,14 @@ CREATE TABLE sequin.troubles (
     lost_creates pg_catalog.int4 NOT NULL DEFAULT 0,
     creates_after timestamp with time zone
 );
-COMMENT ON TABLE sequin.troubles IS 'inner table of the outbox: the servers that do not answer as they should; read sequin.status instead';
+COMMENT ON TABLE sequin.server_backoff IS 'inner table of the outbox: the servers that do not answer as they should; read sequin.status instead';
 
-CREATE TABLE sequin.home (
+CREATE TABLE sequin.origin (
     system_identifier pg_catalog.int8 NOT NULL,
     database pg_catalog.oid NOT NULL,
     PRIMARY KEY (system_identifier, database)
 );
-COMMENT ON TABLE sequin.home IS
+COMMENT ON TABLE sequin.origin IS
     'inner table of the outbox: the database that it belongs to; a copy of that database does not send what was queued before';
 
 -- Each session writes an id of its own, so that none waits for another. No dump has it, and rows of another database
@@ -395,7 +395,7 @@ COMMENT ON TABLE sequin.first_ids IS
     'inner table of the outbox: the first ids that sessions have enqueued in a database made from a template';
 
 -- A restore of a dump adds the row of the database that was dumped.
-INSERT INTO sequin.home
+INSERT INTO sequin.origin
     SELECT c.system_identifier, d.oid
     FROM pg_catalog.pg_control_system() AS c, pg_catalog.pg_database AS d
     WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database();
@@ -404,15 +404,15 @@ INSERT INTO sequin.home
 SELECT pg_catalog.pg_extension_config_dump('sequin.outbox_id', '');
 SELECT pg_catalog.pg_extension_config_dump('sequin.queue',
     $$WHERE pg_catalog.pg_has_role(role, 'USAGE') OR pg_catalog.pg_has_role('pg_read_all_data', 'USAGE')$$);
-SELECT pg_catalog.pg_extension_config_dump('sequin.parked',
+SELECT pg_catalog.pg_extension_config_dump('sequin.deferred',
     $$WHERE pg_catalog.pg_has_role(role, 'USAGE') OR pg_catalog.pg_has_role('pg_read_all_data', 'USAGE')$$);
 SELECT pg_catalog.pg_extension_config_dump('sequin.claims', '');
-SELECT pg_catalog.pg_extension_config_dump('sequin.created',
+SELECT pg_catalog.pg_extension_config_dump('sequin.pending_upstream_ids',
     $$WHERE pg_catalog.has_table_privilege(relation, 'SELECT')$$);
 SELECT pg_catalog.pg_extension_config_dump('sequin.pauses',
     $$WHERE role OPERATOR(pg_catalog.=) 0::pg_catalog.oid OR pg_catalog.pg_has_role(role, 'USAGE') OR pg_catalog.pg_has_role('pg_read_all_data', 'USAGE')$$);
 SELECT pg_catalog.pg_extension_config_dump('sequin.holds', '');
-SELECT pg_catalog.pg_extension_config_dump('sequin.home', '');
+SELECT pg_catalog.pg_extension_config_dump('sequin.origin', '');
 
 CREATE FUNCTION sequin.workers() RETURNS pg_catalog.int4[]
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
@@ -441,7 +441,7 @@ CREATE VIEW sequin.outbox WITH (security_barrier) AS
             p.server, p.id, p.key, p.role, p.kind, p.sync_id, p.collection_id, p.await_consumers, p.timeout_ms,
             p.relation, p.ordering_key, p.upstream_id, p.data, p.enqueued_at, p.state, p.attempts, p.next_attempt_at,
             p.outcome, p.error, p.resend_verbatim
-        FROM sequin.parked AS p
+        FROM sequin.deferred AS p
     ) AS open
     LEFT JOIN (SELECT pg_catalog.unnest(c.ids) AS id FROM sequin.claims AS c) AS claimed
         ON claimed.id OPERATOR(pg_catalog.=) open.id
@@ -480,7 +480,7 @@ CREATE VIEW sequin.dead_letters WITH (security_barrier) AS
         p.state, p.attempts, NULLIF(p.next_attempt_at, 'infinity') AS next_attempt_at, p.enqueued_at, p.outcome, p.error,
         p.relation, p.await_consumers, p.timeout_ms
     -- A record that was never tried is not dead, so sequin.queue is not read.
-    FROM sequin.parked AS p
+    FROM sequin.deferred AS p
     -- A rejected record may be under way with a later change of its key.
     LEFT JOIN (SELECT pg_catalog.unnest(c.ids) AS id FROM sequin.claims AS c) AS claimed
         ON claimed.id OPERATOR(pg_catalog.=) p.id
@@ -517,7 +517,7 @@ CREATE VIEW sequin.delivered WITH (security_barrier) AS
         CASE WHEN c.id IS NULL THEN NULL WHEN c.error IS NULL THEN 'waiting' ELSE 'failed' END AS write_back,
         c.error AS write_back_error
     FROM sequin.history AS h
-    LEFT JOIN sequin.created AS c ON c.id OPERATOR(pg_catalog.=) h.id
+    LEFT JOIN sequin.pending_upstream_ids AS c ON c.id OPERATOR(pg_catalog.=) h.id
     WHERE pg_catalog.pg_has_role(h.role, 'USAGE')
         OR pg_catalog.pg_has_role('pg_read_all_data', 'USAGE');
 COMMENT ON VIEW sequin.delivered IS 'the records that are done, for as long as the setting sequin.retention says';
@@ -562,7 +562,7 @@ CREATE VIEW sequin.status WITH (security_barrier) AS
             c.server,
             pg_catalog.count(*) AS records,
             (pg_catalog.array_agg(c.error ORDER BY c.id DESC) FILTER (WHERE c.error IS NOT NULL))[1] AS error
-        FROM sequin.created AS c
+        FROM sequin.pending_upstream_ids AS c
         WHERE pg_catalog.pg_has_role(c.role, 'USAGE')
             OR pg_catalog.pg_has_role('pg_read_all_data', 'USAGE')
         GROUP BY c.server
@@ -603,7 +603,7 @@ CREATE VIEW sequin.status WITH (security_barrier) AS
     LEFT JOIN rate AS r ON r.server OPERATOR(pg_catalog.=) n.server
     LEFT JOIN pauses AS p ON p.server OPERATOR(pg_catalog.=) n.server
     LEFT JOIN write_backs AS w ON w.server OPERATOR(pg_catalog.=) n.server
-    LEFT JOIN sequin.troubles AS t ON t.server OPERATOR(pg_catalog.=) n.server
+    LEFT JOIN sequin.server_backoff AS t ON t.server OPERATOR(pg_catalog.=) n.server
     LEFT JOIN sequin.holds AS h ON h.server OPERATOR(pg_catalog.=) n.server;
 COMMENT ON VIEW sequin.status IS
     'the outbox of each server that the role may use or has records for, counting the records that it may see';
@@ -699,7 +699,7 @@ GRANT USAGE ON SCHEMA sequin TO PUBLIC;
 -- can dump it with these rights.
 GRANT SELECT ON SEQUENCE sequin.outbox_id TO pg_database_owner;
 GRANT SELECT ON
-    sequin.queue, sequin.parked, sequin.claims, sequin.created, sequin.pauses, sequin.holds, sequin.home
+    sequin.queue, sequin.deferred, sequin.claims, sequin.pending_upstream_ids, sequin.pauses, sequin.holds, sequin.origin
 TO pg_database_owner;
 -- Each of these views shows a role its own rows.
 GRANT SELECT ON sequin.attachments, sequin.outbox, sequin.dead_letters, sequin.delivered, sequin.status TO PUBLIC;

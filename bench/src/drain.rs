@@ -155,7 +155,7 @@ fn drain(
         "SELECT pg_terminate_backend(pid, 5000) FROM unnest(sequin.workers()) AS w(pid);
          SET sequin.capture = off;
          -- In the order in which a worker, which may be back already, locks them.
-         TRUNCATE sequin.created, sequin.history, sequin.claims, sequin.queue, sequin.parked, attached,
+         TRUNCATE sequin.pending_upstream_ids, sequin.history, sequin.claims, sequin.queue, sequin.deferred, attached,
              by_hand_queue, by_hand_claims, by_hand_history;
          SET sequin.capture = on;
          SELECT sequin_pause('sequin')",
@@ -198,7 +198,7 @@ fn drain(
             client.batch_execute("SELECT sequin_resume('sequin')")?;
             outbox::wait_until_empty(client)?;
             if matches!(case.work, Work::Creates) {
-                let written = "SELECT NOT EXISTS (SELECT FROM sequin.created) AND NOT EXISTS (SELECT FROM attached WHERE sf_id IS NULL)";
+                let written = "SELECT NOT EXISTS (SELECT FROM sequin.pending_upstream_ids) AND NOT EXISTS (SELECT FROM attached WHERE sf_id IS NULL)";
                 outbox::wait_until(client, written, Duration::from_millis(20), Duration::from_secs(60))?;
             }
         }

@@ -15,7 +15,7 @@ use crate::stats::Spread;
 use crate::table::Table;
 use crate::{Result, outbox};
 
-const RELATIONS: [&str; 4] = ["sequin.queue", "sequin.claims", "sequin.history", "sequin.parked"];
+const RELATIONS: [&str; 4] = ["sequin.queue", "sequin.claims", "sequin.history", "sequin.deferred"];
 
 pub fn run(options: &Options) -> Result<()> {
     held(options)?;
@@ -58,7 +58,7 @@ fn held(options: &Options) -> Result<()> {
     let while_held = parts_of(&database, &mut client, parts, seconds)?;
     sizes.add(&mut client, "xmin held")?;
     holder.batch_execute("COMMIT")?;
-    client.batch_execute("VACUUM sequin.queue, sequin.claims, sequin.history, sequin.parked")?;
+    client.batch_execute("VACUUM sequin.queue, sequin.claims, sequin.history, sequin.deferred")?;
     sizes.add(&mut client, "VACUUM")?;
     let after = parts_of(&database, &mut client, parts, seconds)?;
     sizes.add(&mut client, "flow again")?;

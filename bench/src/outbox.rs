@@ -65,7 +65,7 @@ pub fn wait_until_empty(client: &mut Client) -> Result<()> {
             format!("SELECT NOT EXISTS (SELECT FROM sequin.queue WHERE server = 'sequin' AND id = {last})");
         wait_until(client, &last_is_gone, Duration::from_millis(4), patience)?;
     }
-    let all_are_gone = "SELECT NOT EXISTS (SELECT FROM sequin.queue) AND NOT EXISTS (SELECT FROM sequin.parked)";
+    let all_are_gone = "SELECT NOT EXISTS (SELECT FROM sequin.queue) AND NOT EXISTS (SELECT FROM sequin.deferred)";
     wait_until(client, all_are_gone, Duration::from_millis(4), patience)
 }
 

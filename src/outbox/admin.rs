@@ -24,7 +24,7 @@ use super::write_back;
 /// has now.
 pub fn retry(id: i64) -> Result<(), ErrorReport> {
     static RETRY: Statement = Statement::new(
-        "UPDATE sequin.parked p SET resend_verbatim = p.resend_verbatim OR p.state OPERATOR(pg_catalog.=) 'unknown', \
+        "UPDATE sequin.deferred p SET resend_verbatim = p.resend_verbatim OR p.state OPERATOR(pg_catalog.=) 'unknown', \
          state = 'pending', next_attempt_at = pg_catalog.clock_timestamp(), \
          upstream_id = COALESCE(p.upstream_id, CASE WHEN p.kind OPERATOR(pg_catalog.<>) 'create' THEN $2 END) \
          WHERE p.id OPERATOR(pg_catalog.=) $1",
@@ -44,7 +44,7 @@ pub fn retry(id: i64) -> Result<(), ErrorReport> {
 /// The upstream id that the row of a rejected change has, if the change has none.
 fn id_of_row(id: i64) -> Result<Option<String>, ErrorReport> {
     static FIND: Statement = Statement::new(
-        "SELECT p.relation::pg_catalog.oid, p.ordering_key, p.role::pg_catalog.oid FROM sequin.parked p \
+        "SELECT p.relation::pg_catalog.oid, p.ordering_key, p.role::pg_catalog.oid FROM sequin.deferred p \
          JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) p.relation \
          WHERE p.id OPERATOR(pg_catalog.=) $1 AND p.state OPERATOR(pg_catalog.=) 'rejected' \
          AND p.kind OPERATOR(pg_catalog.<>) 'create' AND p.upstream_id IS NULL AND p.ordering_key IS NOT NULL",
@@ -103,7 +103,7 @@ fn remove(connection: &Connection, server: &str, id: i64) {
         "DELETE FROM sequin.queue q WHERE q.server OPERATOR(pg_catalog.=) $1 AND q.id OPERATOR(pg_catalog.=) $2",
     );
     static PARKED: Statement = Statement::new(
-        "DELETE FROM sequin.parked p WHERE p.server OPERATOR(pg_catalog.=) $1 AND p.id OPERATOR(pg_catalog.=) $2",
+        "DELETE FROM sequin.deferred p WHERE p.server OPERATOR(pg_catalog.=) $1 AND p.id OPERATOR(pg_catalog.=) $2",
     );
     let values = [Value::Text(Some(server)), Value::Int8(id)];
     let delete = || {
@@ -148,8 +148,8 @@ impl Record {
     fn release(&self, connection: &Connection) {
         static BEHIND: Statement = Statement::new(concat!(
             "SELECT p.id FROM (SELECT q.server, q.ordering_key FROM sequin.queue q WHERE q.server OPERATOR(pg_catalog.=) $1 \
-             AND q.id OPERATOR(pg_catalog.=) $2 UNION ALL SELECT r.server, r.ordering_key FROM sequin.parked r \
-             WHERE r.id OPERATOR(pg_catalog.=) $2) k JOIN sequin.parked p ON p.server OPERATOR(pg_catalog.=) k.server AND ",
+             AND q.id OPERATOR(pg_catalog.=) $2 UNION ALL SELECT r.server, r.ordering_key FROM sequin.deferred r \
+             WHERE r.id OPERATOR(pg_catalog.=) $2) k JOIN sequin.deferred p ON p.server OPERATOR(pg_catalog.=) k.server AND ",
             same_key!("p.ordering_key", "k.ordering_key"),
             " WHERE p.id OPERATOR(pg_catalog.<>) $2 AND p.state OPERATOR(pg_catalog.=) 'pending' \
              AND p.next_attempt_at OPERATOR(pg_catalog.=) 'infinity'",
@@ -179,7 +179,7 @@ fn with_record(
              q.role::pg_catalog.oid AS role FROM named n JOIN sequin.queue q ON q.server OPERATOR(pg_catalog.=) n.server \
              WHERE q.id OPERATOR(pg_catalog.=) $1 UNION ALL \
            SELECT p.id, p.server, p.state, true, p.role::pg_catalog.oid \
-             FROM sequin.parked p WHERE p.id OPERATOR(pg_catalog.=) $1) o"
+             FROM sequin.deferred p WHERE p.id OPERATOR(pg_catalog.=) $1) o"
     ));
     possible(verb)?;
     let role = session::current_role();

@@ -18,7 +18,7 @@ static OPEN: Statement = Statement::new(concat!(
     "SELECT o.id, o.is_dead FROM ( \
        SELECT q.id, false AS is_dead, q.role::pg_catalog.oid AS role FROM named n JOIN sequin.queue q \
          ON q.server OPERATOR(pg_catalog.=) n.server WHERE q.id OPERATOR(pg_catalog.=) ANY ($1) UNION ALL \
-       SELECT p.id, p.state OPERATOR(pg_catalog.<>) 'pending', p.role::pg_catalog.oid FROM sequin.parked p \
+       SELECT p.id, p.state OPERATOR(pg_catalog.<>) 'pending', p.role::pg_catalog.oid FROM sequin.deferred p \
          WHERE p.id OPERATOR(pg_catalog.=) ANY ($1)) o WHERE pg_catalog.pg_has_role($2, o.role, 'USAGE')"
 ));
 

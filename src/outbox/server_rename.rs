@@ -39,7 +39,7 @@ pub fn begin(connection: &Connection, renaming: &Renaming) -> Result<(), ErrorRe
     }
     // Before the tables are locked: a worker that writes these ids has the rows first, and then a table.
     static CREATED: Statement =
-        Statement::new("UPDATE sequin.created c SET server = $2 WHERE c.server OPERATOR(pg_catalog.=) $1");
+        Statement::new("UPDATE sequin.pending_upstream_ids c SET server = $2 WHERE c.server OPERATOR(pg_catalog.=) $1");
     CREATED.run(connection, &names(renaming)).free();
     Ok(())
 }
@@ -47,11 +47,11 @@ pub fn begin(connection: &Connection, renaming: &Renaming) -> Result<(), ErrorRe
 /// Gives the records, and what is known of the server, the new name. The attached tables are locked.
 pub fn finish(connection: &Connection, renaming: &Renaming) {
     /// What a server that was dropped has left under the new name: its records and its pauses are this server's now.
-    static FORGET: Statement = Statement::new("DELETE FROM sequin.troubles t WHERE t.server OPERATOR(pg_catalog.=) $1");
+    static FORGET: Statement = Statement::new("DELETE FROM sequin.server_backoff t WHERE t.server OPERATOR(pg_catalog.=) $1");
     static QUEUE: Statement =
         Statement::new("UPDATE sequin.queue q SET server = $2 WHERE q.server OPERATOR(pg_catalog.=) $1");
     static PARKED: Statement =
-        Statement::new("UPDATE sequin.parked p SET server = $2 WHERE p.server OPERATOR(pg_catalog.=) $1");
+        Statement::new("UPDATE sequin.deferred p SET server = $2 WHERE p.server OPERATOR(pg_catalog.=) $1");
     static CLAIMS: Statement =
         Statement::new("UPDATE sequin.claims c SET server = $2 WHERE c.server OPERATOR(pg_catalog.=) $1");
     static PAUSES: Statement = Statement::new(
@@ -66,7 +66,7 @@ pub fn finish(connection: &Connection, renaming: &Renaming) {
          ON CONFLICT (server) DO UPDATE SET below = GREATEST(h.below, excluded.below)",
     );
     static TROUBLES: Statement =
-        Statement::new("UPDATE sequin.troubles t SET server = $2 WHERE t.server OPERATOR(pg_catalog.=) $1");
+        Statement::new("UPDATE sequin.server_backoff t SET server = $2 WHERE t.server OPERATOR(pg_catalog.=) $1");
     let old = [Value::Text(Some(&renaming.before))];
     FORGET.run(connection, &[Value::Text(Some(&renaming.after))]).free();
     for statement in [&QUEUE, &PARKED, &CLAIMS, &PAUSES, &HOLDS, &TROUBLES] {

@@ -108,7 +108,7 @@ pub fn end_empty_holds(connection: &Connection) {
     static END: Statement = Statement::new(
         "DELETE FROM sequin.holds h WHERE NOT EXISTS (SELECT FROM sequin.queue q WHERE \
          q.server OPERATOR(pg_catalog.=) h.server AND q.id OPERATOR(pg_catalog.<) h.below) \
-         AND NOT EXISTS (SELECT FROM sequin.parked p WHERE p.server OPERATOR(pg_catalog.=) h.server \
+         AND NOT EXISTS (SELECT FROM sequin.deferred p WHERE p.server OPERATOR(pg_catalog.=) h.server \
          AND p.id OPERATOR(pg_catalog.<) h.below)",
     );
     END.run(connection, &[]).free();
@@ -121,12 +121,12 @@ pub fn resume(connection: &Connection, server: &str, role: Option<u32>) {
          AND ($2 IS NULL OR p.role OPERATOR(pg_catalog.=) $2)",
     );
     static FREE: Statement = Statement::new(
-        "UPDATE sequin.parked p SET next_attempt_at = pg_catalog.clock_timestamp() \
+        "UPDATE sequin.deferred p SET next_attempt_at = pg_catalog.clock_timestamp() \
          WHERE p.server OPERATOR(pg_catalog.=) $1 AND p.state OPERATOR(pg_catalog.=) 'pending' \
          AND p.next_attempt_at OPERATOR(pg_catalog.=) 'infinity'",
     );
     static WAITING: Statement = Statement::new(
-        "SELECT p.id FROM sequin.parked p WHERE p.server OPERATOR(pg_catalog.=) $1 \
+        "SELECT p.id FROM sequin.deferred p WHERE p.server OPERATOR(pg_catalog.=) $1 \
          AND p.state OPERATOR(pg_catalog.=) 'pending' AND p.next_attempt_at OPERATOR(pg_catalog.=) 'infinity'",
     );
     static RELEASE: Statement = Statement::new("DELETE FROM sequin.holds h WHERE h.server OPERATOR(pg_catalog.=) $1");
@@ -158,7 +158,7 @@ pub fn troubles(connection: &Connection) -> HashMap<String, Trouble> {
         "SELECT t.server, pg_catalog.ceil(EXTRACT(epoch FROM t.next_attempt_at OPERATOR(pg_catalog.-) \
          pg_catalog.clock_timestamp()) OPERATOR(pg_catalog.*) 1000)::pg_catalog.int8, \
          pg_catalog.ceil(EXTRACT(epoch FROM t.creates_after OPERATOR(pg_catalog.-) \
-         pg_catalog.clock_timestamp()) OPERATOR(pg_catalog.*) 1000)::pg_catalog.int8 FROM sequin.troubles t",
+         pg_catalog.clock_timestamp()) OPERATOR(pg_catalog.*) 1000)::pg_catalog.int8 FROM sequin.server_backoff t",
     );
     let rows = READ.run(connection, &[]);
     let left = |row, column| Duration::from_millis(rows.int8(row, column).unwrap_or_default().max(0) as u64);
@@ -170,13 +170,13 @@ pub fn troubles(connection: &Connection) -> HashMap<String, Trouble> {
 /// creates leave it alone for longer.
 pub fn trouble(connection: &Connection, server: &str, error: &str, delay: Duration, has_lost_creates: bool) {
     static WRITE: Statement = Statement::new(
-        "INSERT INTO sequin.troubles (server, error, since, last_at, next_attempt_at) \
+        "INSERT INTO sequin.server_backoff (server, error, since, last_at, next_attempt_at) \
          VALUES ($1, $2, pg_catalog.clock_timestamp(), pg_catalog.clock_timestamp(), $3) \
          ON CONFLICT (server) DO UPDATE SET error = excluded.error, last_at = excluded.last_at, \
          next_attempt_at = excluded.next_attempt_at RETURNING lost_creates",
     );
     static LOST: Statement = Statement::new(
-        "UPDATE sequin.troubles t SET lost_creates = $2, creates_after = $3 WHERE t.server OPERATOR(pg_catalog.=) $1",
+        "UPDATE sequin.server_backoff t SET lost_creates = $2, creates_after = $3 WHERE t.server OPERATOR(pg_catalog.=) $1",
     );
     let after = |delay: Duration| Value::In(Some(i64::try_from(delay.as_millis()).unwrap_or(i64::MAX)));
     let error = text::storable(error);
@@ -190,6 +190,6 @@ pub fn trouble(connection: &Connection, server: &str, error: &str, delay: Durati
 
 /// Notes that a server answers again.
 pub fn recovered(connection: &Connection, server: &str) {
-    static CLEAR: Statement = Statement::new("DELETE FROM sequin.troubles t WHERE t.server OPERATOR(pg_catalog.=) $1");
+    static CLEAR: Statement = Statement::new("DELETE FROM sequin.server_backoff t WHERE t.server OPERATOR(pg_catalog.=) $1");
     CLEAR.run(connection, &[Value::Text(Some(server))]).free();
 }

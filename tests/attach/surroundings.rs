@@ -197,7 +197,7 @@ fn the_trigger_of_the_notice_keeps_the_id_from_being_written_until_its_hint_is_f
          SELECT sequin_attach('app.t', 's', 'salesforce:contact', 'sf_id'); INSERT INTO app.t VALUES (1, 'Paul')",
     );
     world.settled();
-    world.until("SELECT attempts > 0 FROM sequin.created");
+    world.until("SELECT attempts > 0 FROM sequin.pending_upstream_ids");
     assert_eq!(world.one::<i64>("SELECT count(sf_id) FROM app.t"), 0);
     world.run("ALTER FUNCTION app.bare() SET search_path = app, pg_temp");
     world.until("SELECT count(sf_id) = 1 FROM app.t");

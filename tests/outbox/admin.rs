@@ -84,7 +84,7 @@ fn a_record_that_waits_for_its_next_attempt_is_sent_at_once_by_retry() {
     // An hour away, the next attempt cannot be what is seen below.
     world.run("SELECT sequin_pause('sequin')");
     world.until("SELECT state = 'pending' FROM sequin.outbox");
-    world.run(&format!("UPDATE sequin.parked SET next_attempt_at = now() + interval '1 hour' WHERE id = {id}"));
+    world.run(&format!("UPDATE sequin.deferred SET next_attempt_at = now() + interval '1 hour' WHERE id = {id}"));
     world.run("SELECT sequin_resume('sequin')");
     assert!(world.one::<bool>("SELECT next_attempt_at > now() + interval '1 minute' FROM sequin.outbox"));
     world.sandbox.clear_faults();

@@ -15,7 +15,7 @@ impl World {
     /// Waits until everything is sent and every upstream id is where it belongs.
     pub fn written_back(&mut self) {
         self.settled();
-        self.until("SELECT NOT EXISTS (SELECT FROM sequin.created)");
+        self.until("SELECT NOT EXISTS (SELECT FROM sequin.pending_upstream_ids)");
     }
 
     /// The upstream id of the only row of `people`.

@@ -137,7 +137,7 @@ fn a_new_record_waits_behind_one_of_its_key_from_before_the_copy() {
     copy.run(&format!("SELECT sequin_retry({second})"));
     let more = copy.enqueue_create("Alia");
     copy.until(&format!("SELECT count(*) = 1 FROM sequin.delivered WHERE id = {more}"));
-    copy.until(&format!("SELECT next_attempt_at = 'infinity' FROM sequin.parked WHERE id = {second}"));
+    copy.until(&format!("SELECT next_attempt_at = 'infinity' FROM sequin.deferred WHERE id = {second}"));
     assert_eq!(copy.sandbox.log().mutations().len(), 3);
 
     copy.run("SELECT sequin_resume('sequin')");

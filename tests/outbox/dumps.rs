@@ -122,7 +122,7 @@ fn who_reads_all_data_dumps_all_records_and_another_role_its_own_schemas() {
 fn an_owner_whose_right_to_the_records_is_taken_away_dumps_everything_else() {
     let mut owned = Owned::new();
     owned.world.run(
-        "REVOKE SELECT ON sequin.queue, sequin.parked, sequin.created, sequin.pauses, sequin.claims, sequin.holds, sequin.home FROM pg_database_owner",
+        "REVOKE SELECT ON sequin.queue, sequin.deferred, sequin.pending_upstream_ids, sequin.pauses, sequin.claims, sequin.holds, sequin.origin FROM pg_database_owner",
     );
     let refused = owned.dump(&owned.owner, &[]);
     assert!(String::from_utf8_lossy(&refused.stderr).contains("permission denied for table"), "{refused:?}");

@@ -198,7 +198,7 @@ fn a_server_that_answers_503_to_everything_costs_a_handful_of_creates() {
         world.run("SELECT sequin_pause('sequin')");
         world.enqueue("create", &json!(records));
         world.run("SELECT sequin_resume('sequin')");
-        world.until("SELECT EXISTS (SELECT FROM sequin.troubles WHERE lost_creates >= 3)");
+        world.until("SELECT EXISTS (SELECT FROM sequin.server_backoff WHERE lost_creates >= 3)");
         let requests = world.sent();
         assert!((3..=4).contains(&requests), "{requests} requests");
         let unknown: i64 = world.one("SELECT count(*) FROM sequin.dead_letters WHERE state = 'unknown'");

@@ -158,11 +158,11 @@ fn what_one_owners_trigger_makes_in_the_workers_pg_temp_is_not_found_by_another_
              INSERT INTO lair.bait VALUES (1, 'Feyd')"
         ))
         .unwrap_or_else(|error| panic!("{error:?}"));
-    world.until("SELECT EXISTS (SELECT FROM sequin.created) OR EXISTS (SELECT FROM lair.bait WHERE sf_id IS NOT NULL)");
+    world.until("SELECT EXISTS (SELECT FROM sequin.pending_upstream_ids) OR EXISTS (SELECT FROM lair.bait WHERE sf_id IS NOT NULL)");
     world.run("INSERT INTO plain VALUES (1, 'Paul')");
     world.until("SELECT sf_id IS NOT NULL AND note = sf_id FROM plain");
     assert!(!world.one::<bool>(&format!("SELECT rolsuper FROM pg_roles WHERE rolname = '{owner}'")));
-    world.until("SELECT EXISTS (SELECT FROM sequin.created WHERE error LIKE '%pg_temp%')");
+    world.until("SELECT EXISTS (SELECT FROM sequin.pending_upstream_ids WHERE error LIKE '%pg_temp%')");
     // Once it leaves nothing there, its table gets the id.
     session.batch_execute("DROP TRIGGER leave ON lair.bait").unwrap();
     world.until("SELECT sf_id IS NOT NULL FROM lair.bait");
@@ -184,7 +184,7 @@ fn a_table_that_keeps_failing_is_left_alone_for_a_while() {
          CREATE TABLE other (LIKE t INCLUDING ALL); SELECT sequin_attach('other', 'sync', 'salesforce:contact', 'sf_id');
          INSERT INTO t VALUES (1, 'x')",
     );
-    world.until("SELECT EXISTS (SELECT FROM sequin.created WHERE error LIKE '%never%')");
+    world.until("SELECT EXISTS (SELECT FROM sequin.pending_upstream_ids WHERE error LIKE '%never%')");
     // Everything that happens here makes the worker look.
     for n in 1..=30 {
         world.run(&format!("INSERT INTO other VALUES ({n}, 'x')"));
@@ -208,7 +208,7 @@ fn a_trigger_that_will_not_end_does_not_keep_the_worker() {
          SELECT sequin_attach('t', 'sync', 'salesforce:contact', 'sf_id');
          INSERT INTO t VALUES (1, 'x')",
     );
-    world.until("SELECT EXISTS (SELECT FROM sequin.created)");
+    world.until("SELECT EXISTS (SELECT FROM sequin.pending_upstream_ids)");
     let ids = world.enqueue("create", &json!({"data": {"n": 1}}));
     assert!(world.one_of::<bool>("SELECT sequin_await_delivery($1, 40000)", &[&ids]));
 }

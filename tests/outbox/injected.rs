@@ -307,7 +307,7 @@ fn what_waits_behind_a_record_that_is_kept_in_part_goes_on() {
     world.run(&create(true));
     world.until("SELECT EXISTS (SELECT FROM sequin.dead_letters WHERE state = 'unknown')");
     world.run(&create(false));
-    world.until("SELECT count(*) = 2 FROM sequin.parked");
+    world.until("SELECT count(*) = 2 FROM sequin.deferred");
     world.run("SELECT sequin_retry(id) FROM sequin.dead_letters");
     world.settled();
     assert_eq!(world.open_errors(), []);
@@ -325,7 +325,7 @@ fn a_server_whose_trouble_cannot_be_noted_is_not_asked_without_end() {
     let log = world.sandbox.log();
     let times: Vec<_> = log.mutations().iter().map(|request| request.at_us).collect();
     assert!(times[2] - times[1] >= 400_000, "{times:?}");
-    world.run("DROP TRIGGER raise_in_troubles ON sequin.troubles");
+    world.run("DROP TRIGGER raise_in_troubles ON sequin.server_backoff");
     world.sandbox.clear_faults();
     world.settled();
     world.others_go_on(pid);
@@ -339,13 +339,13 @@ fn an_error_of_the_surroundings_rejects_nothing_and_ends_no_worker() {
         "CREATE SEQUENCE tries;
          CREATE FUNCTION raise() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM nextval('public.tries');
            RAISE 'could not extend file' USING ERRCODE = 'disk_full'; END $$;
-         CREATE TRIGGER raise BEFORE INSERT ON sequin.parked FOR EACH ROW EXECUTE FUNCTION raise()",
+         CREATE TRIGGER raise BEFORE INSERT ON sequin.deferred FOR EACH ROW EXECUTE FUNCTION raise()",
     );
     world.sandbox.fault(json!({"match": {"kind": "update"}, "status": 503}));
     updates(&mut world, &ids);
     world.until("SELECT last_value >= 3 FROM tries");
     assert_eq!(world.one::<i64>("SELECT count(*) FROM sequin.dead_letters"), 0);
-    world.run("DROP TRIGGER raise ON sequin.parked");
+    world.run("DROP TRIGGER raise ON sequin.deferred");
     world.settled();
     assert_eq!(world.endings(), vec!["applied"; 5]);
     world.others_go_on(pid);

@@ -107,12 +107,12 @@ fn a_key_is_found_by_its_index_among_a_hundred_thousand() {
     world.run(
         "CREATE TABLE pets (id int PRIMARY KEY, name text, sf_id text);
          SELECT sequin_attach('pets', 'sync', 'salesforce:contact', 'sf_id');
-         INSERT INTO sequin.parked (server, id, key, role, kind, sync_id, collection_id, relation, ordering_key, data,
+         INSERT INTO sequin.deferred (server, id, key, role, kind, sync_id, collection_id, relation, ordering_key, data,
              enqueued_at, state, attempts, next_attempt_at, resend_verbatim)
            SELECT 'sequin', nextval('sequin.outbox_id'), gen_random_uuid(), 10, 'update', 's', 'salesforce:contact',
              'pets'::regclass, '[' || n || ']', '{}', now(), 'pending', 0, 'infinity', false
            FROM generate_series(1, 100000) n;
-         ANALYZE sequin.parked",
+         ANALYZE sequin.deferred",
     );
     // The worker's first look, at everything, is not what is tested.
     world.run("INSERT INTO people VALUES (1, 'Paul')");
@@ -129,9 +129,9 @@ fn a_key_is_found_by_its_index_among_a_hundred_thousand() {
         world.run(&format!("UPDATE people SET name = 'Sihaya' WHERE id = {id}"));
         world.release();
         world.until("SELECT NOT EXISTS (SELECT FROM sequin.queue)");
-        world.until("SELECT NOT EXISTS (SELECT FROM sequin.created)");
+        world.until("SELECT NOT EXISTS (SELECT FROM sequin.pending_upstream_ids)");
         world.run(&format!("UPDATE people SET email = 's@a.org' WHERE id = {id}; DELETE FROM people WHERE id = {id}"));
-        world.until("SELECT count(*) = 100000 FROM sequin.parked");
+        world.until("SELECT count(*) = 100000 FROM sequin.deferred");
         world.until("SELECT NOT EXISTS (SELECT FROM sequin.queue)");
     }
     let read = world.rows_read_one_by_one() - before;

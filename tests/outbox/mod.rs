@@ -110,7 +110,7 @@ impl World {
     /// What is open, for a message.
     pub fn open_work(&mut self) -> Vec<String> {
         let sql =
-            "(SELECT o::text FROM sequin.outbox o ORDER BY id LIMIT 20) UNION ALL SELECT c::text FROM sequin.created c
+            "(SELECT o::text FROM sequin.outbox o ORDER BY id LIMIT 20) UNION ALL SELECT c::text FROM sequin.pending_upstream_ids c
             UNION ALL SELECT s::text FROM sequin.status s";
         self.rows(sql, &[]).iter().map(|r| r.get(0)).collect()
     }

@@ -112,7 +112,7 @@ fn what_happens_to_a_row_before_it_is_sent_is_one_request_or_none() {
             requests.iter().map(|(kind, records)| request(kind, serde_json::from_str(records).unwrap())).collect();
         assert_eq!(world.requests(), expected, "{statements:?}");
         assert_eq!(world.endings(), endings, "{statements:?}");
-        world.until("SELECT NOT EXISTS (SELECT FROM sequin.created)");
+        world.until("SELECT NOT EXISTS (SELECT FROM sequin.pending_upstream_ids)");
         world.run("SET sequin.capture = off; DELETE FROM people; SET sequin.capture = on; DELETE FROM sequin.history");
     }
 }

@@ -48,7 +48,7 @@ fn a_message_that_cannot_be_stored_does_not_end_the_worker() {
          CREATE TRIGGER fail BEFORE UPDATE OF sf_id ON people FOR EACH ROW EXECUTE FUNCTION fail();
          INSERT INTO people VALUES (1, 'Paul')",
     );
-    world.until("SELECT EXISTS (SELECT FROM sequin.created WHERE error LIKE '%absolue%')");
+    world.until("SELECT EXISTS (SELECT FROM sequin.pending_upstream_ids WHERE error LIKE '%absolue%')");
 }
 
 /// The values of an attachment, in their order.
@@ -186,15 +186,15 @@ fn a_table_that_ends_its_worker_is_not_the_first_thing_that_the_next_one_visits(
          INSERT INTO t VALUES (1, 'x')",
     );
     world.until("SELECT is_called FROM tries");
-    assert_eq!(world.one::<i32>("SELECT attempts FROM sequin.created"), 1);
+    assert_eq!(world.one::<i32>("SELECT attempts FROM sequin.pending_upstream_ids"), 1);
     // This waits until the worker has ended, which holds the row. An hour: how long a table rests is not what is tested.
-    world.run("UPDATE sequin.created SET next_attempt_at = now() + interval '1 hour'");
+    world.run("UPDATE sequin.pending_upstream_ids SET next_attempt_at = now() + interval '1 hour'");
     world.run("INSERT INTO t VALUES (2, 'y'); INSERT INTO people VALUES (1, 'Paul')");
     world.until("SELECT sf_id IS NOT NULL FROM people");
     world.settled();
     assert_eq!(world.one::<i64>("SELECT last_value FROM tries"), 1);
     // Once it is repaired and its rest is over, the ids come.
-    world.run("DROP TRIGGER trap ON t; UPDATE sequin.created SET next_attempt_at = now()");
+    world.run("DROP TRIGGER trap ON t; UPDATE sequin.pending_upstream_ids SET next_attempt_at = now()");
     world.written_back();
     assert_eq!(world.one::<i64>("SELECT count(sf_id) FROM t"), 2);
 }

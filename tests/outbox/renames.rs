@@ -82,10 +82,10 @@ fn upstream_ids_that_are_still_to_be_written_reach_their_rows() {
          CREATE TRIGGER fails BEFORE UPDATE ON people FOR EACH ROW EXECUTE FUNCTION public.fails();
          INSERT INTO people (id, name) VALUES (1, 'Paul')",
     );
-    world.until("SELECT count(*) = 1 FROM sequin.created");
-    world.until("SELECT attempts > 0 FROM sequin.created");
+    world.until("SELECT count(*) = 1 FROM sequin.pending_upstream_ids");
+    world.until("SELECT attempts > 0 FROM sequin.pending_upstream_ids");
     world.run(RENAME);
-    assert_eq!(world.one::<String>("SELECT server FROM sequin.created"), "crm");
+    assert_eq!(world.one::<String>("SELECT server FROM sequin.pending_upstream_ids"), "crm");
     world.run("DROP TRIGGER fails ON people");
     world.until("SELECT count(sf_id) = 1 FROM people");
 }

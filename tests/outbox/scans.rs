@@ -182,11 +182,11 @@ fn what_waits_behind_an_unknown_create_is_not_read() {
     world.run("INSERT INTO people (id, name) VALUES (1, 'n')");
     world.settled();
     world.run("UPDATE people SET name = 'o'");
-    world.until("SELECT count(*) = 2 FROM sequin.parked");
+    world.until("SELECT count(*) = 2 FROM sequin.deferred");
     // Who reads this data rejects it.
-    world.run("UPDATE sequin.parked SET data = jsonb_build_object('Name', chr(233)) WHERE kind = 'update'");
+    world.run("UPDATE sequin.deferred SET data = jsonb_build_object('Name', chr(233)) WHERE kind = 'update'");
     world.run("UPDATE people SET name = 'p'");
-    world.until("SELECT count(*) = 3 FROM sequin.parked");
+    world.until("SELECT count(*) = 3 FROM sequin.deferred");
     assert_eq!(world.endings(), ["unknown", "pending", "pending"]);
 }
 
@@ -204,7 +204,7 @@ fn many_changes_that_waited_for_one_record_go_in_parts() {
            jsonb_build_object('upstream_id', '{id}', 'data', jsonb_build_object('n', n)), ordering_key => 'k')
          FROM generate_series(1, {MANY}) n"
     ));
-    world.until(&format!("SELECT count(*) = {} FROM sequin.parked", MANY + 1));
+    world.until(&format!("SELECT count(*) = {} FROM sequin.deferred", MANY + 1));
     world.requests();
     world.run(&format!("SELECT sequin_resolve({create}, '{id}')"));
     world.settled();

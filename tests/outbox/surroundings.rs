@@ -14,7 +14,7 @@ fn a_publication_of_all_tables_does_not_stop_it() {
     world.run("CREATE PUBLICATION all_tables FOR ALL TABLES");
     let ids = world.enqueue("create", &json!([{"data": {"n": 1}}]));
     assert!(world.one_of::<bool>("SELECT sequin_await_delivery($1, 10000)", &[&ids]));
-    world.run("DELETE FROM sequin.home WHERE false; DELETE FROM sequin.history WHERE false");
+    world.run("DELETE FROM sequin.origin WHERE false; DELETE FROM sequin.history WHERE false");
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn a_worker_keeps_away_from_an_extension_that_is_being_dropped() {
     holder.batch_execute("BEGIN; SELECT FROM people FOR UPDATE").unwrap();
     world.release();
     world.settled();
-    assert_eq!(world.one::<i64>("SELECT count(*) FROM sequin.created"), 1);
+    assert_eq!(world.one::<i64>("SELECT count(*) FROM sequin.pending_upstream_ids"), 1);
     let worker = world.one::<i32>("SELECT (sequin.workers())[1]");
 
     let mut dropper = world.database.connect();

@@ -15,7 +15,7 @@ fn a_record_without_a_next_attempt_has_none_in_the_views() {
     world.run(create);
     world.until("SELECT EXISTS (SELECT FROM sequin.dead_letters)");
     world.run(create);
-    world.until("SELECT count(*) = 2 FROM sequin.parked");
+    world.until("SELECT count(*) = 2 FROM sequin.deferred");
     world.enqueue_create(&json!({"Email": "nobody"}));
     world.until("SELECT count(*) = 2 FROM sequin.dead_letters");
     let times = world.rows("SELECT state, next_attempt_at IS NULL FROM sequin.outbox ORDER BY id", &[]);
@@ -38,17 +38,17 @@ fn the_dead_letters_are_found_without_reading_the_queue() {
     let mut world = World::new();
     world.run("SELECT sequin_pause('sequin')");
     world.run(
-        "INSERT INTO sequin.parked (server, id, key, role, kind, sync_id, collection_id, enqueued_at, state, attempts,
+        "INSERT INTO sequin.deferred (server, id, key, role, kind, sync_id, collection_id, enqueued_at, state, attempts,
              next_attempt_at, resend_verbatim)
            SELECT 'sequin', nextval('sequin.outbox_id'), gen_random_uuid(), 10, 'update', 's', 'a:b', now(),
              CASE WHEN n % 10000 = 0 THEN 'rejected' ELSE 'pending' END, 0, 'infinity', false
            FROM generate_series(1, 20000) n;
-         ANALYZE sequin.parked",
+         ANALYZE sequin.deferred",
     );
     let plan = world.rows("EXPLAIN SELECT * FROM sequin.dead_letters", &[]);
     let plan: Vec<String> = plan.iter().map(|row| row.get(0)).collect();
     let plan = plan.join("\n");
-    assert!(!plan.contains(" on queue") && plan.contains("parked_dead"), "{plan}");
+    assert!(!plan.contains(" on queue") && plan.contains("deferred_dead"), "{plan}");
     assert_eq!(world.one::<i64>("SELECT count(*) FROM sequin.dead_letters"), 2);
 }
 

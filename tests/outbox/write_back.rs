@@ -38,7 +38,7 @@ fn a_row_that_was_locked_and_replaced_does_not_get_the_old_id() {
     world.arrived(1);
     other.batch_execute("BEGIN; SELECT FROM people WHERE id = 1 FOR UPDATE").unwrap();
     world.release();
-    world.until("SELECT EXISTS (SELECT FROM sequin.created)");
+    world.until("SELECT EXISTS (SELECT FROM sequin.pending_upstream_ids)");
     other
         .batch_execute(
             "DELETE FROM people; INSERT INTO people VALUES (1, 'Chani'); UPDATE people SET email = 'c@a.org'; COMMIT",
@@ -77,7 +77,7 @@ fn one_row_that_cannot_be_written_keeps_no_other_from_its_id() {
     world.run("ALTER TABLE people ADD CHECK (id <> 3 OR sf_id IS NULL); SELECT sequin_pause('sequin')");
     world.run("INSERT INTO people SELECT n, 'x' FROM generate_series(1, 5) n; SELECT sequin_resume('sequin')");
     world.until("SELECT count(*) = 4 FROM people WHERE sf_id IS NOT NULL");
-    world.until("SELECT EXISTS (SELECT FROM sequin.created WHERE error LIKE '%check constraint%')");
+    world.until("SELECT EXISTS (SELECT FROM sequin.pending_upstream_ids WHERE error LIKE '%check constraint%')");
     let left: i64 = world.one("SELECT id FROM people WHERE sf_id IS NULL");
     assert_eq!(left, 3);
 }
@@ -93,7 +93,7 @@ fn a_trigger_that_fails_on_the_write_back_hurts_nobody_else() {
          SELECT sequin_attach('pets', 'sync', 'salesforce:contact', 'sf_id');
          INSERT INTO people VALUES (1, 'Paul')",
     );
-    world.until("SELECT EXISTS (SELECT FROM sequin.created WHERE error LIKE '%not in my table%')");
+    world.until("SELECT EXISTS (SELECT FROM sequin.pending_upstream_ids WHERE error LIKE '%not in my table%')");
     world.run("INSERT INTO pets VALUES (1, 'Muad')");
     world.until("SELECT sf_id IS NOT NULL FROM pets");
     assert_eq!(world.endings(), ["applied", "applied"]);
@@ -137,11 +137,11 @@ fn a_change_that_is_parked_when_its_id_comes_gets_it() {
     world.run("UPDATE people SET name = 'Usul'; SELECT sequin_pause('sequin')");
     other.batch_execute("BEGIN; SELECT FROM people WHERE id = 1 FOR UPDATE").unwrap();
     world.release();
-    world.until("SELECT EXISTS (SELECT FROM sequin.created)");
+    world.until("SELECT EXISTS (SELECT FROM sequin.pending_upstream_ids)");
     mover
         .batch_execute(
             "BEGIN; WITH gone AS (DELETE FROM sequin.queue q RETURNING q.*)
-             INSERT INTO sequin.parked SELECT g.*, 'pending', 0, 'infinity', NULL, NULL, false FROM gone g",
+             INSERT INTO sequin.deferred SELECT g.*, 'pending', 0, 'infinity', NULL, NULL, false FROM gone g",
         )
         .unwrap();
     other.batch_execute("COMMIT").unwrap();
@@ -150,9 +150,9 @@ fn a_change_that_is_parked_when_its_id_comes_gets_it() {
            AND datname = current_database() AND wait_event_type = 'Lock')",
     );
     mover.batch_execute("COMMIT").unwrap();
-    world.until("SELECT NOT EXISTS (SELECT FROM sequin.created)");
+    world.until("SELECT NOT EXISTS (SELECT FROM sequin.pending_upstream_ids)");
     let id = world.sf_id();
-    assert_eq!(world.one::<Option<String>>("SELECT upstream_id FROM sequin.parked"), id);
+    assert_eq!(world.one::<Option<String>>("SELECT upstream_id FROM sequin.deferred"), id);
     world.requests();
     world.run("SELECT sequin_resume('sequin')");
     world.settled();
@@ -169,8 +169,8 @@ fn what_another_worker_is_about_to_write_is_not_waited_for() {
     world.arrived(1);
     other.batch_execute("BEGIN; SELECT FROM people WHERE id = 1 FOR UPDATE").unwrap();
     world.release();
-    world.until("SELECT EXISTS (SELECT FROM sequin.created)");
-    worker.batch_execute("BEGIN; SELECT FROM sequin.created FOR UPDATE").unwrap();
+    world.until("SELECT EXISTS (SELECT FROM sequin.pending_upstream_ids)");
+    worker.batch_execute("BEGIN; SELECT FROM sequin.pending_upstream_ids FOR UPDATE").unwrap();
     other.batch_execute("COMMIT").unwrap();
     world.run("INSERT INTO people VALUES (2, 'Chani')");
     world.until("SELECT sf_id IS NOT NULL FROM people WHERE id = 2");
@@ -268,7 +268,7 @@ fn an_id_is_kept_while_the_owner_may_not_see_or_write_the_row() {
         let (of, from) = if right == "USAGE" { ("SCHEMA public", "PUBLIC, ") } else { ("people", "") };
         world.run(&format!("REVOKE {right} ON {of} FROM {from}{owner}"));
         world.run("INSERT INTO people VALUES (1, 'Paul')");
-        world.until("SELECT EXISTS (SELECT FROM sequin.created WHERE error LIKE 'permission denied%')");
+        world.until("SELECT EXISTS (SELECT FROM sequin.pending_upstream_ids WHERE error LIKE 'permission denied%')");
         assert_eq!(world.sf_id(), None, "{right}");
         world.run(&format!("GRANT {right} ON {of} TO {owner}"));
         world.written_back();

@@ -140,13 +140,13 @@ fn updates(shadowed: &ShadowedServer, before: usize) {
     let version = version();
     shadowed.write_script(
         &format!("sequin_mutations--{version}--good.sql"),
-        "ALTER TABLE sequin.home ADD scratch pg_catalog.text;
-         UPDATE sequin.home SET scratch = pg_catalog.lower('A') WHERE system_identifier OPERATOR(pg_catalog.<>) 0;
+        "ALTER TABLE sequin.origin ADD scratch pg_catalog.text;
+         UPDATE sequin.origin SET scratch = pg_catalog.lower('A') WHERE system_identifier OPERATOR(pg_catalog.<>) 0;
          CREATE FUNCTION @extschema@.sequin_scratch() RETURNS pg_catalog.int4 LANGUAGE sql AS 'SELECT 1'",
     );
     shadowed.write_script(
         "sequin_mutations--good--bad.sql",
-        "UPDATE sequin.home SET scratch = system_identifier || 'a'::pg_catalog.name WHERE 'a'::pg_catalog.name = 1::pg_catalog.oid",
+        "UPDATE sequin.origin SET scratch = system_identifier || 'a'::pg_catalog.name WHERE 'a'::pg_catalog.name = 1::pg_catalog.oid",
     );
     let mut superuser = shadowed.server.connect("stage");
     superuser

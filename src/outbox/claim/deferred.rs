@@ -23,13 +23,13 @@ const WIDEST: usize = 6_000;
 
 static DUE: Statement = Statement::new(
     "SELECT p.id, p.collection_id, p.relation::pg_catalog.oid, p.ordering_key, p.role::pg_catalog.oid \
-     FROM sequin.parked p WHERE p.server OPERATOR(pg_catalog.=) $1 AND p.state OPERATOR(pg_catalog.=) 'pending' \
+     FROM sequin.deferred p WHERE p.server OPERATOR(pg_catalog.=) $1 AND p.state OPERATOR(pg_catalog.=) 'pending' \
      AND p.next_attempt_at OPERATOR(pg_catalog.<=) $2 ORDER BY p.next_attempt_at LIMIT $3",
 );
 
 static GROUPS: Statement = Statement::new(concat!(
     "SELECT p.collection_id, p.relation::pg_catalog.oid, p.ordering_key, p.role::pg_catalog.oid, p.state, \
-     p.next_attempt_at OPERATOR(pg_catalog.<=) $3, pg_catalog.min(p.id), pg_catalog.count(*) FROM sequin.parked p \
+     p.next_attempt_at OPERATOR(pg_catalog.<=) $3, pg_catalog.min(p.id), pg_catalog.count(*) FROM sequin.deferred p \
      WHERE p.server OPERATOR(pg_catalog.=) $1 AND ",
     has_key_of!("p.ordering_key", "$2"),
     " GROUP BY 1, 2, 3, 4, 5, 6",
@@ -52,13 +52,13 @@ macro_rules! of_keys {
 static READ: Statement = Statement::new(concat!(
     "SELECT r.id, r.kind, r.role::pg_catalog.oid, r.sync_id, r.collection_id, r.await_consumers, r.timeout_ms, \
      r.relation::pg_catalog.oid, r.ordering_key, r.upstream_id, r.data, r.key::pg_catalog.text, r.attempts, \
-     r.resend_verbatim, r.state FROM (SELECT p.* FROM sequin.parked p, ",
+     r.resend_verbatim, r.state FROM (SELECT p.* FROM sequin.deferred p, ",
     of_keys!(),
-    " UNION ALL SELECT p.* FROM sequin.parked p WHERE p.id OPERATOR(pg_catalog.=) ANY ($6)) r ORDER BY r.id LIMIT $7"
+    " UNION ALL SELECT p.* FROM sequin.deferred p WHERE p.id OPERATOR(pg_catalog.=) ANY ($6)) r ORDER BY r.id LIMIT $7"
 ));
 
 static FROM: Statement = Statement::new(concat!(
-    "SELECT p.id FROM sequin.parked p, ",
+    "SELECT p.id FROM sequin.deferred p, ",
     of_keys!(),
     " AND p.id OPERATOR(pg_catalog.>=) $6 AND p.state OPERATOR(pg_catalog.=) 'pending' \
      AND p.next_attempt_at OPERATOR(pg_catalog.<=) $7"

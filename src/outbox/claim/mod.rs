@@ -71,8 +71,8 @@ static SERVERS: Statement = Statement::new(
 
 pub static NAMED_SERVERS: Statement = Statement::new(concat!(
     named_servers!(),
-    ", parked(server) AS ((SELECT p.server FROM sequin.parked p ORDER BY p.server LIMIT 1) UNION ALL \
-       (SELECT (SELECT p.server FROM sequin.parked p WHERE p.server OPERATOR(pg_catalog.>) n.server \
+    ", parked(server) AS ((SELECT p.server FROM sequin.deferred p ORDER BY p.server LIMIT 1) UNION ALL \
+       (SELECT (SELECT p.server FROM sequin.deferred p WHERE p.server OPERATOR(pg_catalog.>) n.server \
                 ORDER BY p.server LIMIT 1) FROM parked n WHERE n.server IS NOT NULL)) \
      SELECT n.server FROM named n WHERE n.server IS NOT NULL UNION \
      SELECT n.server FROM parked n WHERE n.server IS NOT NULL"

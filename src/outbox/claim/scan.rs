@@ -46,13 +46,13 @@ static WINDOW: Statement = Statement::new(
 );
 
 static HAS_PARKED: Statement =
-    Statement::new("SELECT FROM sequin.parked p WHERE p.server OPERATOR(pg_catalog.=) $1 LIMIT 1");
+    Statement::new("SELECT FROM sequin.deferred p WHERE p.server OPERATOR(pg_catalog.=) $1 LIMIT 1");
 
 /// When the next record is due that is not due yet. One that is, and was not planned, is freed by the settling of what
 /// it waits for, which wakes the workers.
 static NEXT_DUE: Statement = Statement::new(
     "SELECT pg_catalog.ceil(EXTRACT(epoch FROM p.next_attempt_at OPERATOR(pg_catalog.-) $2) \
-     OPERATOR(pg_catalog.*) 1000)::pg_catalog.int8 FROM sequin.parked p WHERE p.server OPERATOR(pg_catalog.=) $1 \
+     OPERATOR(pg_catalog.*) 1000)::pg_catalog.int8 FROM sequin.deferred p WHERE p.server OPERATOR(pg_catalog.=) $1 \
      AND p.state OPERATOR(pg_catalog.=) 'pending' AND p.next_attempt_at OPERATOR(pg_catalog.>) $2 \
      AND p.next_attempt_at OPERATOR(pg_catalog.<) 'infinity' ORDER BY p.next_attempt_at LIMIT 1",
 );

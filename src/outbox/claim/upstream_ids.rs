@@ -14,12 +14,12 @@ use contract::batching::plan::Change;
 static GIVEN: Statement = Statement::new(
     "SELECT q.id, q.upstream_id FROM sequin.queue q WHERE q.server OPERATOR(pg_catalog.=) $1 \
      AND q.id OPERATOR(pg_catalog.=) ANY ($2) AND q.upstream_id IS NOT NULL UNION ALL \
-     SELECT p.id, p.upstream_id FROM sequin.parked p WHERE p.id OPERATOR(pg_catalog.=) ANY ($2) \
+     SELECT p.id, p.upstream_id FROM sequin.deferred p WHERE p.id OPERATOR(pg_catalog.=) ANY ($2) \
      AND p.upstream_id IS NOT NULL",
 );
 
 static CREATED: Statement = Statement::new(concat!(
-    "SELECT c.relation::pg_catalog.oid, c.ordering_key, c.upstream_id FROM sequin.created c WHERE ",
+    "SELECT c.relation::pg_catalog.oid, c.ordering_key, c.upstream_id FROM sequin.pending_upstream_ids c WHERE ",
     has_key_of!("c.ordering_key", "$1"),
     " ORDER BY c.id",
 ));

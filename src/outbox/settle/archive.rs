@@ -16,7 +16,7 @@ use contract::kind::Kind;
 
 use crate::outbox::guard::guarded;
 
-/// The columns of `sequin.queue`, of which `sequin.parked` and `sequin.history` have more.
+/// The columns of `sequin.queue`, of which `sequin.deferred` and `sequin.history` have more.
 const COLUMNS: usize = 14;
 
 /// The places among them of the kind, the upstream id and the data.
@@ -31,7 +31,7 @@ static TAKE: Statement = Statement::new(
 );
 
 static TAKE_PARKED: Statement = Statement::new(
-    "DELETE FROM sequin.parked p WHERE p.id OPERATOR(pg_catalog.=) ANY ($1) RETURNING p.server, p.id, p.key, p.role, \
+    "DELETE FROM sequin.deferred p WHERE p.id OPERATOR(pg_catalog.=) ANY ($1) RETURNING p.server, p.id, p.key, p.role, \
      p.kind, p.sync_id, p.collection_id, p.await_consumers, p.timeout_ms, p.relation, p.ordering_key, p.upstream_id, \
      p.data, p.enqueued_at",
 );
@@ -54,7 +54,7 @@ macro_rules! move_in_part {
 }
 
 static MOVE_IN_PART: Statement = Statement::new(move_in_part!("sequin.queue"));
-static MOVE_PARKED_IN_PART: Statement = Statement::new(move_in_part!("sequin.parked"));
+static MOVE_PARKED_IN_PART: Statement = Statement::new(move_in_part!("sequin.deferred"));
 
 /// A record that is done.
 pub struct Finished<'a> {

@@ -54,13 +54,13 @@ static PARK: Statement = Statement::new(
     "WITH gone AS (DELETE FROM sequin.queue q WHERE q.server OPERATOR(pg_catalog.=) $1 \
        AND q.id OPERATOR(pg_catalog.>=) $3 AND q.id OPERATOR(pg_catalog.<=) $4 \
        AND q.id OPERATOR(pg_catalog.=) ANY ($2) RETURNING q.*) \
-     INSERT INTO sequin.parked SELECT g.*, 'pending', 0, 'infinity', NULL, NULL, false FROM gone g",
+     INSERT INTO sequin.deferred SELECT g.*, 'pending', 0, 'infinity', NULL, NULL, false FROM gone g",
 );
 
 /// A create that was unknown once stays pinned; and refused when it is sent again, it is unknown as before, since the
 /// first attempt may have been applied, and may even be why this one is refused.
 static MARK: Statement = Statement::new(
-    "UPDATE sequin.parked p SET attempts = p.attempts OPERATOR(pg_catalog.+) 1, next_attempt_at = $3, outcome = $4, \
+    "UPDATE sequin.deferred p SET attempts = p.attempts OPERATOR(pg_catalog.+) 1, next_attempt_at = $3, outcome = $4, \
      error = $5, resend_verbatim = p.kind OPERATOR(pg_catalog.=) 'create' \
      AND (p.resend_verbatim OR $2 OPERATOR(pg_catalog.=) 'unknown'), state = CASE WHEN p.resend_verbatim \
      AND p.kind OPERATOR(pg_catalog.=) 'create' AND $2 OPERATOR(pg_catalog.=) 'rejected' THEN 'unknown' ELSE $2 END \
@@ -70,26 +70,26 @@ static MARK: Statement = Statement::new(
 /// Lets records that were sent as one go again, each by itself. A create does so without a pin, which says something
 /// else of it: nothing that follows it joins it, since that is pinned.
 static PART: Statement = Statement::new(
-    "UPDATE sequin.parked p SET state = 'pending', resend_verbatim = p.kind OPERATOR(pg_catalog.<>) 'create', \
+    "UPDATE sequin.deferred p SET state = 'pending', resend_verbatim = p.kind OPERATOR(pg_catalog.<>) 'create', \
      next_attempt_at = pg_catalog.clock_timestamp() \
      WHERE p.id OPERATOR(pg_catalog.=) ANY ($1)",
 );
 
 /// For a person: that of a create which was perhaps applied is unknown, anything else is rejected.
 static STAND: Statement = Statement::new(
-    "UPDATE sequin.parked p SET attempts = p.attempts OPERATOR(pg_catalog.+) 1, next_attempt_at = 'infinity', \
+    "UPDATE sequin.deferred p SET attempts = p.attempts OPERATOR(pg_catalog.+) 1, next_attempt_at = 'infinity', \
      outcome = $3, error = $4, resend_verbatim = p.kind OPERATOR(pg_catalog.=) 'create' AND (p.resend_verbatim OR $2), \
      state = CASE WHEN p.kind OPERATOR(pg_catalog.=) 'create' AND (p.resend_verbatim OR $2) THEN 'unknown' ELSE 'rejected' END \
      WHERE p.id OPERATOR(pg_catalog.=) ANY ($1)",
 );
 
 static STALL: Statement = Statement::new(
-    "UPDATE sequin.parked p SET next_attempt_at = 'infinity' WHERE p.id OPERATOR(pg_catalog.=) ANY ($1)",
+    "UPDATE sequin.deferred p SET next_attempt_at = 'infinity' WHERE p.id OPERATOR(pg_catalog.=) ANY ($1)",
 );
 
 /// Frees what waits behind these keys.
 static RELEASE: Statement = Statement::new(concat!(
-    "UPDATE sequin.parked p SET next_attempt_at = pg_catalog.clock_timestamp() \
+    "UPDATE sequin.deferred p SET next_attempt_at = pg_catalog.clock_timestamp() \
      WHERE p.server OPERATOR(pg_catalog.=) $1 AND ",
     has_key_of!("p.ordering_key", "$2"),
     " AND p.state OPERATOR(pg_catalog.=) 'pending' AND p.next_attempt_at OPERATOR(pg_catalog.=) 'infinity'",
@@ -97,19 +97,19 @@ static RELEASE: Statement = Statement::new(concat!(
 
 /// The records that [`RELEASE`] frees, for those that cannot all be freed at once.
 static RELEASED: Statement = Statement::new(concat!(
-    "SELECT p.id FROM sequin.parked p WHERE p.server OPERATOR(pg_catalog.=) $1 AND ",
+    "SELECT p.id FROM sequin.deferred p WHERE p.server OPERATOR(pg_catalog.=) $1 AND ",
     has_key_of!("p.ordering_key", "$2"),
     " AND p.state OPERATOR(pg_catalog.=) 'pending' AND p.next_attempt_at OPERATOR(pg_catalog.=) 'infinity'",
 ));
 
 static FREE: Statement = Statement::new(
-    "UPDATE sequin.parked p SET next_attempt_at = pg_catalog.clock_timestamp() \
+    "UPDATE sequin.deferred p SET next_attempt_at = pg_catalog.clock_timestamp() \
      WHERE p.id OPERATOR(pg_catalog.=) ANY ($1)",
 );
 
 /// With what became a part of it.
 static ABSORB: Statement =
-    Statement::new("UPDATE sequin.parked p SET data = $2[1] WHERE p.id OPERATOR(pg_catalog.=) $1");
+    Statement::new("UPDATE sequin.deferred p SET data = $2[1] WHERE p.id OPERATOR(pg_catalog.=) $1");
 
 /// Ends a claim of this worker. False if it was ended by somebody else: then what the worker knows is of no use.
 pub fn end_claim(connection: &Connection, claim: i64, owner: i64) -> bool {
@@ -383,7 +383,7 @@ fn park_unknown(connection: &Connection, server: &str, unknown: Unknown<'_>, dat
 /// The data of parked records as one.
 fn merged_data(connection: &Connection, ids: &[i64]) -> Option<String> {
     static DATA: Statement = Statement::new(
-        "SELECT p.data FROM sequin.parked p WHERE p.id OPERATOR(pg_catalog.=) ANY ($1) AND p.data IS NOT NULL \
+        "SELECT p.data FROM sequin.deferred p WHERE p.id OPERATOR(pg_catalog.=) ANY ($1) AND p.data IS NOT NULL \
          ORDER BY p.id",
     );
     let rows = DATA.run(connection, &[Value::Int8s(ids)]);

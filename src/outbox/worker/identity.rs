@@ -1,6 +1,6 @@
 //! Which database an outbox belongs to: a copy of it would send everything a second time.
 //!
-//! `sequin.home` names the database. A restored dump brings a second row; a database made from a template has the row of
+//! `sequin.origin` names the database. A restored dump brings a second row; a database made from a template has the row of
 //! the template alone. In such a copy only records from before are in doubt. Their ids are lower than any that is given
 //! out there, so the first id of each session that enqueues divides the records in two. They are held: a record that was
 //! enqueued in the copy is delivered, unless it has to wait for a held one of its key. A restored dump, and a database
@@ -20,7 +20,7 @@ const IN_A_COPY: &str = "this database is a copy: ";
 
 /// One row, if the database was made from a template in this cluster and no worker has noticed yet.
 static IS_FROM_TEMPLATE: Statement = Statement::new(
-    "SELECT 1 FROM sequin.home h HAVING pg_catalog.bool_and(h.system_identifier OPERATOR(pg_catalog.=) $1 \
+    "SELECT 1 FROM sequin.origin h HAVING pg_catalog.bool_and(h.system_identifier OPERATOR(pg_catalog.=) $1 \
      AND h.database OPERATOR(pg_catalog.<>) $2)",
 );
 
@@ -58,10 +58,10 @@ pub fn note_enqueued(first: i64) {
 /// Makes sure that this worker is in its own database: a copy would send everything a second time.
 pub fn check(connection: &Connection) {
     static ELSEWHERE: Statement = Statement::new(
-        "DELETE FROM sequin.home h WHERE h.system_identifier OPERATOR(pg_catalog.<>) $1 OR h.database OPERATOR(pg_catalog.<>) $2",
+        "DELETE FROM sequin.origin h WHERE h.system_identifier OPERATOR(pg_catalog.<>) $1 OR h.database OPERATOR(pg_catalog.<>) $2",
     );
     static IS_ELSEWHERE: Statement = Statement::new(
-        "SELECT FROM sequin.home h WHERE h.system_identifier OPERATOR(pg_catalog.<>) $1 OR h.database OPERATOR(pg_catalog.<>) $2",
+        "SELECT FROM sequin.origin h WHERE h.system_identifier OPERATOR(pg_catalog.<>) $1 OR h.database OPERATOR(pg_catalog.<>) $2",
     );
     static FORGET: Statement = Statement::new("DELETE FROM sequin.first_ids");
     server_state::end_empty_holds(connection);
@@ -93,7 +93,7 @@ fn hold(connection: &Connection, here: &[Value<'_>; 2]) {
          before(server, id) AS (SELECT n.server, (SELECT q.id FROM sequin.queue q \
            WHERE q.server OPERATOR(pg_catalog.=) n.server AND q.id OPERATOR(pg_catalog.<) (SELECT first.id FROM first) \
            ORDER BY q.id DESC LIMIT 1) FROM named n WHERE n.server IS NOT NULL UNION ALL \
-           SELECT p.server, p.id FROM sequin.parked p WHERE p.id OPERATOR(pg_catalog.<) (SELECT first.id FROM first)) \
+           SELECT p.server, p.id FROM sequin.deferred p WHERE p.id OPERATOR(pg_catalog.<) (SELECT first.id FROM first)) \
          SELECT b.server, pg_catalog.max(b.id) FROM before b WHERE b.id IS NOT NULL GROUP BY b.server"
     ));
     let before = BEFORE.run(connection, here);
@@ -110,7 +110,7 @@ fn hold(connection: &Connection, here: &[Value<'_>; 2]) {
 /// Notes which database this is.
 fn write_home(connection: &Connection, here: &[Value<'_>; 2]) {
     static WRITE: Statement = Statement::new(
-        "INSERT INTO sequin.home (system_identifier, database) SELECT $1, $2 WHERE NOT EXISTS (SELECT FROM sequin.home)",
+        "INSERT INTO sequin.origin (system_identifier, database) SELECT $1, $2 WHERE NOT EXISTS (SELECT FROM sequin.origin)",
     );
     WRITE.run(connection, here).free();
 }

@@ -56,23 +56,23 @@ pub struct Visit {
 }
 
 static NOTE: Statement = Statement::new(
-    "INSERT INTO sequin.created (id, server, relation, ordering_key, upstream_id, role) \
+    "INSERT INTO sequin.pending_upstream_ids (id, server, relation, ordering_key, upstream_id, role) \
      SELECT h.id, h.server, h.relation, h.ordering_key, h.upstream_id, h.role FROM sequin.history h \
      WHERE h.id OPERATOR(pg_catalog.=) ANY ($1) AND h.relation IS NOT NULL AND h.upstream_id IS NOT NULL \
      AND h.ordering_key IS NOT NULL RETURNING id",
 );
 
-static ALL: Statement = Statement::new("SELECT c.id FROM sequin.created c ORDER BY c.id");
+static ALL: Statement = Statement::new("SELECT c.id FROM sequin.pending_upstream_ids c ORDER BY c.id");
 
 static READ: Statement = Statement::new(
-    "SELECT c.id, c.relation::pg_catalog.oid, c.ordering_key, c.upstream_id FROM sequin.created c \
+    "SELECT c.id, c.relation::pg_catalog.oid, c.ordering_key, c.upstream_id FROM sequin.pending_upstream_ids c \
      WHERE c.id OPERATOR(pg_catalog.=) ANY ($1) ORDER BY c.relation, c.id",
 );
 
 static FAILED: Statement =
-    Statement::new("UPDATE sequin.created c SET error = $2 WHERE c.id OPERATOR(pg_catalog.=) ANY ($1)");
+    Statement::new("UPDATE sequin.pending_upstream_ids c SET error = $2 WHERE c.id OPERATOR(pg_catalog.=) ANY ($1)");
 
-static FORGET: Statement = Statement::new("DELETE FROM sequin.created c WHERE c.id OPERATOR(pg_catalog.=) ANY ($1)");
+static FORGET: Statement = Statement::new("DELETE FROM sequin.pending_upstream_ids c WHERE c.id OPERATOR(pg_catalog.=) ANY ($1)");
 
 /// The first delete of each row that does not know what it deletes: what it leaves behind is another row.
 static DELETED: Statement = Statement::new(concat!(
@@ -80,7 +80,7 @@ static DELETED: Statement = Statement::new(concat!(
      AND ",
     has_key_of!("q.ordering_key", "$2"),
     " AND q.upstream_id IS NULL AND q.kind OPERATOR(pg_catalog.=) 'delete' \
-     UNION ALL SELECT p.ordering_key FROM sequin.parked p \
+     UNION ALL SELECT p.ordering_key FROM sequin.deferred p \
      WHERE p.relation OPERATOR(pg_catalog.=) $1 AND ",
     has_key_of!("p.ordering_key", "$2"),
     " AND p.upstream_id IS NULL AND p.kind OPERATOR(pg_catalog.=) 'delete') d",
@@ -89,13 +89,13 @@ static DELETED: Statement = Statement::new(concat!(
 /// Those that are still to be written, which until the end of the transaction nobody else writes or forgets. The others
 /// are gone, or another worker is about to write them; it may be waiting for a trigger, and is not waited for.
 static LOCK: Statement = Statement::new(
-    "SELECT c.id, c.next_attempt_at IS NOT NULL FROM sequin.created c WHERE c.id OPERATOR(pg_catalog.=) ANY ($1) \
+    "SELECT c.id, c.next_attempt_at IS NOT NULL FROM sequin.pending_upstream_ids c WHERE c.id OPERATOR(pg_catalog.=) ANY ($1) \
      ORDER BY c.id FOR UPDATE SKIP LOCKED",
 );
 
 /// The creates before a delete of their row.
 static REPLACED: Statement = Statement::new(concat!(
-    "DELETE FROM sequin.created c USING ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) \
+    "DELETE FROM sequin.pending_upstream_ids c USING ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) \
      AS d(id, relation, ordering_key) WHERE c.relation OPERATOR(pg_catalog.=) d.relation::pg_catalog.oid \
      AND ",
     same_key!("c.ordering_key", "d.ordering_key"),

@@ -11,7 +11,7 @@ use crate::pg::statement::{Statement, Value};
 macro_rules! without_id {
     ($table:literal) => {
         concat!(
-            "SELECT q.id, q.server, c.id AS created, c.upstream_id FROM sequin.created c JOIN ",
+            "SELECT q.id, q.server, c.id AS created, c.upstream_id FROM sequin.pending_upstream_ids c JOIN ",
             $table,
             " q ON q.relation OPERATOR(pg_catalog.=) c.relation AND ",
             same_key!("q.ordering_key", "c.ordering_key"),
@@ -19,7 +19,7 @@ macro_rules! without_id {
             "AND q.kind OPERATOR(pg_catalog.<>) 'create' AND q.id OPERATOR(pg_catalog.>) c.id ",
             "WHERE c.id OPERATOR(pg_catalog.=) ANY ($1)",
             without_id!(no delete in "sequin.queue"),
-            without_id!(no delete in "sequin.parked")
+            without_id!(no delete in "sequin.deferred")
         )
     };
     (no delete in $table:literal) => {
@@ -39,7 +39,7 @@ static FIND: Statement = Statement::new(concat!(
     "SELECT DISTINCT ON (t.id) t.id, t.server, t.upstream_id FROM (",
     without_id!("sequin.queue"),
     " UNION ALL ",
-    without_id!("sequin.parked"),
+    without_id!("sequin.deferred"),
     ") t ORDER BY t.id, t.created DESC"
 ));
 
@@ -50,12 +50,12 @@ static TELL_QUEUED: Statement = Statement::new(
 );
 
 static TELL_PARKED: Statement = Statement::new(
-    "UPDATE sequin.parked p SET upstream_id = t.upstream_id \
+    "UPDATE sequin.deferred p SET upstream_id = t.upstream_id \
      FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS t(id, upstream_id) \
      WHERE p.id OPERATOR(pg_catalog.=) t.id AND p.upstream_id IS NULL",
 );
 
-/// Tells the changes of the rows of these creates, which are in `sequin.created`.
+/// Tells the changes of the rows of these creates, which are in `sequin.pending_upstream_ids`.
 pub fn tell(connection: &Connection, creates: &[i64]) {
     let found = FIND.run(connection, &[Value::Int8s(creates)]);
     let (mut ids, mut servers, mut upstream_ids) = (Vec::new(), Vec::new(), Vec::new());

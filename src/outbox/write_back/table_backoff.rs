@@ -51,23 +51,23 @@ impl Rest {
 static READ: Statement = Statement::new(
     "SELECT c.relation::pg_catalog.oid, pg_catalog.max(c.attempts), pg_catalog.ceil(EXTRACT(epoch FROM \
      pg_catalog.max(c.next_attempt_at) OPERATOR(pg_catalog.-) pg_catalog.clock_timestamp()) \
-     OPERATOR(pg_catalog.*) 1000)::pg_catalog.int8 FROM sequin.created c WHERE c.next_attempt_at IS NOT NULL \
+     OPERATOR(pg_catalog.*) 1000)::pg_catalog.int8 FROM sequin.pending_upstream_ids c WHERE c.next_attempt_at IS NOT NULL \
      GROUP BY c.relation",
 );
 
 /// Without waiting for what another worker is about to write.
 static BEGIN: Statement = Statement::new(
-    "UPDATE sequin.created c SET attempts = $2, next_attempt_at = $3 WHERE c.id OPERATOR(pg_catalog.=) ANY (ARRAY( \
-     SELECT l.id FROM sequin.created l WHERE l.id OPERATOR(pg_catalog.=) ANY ($1) ORDER BY l.id \
+    "UPDATE sequin.pending_upstream_ids c SET attempts = $2, next_attempt_at = $3 WHERE c.id OPERATOR(pg_catalog.=) ANY (ARRAY( \
+     SELECT l.id FROM sequin.pending_upstream_ids l WHERE l.id OPERATOR(pg_catalog.=) ANY ($1) ORDER BY l.id \
      FOR UPDATE SKIP LOCKED))",
 );
 
 static FAIL: Statement = Statement::new(
-    "UPDATE sequin.created c SET attempts = $2, next_attempt_at = $3 WHERE c.id OPERATOR(pg_catalog.=) ANY ($1)",
+    "UPDATE sequin.pending_upstream_ids c SET attempts = $2, next_attempt_at = $3 WHERE c.id OPERATOR(pg_catalog.=) ANY ($1)",
 );
 
 static CLEAR: Statement = Statement::new(
-    "UPDATE sequin.created c SET attempts = 0, next_attempt_at = NULL WHERE c.id OPERATOR(pg_catalog.=) ANY ($1)",
+    "UPDATE sequin.pending_upstream_ids c SET attempts = 0, next_attempt_at = NULL WHERE c.id OPERATOR(pg_catalog.=) ANY ($1)",
 );
 
 impl Resting {
