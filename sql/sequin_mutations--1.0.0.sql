@@ -1,7 +1,7 @@
--- The objects of sequin_mutations 1.0.0. Once released, this file does not change; what changes is an upgrade step.
+-- The objects of sequin_mutations 1.0.0. Once released, this file is fixed; changes go into upgrade scripts.
 \echo Use "CREATE EXTENSION sequin_mutations" to load this file. \quit
 
--- Not IF NOT EXISTS: a schema that somebody else has made could hold objects that shadow ours.
+-- Without IF NOT EXISTS: an existing schema could hold objects that shadow these.
 CREATE SCHEMA sequin;
 COMMENT ON SCHEMA sequin IS 'sequin_mutations: relations and inner functions; the verbs are the functions sequin_*';
 
@@ -37,7 +37,7 @@ CREATE TYPE @extschema@.sequin_record AS (
 COMMENT ON TYPE @extschema@.sequin_record IS 'a record as the Mutation API replies with it';
 COMMENT ON COLUMN @extschema@.sequin_record.id IS 'the API''s own id of the record';
 COMMENT ON COLUMN @extschema@.sequin_record.sync_id IS 'the sync that the record belongs to';
-COMMENT ON COLUMN @extschema@.sequin_record.collection_id IS 'provider:collection, as in salesforce:contact';
+COMMENT ON COLUMN @extschema@.sequin_record.collection_id IS 'the collection, for example salesforce:contact';
 COMMENT ON COLUMN @extschema@.sequin_record.upstream_id IS 'the record''s id at the provider';
 COMMENT ON COLUMN @extschema@.sequin_record.upstream_created_at IS 'when the provider created it';
 COMMENT ON COLUMN @extschema@.sequin_record.upstream_updated_at IS 'when the provider last changed it';
@@ -48,7 +48,7 @@ COMMENT ON COLUMN @extschema@.sequin_record.data IS 'the provider''s fields';
 COMMENT ON COLUMN @extschema@.sequin_record.extra IS
     'the reply''s other fields, and values that do not fit their column; NULL when there are none';
 
--- The verbs. Those for one record are plain functions, so that they can stand in any expression; plan_calls keeps
+-- The verbs. The verbs for one record are plain functions and can stand in any expression. plan_calls keeps
 -- SELECT (f(...)).* from calling them once for each column, and joins from leaving out calls for equal rows.
 
 CREATE FUNCTION sequin.plan_calls(request internal) RETURNS internal
@@ -121,21 +121,21 @@ COMMENT ON FUNCTION @extschema@.sequin_delete(
 ) IS
     'deletes one record at the provider now, and returns it; ROLLBACK does not undo it';
 
--- Tables that write through. A trigger's argument is its attachment, so a dump of the table brings it back.
+-- Attached tables. A trigger's argument is its attachment, so a dump of the table restores it.
 
 CREATE FUNCTION sequin.capture() RETURNS trigger
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'capture_wrapper';
 COMMENT ON FUNCTION sequin.capture() IS
-    'trigger of attached tables: sends what a statement has changed, and keeps upstream ids from being erased; made by sequin_attach';
+    'trigger of attached tables: sends the changes of a statement, and keeps upstream ids from being erased; made by sequin_attach';
 
 CREATE FUNCTION sequin.end_statement() RETURNS trigger
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'end_statement_wrapper';
-COMMENT ON FUNCTION sequin.end_statement() IS
-    'trigger of sequin.statement_end: sends what statements within a statement have changed';
+COMMENT ON FUNCTION sequin.end_statement() IS 'trigger of sequin.statement_end: sends the changes of nested statements';
 
--- Without rows. A statement on it is run within another one, to have its trigger fire after all others of that one.
+-- Always empty. The library runs a statement on it within another statement: its trigger fires after all triggers of
+-- that other statement.
 CREATE TABLE sequin.statement_end (
     id pg_catalog.int4 PRIMARY KEY
 );
@@ -144,21 +144,21 @@ COMMENT ON TABLE sequin.statement_end IS
 COMMENT ON COLUMN sequin.statement_end.id IS 'never filled';
 CREATE TRIGGER end_of_statement AFTER UPDATE ON sequin.statement_end
     FOR EACH STATEMENT EXECUTE FUNCTION sequin.end_statement();
--- A session that replays changes may have the triggers of attached tables fire. Their statements end as well.
+-- With session_replication_role = replica, triggers of attached tables may still fire (ENABLE ALWAYS): so does this one.
 ALTER TABLE sequin.statement_end ENABLE ALWAYS TRIGGER end_of_statement;
-COMMENT ON TRIGGER end_of_statement ON sequin.statement_end IS 'sends what statements within a statement have changed';
+COMMENT ON TRIGGER end_of_statement ON sequin.statement_end IS 'sends the changes of nested statements';
 
 CREATE FUNCTION sequin.refuse_truncate() RETURNS trigger
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'refuse_truncate_wrapper';
 COMMENT ON FUNCTION sequin.refuse_truncate() IS
-    'trigger of attached tables: refuses TRUNCATE, which does not tell which rows there were';
+    'trigger of attached tables: refuses TRUNCATE, which does not show the removed rows';
 
 CREATE FUNCTION sequin.is_attachment(argument pg_catalog.bytea) RETURNS pg_catalog.bool
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
     AS 'MODULE_PATHNAME', 'is_attachment_wrapper';
 COMMENT ON FUNCTION sequin.is_attachment(pg_catalog.bytea) IS
-    'whether this is the argument of an attached table''s trigger, and not of one that somebody made by hand';
+    'whether a trigger''s argument is an attachment that sequin_attach could have written';
 
 CREATE VIEW sequin.attachments AS
     SELECT
@@ -204,12 +204,12 @@ CREATE VIEW sequin.attachments AS
         timeout_ms pg_catalog.int4,
         server pg_catalog.name
     )
-    -- Each attachment has one; what is none has nothing.
+    -- sync_id is mandatory: without it, the argument is not an attachment.
     WHERE argument.sync_id IS NOT NULL;
 COMMENT ON VIEW sequin.attachments IS 'the tables that sequin_attach has attached, and how';
 COMMENT ON COLUMN sequin.attachments.relation IS 'the table';
 COMMENT ON COLUMN sequin.attachments.sync_id IS 'the sync that its rows are sent with';
-COMMENT ON COLUMN sequin.attachments.collection_id IS 'provider:collection, as in salesforce:contact';
+COMMENT ON COLUMN sequin.attachments.collection_id IS 'the collection, for example salesforce:contact';
 COMMENT ON COLUMN sequin.attachments.upstream_id_column IS 'the column that holds each row''s upstream id';
 COMMENT ON COLUMN sequin.attachments.fields IS
     'column to provider field; NULL: every column but the key and the upstream id, under its own name';
@@ -237,19 +237,21 @@ COMMENT ON FUNCTION @extschema@.sequin_attach(
     pg_catalog.regclass, pg_catalog.text, pg_catalog.text, pg_catalog.name, pg_catalog.jsonb, pg_catalog.text,
     pg_catalog.text[], pg_catalog.text[], pg_catalog.int4, pg_catalog.name
 ) IS
-    'makes a table write through: each statement on it is sent to the API, by triggers';
+    'makes a table write through: triggers send each statement on it to the API';
 
 CREATE FUNCTION @extschema@.sequin_detach(target pg_catalog.regclass) RETURNS pg_catalog.void
     LANGUAGE c VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'sequin_detach_wrapper';
-COMMENT ON FUNCTION @extschema@.sequin_detach(pg_catalog.regclass) IS 'ends what sequin_attach began';
+COMMENT ON FUNCTION @extschema@.sequin_detach(pg_catalog.regclass) IS
+    'removes the triggers of sequin_attach: later statements on the table are not sent';
 
--- The outbox: what is sent after commit. sequin.queue takes what was enqueued and is only inserted into and deleted
--- from; what was tried and not delivered, or waits behind such a record, moves to sequin.deferred; what is done moves to
--- sequin.history. All of it is written by the extension alone, and read through the views below.
+-- The outbox: records that a worker sends after commit. Enqueuing inserts into sequin.queue, whose rows are only deleted.
+-- A record whose delivery failed, and each record that waits behind it, moves to sequin.deferred. A settled record moves
+-- to sequin.history. Only the extension writes these tables; the views below read them.
 
 CREATE SEQUENCE sequin.outbox_id;
-COMMENT ON SEQUENCE sequin.outbox_id IS 'ids of the outbox''s records and claims; CACHE 1, because ids of one key must rise';
+COMMENT ON SEQUENCE sequin.outbox_id IS
+    'ids of the outbox''s records and claims; CACHE 1, because the ids of one ordering key must rise';
 
 CREATE TABLE sequin.queue (
     server pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
@@ -266,14 +268,15 @@ CREATE TABLE sequin.queue (
     upstream_id pg_catalog.text,
     data pg_catalog.jsonb,
     enqueued_at timestamp with time zone NOT NULL,
-    PRIMARY KEY (server, id)
-    -- Its pages are written without the executor.
+    PRIMARY KEY (server, id),
+    CONSTRAINT queue_kind_check CHECK (kind OPERATOR(pg_catalog.=) ANY ('{create,update,delete}'::pg_catalog.text[]))
+    -- The library writes heap pages itself: NOT NULL and CHECK apply to SQL alone, to a restored dump for instance.
 ) USING heap WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000, autovacuum_analyze_scale_factor = 0,
         autovacuum_analyze_threshold = 50000, autovacuum_vacuum_cost_delay = 0);
 COMMENT ON TABLE sequin.queue IS 'inner table of the outbox: records as they were enqueued; read sequin.outbox instead';
 
 -- An ordering key may be longer than a btree entry: indexes hold its hash, and queries compare hash and key.
--- The few that wait for the upstream id that the create of their row brings.
+-- Updates and deletes of rows whose create has not been delivered yet.
 CREATE INDEX queue_without_upstream_id ON sequin.queue (relation, pg_catalog.hashtextextended(ordering_key, 0))
     WHERE upstream_id IS NULL AND kind OPERATOR(pg_catalog.<>) 'create';
 
@@ -284,14 +287,17 @@ CREATE TABLE sequin.deferred (
     next_attempt_at timestamp with time zone NOT NULL,
     outcome pg_catalog.text,
     error pg_catalog.text,
-    -- Sent again at a person's wish although it may have been applied: exactly as it was.
+    -- sequin_retry of an unknown create: it is sent exactly as before, never merged with other records.
     resend_verbatim pg_catalog.bool NOT NULL,
-    PRIMARY KEY (id)
+    PRIMARY KEY (id),
+    CONSTRAINT deferred_kind_check CHECK (kind OPERATOR(pg_catalog.=) ANY ('{create,update,delete}'::pg_catalog.text[])),
+    CONSTRAINT deferred_state_check
+        CHECK (state OPERATOR(pg_catalog.=) ANY ('{pending,rejected,unknown}'::pg_catalog.text[]))
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
 COMMENT ON TABLE sequin.deferred IS
-    'inner table of the outbox: records that were not delivered at the first try; read sequin.outbox instead';
+    'inner table of the outbox: records whose first delivery failed, and records that wait behind them; read sequin.outbox instead';
 CREATE INDEX deferred_by_key ON sequin.deferred (server, pg_catalog.hashtextextended(ordering_key, 0));
--- The few that wait for a person, among all that wait.
+-- Rejected and unknown records are few among many pending ones.
 CREATE INDEX deferred_dead ON sequin.deferred (id) WHERE state OPERATOR(pg_catalog.<>) 'pending';
 CREATE INDEX deferred_by_time ON sequin.deferred (server, next_attempt_at) WHERE state OPERATOR(pg_catalog.=) 'pending';
 CREATE INDEX deferred_without_upstream_id ON sequin.deferred (relation, pg_catalog.hashtextextended(ordering_key, 0))
@@ -303,16 +309,17 @@ CREATE TABLE sequin.claims (
     server pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
     kind pg_catalog.text NOT NULL,
     ids pg_catalog.int8[] NOT NULL,
-    -- For each of the ids the record of the request that it became a part of; empty: each of them is one.
+    -- For each id, the record that it was merged into. Empty: no record was merged.
     heads pg_catalog.int8[] NOT NULL,
-    -- Hashes of what they keep their order with.
+    -- Hashes of the ordering keys.
     keys pg_catalog.int8[] NOT NULL,
-    claimed_at timestamp with time zone NOT NULL
+    claimed_at timestamp with time zone NOT NULL,
+    CONSTRAINT claims_kind_check CHECK (kind OPERATOR(pg_catalog.=) ANY ('{create,update,delete}'::pg_catalog.text[]))
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
--- Claims live for milliseconds: to compress them would be lost labour.
+-- Claims live for milliseconds: compression would cost more than it saves.
 ALTER TABLE sequin.claims
     ALTER ids SET STORAGE EXTERNAL, ALTER heads SET STORAGE EXTERNAL, ALTER keys SET STORAGE EXTERNAL;
-COMMENT ON TABLE sequin.claims IS 'inner table of the outbox: the requests under way, each written down before it is sent';
+COMMENT ON TABLE sequin.claims IS 'inner table of the outbox: the requests in flight, each committed before it is sent';
 
 CREATE TABLE sequin.history (
     LIKE sequin.queue,
@@ -320,9 +327,10 @@ CREATE TABLE sequin.history (
     outcome pg_catalog.text NOT NULL,
     sent_with pg_catalog.int8,
     record pg_catalog.json,
-    PRIMARY KEY (id)
+    PRIMARY KEY (id),
+    CONSTRAINT history_kind_check CHECK (kind OPERATOR(pg_catalog.=) ANY ('{create,update,delete}'::pg_catalog.text[]))
 ) USING heap WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 50000);
-COMMENT ON TABLE sequin.history IS 'inner table of the outbox: what is done; read sequin.delivered instead';
+COMMENT ON TABLE sequin.history IS 'inner table of the outbox: settled records; read sequin.delivered instead';
 CREATE INDEX history_by_time ON sequin.history (delivered_at);
 
 CREATE TABLE sequin.pending_upstream_ids (
@@ -332,27 +340,30 @@ CREATE TABLE sequin.pending_upstream_ids (
     ordering_key pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
     upstream_id pg_catalog.text NOT NULL,
     error pg_catalog.text,
-    -- Visits to the table that failed as a whole, or have not come back; and when it may be visited again. NULL: now.
+    -- Consecutive visits to the table that wrote no row or never ended, and the time of the next visit. NULL: now.
     attempts pg_catalog.int4 NOT NULL DEFAULT 0,
     next_attempt_at timestamp with time zone,
-    -- The role of the create: its members see that the id waits. The history may have forgotten the create.
+    -- The role of the create, whose members see this row. Retention may have deleted the create from the history.
     role pg_catalog.regrole NOT NULL
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
-COMMENT ON TABLE sequin.pending_upstream_ids IS 'inner table of the outbox: upstream ids that are still to be written into their rows';
+COMMENT ON TABLE sequin.pending_upstream_ids IS
+    'inner table of the outbox: upstream ids that are not in their rows yet';
 CREATE INDEX pending_upstream_ids_by_row ON sequin.pending_upstream_ids (pg_catalog.hashtextextended(ordering_key, 0), relation);
 CREATE INDEX pending_upstream_ids_resting ON sequin.pending_upstream_ids (relation) WHERE next_attempt_at IS NOT NULL;
 
--- role 0 stands for all roles.
+-- Role 0 stands for all roles.
 CREATE TABLE sequin.pauses (
     server pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
     role pg_catalog.oid NOT NULL,
     reason pg_catalog.text NOT NULL,
-    -- What the catalogs said when the machine made the pause; it ends when they say something else. NULL: a person's.
+    -- Versions of the server and the user mapping when a worker paused the role: a change of them ends the pause.
+    -- NULL: sequin_pause made it.
     setup pg_catalog.text,
     since timestamp with time zone NOT NULL,
     PRIMARY KEY (server, role)
 );
-COMMENT ON TABLE sequin.pauses IS 'inner table of the outbox: the queues that wait for a person; read sequin.status instead';
+COMMENT ON TABLE sequin.pauses IS
+    'inner table of the outbox: queues that wait for sequin_resume or a changed server or user mapping; read sequin.status instead';
 
 CREATE TABLE sequin.holds (
     server pg_catalog.text COLLATE pg_catalog."C" PRIMARY KEY,
@@ -361,7 +372,7 @@ CREATE TABLE sequin.holds (
     since timestamp with time zone NOT NULL
 );
 COMMENT ON TABLE sequin.holds IS
-    'inner table of the outbox: the servers of which the records below an id wait for sequin_resume; read sequin.outbox instead';
+    'inner table of the outbox: per server, records below this id wait for sequin_resume; read sequin.outbox instead';
 
 CREATE TABLE sequin.server_backoff (
     server pg_catalog.text COLLATE pg_catalog."C" PRIMARY KEY,
@@ -369,11 +380,13 @@ CREATE TABLE sequin.server_backoff (
     since timestamp with time zone NOT NULL,
     last_at timestamp with time zone NOT NULL,
     next_attempt_at timestamp with time zone NOT NULL,
-    -- Requests with creates that became unknown since the server last worked, and when the next one may be made. NULL: now.
+    -- Failed requests that left creates unknown since the server last worked, and when the next create may be sent.
+    -- NULL: now.
     lost_creates pg_catalog.int4 NOT NULL DEFAULT 0,
     creates_after timestamp with time zone
 );
-COMMENT ON TABLE sequin.server_backoff IS 'inner table of the outbox: the servers that do not answer as they should; read sequin.status instead';
+COMMENT ON TABLE sequin.server_backoff IS
+    'inner table of the outbox: servers that fail or cannot be reached, and when to try again; read sequin.status instead';
 
 CREATE TABLE sequin.origin (
     system_identifier pg_catalog.int8 NOT NULL,
@@ -381,10 +394,10 @@ CREATE TABLE sequin.origin (
     PRIMARY KEY (system_identifier, database)
 );
 COMMENT ON TABLE sequin.origin IS
-    'inner table of the outbox: the database that it belongs to; a copy of that database does not send what was queued before';
+    'inner table of the outbox: the database that it belongs to; a copy of that database does not send older records by itself';
 
--- Each session writes an id of its own, so that none waits for another. No dump has it, and rows of another database
--- count for nothing.
+-- One row for each session, so that no session waits for another. Dumps leave this table out, and rows of other
+-- databases are ignored.
 CREATE TABLE sequin.first_ids (
     system_identifier pg_catalog.int8 NOT NULL,
     database pg_catalog.oid NOT NULL,
@@ -392,15 +405,15 @@ CREATE TABLE sequin.first_ids (
     PRIMARY KEY (system_identifier, database, id)
 );
 COMMENT ON TABLE sequin.first_ids IS
-    'inner table of the outbox: the first ids that sessions have enqueued in a database made from a template';
+    'inner table of the outbox: the first id that each session enqueued in a database made from a template';
 
--- A restore of a dump adds the row of the database that was dumped.
+-- Restoring a dump adds the row of the dumped database.
 INSERT INTO sequin.origin
     SELECT c.system_identifier, d.oid
     FROM pg_catalog.pg_control_system() AS c, pg_catalog.pg_database AS d
     WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database();
 
--- A dump has what the dumping role sees in the views: all of it for a superuser, its own records for another role.
+-- A dump holds the records that the dumping role sees in the views: all for a superuser, its own for another role.
 SELECT pg_catalog.pg_extension_config_dump('sequin.outbox_id', '');
 SELECT pg_catalog.pg_extension_config_dump('sequin.queue',
     $$WHERE pg_catalog.pg_has_role(role, 'USAGE') OR pg_catalog.pg_has_role('pg_read_all_data', 'USAGE')$$);
@@ -423,24 +436,26 @@ CREATE VIEW sequin.outbox WITH (security_barrier) AS
     SELECT
         open.id, open.key, open.server, open.role, open.kind, open.sync_id, open.collection_id, open.ordering_key,
         open.upstream_id,
-        -- Of a delete it is kept in case the row comes back, and it is not sent.
+        -- A queued delete keeps digests of the row's fields, in case the row comes back. They are not sent.
         CASE WHEN open.kind OPERATOR(pg_catalog.<>) 'delete' THEN open.data END AS data,
         CASE WHEN claimed.id IS NULL THEN open.state ELSE 'sending' END AS state,
-        -- A worker writes infinity for "not by itself", which not every driver can read.
+        -- Inside, infinity stands for "no time is set". Not every driver can read it.
         open.attempts, NULLIF(open.next_attempt_at, 'infinity') AS next_attempt_at, open.enqueued_at, open.outcome,
         CASE WHEN open.state OPERATOR(pg_catalog.=) 'pending' AND open.id OPERATOR(pg_catalog.<) held.below
             THEN held.reason ELSE open.error END AS error,
         open.relation, open.await_consumers, open.timeout_ms
     FROM (
         SELECT
-            q.*, 'pending'::pg_catalog.text AS state, 0 AS attempts, q.enqueued_at AS next_attempt_at,
-            NULL::pg_catalog.text AS outcome, NULL::pg_catalog.text AS error, false AS resend_verbatim
+            q.server, q.id, q.key, q.role, q.kind, q.sync_id, q.collection_id, q.await_consumers, q.timeout_ms,
+            q.relation, q.ordering_key, q.upstream_id, q.data, q.enqueued_at, 'pending'::pg_catalog.text AS state,
+            0 AS attempts, q.enqueued_at AS next_attempt_at, NULL::pg_catalog.text AS outcome,
+            NULL::pg_catalog.text AS error
         FROM sequin.queue AS q
         UNION ALL
         SELECT
             p.server, p.id, p.key, p.role, p.kind, p.sync_id, p.collection_id, p.await_consumers, p.timeout_ms,
             p.relation, p.ordering_key, p.upstream_id, p.data, p.enqueued_at, p.state, p.attempts, p.next_attempt_at,
-            p.outcome, p.error, p.resend_verbatim
+            p.outcome, p.error
         FROM sequin.deferred AS p
     ) AS open
     LEFT JOIN (SELECT pg_catalog.unnest(c.ids) AS id FROM sequin.claims AS c) AS claimed
@@ -449,39 +464,39 @@ CREATE VIEW sequin.outbox WITH (security_barrier) AS
     WHERE pg_catalog.pg_has_role(open.role, 'USAGE')
         OR pg_catalog.pg_has_role('pg_read_all_data', 'USAGE');
 COMMENT ON VIEW sequin.outbox IS
-    'the open work of the outbox, as far as the role may see it: its own records, and those of roles that it is a member of';
+    'the records that are not settled: those of the role, and of roles that it is a member of';
 COMMENT ON COLUMN sequin.outbox.id IS 'the number that sequin_enqueue returned';
 COMMENT ON COLUMN sequin.outbox.key IS 'the record''s idempotency key: the same in every attempt';
 COMMENT ON COLUMN sequin.outbox.server IS 'the foreign server';
-COMMENT ON COLUMN sequin.outbox.role IS 'who enqueued it: with that role''s user mapping it is sent';
+COMMENT ON COLUMN sequin.outbox.role IS 'the role that enqueued the record; its user mapping is used';
 COMMENT ON COLUMN sequin.outbox.kind IS 'create, update or delete';
-COMMENT ON COLUMN sequin.outbox.sync_id IS 'the sync that it is sent with';
-COMMENT ON COLUMN sequin.outbox.collection_id IS 'provider:collection, as in salesforce:contact';
+COMMENT ON COLUMN sequin.outbox.sync_id IS 'the sync that the record is sent with';
+COMMENT ON COLUMN sequin.outbox.collection_id IS 'the collection, for example salesforce:contact';
 COMMENT ON COLUMN sequin.outbox.ordering_key IS
-    'what it keeps its order with: the upstream id, the attached row''s primary key, or what was passed; NULL: nothing';
+    'records with the same key are delivered in order: the upstream id, the attached row''s primary key, or the argument of sequin_enqueue; NULL: in no order';
 COMMENT ON COLUMN sequin.outbox.upstream_id IS 'the record''s id at the provider, once it is known';
-COMMENT ON COLUMN sequin.outbox.data IS 'the fields that are sent; NULL of a delete';
+COMMENT ON COLUMN sequin.outbox.data IS 'the fields that are sent; NULL for a delete';
 COMMENT ON COLUMN sequin.outbox.state IS
-    'pending: waits for its turn; sending: under way; rejected: the API refuses it, or an error came up while it was handled; unknown: a create that may have been applied';
-COMMENT ON COLUMN sequin.outbox.attempts IS 'how many requests with it have failed';
+    'pending: waits for its turn; sending: in flight; rejected: the API refuses the record, or handling it raised an error; unknown: a create that may have been applied';
+COMMENT ON COLUMN sequin.outbox.attempts IS 'how many requests with the record have failed';
 COMMENT ON COLUMN sequin.outbox.next_attempt_at IS
-    'the next attempt is not before this time; NULL: no time is set, the record waits for another record, for a pause to end or for a person';
-COMMENT ON COLUMN sequin.outbox.enqueued_at IS 'when the transaction that enqueued it began';
+    'the next attempt is not before this time; NULL: no time is set, the record waits for another record, for the end of a pause or for a person';
+COMMENT ON COLUMN sequin.outbox.enqueued_at IS 'when the transaction that enqueued the record began';
 COMMENT ON COLUMN sequin.outbox.outcome IS 'of the last attempt, as in an error''s DETAIL';
 COMMENT ON COLUMN sequin.outbox.error IS
-    'what the API, the network or Postgres said; in a copy of a database, why a record from before the copy waits for sequin_resume';
-COMMENT ON COLUMN sequin.outbox.relation IS 'the attached table that it comes from';
+    'the message of the API, the network or Postgres; in a copy of a database, why an older record waits for sequin_resume';
+COMMENT ON COLUMN sequin.outbox.relation IS 'the attached table that the record comes from';
 COMMENT ON COLUMN sequin.outbox.await_consumers IS 'the consumers that its request waits for; NULL: none';
-COMMENT ON COLUMN sequin.outbox.timeout_ms IS 'how long it waits for them; NULL: the API''s default';
+COMMENT ON COLUMN sequin.outbox.timeout_ms IS 'how long the API waits for the consumers; NULL: the API''s default';
 
 CREATE VIEW sequin.dead_letters WITH (security_barrier) AS
     SELECT
         p.id, p.key, p.server, p.role, p.kind, p.sync_id, p.collection_id, p.ordering_key, p.upstream_id, p.data,
         p.state, p.attempts, NULLIF(p.next_attempt_at, 'infinity') AS next_attempt_at, p.enqueued_at, p.outcome, p.error,
         p.relation, p.await_consumers, p.timeout_ms
-    -- A record that was never tried is not dead, so sequin.queue is not read.
+    -- A queued record was never tried and cannot be dead: this view does not read sequin.queue.
     FROM sequin.deferred AS p
-    -- A rejected record may be under way with a later change of its key.
+    -- A rejected record may be in flight again, merged with a later change of its key.
     LEFT JOIN (SELECT pg_catalog.unnest(c.ids) AS id FROM sequin.claims AS c) AS claimed
         ON claimed.id OPERATOR(pg_catalog.=) p.id
     WHERE p.state OPERATOR(pg_catalog.<>) 'pending' AND claimed.id IS NULL
@@ -491,24 +506,25 @@ COMMENT ON VIEW sequin.dead_letters IS
 COMMENT ON COLUMN sequin.dead_letters.id IS 'the number that sequin_enqueue returned';
 COMMENT ON COLUMN sequin.dead_letters.key IS 'the record''s idempotency key: the same in every attempt';
 COMMENT ON COLUMN sequin.dead_letters.server IS 'the foreign server';
-COMMENT ON COLUMN sequin.dead_letters.role IS 'the role that enqueued the record';
+COMMENT ON COLUMN sequin.dead_letters.role IS 'the role that enqueued the record; its user mapping is used';
 COMMENT ON COLUMN sequin.dead_letters.kind IS 'create, update or delete';
 COMMENT ON COLUMN sequin.dead_letters.sync_id IS 'the sync that the record is sent with';
-COMMENT ON COLUMN sequin.dead_letters.collection_id IS 'provider:collection, as in salesforce:contact';
+COMMENT ON COLUMN sequin.dead_letters.collection_id IS 'the collection, for example salesforce:contact';
 COMMENT ON COLUMN sequin.dead_letters.ordering_key IS
     'records with the same key are delivered in order; NULL: in no order';
 COMMENT ON COLUMN sequin.dead_letters.upstream_id IS 'the record''s id at the provider, once it is known';
-COMMENT ON COLUMN sequin.dead_letters.data IS 'the fields that are sent; NULL of a delete';
+COMMENT ON COLUMN sequin.dead_letters.data IS 'the fields that are sent; NULL for a delete';
 COMMENT ON COLUMN sequin.dead_letters.state IS
-    'rejected: the API refuses the record, or an error came up while it was handled; unknown: a create that may have been applied';
+    'rejected: the API refuses the record, or handling it raised an error; unknown: a create that may have been applied';
 COMMENT ON COLUMN sequin.dead_letters.attempts IS 'how many requests with the record have failed';
 COMMENT ON COLUMN sequin.dead_letters.next_attempt_at IS 'NULL: a dead record is not sent again by itself';
 COMMENT ON COLUMN sequin.dead_letters.enqueued_at IS 'when the transaction that enqueued the record began';
 COMMENT ON COLUMN sequin.dead_letters.outcome IS 'of the last attempt, as in an error''s DETAIL';
-COMMENT ON COLUMN sequin.dead_letters.error IS 'what the API, the network or Postgres said';
+COMMENT ON COLUMN sequin.dead_letters.error IS 'the message of the API, the network or Postgres';
 COMMENT ON COLUMN sequin.dead_letters.relation IS 'the attached table that the record comes from';
 COMMENT ON COLUMN sequin.dead_letters.await_consumers IS 'the consumers that its request waits for; NULL: none';
-COMMENT ON COLUMN sequin.dead_letters.timeout_ms IS 'how long it waits for them; NULL: the API''s default';
+COMMENT ON COLUMN sequin.dead_letters.timeout_ms IS
+    'how long the API waits for the consumers; NULL: the API''s default';
 
 CREATE VIEW sequin.delivered WITH (security_barrier) AS
     SELECT
@@ -520,26 +536,28 @@ CREATE VIEW sequin.delivered WITH (security_barrier) AS
     LEFT JOIN sequin.pending_upstream_ids AS c ON c.id OPERATOR(pg_catalog.=) h.id
     WHERE pg_catalog.pg_has_role(h.role, 'USAGE')
         OR pg_catalog.pg_has_role('pg_read_all_data', 'USAGE');
-COMMENT ON VIEW sequin.delivered IS 'the records that are done, for as long as the setting sequin.retention says';
+COMMENT ON VIEW sequin.delivered IS 'settled records, kept for as long as the setting sequin.retention says';
 COMMENT ON COLUMN sequin.delivered.id IS 'the number that sequin_enqueue returned';
 COMMENT ON COLUMN sequin.delivered.key IS 'the record''s idempotency key';
 COMMENT ON COLUMN sequin.delivered.server IS 'the foreign server';
-COMMENT ON COLUMN sequin.delivered.role IS 'who enqueued it';
+COMMENT ON COLUMN sequin.delivered.role IS 'the role that enqueued the record';
 COMMENT ON COLUMN sequin.delivered.kind IS 'create, update or delete';
-COMMENT ON COLUMN sequin.delivered.sync_id IS 'the sync that it was sent with';
-COMMENT ON COLUMN sequin.delivered.collection_id IS 'provider:collection, as in salesforce:contact';
-COMMENT ON COLUMN sequin.delivered.ordering_key IS 'what it kept its order with';
+COMMENT ON COLUMN sequin.delivered.sync_id IS 'the sync that the record was sent with';
+COMMENT ON COLUMN sequin.delivered.collection_id IS 'the collection, for example salesforce:contact';
+COMMENT ON COLUMN sequin.delivered.ordering_key IS
+    'records with the same key were delivered in order; NULL: in no order';
 COMMENT ON COLUMN sequin.delivered.upstream_id IS 'the record''s id at the provider';
 COMMENT ON COLUMN sequin.delivered.data IS 'the fields that were enqueued';
-COMMENT ON COLUMN sequin.delivered.enqueued_at IS 'when the transaction that enqueued it began';
-COMMENT ON COLUMN sequin.delivered.delivered_at IS 'when it was done';
+COMMENT ON COLUMN sequin.delivered.enqueued_at IS 'when the transaction that enqueued the record began';
+COMMENT ON COLUMN sequin.delivered.delivered_at IS 'when the record was settled';
 COMMENT ON COLUMN sequin.delivered.outcome IS
     'applied, applied_reply_lost, applied_not_confirmed; superseded by a delete; cancelled_out: created and deleted before it was sent; nothing_to_send; merged into an unknown create; discarded or resolved by a person';
-COMMENT ON COLUMN sequin.delivered.sent_with IS 'the record that this one was merged into; NULL: it was sent by itself, or not at all';
+COMMENT ON COLUMN sequin.delivered.sent_with IS
+    'the record that this one was merged into; NULL: it was sent by itself, or not at all';
 COMMENT ON COLUMN sequin.delivered.record IS 'the record as the API replied with it; NULL if the reply was lost';
-COMMENT ON COLUMN sequin.delivered.relation IS 'the attached table that it came from';
+COMMENT ON COLUMN sequin.delivered.relation IS 'the attached table that the record comes from';
 COMMENT ON COLUMN sequin.delivered.write_back IS
-    'of a create, whether its upstream id is still to be written into its row; waiting: not yet; failed: the last try failed, and the next comes by itself; NULL: nothing is to be written';
+    'whether the upstream id of a create still has to be written into its row; waiting: not tried yet; failed: the last try failed, and the next one follows by itself; NULL: there is nothing to write';
 COMMENT ON COLUMN sequin.delivered.write_back_error IS 'why the last try to write the upstream id failed';
 
 CREATE VIEW sequin.status WITH (security_barrier) AS
@@ -588,7 +606,7 @@ CREATE VIEW sequin.status WITH (security_barrier) AS
     SELECT
         n.server,
         COALESCE(b.records, 0) AS backlog,
-        pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) b.oldest AS oldest,
+        pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) b.oldest AS oldest_age,
         COALESCE(r.records, 0)::pg_catalog.float8 OPERATOR(pg_catalog./) 10 AS records_per_second,
         p.reasons IS NOT NULL AS paused,
         COALESCE(p.reasons, t.error, h.reason) AS last_error,
@@ -609,18 +627,19 @@ COMMENT ON VIEW sequin.status IS
     'the outbox of each server that the role may use or has records for, counting the records that it may see';
 COMMENT ON COLUMN sequin.status.server IS 'the foreign server';
 COMMENT ON COLUMN sequin.status.backlog IS 'records that are not delivered';
-COMMENT ON COLUMN sequin.status.oldest IS 'how long the oldest of them has waited; NULL: there is none';
-COMMENT ON COLUMN sequin.status.records_per_second IS 'delivered in the last ten seconds, a second';
-COMMENT ON COLUMN sequin.status.paused IS 'whether it waits for sequin_resume, for some role at least';
-COMMENT ON COLUMN sequin.status.last_error IS 'why it is paused, or what stands in the way now; NULL: nothing';
-COMMENT ON COLUMN sequin.status.next_attempt_at IS 'when the server is tried again after an error; NULL: there was none';
+COMMENT ON COLUMN sequin.status.oldest_age IS 'how long the oldest of them has waited; NULL: there are none';
+COMMENT ON COLUMN sequin.status.records_per_second IS 'records settled per second, over the last ten seconds';
+COMMENT ON COLUMN sequin.status.paused IS 'whether the server waits for sequin_resume, for at least one role';
+COMMENT ON COLUMN sequin.status.last_error IS 'why the server is paused, or its current error; NULL: there is none';
+COMMENT ON COLUMN sequin.status.next_attempt_at IS
+    'when the server is tried again after an error; NULL: there was none';
 COMMENT ON COLUMN sequin.status.rejected IS 'records that the API refuses';
-COMMENT ON COLUMN sequin.status.unknown IS 'creates of which nobody knows whether they were applied';
+COMMENT ON COLUMN sequin.status.unknown IS 'creates that may or may not have been applied';
 COMMENT ON COLUMN sequin.status.worker_alive IS 'whether a worker of this database is running';
 COMMENT ON COLUMN sequin.status.write_backs IS
-    'upstream ids that are not in their rows yet; sequin.delivered shows which, in its column write_back';
+    'upstream ids that are not in their rows yet; the column write_back of sequin.delivered shows which';
 COMMENT ON COLUMN sequin.status.write_back_error IS
-    'why the last upstream id among them could not be written; NULL: none has failed';
+    'why the most recent of them could not be written; NULL: none has failed';
 
 CREATE FUNCTION @extschema@.sequin_enqueue(
     kind pg_catalog.text,
@@ -644,19 +663,19 @@ CREATE FUNCTION @extschema@.sequin_retry(id pg_catalog.int8) RETURNS pg_catalog.
     LANGUAGE c VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'sequin_retry_wrapper';
 COMMENT ON FUNCTION @extschema@.sequin_retry(pg_catalog.int8) IS
-    'sends a record of the outbox again, at once; of an unknown create this can make a second record upstream';
+    'sends a record of the outbox again, at once; for an unknown create this can make a second record upstream';
 
 CREATE FUNCTION @extschema@.sequin_discard(id pg_catalog.int8) RETURNS pg_catalog.void
     LANGUAGE c VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'sequin_discard_wrapper';
 COMMENT ON FUNCTION @extschema@.sequin_discard(pg_catalog.int8) IS
-    'takes a record out of the outbox without sending it; what waited behind it goes on';
+    'takes a record out of the outbox without sending it, and frees the records that wait behind it';
 
 CREATE FUNCTION @extschema@.sequin_resolve(id pg_catalog.int8, upstream_id pg_catalog.text) RETURNS pg_catalog.void
     LANGUAGE c VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'sequin_resolve_wrapper';
 COMMENT ON FUNCTION @extschema@.sequin_resolve(pg_catalog.int8, pg_catalog.text) IS
-    'says that an unknown create was applied, and under which upstream id; what waited behind it goes on';
+    'marks an unknown create as applied under this upstream id, and frees the records that wait behind it';
 
 CREATE FUNCTION @extschema@.sequin_pause(server pg_catalog.name) RETURNS pg_catalog.void
     LANGUAGE c VOLATILE PARALLEL UNSAFE
@@ -677,36 +696,23 @@ CREATE FUNCTION @extschema@.sequin_await_delivery(
     LANGUAGE c VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'sequin_await_delivery_wrapper';
 COMMENT ON FUNCTION @extschema@.sequin_await_delivery(pg_catalog.int8[], pg_catalog.int4) IS
-    'waits until none of these records is pending or sending; true: all are delivered, false: one is rejected or unknown, or the time is over';
+    'waits until the records are delivered; true: all are, false: one is rejected or unknown, NULL: one was still open at the time-out';
 
--- ALTER SERVER ... RENAME: attached tables and open work hold the server's name.
+-- ALTER SERVER ... RENAME: attached tables and the outbox hold the server's name.
 
 CREATE FUNCTION sequin.follow_rename() RETURNS event_trigger
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'follow_rename_wrapper';
 COMMENT ON FUNCTION sequin.follow_rename() IS
-    'event trigger function: writes a foreign server''s new name into attached tables and open work';
+    'event trigger function: writes a foreign server''s new name into attached tables and the outbox';
 
 CREATE EVENT TRIGGER sequin_follow_rename ON ddl_command_end
     WHEN TAG IN ('ALTER SERVER')
     EXECUTE FUNCTION sequin.follow_rename();
 COMMENT ON EVENT TRIGGER sequin_follow_rename IS
-    'lets attached tables and open work follow ALTER SERVER ... RENAME; does nothing for servers of other wrappers';
+    'lets attached tables and the outbox follow ALTER SERVER ... RENAME; ignores servers of other wrappers';
 
--- What is attached can be seen in pg_trigger as well.
-GRANT USAGE ON SCHEMA sequin TO PUBLIC;
--- pg_dump locks each table that it takes rows of, and reads the sequence for a schema alone: the owner of the database
--- can dump it with these rights.
-GRANT SELECT ON SEQUENCE sequin.outbox_id TO pg_database_owner;
-GRANT SELECT ON
-    sequin.queue, sequin.deferred, sequin.claims, sequin.pending_upstream_ids, sequin.pauses, sequin.holds, sequin.origin
-TO pg_database_owner;
--- Each of these views shows a role its own rows.
-GRANT SELECT ON sequin.attachments, sequin.outbox, sequin.dead_letters, sequin.delivered, sequin.status TO PUBLIC;
--- The views sequin.status and sequin.attachments call them.
-GRANT EXECUTE ON FUNCTION sequin.workers(), sequin.is_attachment(pg_catalog.bytea) TO PUBLIC;
-
--- All of them reach the network, or decide what does: only those who are granted them may call them.
+-- These functions send requests or decide what is sent. A role calls them only after an explicit GRANT.
 REVOKE EXECUTE ON FUNCTION
     sequin.validate_options(pg_catalog.text[], pg_catalog.oid),
     sequin.plan_calls(internal),
@@ -714,6 +720,8 @@ REVOKE EXECUTE ON FUNCTION
     sequin.end_statement(),
     sequin.refuse_truncate(),
     sequin.follow_rename(),
+    sequin.is_attachment(pg_catalog.bytea),
+    sequin.workers(),
     @extschema@.sequin_attach(
         pg_catalog.regclass, pg_catalog.text, pg_catalog.text, pg_catalog.name, pg_catalog.jsonb, pg_catalog.text,
         pg_catalog.text[], pg_catalog.text[], pg_catalog.int4, pg_catalog.name
@@ -744,3 +752,15 @@ REVOKE EXECUTE ON FUNCTION
         pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.text[], pg_catalog.int4, pg_catalog.name
     )
 FROM PUBLIC;
+
+GRANT USAGE ON SCHEMA sequin TO PUBLIC;
+-- For pg_dump by the owner of the database: it locks each table whose rows it dumps, and reads the sequence even for
+-- --schema-only.
+GRANT SELECT ON SEQUENCE sequin.outbox_id TO pg_database_owner;
+GRANT SELECT ON
+    sequin.queue, sequin.deferred, sequin.claims, sequin.pending_upstream_ids, sequin.pauses, sequin.holds, sequin.origin
+TO pg_database_owner;
+-- Attachments are in pg_trigger, which each role can read. The other views show a role its own rows.
+GRANT SELECT ON sequin.attachments, sequin.outbox, sequin.dead_letters, sequin.delivered, sequin.status TO PUBLIC;
+-- The views sequin.status and sequin.attachments call them.
+GRANT EXECUTE ON FUNCTION sequin.workers(), sequin.is_attachment(pg_catalog.bytea) TO PUBLIC;

@@ -28,9 +28,9 @@ const AT_ONCE: usize = 64;
 /// Often enough that nobody waits for the look, seldom enough that it costs nothing.
 const LONGEST: Duration = Duration::from_millis(50);
 
-/// Waits until none of the records is open, at most `timeout_ms`. False if one of them waits for a person, or the time is
-/// over.
-pub fn await_delivery(ids: &[i64], timeout_ms: Option<i32>) -> Result<bool, ErrorReport> {
+/// Waits until the records are delivered. True: all are. False: one needs a person. None: one was still open after
+/// `timeout_ms`.
+pub fn await_delivery(ids: &[i64], timeout_ms: Option<i32>) -> Result<Option<bool>, ErrorReport> {
     if ids.iter().any(|id| commit::has_queued(*id)) {
         let message = "these records were enqueued in this transaction, and are sent after its commit";
         return Err(error(Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, message, "COMMIT first."));
@@ -45,23 +45,25 @@ pub fn await_delivery(ids: &[i64], timeout_ms: Option<i32>) -> Result<bool, Erro
     let mut left = ids.to_vec();
     let mut pause = Duration::from_millis(1);
     while !left.is_empty() {
-        let looked_at = left.len().min(AT_ONCE);
-        let open = open(&left[..looked_at], role)?;
-        if open.iter().any(|(_, is_dead)| *is_dead) {
-            return Ok(false);
+        let count = left.len().min(AT_ONCE);
+        let polled = open(&left[..count], role)?;
+        if polled.iter().any(|(_, is_dead)| *is_dead) {
+            return Ok(Some(false));
         }
-        left.splice(..looked_at, open.iter().map(|(id, _)| *id));
-        if open.is_empty() {
+        left.splice(..count, polled.iter().map(|(id, _)| *id));
+        if polled.is_empty() {
             continue;
         }
         let time = until.map_or(LONGEST, |until| until.saturating_duration_since(Instant::now()));
         if time.is_zero() {
-            return Ok(false);
+            // A dead record may stand behind those that were polled.
+            let has_dead = open(&left, role)?.iter().any(|(_, is_dead)| *is_dead);
+            return Ok(has_dead.then_some(false));
         }
         process::wait(pause.min(time), WaitEvent::AwaitDelivery);
         pause = (pause * 2).min(LONGEST);
     }
-    Ok(true)
+    Ok(Some(true))
 }
 
 fn open(ids: &[i64], role: u32) -> Result<Vec<(i64, bool)>, ErrorReport> {

@@ -47,7 +47,8 @@ pub fn begin(connection: &Connection, renaming: &Renaming) -> Result<(), ErrorRe
 /// Gives the records, and what is known of the server, the new name. The attached tables are locked.
 pub fn finish(connection: &Connection, renaming: &Renaming) {
     /// What a server that was dropped has left under the new name: its records and its pauses are this server's now.
-    static FORGET: Statement = Statement::new("DELETE FROM sequin.server_backoff t WHERE t.server OPERATOR(pg_catalog.=) $1");
+    static FORGET: Statement =
+        Statement::new("DELETE FROM sequin.server_backoff t WHERE t.server OPERATOR(pg_catalog.=) $1");
     static QUEUE: Statement =
         Statement::new("UPDATE sequin.queue q SET server = $2 WHERE q.server OPERATOR(pg_catalog.=) $1");
     static PARKED: Statement =

@@ -190,6 +190,7 @@ pub fn trouble(connection: &Connection, server: &str, error: &str, delay: Durati
 
 /// Notes that a server answers again.
 pub fn recovered(connection: &Connection, server: &str) {
-    static CLEAR: Statement = Statement::new("DELETE FROM sequin.server_backoff t WHERE t.server OPERATOR(pg_catalog.=) $1");
+    static CLEAR: Statement =
+        Statement::new("DELETE FROM sequin.server_backoff t WHERE t.server OPERATOR(pg_catalog.=) $1");
     CLEAR.run(connection, &[Value::Text(Some(server))]).free();
 }

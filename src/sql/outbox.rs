@@ -109,7 +109,7 @@ fn sequin_resume(server: Option<Name>) -> Result<(), ErrorReport> {
 fn sequin_await_delivery(
     ids: Option<Vec<Option<i64>>>,
     timeout_ms: default!(Option<i32>, "NULL"),
-) -> Result<bool, ErrorReport> {
+) -> Result<Option<bool>, ErrorReport> {
     let ids: Vec<i64> = given("ids", ids)?.into_iter().flatten().collect();
     await_delivery::await_delivery(&ids, timeout_ms)
 }

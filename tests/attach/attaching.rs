@@ -36,7 +36,7 @@ fn what_is_refused() {
         (plain(", operations => '{insert,NULL}'"), "22004", "operations must not be NULL"),
         (plain(", await_consumers => '{a,NULL}'"), "22004", "await_consumers[2] must not be NULL"),
         (call("'t'", "' '", contact, "'sf_id'", ""), "22023", "sync_id must not be empty"),
-        (call("'t'", "'s'", "'contact'", "'sf_id'", ""), "22023", "\"contact\" is not a collection_id"),
+        (call("'t'", "'s'", "' '", "'sf_id'", ""), "22023", "collection_id must not be empty"),
         (plain(", timeout_ms => -1"), "22023", "timeout_ms must not be negative, but is -1"),
         (plain(", await_consumers => '{a,\"\"}'"), "22023", "await_consumers[2] must not be empty"),
         (

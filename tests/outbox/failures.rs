@@ -295,7 +295,7 @@ fn a_server_that_is_away_is_asked_rarely_and_delivery_resumes_by_itself() {
     std::thread::sleep(Duration::from_secs(3));
     let attempts = away.accepted();
     assert!((2..=20).contains(&attempts), "{attempts} attempts in three seconds");
-    let row = &world.rows("SELECT backlog, oldest > '0', paused, worker_alive FROM sequin.status", &[])[0];
+    let row = &world.rows("SELECT backlog, oldest_age > '0', paused, worker_alive FROM sequin.status", &[])[0];
     assert_eq!((row.get::<_, i64>(0), row.get::<_, bool>(1)), (300, true));
     assert_eq!((row.get::<_, bool>(2), row.get::<_, bool>(3)), (false, true));
     // Now nobody is there at all.

@@ -155,6 +155,24 @@ fn an_ordering_key_orders_different_records() {
 }
 
 #[test]
+fn a_collection_with_spaces_in_its_name_keeps_the_order_of_its_keys() {
+    let mut world = World::new();
+    world.sandbox.fault(json!({"cut_after": 0}));
+    world.run(
+        "SELECT sequin_enqueue('create', 'sync', 'my crm:0 deals', '[{\"data\": {\"n\": 1}}]', ordering_key => 'a 0 key');
+         SELECT sequin_enqueue('create', 'sync', 'my crm:0 deals', '[{\"data\": {\"n\": 2}}]', ordering_key => 'a 0 key');
+         SELECT sequin_enqueue('create', 'sync', 'my crm:0 deals 0 a', '[{\"data\": {\"n\": 3}}]', ordering_key => 'key')",
+    );
+    // The first one is unknown, and the second one waits for it; the other collection's key is another one.
+    world.until("SELECT count(*) = 1 FROM sequin.delivered WHERE data->>'n' = '3'");
+    world.until("SELECT count(*) = 1 FROM sequin.outbox WHERE state = 'unknown' AND data->>'n' = '1'");
+    assert_eq!(world.one::<i64>("SELECT count(*) FROM sequin.outbox WHERE state = 'pending' AND data->>'n' = '2'"), 1);
+    world.run("SELECT sequin_discard(id) FROM sequin.dead_letters");
+    world.settled();
+    assert_eq!(world.one::<i64>("SELECT count(*) FROM sequin.delivered WHERE outcome = 'applied'"), 2);
+}
+
+#[test]
 fn a_hundred_changes_of_one_record_end_as_the_last_one() {
     let mut world = World::new();
     let id = world.contacts_made(1).remove(0);

@@ -23,7 +23,7 @@ fn a_verb_in_an_open_transaction_keeps_delivery_waiting_and_no_longer() {
     let mut other = world.database.connect();
     other.batch_execute("BEGIN; SELECT sequin_pause('sequin')").unwrap();
     let ids = world.enqueue("create", &json!([{"data": {"n": 1}}]));
-    assert!(!world.one_of::<bool>("SELECT sequin_await_delivery($1, 300)", &[&ids]));
+    assert_eq!(world.one_of::<Option<bool>>("SELECT sequin_await_delivery($1, 300)", &[&ids]), None);
     // It waits without a snapshot, and can be ended.
     let busy =
         "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'sequin worker' AND datname = current_database()

@@ -14,23 +14,29 @@ fn awaiting_says_what_became_of_the_records() {
     let good = world.enqueue_create(&json!({"n": 1}));
     let bad = world.enqueue_create(&json!({"Email": "nobody"}));
     let awaited = |world: &mut World, ids: Vec<i64>, ms: Option<i32>| {
-        world.one_of::<bool>("SELECT sequin_await_delivery($1, $2)", &[&ids, &ms])
+        world.one_of::<Option<bool>>("SELECT sequin_await_delivery($1, $2)", &[&ids, &ms])
     };
-    assert!(awaited(&mut world, vec![good], None));
-    assert!(!awaited(&mut world, vec![good, bad], None), "one is rejected");
-    assert!(awaited(&mut world, vec![], Some(0)));
+    assert_eq!(awaited(&mut world, vec![good], None), Some(true));
+    assert_eq!(awaited(&mut world, vec![good, bad], None), Some(false), "one is rejected");
+    assert_eq!(awaited(&mut world, vec![], Some(0)), Some(true));
     world.run("SELECT sequin_pause('sequin')");
     let waits = world.enqueue_create(&json!({"n": 2}));
-    assert!(!awaited(&mut world, vec![waits], Some(30)), "the time is over");
-    assert!(!awaited(&mut world, vec![waits], Some(0)));
+    assert_eq!(awaited(&mut world, vec![waits], Some(30)), None, "the time is over");
+    assert_eq!(awaited(&mut world, vec![waits, bad], Some(0)), Some(false));
+    let many: Vec<i64> = world.enqueue("create", &Value::Array(vec![json!({"data": {"n": 4}}); 100]));
+    assert_eq!(awaited(&mut world, many.clone(), Some(30)), None);
+    let behind = [&many[..], &[bad]].concat();
+    assert_eq!(awaited(&mut world, behind, Some(30)), Some(false), "one behind many open ones is rejected");
+    assert_eq!(awaited(&mut world, vec![waits], Some(0)), None);
     world.run("SET statement_timeout = '500ms'");
     let error = world.error(&format!("SELECT sequin_await_delivery('{{{waits}}}')"));
     assert_eq!(error.code().code(), "57014");
     reset_statement_timeout(&mut world.client);
     world.run("SELECT sequin_resume('sequin')");
-    assert!(awaited(&mut world, vec![waits], None));
+    assert_eq!(awaited(&mut world, vec![waits], None), Some(true));
+    assert_eq!(awaited(&mut world, many, None), Some(true));
     let unknown = world.unknown_create(&json!({"n": 3}));
-    assert!(!awaited(&mut world, vec![unknown], None));
+    assert_eq!(awaited(&mut world, vec![unknown], None), Some(false));
 }
 
 #[test]

@@ -170,3 +170,44 @@ fn a_standby_sends_nothing() {
     assert_eq!(error.code(), Some(&SqlState::READ_ONLY_SQL_TRANSACTION), "{error}");
     assert_eq!(sandbox.log().connections, 0);
 }
+
+#[test]
+fn the_outbox_takes_no_other_kind_and_no_other_state() {
+    let database = Database::fresh();
+    let mut client = database.connect();
+    let columns = "server, id, key, role, sync_id, collection_id, enqueued_at";
+    let values = "'s', 1, gen_random_uuid(), 10, 's', 'c', now()";
+    let deferred = |kind: &str, state: &str| {
+        format!(
+            "INSERT INTO sequin.deferred ({columns}, kind, state, attempts, next_attempt_at, resend_verbatim)
+             VALUES ({values}, '{kind}', '{state}', 0, now(), false)"
+        )
+    };
+    let claim = "INSERT INTO sequin.claims (id, owner, server, kind, ids, heads, keys, claimed_at)
+         VALUES (1, 1, 's', 'upsert', '{}', '{}', '{}', now())";
+    for (constraint, statement) in [
+        ("queue_kind_check", format!("INSERT INTO sequin.queue ({columns}, kind) VALUES ({values}, 'upsert')")),
+        ("deferred_kind_check", deferred("", "pending")),
+        ("deferred_state_check", deferred("update", "sending")),
+        ("claims_kind_check", claim.to_owned()),
+        (
+            "history_kind_check",
+            format!(
+                "INSERT INTO sequin.history ({columns}, kind, delivered_at, outcome) VALUES ({values}, 'x', now(), 'y')"
+            ),
+        ),
+    ] {
+        let error = client.batch_execute(&statement).unwrap_err();
+        let error = error.as_db_error().expect("an error of the server");
+        assert_eq!(error.constraint(), Some(constraint), "{error:?}");
+    }
+    client.batch_execute(&deferred("delete", "rejected")).unwrap();
+}
+
+#[test]
+fn the_install_script_revokes_before_it_grants() {
+    let script = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../sql/sequin_mutations--1.0.0.sql"));
+    let script = script.unwrap();
+    let (last_revoke, first_grant) = (script.rfind("\nREVOKE ").unwrap(), script.find("\nGRANT ").unwrap());
+    assert!(last_revoke < first_grant);
+}

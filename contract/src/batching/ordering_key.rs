@@ -1,19 +1,36 @@
-//! What order is kept by, as one text: the collection, the attached table, and the ordering key within them.
+//! The ordering key: changes with the same one are delivered in order.
 
 use std::rc::Rc;
 
-/// What order is kept by: the key as it was given is one of a table's rows, or of a collection's records.
-pub fn key(collection_id: &str, relation: Option<u32>, ordering_key: &str) -> Rc<str> {
-    let relation = relation.unwrap_or_default();
-    format!("{collection_id} {relation} {ordering_key}").into()
+/// A key as the application or an attached table gave it, within its collection and table.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OrderingKey {
+    pub collection_id: String,
+    /// The oid of the attached table whose row the text names. `None`: the text was passed with the record.
+    pub relation: Option<u32>,
+    pub text: String,
 }
 
-/// A collection's name holds no space.
-pub fn ordering_key(key: &str) -> &str {
-    key.splitn(3, ' ').nth(2).unwrap_or_default()
+impl OrderingKey {
+    pub fn new(collection_id: &str, relation: Option<u32>, text: &str) -> Rc<OrderingKey> {
+        Rc::new(OrderingKey { collection_id: collection_id.to_owned(), relation, text: text.to_owned() })
+    }
 }
 
-/// The table whose row it is, 0 if it is of none.
-pub fn relation(key: &str) -> Option<u32> {
-    key.split(' ').nth(1)?.parse().ok()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spaces_do_not_make_different_keys_equal() {
+        let keys = [
+            OrderingKey::new("crm", None, "1 2"),
+            OrderingKey::new("crm 1", None, "2"),
+            OrderingKey::new("crm", Some(1), "2"),
+            OrderingKey::new("crm 1 2", None, ""),
+        ];
+        for (place, key) in keys.iter().enumerate() {
+            assert!(keys[place + 1..].iter().all(|other| other != key), "{key:?}");
+        }
+    }
 }

@@ -12,6 +12,7 @@
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
+use super::ordering_key::OrderingKey;
 use crate::kind::Kind;
 use crate::merge;
 
@@ -34,8 +35,8 @@ pub struct Change {
     pub idempotency_key: String,
     pub batch_key: Rc<BatchKey>,
     pub kind: Kind,
-    /// Order holds per key, which therefore contains the collection. `None`: in no order with anything.
-    pub key: Option<Rc<str>>,
+    /// `None`: in no order with other changes.
+    pub ordering_key: Option<Rc<OrderingKey>>,
     /// One that is blank counts as none.
     pub upstream_id: Option<String>,
     /// A jsonb object as text; `None` for a delete.
@@ -85,7 +86,7 @@ pub struct Operation {
     pub id: i64,
     /// The other changes, by id.
     pub absorbed: Vec<Absorbed>,
-    pub key: Option<Rc<str>>,
+    pub ordering_key: Option<Rc<OrderingKey>>,
     /// That of the change `id`. Updates that are sent again with a further one are thus another operation, and those
     /// that are sent again as they were are the same.
     pub idempotency_key: String,
@@ -174,13 +175,13 @@ pub fn plan(changes: Vec<Change>, limits: &Limits) -> Plan {
 
 /// The first operation of each key, by the id of its first change, and the changes that end at once.
 fn gather(changes: Vec<Change>) -> (Vec<KeyGroup>, Vec<Ending>) {
-    let mut by_key: HashMap<Rc<str>, usize> = HashMap::with_capacity(changes.len());
+    let mut by_key: HashMap<Rc<OrderingKey>, usize> = HashMap::with_capacity(changes.len());
     let mut groups: Vec<KeyGroup> = Vec::with_capacity(changes.len());
     let mut endings = Vec::new();
     for mut change in changes {
         change.upstream_id.take_if(|id| id.trim().is_empty());
         let new = groups.len();
-        let place = change.key.as_ref().map_or(new, |key| *by_key.entry(Rc::clone(key)).or_insert(new));
+        let place = change.ordering_key.as_ref().map_or(new, |key| *by_key.entry(Rc::clone(key)).or_insert(new));
         if place == new {
             groups.push(KeyGroup::default());
         }
@@ -303,9 +304,9 @@ impl KeyGroup {
             Kind::Create | Kind::Update => (AbsorbedAs::Merged, self.merged_data()),
             Kind::Delete => (AbsorbedAs::Superseded, None),
         };
-        let Change { id, idempotency_key, batch_key, key, .. } = self.changes.remove(self.head());
+        let Change { id, idempotency_key, batch_key, ordering_key, .. } = self.changes.remove(self.head());
         let absorbed = self.changes.iter().map(|change| Absorbed { id: change.id, absorbed_as }).collect();
-        (batch_key, kind, Operation { id, absorbed, key, idempotency_key, upstream_id, data, attempts })
+        (batch_key, kind, Operation { id, absorbed, ordering_key, idempotency_key, upstream_id, data, attempts })
     }
 
     fn merged_data(&mut self) -> Option<String> {

@@ -1,7 +1,6 @@
 //! What can be wrong with a request before it is sent: the message names the place, the hint says what to write.
 
 use crate::kind::{Kind, UnknownKind};
-use crate::text;
 
 /// Why no request was made of these arguments. Its text is the message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -14,9 +13,6 @@ pub enum Invalid {
     Empty(&'static str),
     #[error(transparent)]
     Kind(#[from] UnknownKind),
-    /// Not `provider:collection`.
-    #[error("\"{0}\" is not a collection_id")]
-    Collection(String),
     /// An element of `await_consumers` is NULL; subscripts begin at 1.
     #[error("await_consumers[{0}] must not be NULL")]
     NullConsumer(usize),
@@ -80,10 +76,6 @@ impl Problem {
 }
 
 impl Invalid {
-    pub(super) fn collection(id: &str) -> Invalid {
-        Invalid::Collection(text::printable(id, text::NAME_CHARS))
-    }
-
     /// Whether a NULL is what is wrong (SQLSTATE 22004) rather than a value (22023).
     pub fn is_null(&self) -> bool {
         matches!(self, Invalid::Null(_) | Invalid::NullConsumer(_))
@@ -96,8 +88,8 @@ impl Invalid {
             Invalid::Null("sync_id") | Invalid::Empty("sync_id") => {
                 "Pass the id of the sync that the collection belongs to.".to_owned()
             }
-            Invalid::Null("collection_id") | Invalid::Empty("collection_id") | Invalid::Collection(_) => {
-                "A collection_id is provider:collection, for example salesforce:contact.".to_owned()
+            Invalid::Null("collection_id") | Invalid::Empty("collection_id") => {
+                "Pass the id of the collection as the API names it, for example salesforce:contact.".to_owned()
             }
             Invalid::Null("upstream_id") | Invalid::Empty("upstream_id") => {
                 "Pass the record's id in the provider's API. Of a record that was never created there, there is \

@@ -26,7 +26,6 @@ const DEFAULT_AWAIT: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Arguments<'a> {
     pub sync_id: Option<&'a str>,
-    /// `provider:collection`.
     pub collection_id: Option<&'a str>,
     /// The consumers to wait for. An empty array waits for nobody, like NULL: that is what a query that gathers no
     /// consumer gives.
@@ -160,9 +159,6 @@ impl<'a> Draft<'a> {
     fn begin(kind: Kind, arguments: &Arguments<'a>, room: usize) -> Result<Draft<'a>, Invalid> {
         let sync_id = filled("sync_id", arguments.sync_id)?;
         let collection_id = filled("collection_id", arguments.collection_id)?;
-        if !is_collection(collection_id) {
-            return Err(Invalid::collection(collection_id));
-        }
         let consumers = arguments.await_consumers.filter(|consumers| !consumers.is_empty());
         let timeout_ms = match arguments.timeout_ms {
             Some(ms) => Some(u32::try_from(ms).map_err(|_| Invalid::NegativeTimeout(ms))?),
@@ -241,14 +237,6 @@ fn filled<'a>(name: &'static str, value: Option<&'a str>) -> Result<&'a str, Inv
         Some(text) if text.trim().is_empty() => Err(Invalid::Empty(name)),
         Some(text) => Ok(text),
     }
-}
-
-/// `provider:collection`. What providers and collections there are is the API's business; that a colon is missing, or
-/// that two arguments were swapped, is not.
-fn is_collection(id: &str) -> bool {
-    let is_odd = |c: char| c.is_whitespace() || c.is_control();
-    id.split_once(':').is_some_and(|(provider, collection)| !provider.is_empty() && !collection.is_empty())
-        && !id.contains(is_odd)
 }
 
 fn push_consumers(body: &mut Vec<u8>, consumers: &[Option<&str>]) -> Result<(), Invalid> {

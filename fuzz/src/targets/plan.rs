@@ -13,6 +13,7 @@ use std::rc::Rc;
 
 use crate::input::Input;
 use crate::oracle;
+use contract::batching::ordering_key::OrderingKey;
 use contract::batching::plan::{Change, End, Ending, AbsorbedAs, BatchKey, Limits, Operation, Plan, Planned, plan};
 use contract::kind::Kind;
 
@@ -55,7 +56,7 @@ fn change(input: &mut Input<'_>, n: usize, batch_keys: &[Rc<BatchKey>]) -> Chang
         idempotency_key: format!("key-{n}"),
         batch_key: Rc::clone(batch_key),
         kind,
-        key: (key > 0).then(|| format!("key {key}").into()),
+        ordering_key: (key > 0).then(|| OrderingKey::new("c", None, &format!("key {key}"))),
         upstream_id,
         data: (kind != Kind::Delete).then(|| data.to_owned()),
         attempts: [0, 0, 1, 40][usize::from(flags & 3)],
@@ -83,7 +84,7 @@ impl Judge<'_> {
         for request in &plan.requests {
             self.is_within_limits(request);
             for operation in &request.operations {
-                assert!(operation.key.is_none() || keys.insert(operation.key.clone()), "a key twice");
+                assert!(operation.ordering_key.is_none() || keys.insert(operation.ordering_key.clone()), "a key twice");
                 let record = operation.upstream_id.as_ref().map(|id| (&request.batch_key.sync_id, id));
                 assert!(record.is_none() || records.insert(record), "a record twice");
                 self.is_right(request, operation);
@@ -97,11 +98,11 @@ impl Judge<'_> {
     /// Only what was refused may stay behind what is taken.
     fn nothing_overtakes(&self, taken: &BTreeSet<i64>) {
         let mut waiting = BTreeSet::new();
-        for change in self.changes.values().filter(|change| change.key.is_some()) {
+        for change in self.changes.values().filter(|change| change.ordering_key.is_some()) {
             if taken.contains(&change.id) {
-                assert!(!waiting.contains(&change.key), "{} overtakes", change.id);
+                assert!(!waiting.contains(&change.ordering_key), "{} overtakes", change.id);
             } else if !change.is_refused {
-                waiting.insert(change.key.clone());
+                waiting.insert(change.ordering_key.clone());
             }
         }
     }
@@ -123,7 +124,7 @@ impl Judge<'_> {
         let mut all: Vec<&Change> = operation.ids().map(|id| self.changes[&id]).collect();
         all.sort_by_key(|change| change.id);
         assert_eq!((own.kind, &operation.idempotency_key), (request.kind, &own.idempotency_key));
-        assert!(all.iter().all(|change| change.batch_key == request.batch_key && change.key == operation.key));
+        assert!(all.iter().all(|change| change.batch_key == request.batch_key && change.ordering_key == operation.ordering_key));
         assert!(all.iter().any(|change| !change.is_refused), "it was refused as it is");
         assert!(all.len() == 1 || all.iter().all(|change| !change.resend_verbatim), "something became part of a pinned one");
         assert_eq!(Some(operation.attempts), all.iter().map(|change| change.attempts).max());
@@ -153,7 +154,7 @@ impl Judge<'_> {
         let change = self.changes[&ending.id];
         let has_no_id = change.upstream_id.as_deref().is_none_or(|id| id.trim().is_empty());
         let is_right = match ending.end {
-            End::CancelledOut => !change.resend_verbatim && change.key.is_some(),
+            End::CancelledOut => !change.resend_verbatim && change.ordering_key.is_some(),
             End::NothingToSend => change.kind == Kind::Delete && has_no_id && !change.is_refused,
             End::NoUpstreamId => change.kind == Kind::Update && has_no_id && !change.is_refused,
         };

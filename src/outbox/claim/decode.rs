@@ -12,7 +12,7 @@ use crate::pg::worker::Failure;
 use contract::kind::Kind;
 
 use crate::outbox::guard::{guarded, is_careful};
-use contract::batching::ordering_key::key;
+use contract::batching::ordering_key::OrderingKey;
 use contract::batching::plan::{BatchKey, Change};
 
 /// The data that is read of one query, about: it is all in memory at once, and some records are large.
@@ -93,13 +93,14 @@ impl<'a> Reader<'a> {
         let batch_key = self.batch_key(rows, row);
         let kind = rows.str(row, 2).and_then(|kind| kind.parse().ok()).unwrap_or(Kind::Update);
         let ordering_key = rows.str(row, 9);
-        let key = ordering_key.map(|ordering| key(&batch_key.collection_id, rows.oid_number(row, 8), &ordering));
+        let key = |text: &str| OrderingKey::new(&batch_key.collection_id, rows.oid_number(row, 8), text);
+        let ordering_key = ordering_key.as_deref().map(key);
         Change {
             id: rows.int8(row, 1).unwrap_or_default(),
             idempotency_key: rows.text(row, 12).unwrap_or_default(),
             batch_key,
             kind,
-            key,
+            ordering_key,
             upstream_id: rows.text(row, 10),
             // That of a delete is not sent.
             data: rows.jsonb(row, 11).filter(|_| kind != Kind::Delete).map(|_| rows.json(row, 11)),

@@ -15,7 +15,7 @@ use super::in_flight::InFlight;
 use crate::outbox::guard;
 use crate::outbox::server_state::Pauses;
 use crate::outbox::settle::transitions;
-use contract::batching::ordering_key::{key, ordering_key, relation};
+use contract::batching::ordering_key::OrderingKey;
 use contract::batching::plan::Change;
 
 /// The most records that are read at once.
@@ -80,7 +80,7 @@ pub struct Found {
     /// By id.
     pub ready: Vec<Change>,
     /// The keys of which nothing may be sent from an id on.
-    pub blocked: HashMap<Rc<str>, i64>,
+    pub blocked: HashMap<Rc<OrderingKey>, i64>,
     /// There is more that is due.
     pub has_more: bool,
     /// Something that was due was made to wait.
@@ -103,23 +103,23 @@ struct Group {
 /// A record that is due.
 struct Due {
     id: i64,
-    key: Option<Rc<str>>,
+    key: Option<Rc<OrderingKey>>,
     role: u32,
 }
 
 impl Search<'_> {
     /// Looks for what may be sent with `fresh`. `paused` says from where on keys of fresh changes are paused.
-    pub fn run(&self, fresh: &[Change], paused: HashMap<Rc<str>, i64>, reader: &mut Reader<'_>) -> Found {
+    pub fn run(&self, fresh: &[Change], paused: HashMap<Rc<OrderingKey>, i64>, reader: &mut Reader<'_>) -> Found {
         let due = self.due(reader);
         let mut found = Found { blocked: paused, has_more: due.len() >= WIDEST, ..Found::default() };
-        let mut keys: HashMap<&Rc<str>, i64> = HashMap::new();
-        for (key, id) in fresh.iter().filter_map(|change| change.key.as_ref().map(|key| (key, change.id))) {
+        let mut keys: HashMap<&Rc<OrderingKey>, i64> = HashMap::new();
+        for (key, id) in fresh.iter().filter_map(|change| change.ordering_key.as_ref().map(|key| (key, change.id))) {
             keys.entry(key).or_insert(id);
         }
         for key in due.iter().filter_map(|due| due.key.as_ref()) {
             keys.entry(key).or_insert(i64::MAX);
         }
-        let mut going: Vec<Rc<str>> = Vec::new();
+        let mut going: Vec<Rc<OrderingKey>> = Vec::new();
         let mut rejected = 0;
         for (key, group) in self.groups(keys.keys().copied(), &found.blocked) {
             if self.in_flight.has_key(self.server, Some(&key)) {
@@ -166,9 +166,9 @@ impl Search<'_> {
         let rows = DUE.run(self.connection, &values);
         let due = |row| Due {
             id: rows.int8(row, 1).unwrap_or_default(),
-            key: rows
-                .text(row, 4)
-                .map(|ordering| key(&rows.text(row, 2).unwrap_or_default(), rows.oid_number(row, 3), &ordering)),
+            key: rows.text(row, 4).map(|ordering| {
+                OrderingKey::new(&rows.text(row, 2).unwrap_or_default(), rows.oid_number(row, 3), &ordering)
+            }),
             role: rows.oid_number(row, 5).unwrap_or_default(),
         };
         let all: Vec<usize> = (0..rows.len()).collect();
@@ -183,12 +183,12 @@ impl Search<'_> {
     /// What is parked of these keys, in short.
     fn groups<'k>(
         &self,
-        keys: impl Iterator<Item = &'k Rc<str>>,
-        paused: &HashMap<Rc<str>, i64>,
-    ) -> HashMap<Rc<str>, Group> {
-        let ordering_keys: HashSet<&str> = keys.map(|key| ordering_key(key)).collect();
+        keys: impl Iterator<Item = &'k Rc<OrderingKey>>,
+        paused: &HashMap<Rc<OrderingKey>, i64>,
+    ) -> HashMap<Rc<OrderingKey>, Group> {
+        let ordering_keys: HashSet<&str> = keys.map(|key| key.text.as_str()).collect();
         let ordering_keys: Vec<Option<&str>> = ordering_keys.into_iter().map(Some).collect();
-        let mut groups: HashMap<Rc<str>, Group> = HashMap::new();
+        let mut groups: HashMap<Rc<OrderingKey>, Group> = HashMap::new();
         if ordering_keys.is_empty() {
             return groups;
         }
@@ -198,7 +198,7 @@ impl Search<'_> {
             let text = |column| rows.text(row, column).unwrap_or_default();
             let (role, first) = (rows.oid_number(row, 4).unwrap_or_default(), rows.int8(row, 7).unwrap_or_default());
             // A record whose key cannot be read is none of these keys'.
-            let read = guard::carefully(|| key(&text(1), rows.oid_number(row, 2), &text(3)));
+            let read = guard::carefully(|| OrderingKey::new(&text(1), rows.oid_number(row, 2), &text(3)));
             let Ok(key) = read else { continue };
             let blocked_from = paused.get(&key).copied().unwrap_or(i64::MAX);
             let group = groups.entry(key).or_insert(Group {
@@ -225,13 +225,20 @@ impl Search<'_> {
     }
 
     /// Reads what goes, or of too much the first part.
-    fn read(&self, going: &[Rc<str>], alone: &[i64], rejected: usize, reader: &mut Reader<'_>, found: &mut Found) {
+    fn read(
+        &self,
+        going: &[Rc<OrderingKey>],
+        alone: &[i64],
+        rejected: usize,
+        reader: &mut Reader<'_>,
+        found: &mut Found,
+    ) {
         // Rejected ones alone make no request: there must be room for others, or it would be the same ones each time.
         let most = WIDEST + rejected;
         let text = |text| -> Option<&str> { Some(text) };
-        let collections: Vec<_> = going.iter().map(|key| text(key.split(' ').next().unwrap_or_default())).collect();
-        let relations: Vec<i64> = going.iter().map(|key| relation(key).unwrap_or_default().into()).collect();
-        let ordering_keys: Vec<_> = going.iter().map(|key| text(ordering_key(key))).collect();
+        let collections: Vec<_> = going.iter().map(|key| text(&key.collection_id)).collect();
+        let relations: Vec<i64> = going.iter().map(|key| key.relation.unwrap_or_default().into()).collect();
+        let ordering_keys: Vec<_> = going.iter().map(|key| text(&key.text)).collect();
         let below: Vec<i64> = going.iter().map(|key| found.blocked.get(key).copied().unwrap_or(i64::MAX)).collect();
         let of_keys = [
             Value::Text(Some(self.server)),
@@ -253,7 +260,7 @@ impl Search<'_> {
         // What was not read waits, like all that comes after it, until what goes now has ended. Were it still due, then
         // an attempt that fails would be repeated with it at once.
         found.has_more = true;
-        found.cut_short = going.iter().map(|key| ordering_key(key).to_owned()).collect();
+        found.cut_short = going.iter().map(|key| key.text.clone()).collect();
         for key in going {
             let blocked_from = found.blocked.entry(Rc::clone(key)).or_insert(from);
             *blocked_from = from.min(*blocked_from);

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use crate::pg::board;
 use crate::pg::spi::Connection;
 use crate::pg::statement::{Statement, Value};
+use contract::batching::ordering_key::OrderingKey;
 use contract::kind::Kind;
 
 use super::cursor::Cursors;
@@ -18,7 +19,7 @@ static CLAIMS: Statement = Statement::new(
 );
 
 /// A key in a claim. Two that are taken for one only wait for each other, so eight bytes are enough.
-pub fn hash(key: &str) -> i64 {
+pub fn hash(key: &OrderingKey) -> i64 {
     let mut hasher = DefaultHasher::new();
     key.hash(&mut hasher);
     hasher.finish().cast_signed()
@@ -67,7 +68,7 @@ impl InFlight {
         in_flight
     }
 
-    pub fn has_key(&self, server: &str, key: Option<&Rc<str>>) -> bool {
+    pub fn has_key(&self, server: &str, key: Option<&Rc<OrderingKey>>) -> bool {
         !self.keys.is_empty() && key.is_some_and(|key| self.keys.contains(&(server.to_owned(), hash(key))))
     }
 }

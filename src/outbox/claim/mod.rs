@@ -214,7 +214,8 @@ pub fn write(connection: &Connection, owner: i64, server: &str, kind: Kind, oper
         // Mostly each record goes by itself.
         heads.clear();
     }
-    let keys: Vec<i64> = operations.iter().filter_map(|operation| operation.key.as_deref()).map(hash).collect();
+    let keys: Vec<i64> =
+        operations.iter().filter_map(|operation| operation.ordering_key.as_deref()).map(hash).collect();
     let values = [
         Value::Int8(owner),
         Value::Text(Some(server)),

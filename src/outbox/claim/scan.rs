@@ -12,6 +12,7 @@ use crate::pg::spi::{Connection, QueryRows};
 use crate::pg::statement::{Statement, Value};
 use crate::pg::worker::Failure;
 use crate::pg::{catalog, session};
+use contract::batching::ordering_key::OrderingKey;
 use contract::kind::Kind;
 
 use super::cursor::Cursors;
@@ -199,10 +200,10 @@ impl QueueScan<'_> {
     /// Plans key by key. One request is made then: two keys may lead to one record.
     fn plan_by_keys(&self, ready: Vec<Change>, limits: &Limits) -> Plan {
         let mut by_key: Vec<Vec<Change>> = Vec::new();
-        let mut places: HashMap<Rc<str>, usize> = HashMap::new();
+        let mut places: HashMap<Rc<OrderingKey>, usize> = HashMap::new();
         for change in ready {
             let new = by_key.len();
-            let place = change.key.as_ref().map_or(new, |key| *places.entry(Rc::clone(key)).or_insert(new));
+            let place = change.ordering_key.as_ref().map_or(new, |key| *places.entry(Rc::clone(key)).or_insert(new));
             if place == new {
                 by_key.push(Vec::new());
             }
@@ -249,9 +250,9 @@ impl QueueScan<'_> {
     /// nothing is parked.
     fn sort(&self, fresh: Vec<Change>, now: Option<i64>, reader: &mut Reader<'_>) -> Sorted {
         // Where keys wait from on: what was enqueued before a change that must wait need not.
-        let mut paused: HashMap<Rc<str>, i64> = HashMap::new();
+        let mut paused: HashMap<Rc<OrderingKey>, i64> = HashMap::new();
         for change in fresh.iter().filter(|change| self.is_paused(change)) {
-            if let Some(key) = &change.key {
+            if let Some(key) = &change.ordering_key {
                 paused.entry(Rc::clone(key)).or_insert(change.id);
             }
         }
@@ -271,13 +272,13 @@ impl QueueScan<'_> {
         };
         let mut follow = Vec::new();
         for change in fresh {
-            let blocked_from = change.key.as_ref().and_then(|key| found.blocked.get(key));
+            let blocked_from = change.ordering_key.as_ref().and_then(|key| found.blocked.get(key));
             if blocked_from.is_some_and(|from| change.id >= *from) || self.is_paused(&change) {
                 follow.push(change.id);
                 continue;
             }
             sorted.fresh.push(change.id);
-            if !self.in_flight.has_key(self.server, change.key.as_ref()) {
+            if !self.in_flight.has_key(self.server, change.ordering_key.as_ref()) {
                 sorted.ready.push(change);
             }
         }

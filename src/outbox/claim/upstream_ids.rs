@@ -7,7 +7,7 @@ use crate::pg::spi::Connection;
 use crate::pg::statement::{Statement, Value};
 use contract::kind::Kind;
 
-use contract::batching::ordering_key::{ordering_key, relation};
+use contract::batching::ordering_key::OrderingKey;
 use contract::batching::plan::Change;
 
 /// The upstream ids that records have been given since they were read.
@@ -30,7 +30,7 @@ pub fn fill_in(connection: &Connection, server: &str, changes: &mut [Change]) {
     let keys: Vec<String> = changes
         .iter_mut()
         .filter(lacks)
-        .filter_map(|change| change.key.as_deref().map(|key| ordering_key(key).to_owned()))
+        .filter_map(|change| change.ordering_key.as_deref().map(|key| key.text.clone()))
         .collect();
     if keys.is_empty() {
         return;
@@ -40,13 +40,13 @@ pub fn fill_in(connection: &Connection, server: &str, changes: &mut [Change]) {
     let created: HashMap<(Option<u32>, Option<String>), Option<String>> =
         (0..rows.len()).map(|row| ((rows.oid_number(row, 1), rows.text(row, 2)), rows.text(row, 3))).collect();
     // What comes after a delete, or a create, of the same key is about another record.
-    let mut ended: HashSet<Rc<str>> = HashSet::new();
+    let mut ended: HashSet<Rc<OrderingKey>> = HashSet::new();
     let mut missing = Vec::new();
     for change in changes.iter_mut() {
-        let Some(key) = change.key.clone() else { continue };
+        let Some(key) = change.ordering_key.clone() else { continue };
         let is_last = change.kind != Kind::Update;
         if change.kind != Kind::Create && change.upstream_id.is_none() && !ended.contains(&key) {
-            let of = (relation(&key), Some(ordering_key(&key).to_owned()));
+            let of = (key.relation, Some(key.text.clone()));
             change.upstream_id = created.get(&of).cloned().flatten();
             if change.upstream_id.is_none() {
                 missing.push(change.id);

@@ -160,8 +160,8 @@ pub fn write(connection: &Connection, server: &str, dispositions: &[(&Operation,
     let keys: Vec<Option<&str>> = dispositions
         .iter()
         .filter(|(_, disposition)| matches!(disposition, Disposition::Done { .. } | Disposition::Rejected { .. }))
-        .filter_map(|(operation, _)| operation.key.as_deref())
-        .map(|key| Some(contract::batching::ordering_key::ordering_key(key)))
+        .filter_map(|(operation, _)| operation.ordering_key.as_deref())
+        .map(|key| Some(key.text.as_str()))
         .collect();
     release(connection, server, &keys);
 }
@@ -246,7 +246,7 @@ pub fn write_in_part(
 }
 
 fn release_key_of(connection: &Connection, server: &str, operation: &Operation) {
-    let key = operation.key.as_deref().map(contract::batching::ordering_key::ordering_key);
+    let key = operation.ordering_key.as_deref().map(|key| key.text.as_str());
     release(connection, server, &key.map(Some).into_iter().collect::<Vec<_>>());
 }
 

@@ -25,7 +25,6 @@ use self::propagate_ids::tell;
 use self::table_backoff::{self as resting, Resting};
 use crate::outbox::guard;
 use crate::outbox::settle::transitions::Disposition;
-use contract::batching::ordering_key as key;
 use contract::batching::plan::Operation;
 
 /// How long a row that is locked is left alone.
@@ -72,7 +71,8 @@ static READ: Statement = Statement::new(
 static FAILED: Statement =
     Statement::new("UPDATE sequin.pending_upstream_ids c SET error = $2 WHERE c.id OPERATOR(pg_catalog.=) ANY ($1)");
 
-static FORGET: Statement = Statement::new("DELETE FROM sequin.pending_upstream_ids c WHERE c.id OPERATOR(pg_catalog.=) ANY ($1)");
+static FORGET: Statement =
+    Statement::new("DELETE FROM sequin.pending_upstream_ids c WHERE c.id OPERATOR(pg_catalog.=) ANY ($1)");
 
 /// The first delete of each row that does not know what it deletes: what it leaves behind is another row.
 static DELETED: Statement = Statement::new(concat!(
@@ -143,11 +143,11 @@ impl Pending {
         for (operation, _) in
             dispositions.iter().filter(|(_, disposition)| matches!(disposition, Disposition::Done { .. }))
         {
-            let Some(key) = operation.key.as_deref() else { continue };
-            let Some(relation) = key::relation(key).filter(|relation| *relation != 0) else { continue };
+            let Some(key) = operation.ordering_key.as_deref() else { continue };
+            let Some(relation) = key.relation else { continue };
             ids.push(operation.id);
             relations.push(i64::from(relation));
-            keys.push(Some(key::ordering_key(key)));
+            keys.push(Some(key.text.as_str()));
         }
         if !ids.is_empty() {
             let values = [Value::Int8s(&ids), Value::Int8s(&relations), Value::Texts(&keys)];

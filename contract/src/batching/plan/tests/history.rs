@@ -105,15 +105,15 @@ fn assert_nothing_overtakes(open: &[Change], plan: &Plan) {
     let taken: BTreeSet<i64> = plan.claimed().chain(plan.endings.iter().map(|ending| ending.id)).collect();
     let count = plan.claimed().count() + plan.endings.len();
     assert_eq!(taken.len(), count, "a change is twice in a plan");
-    let mut is_waiting: BTreeMap<&str, bool> = BTreeMap::new();
+    let mut is_waiting: BTreeMap<Rc<OrderingKey>, bool> = BTreeMap::new();
     for change in open {
-        let is_waiting = is_waiting.entry(change.key.as_deref().expect("all have a key")).or_default();
+        let is_waiting = is_waiting.entry(change.ordering_key.clone().expect("all have a key")).or_default();
         *is_waiting |= !taken.contains(&change.id);
         assert!(!(*is_waiting && taken.contains(&change.id)), "{} overtakes", change.id);
     }
     let mut operations = BTreeSet::new();
     for operation in plan.requests.iter().flat_map(|request| &request.operations) {
-        assert!(operations.insert(operation.key.clone()), "two operations of a key");
+        assert!(operations.insert(operation.ordering_key.clone()), "two operations of a key");
     }
 }
 
@@ -133,7 +133,7 @@ fn apply(remote: &mut Remote, open: &mut [Change], request: &Planned) {
 
 /// Gives the record's id to the changes that wait for it: up to its delete, or up to the next create.
 fn tell_the_next(open: &mut [Change], create: &Operation) {
-    for change in open.iter_mut().filter(|change| change.key == create.key && change.id > create.id) {
+    for change in open.iter_mut().filter(|change| change.ordering_key == create.ordering_key && change.id > create.id) {
         match change.kind {
             Kind::Create => break,
             Kind::Update | Kind::Delete => {

@@ -184,7 +184,7 @@ fn keys_do_not_wait_for_each_other() {
 fn a_create_keeps_its_identity_and_the_others_take_the_newest() {
     let create = only_operation("k create #1; k update #2; k update");
     assert_eq!((create.id, create.idempotency_key.as_str(), create.attempts), (1, "uuid-1", 2));
-    assert_eq!(create.key.as_deref(), Some("k"));
+    assert_eq!(create.ordering_key, Some(notation::ordering_key("k")));
     assert_eq!(create.upstream_id, None);
     assert_eq!(create.data.as_deref(), Some(r#"{"f1":1.10,"f2":2.10,"f3":3.10,"last":3}"#));
 

@@ -19,6 +19,11 @@ pub fn batch_key(name: &str) -> Rc<BatchKey> {
     })
 }
 
+/// A key of the collection of [`batch_key`].
+pub fn ordering_key(text: &str) -> Rc<OrderingKey> {
+    OrderingKey::new("salesforce:contact", None, text)
+}
+
 pub fn changes(text: &str) -> Vec<Change> {
     let texts = text.split(';').map(str::trim).filter(|text| !text.is_empty());
     texts.zip(1..).map(|(text, id)| change(id, text)).collect()
@@ -26,7 +31,7 @@ pub fn changes(text: &str) -> Vec<Change> {
 
 pub fn change(id: i64, text: &str) -> Change {
     let mut words = text.split(' ');
-    let key = words.next().filter(|key| *key != "-").map(Rc::from);
+    let ordering_key = words.next().filter(|key| *key != "-").map(ordering_key);
     let kind: Kind = words.next().expect("a kind").parse().unwrap();
     let data = (kind != Kind::Delete).then(|| format!(r#"{{"last": {id}, "f{id}": {id}.10}}"#));
     let idempotency_key = format!("uuid-{id}");
@@ -46,7 +51,7 @@ pub fn change(id: i64, text: &str) -> Change {
         idempotency_key,
         batch_key: batch_key(lane_name),
         kind,
-        key,
+        ordering_key,
         upstream_id,
         data,
         attempts,
