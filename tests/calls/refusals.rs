@@ -97,7 +97,8 @@ fn what_a_collection_id_looks_like_is_for_the_api_to_judge() {
     let mut world = World::new();
     for collection in ["contact", ":contact", "salesforce:", "a b", "é\n"] {
         let error = world.error_of("SELECT sequin_create('s', $1, '{}')", &[&collection]);
-        assert!(error.message().contains("must be provider:collection"), "{collection}: {error:?}");
+        let detail = error.detail().unwrap_or_default();
+        assert!(detail.contains("must be provider:collection"), "{collection}: {error:?}");
         assert_eq!(world.sent(), 1, "{collection}");
     }
     world.run("SELECT sequin_create('s', 'my crm: big deals', '{}')");
