@@ -133,7 +133,7 @@ fn a_record_that_cannot_be_read_is_rejected_alone() {
 #[test]
 fn a_record_that_cannot_be_parked_stops_nothing_and_can_be_discarded() {
     let (mut world, pid, ids) = started();
-    world.raise_in("parked", "BEFORE INSERT", "r.data->'bad' = 'true'");
+    world.raise_in("deferred", "BEFORE INSERT", "r.data->'bad' = 'true'");
     world.sandbox.fault(json!({"match": {"kind": "update"}, "status": 503}));
     updates(&mut world, &ids);
     world.until("SELECT count(*) = 4 FROM sequin.delivered");
@@ -146,7 +146,7 @@ fn a_record_that_cannot_be_parked_stops_nothing_and_can_be_discarded() {
 #[test]
 fn a_create_that_cannot_be_parked_is_not_sent_again() {
     let (mut world, pid, _) = started();
-    world.raise_in("parked", "BEFORE INSERT", "r.data->'bad' = 'true'");
+    world.raise_in("deferred", "BEFORE INSERT", "r.data->'bad' = 'true'");
     world.requests();
     world.sandbox.fault(json!({"cut_after": 0}));
     world.enqueue_create(&json!({"bad": true}));
@@ -163,7 +163,7 @@ fn a_create_that_cannot_be_parked_is_not_sent_again() {
 #[test]
 fn a_parked_record_that_cannot_be_changed_stops_nothing() {
     let (mut world, pid, ids) = started();
-    world.raise_in("parked", "BEFORE UPDATE", "r.data->'bad' = 'true'");
+    world.raise_in("deferred", "BEFORE UPDATE", "r.data->'bad' = 'true'");
     world.sandbox.fault(json!({"match": {"kind": "update"}, "status": 503}));
     updates(&mut world, &ids);
     world.until("SELECT count(*) = 4 FROM sequin.delivered");
@@ -178,7 +178,7 @@ fn a_parked_record_that_cannot_be_changed_stops_nothing() {
 #[test]
 fn a_parked_record_that_cannot_be_deleted_stops_nothing_and_can_be_discarded() {
     let (mut world, pid, ids) = started();
-    world.raise_in("parked", "BEFORE DELETE", "r.data->'bad' = 'true'");
+    world.raise_in("deferred", "BEFORE DELETE", "r.data->'bad' = 'true'");
     world.sandbox.fault(json!({"match": {"kind": "update"}, "status": 503}));
     let queued = updates(&mut world, &ids);
     world.until("SELECT count(*) = 4 FROM sequin.delivered");
@@ -278,7 +278,7 @@ fn a_claim_that_cannot_be_ended_keeps_no_other_result_from_being_written_down() 
 #[test]
 fn a_dead_claim_with_a_record_that_cannot_be_freed_frees_the_others() {
     let (mut world, pid, ids) = started();
-    world.raise_in("parked", "BEFORE INSERT", "r.data->'bad' = 'true'");
+    world.raise_in("deferred", "BEFORE INSERT", "r.data->'bad' = 'true'");
     world.run("SELECT sequin_pause('sequin')");
     updates(&mut world, &ids);
     world.run(
@@ -317,7 +317,7 @@ fn what_waits_behind_a_record_that_is_kept_in_part_goes_on() {
 #[test]
 fn a_server_whose_trouble_cannot_be_noted_is_not_asked_without_end() {
     let (mut world, pid, ids) = started();
-    world.raise_in("troubles", "BEFORE INSERT OR UPDATE", "true");
+    world.raise_in("server_backoff", "BEFORE INSERT OR UPDATE", "true");
     world.requests();
     world.sandbox.fault(json!({"times": null, "match": {"kind": "update"}, "status": 429}));
     updates(&mut world, &ids);
@@ -325,7 +325,7 @@ fn a_server_whose_trouble_cannot_be_noted_is_not_asked_without_end() {
     let log = world.sandbox.log();
     let times: Vec<_> = log.mutations().iter().map(|request| request.at_us).collect();
     assert!(times[2] - times[1] >= 400_000, "{times:?}");
-    world.run("DROP TRIGGER raise_in_troubles ON sequin.server_backoff");
+    world.run("DROP TRIGGER raise_in_server_backoff ON sequin.server_backoff");
     world.sandbox.clear_faults();
     world.settled();
     world.others_go_on(pid);
