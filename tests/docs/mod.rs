@@ -4,6 +4,7 @@
 //! print just that; one without must work.
 
 mod attached_examples;
+mod contributing;
 mod demo;
 pub mod dependencies;
 mod examples;

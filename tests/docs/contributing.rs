@@ -1,0 +1,54 @@
+//! CONTRIBUTING.md: its map names places that exist, it has all the terms, and its rule about `unsafe` holds.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::docs::{path, read, rows, section};
+
+const DOCUMENT: &str = "CONTRIBUTING.md";
+
+/// All Rust files below a directory.
+fn sources(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let below = |path: PathBuf| if path.is_dir() { sources(&path) } else { vec![path] };
+    entries.flat_map(below).filter(|path| path.extension().is_some_and(|extension| extension == "rs")).collect()
+}
+
+#[test]
+fn each_path_exists() {
+    let document = read(DOCUMENT);
+    let spans = document.split('`').skip(1).step_by(2);
+    let is_path = |span: &&str| {
+        let place = ["src/", "contract/", "tests/", "harness/", "sandbox/", "docs/"]
+            .iter()
+            .any(|place| span.starts_with(place));
+        place && !span.contains([' ', '*'])
+    };
+    let paths: Vec<&str> = spans.filter(is_path).collect();
+    assert!(paths.len() >= 20, "{paths:?}");
+    for named in paths {
+        assert!(path(named).exists(), "{DOCUMENT} names {named}");
+    }
+}
+
+#[test]
+fn it_defines_fifteen_terms() {
+    let terms = rows(&section(&read(DOCUMENT), "## Terms"));
+    assert_eq!(terms.len(), 1 + 15, "{terms:?}");
+}
+
+#[test]
+fn unsafe_blocks_are_in_the_bindings_alone() {
+    let bindings = path("src/pg");
+    assert!(sources(&bindings).iter().any(|file| fs::read_to_string(file).unwrap().contains("unsafe {")));
+    for room in ["src", "contract/src", "sandbox/src"] {
+        for file in sources(&path(room)).iter().filter(|file| !file.starts_with(&bindings)) {
+            let source = fs::read_to_string(file).unwrap();
+            let code = source.lines().map(|line| line.split("//").next().unwrap_or_default());
+            for line in code {
+                let is_unsafe = line.contains("unsafe {") || line.contains("unsafe fn") || line.contains("unsafe impl");
+                assert!(!is_unsafe && !line.contains("unsafe extern"), "{}: {line}", file.display());
+            }
+        }
+    }
+}
