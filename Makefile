@@ -27,7 +27,7 @@ fuzz = --manifest-path fuzz/Cargo.toml
 
 .DEFAULT_GOAL := all
 .NOTPARALLEL:
-.PHONY: all install uninstall deps development demo demo-psql check members test test-fuzz test-all test-neighbours soak fuzz check-sql deny deb dist bench clean help
+.PHONY: all install uninstall installcheck deps development demo demo-psql check members test test-fuzz test-all test-neighbours soak fuzz check-sql deny deb dist bench clean help
 
 all: ## the extension, for the Postgres that PG_CONFIG names
 	PGRX_PG_CONFIG_PATH=$(pg_config) cargo build $(extension)
@@ -42,6 +42,11 @@ uninstall: ## takes it out again
 	rm -f '$(DESTDIR)$(pkglibdir)/sequin_mutations.so'
 	rm -f '$(DESTDIR)$(sharedir)/extension/sequin_mutations.control'
 	rm -f '$(DESTDIR)$(sharedir)/extension/'sequin_mutations--*.sql
+
+# pg_regress and isolationtester come with PG_CONFIG's Postgres, the API is the sandbox.
+installcheck: ## regression tests and isolation specs, on a running server that has it: PGHOST, PGPORT, PGUSER
+	cargo build -p sequin-sandbox
+	@scripts/installcheck '$(pg_config)' '$(target)/debug/sequin-sandbox' '$(target)/installcheck'
 
 deps: ## what the build needs and this machine lacks, by apt
 	@scripts/deps
@@ -123,4 +128,4 @@ clean: ## removes everything that was built
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1 \2/p' Makefile | while read -r name text; do \
-	    printf '  make %-11s %s\n' "$$name" "$$text"; done
+	    printf '  make %-15s %s\n' "$$name" "$$text"; done

@@ -1,0 +1,13 @@
+-- sequin.server names the server of calls that name none.
+LOAD 'sequin_mutations';
+SHOW sequin.server;
+SET sequin.server = 'elsewhere';
+\set VERBOSITY terse
+SELECT * FROM sequin_create('regress', 'salesforce:contact', '{}');
+RESET sequin.server;
+SELECT data FROM sequin_create('regress', 'salesforce:contact', '{}');
+
+SHOW sequin.capture;
+SET sequin.workers = 4;
+SET sequin.secrets_directory = '/tmp';
+SET sequin.misspelt = on;
