@@ -142,7 +142,7 @@ struct Drained {
 
 fn drain(
     server: &Server,
-    database: &Database<'_>,
+    database: &Database,
     client: &mut Client,
     api: &EchoApi,
     case: &Case,

@@ -95,11 +95,11 @@ fn held(options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn parts_of(database: &Database<'_>, client: &mut Client, parts: usize, seconds: usize) -> Result<Vec<Part>> {
+fn parts_of(database: &Database, client: &mut Client, parts: usize, seconds: usize) -> Result<Vec<Part>> {
     (0..parts).map(|_| part(database, client, seconds)).collect()
 }
 
-fn part(database: &Database<'_>, client: &mut Client, seconds: usize) -> Result<Part> {
+fn part(database: &Database, client: &mut Client, seconds: usize) -> Result<Part> {
     // The first worker is there, and its time is counted from here.
     let first = outbox::count(client, "SELECT COALESCE(max(id), 0) FROM sequin.history")?;
     let cpu = outbox::workers_cpu(client)?;

@@ -134,7 +134,7 @@ struct Listener {
 }
 
 impl Listener {
-    fn start(server: &Server, database: &Database<'_>, api: &EchoApi) -> Result<Listener> {
+    fn start(server: &Server, database: &Database, api: &EchoApi) -> Result<Listener> {
         let mut client = server.connect(database.name());
         client.batch_execute("LISTEN bench")?;
         let mut raw = RawClient::connect(api.address(), api.first_request())?;

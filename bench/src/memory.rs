@@ -80,7 +80,7 @@ fn body_bytes(request: &[u8]) -> usize {
 }
 
 /// By how many bytes the backend of a new session grows at most during `statement`.
-fn peak(database: &Database<'_>, statement: &str) -> Result<f64> {
+fn peak(database: &Database, statement: &str) -> Result<f64> {
     let mut client: Client = database.connect();
     let pid: i32 = client.query_one("SELECT pg_backend_pid()", &[])?.get(0);
     client.batch_execute(&format!(

@@ -35,7 +35,7 @@ pub fn run(options: &Options) -> Result<()> {
     many(&database, options)
 }
 
-fn one(database: &Database<'_>, options: &Options) -> Result<()> {
+fn one(database: &Database, options: &Options) -> Result<()> {
     let calls = options.count(4000, 400);
     let mut table =
         one_record::new_table(&format!("neighbours: one record, {calls} calls a run in a PL/pgSQL loop, microseconds"));
@@ -55,7 +55,7 @@ fn one(database: &Database<'_>, options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn many(database: &Database<'_>, options: &Options) -> Result<()> {
+fn many(database: &Database, options: &Options) -> Result<()> {
     let count = 10_000;
     let api = FixedApi::start(&payload::reply(count));
     database.create_server(&api.url(), "bench");
@@ -80,7 +80,7 @@ fn post(api: &FixedApi, records: &str) -> String {
 }
 
 /// A session in which http keeps its connections and waits longer than its 5 seconds, as far as its version can.
-fn session(database: &Database<'_>) -> Result<Client> {
+fn session(database: &Database) -> Result<Client> {
     let mut client = database.connect();
     client.batch_execute("DROP FUNCTION IF EXISTS bench_loop")?;
     for wish in ["SET http.keepalive = on", "SELECT http_set_curlopt('CURLOPT_TIMEOUT_MS', '60000')"] {

@@ -56,7 +56,7 @@ pub fn run(options: &Options) -> Result<()> {
 }
 
 /// What a warm backend calls during a loop of so many.
-fn count(database: &Database<'_>, statement: &str, calls: usize) -> Result<BTreeMap<String, u64>> {
+fn count(database: &Database, statement: &str, calls: usize) -> Result<BTreeMap<String, u64>> {
     let mut client = database.connect();
     let pid: i32 = client.query_one("SELECT pg_backend_pid()", &[])?.get(0);
     let looped = |calls| format!("DO $do$ BEGIN FOR i IN 1..{calls} LOOP {statement}; END LOOP; END $do$");

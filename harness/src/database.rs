@@ -21,28 +21,25 @@ pub enum Encoding {
 
 /// A database that is dropped with this value, sessions in it or not.
 #[derive(Debug)]
-pub struct Database<'server> {
-    server: &'server Server,
+pub struct Database {
+    server: Server,
     name: String,
 }
 
-impl Database<'static> {
+impl Database {
     /// A new database of the shared server, with the extension in it.
-    pub fn fresh() -> Database<'static> {
+    pub fn fresh() -> Database {
         Server::shared().fresh_database()
     }
-}
 
-impl<'server> Database<'server> {
-    pub(crate) fn create(server: &'server Server, encoding: Encoding) -> Database<'server> {
-        let name = unique_name();
+    fn create(server: &Server, name: String, encoding: Encoding) -> Database {
         let options = match encoding {
             Encoding::Utf8 => "",
             Encoding::Latin1 => "TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'",
             Encoding::SqlAscii => "TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C'",
         };
         execute(&mut server.connect("postgres"), &format!("CREATE DATABASE {} {options}", identifier(&name)));
-        Database { server, name }
+        Database { server: server.clone(), name }
     }
 
     /// Its name.
@@ -51,8 +48,8 @@ impl<'server> Database<'server> {
     }
 
     /// Its server.
-    pub fn server(&self) -> &'server Server {
-        self.server
+    pub fn server(&self) -> &Server {
+        &self.server
     }
 
     /// A session of the superuser.
@@ -109,8 +106,35 @@ impl<'server> Database<'server> {
     }
 }
 
-impl Drop for Database<'_> {
+impl Server {
+    /// A new database from template1. Its name begins with the test's.
+    pub fn create_database(&self) -> Database {
+        self.create_database_in(Encoding::Utf8)
+    }
+
+    /// A new database from template1, with this name.
+    pub fn create_database_named(&self, name: &str) -> Database {
+        Database::create(self, name.to_owned(), Encoding::Utf8)
+    }
+
+    /// A new database in another encoding, with locale C.
+    pub fn create_database_in(&self, encoding: Encoding) -> Database {
+        Database::create(self, unique_name(), encoding)
+    }
+
+    /// A new database that has the extension.
+    pub fn fresh_database(&self) -> Database {
+        let database = self.create_database();
+        database.create_extension();
+        database
+    }
+}
+
+impl Drop for Database {
     fn drop(&mut self) {
+        if self.server.is_last() {
+            return; // The server goes with it.
+        }
         let Ok(mut client) = self.server.try_connect("postgres", SUPERUSER) else {
             return; // The test has stopped the server.
         };

@@ -12,7 +12,6 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use crate::account::Account;
-use crate::image::Image;
 
 /// Starts and stops one Postgres, and removes its directory at the end.
 #[derive(Debug)]
@@ -24,15 +23,14 @@ pub struct Guard {
 impl Guard {
     /// A guard of the server directory `dir`. It runs as this process does, and only the server under `account`, so
     /// that it can remove whatever anybody has put there. `env` is added to the server's environment.
-    pub fn spawn(dir: &Path, image: &Image, account: &Account, env: &[(String, String)]) -> io::Result<Guard> {
+    pub fn spawn(dir: &Path, postgres: &Path, account: &Account, env: &[(String, String)]) -> io::Result<Guard> {
         // A file and not an argument, so that ps shows a line that can be read.
         let script = dir.join("guard.sh");
         fs::write(&script, include_str!("guard.sh"))?;
         let mut command = shell();
-        command.arg(script).arg(dir).arg(image.program("postgres")).args(account.prefix());
+        command.arg(script).arg(dir).arg(postgres).args(account.prefix());
         // Not for the shell, and not for setpriv: they are the system's.
-        command.arg("env").args(image.environment().map(|(name, value)| format!("{name}={value}")));
-        command.args(env.iter().map(|(name, value)| format!("{name}={value}")));
+        command.arg("env").args(env.iter().map(|(name, value)| format!("{name}={value}")));
         let (keeper, answers) = Keeper::spawn(command)?;
         Ok(Guard { keeper, answers })
     }

@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 use postgres::{Client, NoTls};
 
 use crate::account::Account;
-use crate::database::{Database, Encoding};
 use crate::guard::{Guard, without_pg_variables};
 use crate::home::{Home, open_directory};
 use crate::image::Image;
@@ -42,10 +41,13 @@ pub enum Stop {
     Kill,
 }
 
-/// A running Postgres with a directory, a socket and a log of its own. It goes when this value is dropped, or when the
-/// process ends in any way.
+/// A running Postgres with a directory, a socket and a log of its own. It ends when the last clone of this handle is
+/// dropped, or when the process ends in any way.
+#[derive(Clone, Debug)]
+pub struct Server(Arc<Cluster>);
+
 #[derive(Debug)]
-pub struct Server {
+struct Cluster {
     // In the order in which they must go: the guard removes the directory before its home can go.
     running: Mutex<Running>,
     log: KeptOnPanic,
@@ -92,7 +94,7 @@ impl Server {
     /// The same, for those whom a refusal does not surprise.
     pub fn try_connect(&self, database: &str, user: &str) -> Result<Client, postgres::Error> {
         let mut config = postgres::Config::new();
-        config.host_path(&self.dir).port(5432).user(user).dbname(database);
+        config.host_path(&self.0.dir).port(5432).user(user).dbname(database);
         config.connect(NoTls)
     }
 
@@ -104,13 +106,13 @@ impl Server {
     /// The same for another user.
     pub fn dsn_as(&self, database: &str, user: &str) -> String {
         let quoted = |value: &str| format!("'{}'", value.replace('\\', "\\\\").replace('\'', "\\'"));
-        let host = quoted(&self.dir.display().to_string());
+        let host = quoted(&self.0.dir.display().to_string());
         format!("host={host} port=5432 dbname={} user={}", quoted(database), quoted(user))
     }
 
     /// psql, ready for arguments and with no input: no start-up file, no pager, nothing from the user's environment.
     pub fn psql_command(&self, database: &str) -> Command {
-        let mut command = Command::new(self.image.program("psql"));
+        let mut command = Command::new(self.0.image.program("psql"));
         command.args(["-X", "-P", "pager=off", "-d", &self.dsn(database)]).stdin(Stdio::null());
         without_pg_variables(&mut command).env("LC_ALL", "C.UTF-8");
         command
@@ -121,23 +123,6 @@ impl Server {
         let mut command = self.psql_command(database);
         command.args(["-v", "ON_ERROR_STOP=1", "-c", sql]);
         command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"))
-    }
-
-    /// A new database from template1. Its name begins with the test's.
-    pub fn create_database(&self) -> Database<'_> {
-        Database::create(self, Encoding::Utf8)
-    }
-
-    /// A new database in another encoding, with locale C.
-    pub fn create_database_in(&self, encoding: Encoding) -> Database<'_> {
-        Database::create(self, encoding)
-    }
-
-    /// A new database that has the extension.
-    pub fn fresh_database(&self) -> Database<'_> {
-        let database = self.create_database();
-        database.create_extension();
-        database
     }
 
     /// Stops it. Directory and log stay, and `restart` brings it back.
@@ -176,60 +161,65 @@ impl Server {
 
     /// What it has logged so far.
     pub fn log(&self) -> String {
-        fs::read(self.log.path()).map(|log| String::from_utf8_lossy(&log).into_owned()).unwrap_or_default()
+        fs::read(self.0.log.path()).map(|log| String::from_utf8_lossy(&log).into_owned()).unwrap_or_default()
     }
 
     /// The server's own directory, in which the socket and `log` are.
     pub fn dir(&self) -> &Path {
-        &self.dir
+        &self.0.dir
     }
 
     /// The data directory.
     pub fn data(&self) -> PathBuf {
-        self.dir.join("data")
+        self.0.dir.join("data")
     }
 
     /// A directory for files that the server's account must read (certificates, tokens). It goes with the server.
     pub fn scratch(&self, name: &str) -> PathBuf {
-        let path = self.dir.join(name);
+        let path = self.0.dir.join(name);
         open_directory(&path).unwrap_or_else(|e| panic!("{path:?}: {e}"));
         path
     }
 
     /// The account that the server's processes have, to give files to.
     pub fn account(&self) -> &Account {
-        &self.account
+        &self.0.account
     }
 
     /// A program of the installation, as the server's account runs it.
     pub fn program(&self, name: &str) -> Command {
-        let mut command = self.account.command(self.image.program(name));
-        without_pg_variables(&mut command).envs(self.image.environment());
+        let mut command = self.0.account.command(self.0.image.program(name));
+        without_pg_variables(&mut command).envs(self.0.image.environment());
         command
     }
 
     /// The image that it runs from.
     pub fn image(&self) -> &Image {
-        &self.image
+        &self.0.image
     }
 
     /// The installation that it is an image of.
     pub fn config(&self) -> &PgConfig {
-        &self.config
+        &self.0.config
     }
 
     /// The directory that holds the image, the template and the server.
     pub fn home(&self) -> &Home {
-        &self.home
+        &self.0.home
     }
 
     /// Whether `CREATE EXTENSION` can work here, else what is missing.
     pub fn has_extension(&self) -> Result<(), String> {
-        self.image.has_extension()
+        self.0.image.has_extension()
+    }
+
+    /// Whether no other clone of this handle is left.
+    pub(crate) fn is_last(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
     }
 
     fn running(&self) -> MutexGuard<'_, Running> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn start_again(&self) -> io::Result<()> {

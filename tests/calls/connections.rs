@@ -17,7 +17,7 @@ use crate::support::network::{
 };
 
 /// A database with the server object `sequin` for a sandbox, and a session.
-fn world() -> (Sandbox, Database<'static>, Client) {
+fn world() -> (Sandbox, Database, Client) {
     let sandbox = Sandbox::start();
     let database = server().fresh_database();
     database.create_server(sandbox.url(), sandbox.token());

@@ -38,7 +38,7 @@ fn hostile(reply: Reply) -> RawServer {
     })
 }
 
-fn point_to(database: &Database<'_>, peer: &RawServer, milliseconds: u32) {
+fn point_to(database: &Database, peer: &RawServer, milliseconds: u32) {
     let options = format!(", max_response_bytes '{MAX_RESPONSE_BYTES}', request_timeout_ms '{milliseconds}'");
     foreign_server(database, "hostile", &peer.url(), &options);
 }
@@ -86,7 +86,7 @@ fn head(headers: &str) -> String {
 }
 
 /// A session that has made a call, and its memory at its peak.
-fn warm_session(database: &Database<'_>) -> (Client, i64) {
+fn warm_session(database: &Database) -> (Client, i64) {
     let mut client = database.connect();
     let api = Api::start();
     foreign_server(database, "hostile", &api.raw.url(), "");
@@ -96,7 +96,7 @@ fn warm_session(database: &Database<'_>) -> (Client, i64) {
 }
 
 /// Runs the cases in one session, each followed by a call that must work.
-fn run(database: &Database<'_>, mut client: Client, cases: Vec<table::Case>, milliseconds: u32) -> Client {
+fn run(database: &Database, mut client: Client, cases: Vec<table::Case>, milliseconds: u32) -> Client {
     let mut wrong = Vec::new();
     for (what, reply, code, message) in cases {
         let peer = hostile(reply);

@@ -113,7 +113,7 @@ fn undisturbed() -> Server {
 }
 
 /// A database with the server objects that a round needs. What they stand for goes with the second value.
-fn world(server: &Server) -> (Database<'_>, Vec<RawServer>) {
+fn world(server: &Server) -> (Database, Vec<RawServer>) {
     let database = server.fresh_database();
     let cut = |stream: &mut TcpStream| {
         let _ = raw::read_request(stream);

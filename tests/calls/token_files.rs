@@ -34,7 +34,7 @@ impl World {
         path
     }
 
-    fn database(&self, sandbox: &Sandbox, file: &str) -> Database<'_> {
+    fn database(&self, sandbox: &Sandbox, file: &str) -> Database {
         let database = self.server.fresh_database();
         database.execute(&format!(
             "CREATE SERVER sequin FOREIGN DATA WRAPPER sequin_mutations OPTIONS (url '{}');

@@ -19,7 +19,7 @@ const CRYPTO: &str = "
 const ENCRYPTED: &str = " melange true 16";
 
 struct Place<'server> {
-    database: Database<'server>,
+    database: Database,
     sandbox: Sandbox,
 }
 

@@ -20,7 +20,7 @@ fn tokens(sandbox: &Sandbox) -> Vec<String> {
 /// Roles `one` and `two` with a token each, `none` with neither mapping nor right, and `pool`, which is a member of all.
 struct Roles {
     // In the order in which they must go.
-    database: Database<'static>,
+    database: Database,
     sandbox: Sandbox,
     prefix: String,
 }

@@ -13,13 +13,13 @@ const CREATE: &str = "SELECT upstream_id FROM sequin_create('s', 'salesforce:con
 const EXECUTE: &str = "GRANT EXECUTE ON FUNCTION sequin_create(text, text, jsonb, text[], int, name) TO";
 
 /// A role of this test's own: roles are the whole cluster's, databases are not.
-fn role(database: &Database<'_>, name: &str) -> String {
+fn role(database: &Database, name: &str) -> String {
     let role = format!("{name}_{}", database.name());
     database.execute(&format!("CREATE ROLE {role} LOGIN"));
     role
 }
 
-fn drop_role(database: &Database<'_>, role: &str) {
+fn drop_role(database: &Database, role: &str) {
     database.execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));
 }
 
@@ -182,7 +182,7 @@ fn relations_with_canary(session: &mut postgres::Client) -> Vec<String> {
     readable.iter().map(|row| row.get::<_, String>(0)).filter(|relation| shows(relation)).collect()
 }
 
-fn dump_of_sequin(server: &Server, database: &Database<'_>) -> String {
+fn dump_of_sequin(server: &Server, database: &Database) -> String {
     let output = Command::new(server.config().bindir.join("pg_dump"))
         .args(["--schema=sequin", "-d", &database.dsn()])
         .output()

@@ -21,7 +21,7 @@ pub const TARGET: &str = "'sync', 'salesforce:contact'";
 pub struct World {
     // In the order in which they must go.
     pub client: Client,
-    pub database: Database<'static>,
+    pub database: Database,
     pub sandbox: Sandbox,
 }
 
@@ -53,7 +53,7 @@ impl World {
         world
     }
 
-    fn of(database: Database<'static>) -> World {
+    fn of(database: Database) -> World {
         let sandbox = Sandbox::start();
         World { client: database.connect(), database, sandbox }
     }

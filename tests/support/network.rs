@@ -36,7 +36,7 @@ pub fn builder() -> Builder {
 }
 
 /// Makes or changes the server object `name` and its mapping for everybody.
-pub fn foreign_server(database: &Database<'_>, name: &str, url: &str, more_options: &str) {
+pub fn foreign_server(database: &Database, name: &str, url: &str, more_options: &str) {
     let url = literal(url);
     database.execute(&format!(
         "DROP SERVER IF EXISTS {name} CASCADE;

@@ -52,7 +52,7 @@ const MADE: &str = "
         FROM pg_event_trigger
     UNION ALL SELECT 'version ' || extversion FROM pg_extension WHERE extname = 'sequin_mutations'";
 
-fn made(database: &Database<'_>) -> Vec<String> {
+fn made(database: &Database) -> Vec<String> {
     let mut lines: Vec<String> = database.connect().query(MADE, &[]).unwrap().iter().map(|row| row.get(0)).collect();
     lines.sort();
     lines

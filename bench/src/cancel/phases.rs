@@ -175,7 +175,7 @@ impl Phase {
     }
 
     /// The server object that leads there, with no time limits of its own that could come first.
-    pub fn create_server(&self, database: &Database<'_>) {
+    pub fn create_server(&self, database: &Database) {
         let (name, url, options) = (identifier(self.name), literal(&self.url), &self.options);
         database.execute(&format!(
             "CREATE SERVER {name} FOREIGN DATA WRAPPER sequin_mutations

@@ -32,7 +32,7 @@ impl Order {
 
 /// A phase to get stuck in, and a session to give orders from.
 pub struct Scene<'a> {
-    database: &'a Database<'a>,
+    database: &'a Database,
     phase: &'a Phase,
     observer: Client,
 }
@@ -44,7 +44,7 @@ struct Victim {
 }
 
 impl<'a> Scene<'a> {
-    pub fn new(database: &'a Database<'a>, phase: &'a Phase) -> Result<Scene<'a>> {
+    pub fn new(database: &'a Database, phase: &'a Phase) -> Result<Scene<'a>> {
         Ok(Scene { database, phase, observer: database.connect() })
     }
 

@@ -16,7 +16,7 @@ const FUNCTIONS: &str = "
                           proisstrict, proparallel)
     FROM pg_proc WHERE probin = '$libdir/sequin_mutations'";
 
-fn functions(database: &Database<'_>) -> BTreeMap<String, String> {
+fn functions(database: &Database) -> BTreeMap<String, String> {
     let rows = database.connect().query(FUNCTIONS, &[]).unwrap_or_else(|e| panic!("cannot read pg_proc: {e}"));
     rows.iter().map(|row| (row.get(0), row.get(1))).collect()
 }

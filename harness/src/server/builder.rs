@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use super::{Running, Server};
+use super::{Cluster, Running, Server};
 use crate::account::Account;
 use crate::guard::Guard;
 use crate::home::Home;
@@ -110,18 +110,21 @@ impl Builder {
         drop(lock);
 
         let dir = home.server_directory()?;
-        let guard = Guard::spawn(&dir, &image, &account, &self.env)?;
+        let environment = image.environment().map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let environment: Vec<_> = environment.chain(self.env).collect();
+        let guard = Guard::spawn(&dir, &image.program("postgres"), &account, &environment)?;
         let log = KeptOnPanic::in_directory(&dir);
         let running = Mutex::new(Running { guard, postmaster: None });
-        let server = Server { running, log, dir, image, config, account, home };
-        server.account.give(&server.dir)?;
+        let server = Server(Arc::new(Cluster { running, log, dir, image, config, account, home }));
+        server.account().give(server.dir())?;
         template::copy(self.data.as_ref().unwrap_or(&template), &server.data())?;
         if self.is_standby {
             let signal = server.data().join("standby.signal");
             File::create(&signal)?;
-            server.account.give(&signal)?;
+            server.account().give(&signal)?;
         }
-        let socket = format!("unix_socket_directories = '{}'\n", server.dir.display().to_string().replace('\'', "''"));
+        let socket =
+            format!("unix_socket_directories = '{}'\n", server.dir().display().to_string().replace('\'', "''"));
         let mut conf = File::options().append(true).open(server.data().join("postgresql.conf"))?;
         conf.write_all([DEFAULTS, &socket, &self.conf].concat().as_bytes())?;
         server.start_again()?;

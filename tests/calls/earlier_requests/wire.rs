@@ -15,7 +15,7 @@ pub struct Wire {
 pub type Fields = BTreeMap<char, String>;
 
 impl Wire {
-    pub fn connect(database: &Database<'_>) -> Wire {
+    pub fn connect(database: &Database) -> Wire {
         let stream = UnixStream::connect(database.server().dir().join(".s.PGSQL.5432")).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         let mut wire = Wire { stream };

@@ -18,7 +18,7 @@ pub struct FaultSession {
     client: Option<Client>,
     pid: i32,
     admin: Client,
-    _database: Database<'static>,
+    _database: Database,
     pub proxy: Proxy,
     pub sandbox: Sandbox,
     /// Of a call. All have the same number of digits.

@@ -91,7 +91,7 @@ impl Apis {
     }
 
     /// The server objects that [`Phase::server`](super::phases::Phase::server) names.
-    pub fn create_servers(&self, database: &Database<'_>) {
+    pub fn create_servers(&self, database: &Database) {
         let ca_file = format!(", ca_file {}", literal(&self.ca_file));
         let create = |name: &str, url: &str, options: &str| {
             foreign_server(database, name, url, options);

@@ -73,12 +73,12 @@ pub struct Given {
 }
 
 impl Session {
-    pub fn new(database: &Database<'_>) -> Session {
+    pub fn new(database: &Database) -> Session {
         Session::of(database.connect(), None)
     }
 
     /// One that is fit for `order`. In `dir` there is room for a socket.
-    pub fn for_order(order: Order, database: &Database<'_>, dir: &Path) -> Session {
+    pub fn for_order(order: Order, database: &Database, dir: &Path) -> Session {
         if order != Order::Disconnect {
             return Session::new(database);
         }
@@ -153,7 +153,7 @@ pub struct Giver {
 }
 
 impl Giver {
-    pub fn new(database: &Database<'_>) -> Giver {
+    pub fn new(database: &Database) -> Giver {
         let mut client = database.connect();
         let mut prepare = |function: &str| {
             // What the backend shows of a statement is the beginning.

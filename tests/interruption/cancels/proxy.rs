@@ -19,7 +19,7 @@ const SOCKET: &str = ".s.PGSQL.5432";
 
 impl ClientProxy {
     /// A superuser's session in `database` through a socket in `dir`, which is free again when this returns.
-    pub fn connect(database: &Database<'_>, dir: &Path) -> (Client, ClientProxy) {
+    pub fn connect(database: &Database, dir: &Path) -> (Client, ClientProxy) {
         let socket = dir.join(SOCKET);
         let listener = UnixListener::bind(&socket).unwrap_or_else(|e| panic!("{socket:?}: {e}"));
         let to_server = UnixStream::connect(database.server().dir().join(SOCKET)).unwrap();

@@ -42,7 +42,7 @@ pub enum End {
 pub struct Series<'a> {
     number: usize,
     phases: &'static [Phase],
-    database: &'a Database<'a>,
+    database: &'a Database,
     dir: PathBuf,
     dice: Dice,
     session: Session,
@@ -59,7 +59,7 @@ pub struct Series<'a> {
 }
 
 impl<'a> Series<'a> {
-    pub fn new(number: usize, phases: &'static [Phase], database: &'a Database<'a>, dice: Dice) -> Series<'a> {
+    pub fn new(number: usize, phases: &'static [Phase], database: &'a Database, dice: Dice) -> Series<'a> {
         let mut giver = Giver::new(database);
         let major = giver.one("SELECT current_setting('server_version_num')::bigint / 10000");
         Series {
