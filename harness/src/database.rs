@@ -19,11 +19,13 @@ pub enum Encoding {
     SqlAscii,
 }
 
-/// A database that is dropped with this value, sessions in it or not.
+/// A database. One that was created here is dropped with this value, sessions in it or not.
 #[derive(Debug)]
 pub struct Database {
     server: Server,
     name: String,
+    /// Whether it is dropped with this value.
+    is_owned: bool,
 }
 
 impl Database {
@@ -32,14 +34,15 @@ impl Database {
         Server::shared().fresh_database()
     }
 
-    fn create(server: &Server, name: String, encoding: Encoding) -> Database {
+    fn create(server: &Server, encoding: Encoding) -> Database {
+        let name = unique_name();
         let options = match encoding {
             Encoding::Utf8 => "",
             Encoding::Latin1 => "TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'",
             Encoding::SqlAscii => "TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C'",
         };
         execute(&mut server.connect("postgres"), &format!("CREATE DATABASE {} {options}", identifier(&name)));
-        Database { server: server.clone(), name }
+        Database { server: server.clone(), name, is_owned: true }
     }
 
     /// Its name.
@@ -112,14 +115,14 @@ impl Server {
         self.create_database_in(Encoding::Utf8)
     }
 
-    /// A new database from template1, with this name.
-    pub fn create_database_named(&self, name: &str) -> Database {
-        Database::create(self, name.to_owned(), Encoding::Utf8)
+    /// The database with this name, which is there and stays.
+    pub fn database(&self, name: &str) -> Database {
+        Database { server: self.clone(), name: name.to_owned(), is_owned: false }
     }
 
     /// A new database in another encoding, with locale C.
     pub fn create_database_in(&self, encoding: Encoding) -> Database {
-        Database::create(self, unique_name(), encoding)
+        Database::create(self, encoding)
     }
 
     /// A new database that has the extension.
@@ -132,8 +135,8 @@ impl Server {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        if self.server.is_last() {
-            return; // The server goes with it.
+        if !self.is_owned {
+            return;
         }
         let Ok(mut client) = self.server.try_connect("postgres", SUPERUSER) else {
             return; // The test has stopped the server.

@@ -213,11 +213,6 @@ impl Server {
         self.0.image.has_extension()
     }
 
-    /// Whether no other clone of this handle is left.
-    pub(crate) fn is_last(&self) -> bool {
-        Arc::strong_count(&self.0) == 1
-    }
-
     fn running(&self) -> MutexGuard<'_, Running> {
         self.0.running.lock().unwrap_or_else(PoisonError::into_inner)
     }

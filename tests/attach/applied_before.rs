@@ -4,7 +4,7 @@ use postgres::error::DbError;
 use serde_json::json;
 
 use super::{book, sent};
-use crate::support::{World, context_of, detail_of, hint_of};
+use crate::support::{Session, World, context_of, detail_of, hint_of};
 
 /// An address book of three whose names are unique, at an API that refuses a request as a whole.
 fn three_people() -> World {

@@ -1,7 +1,7 @@
 //! What `sequin_attach` refuses, and in which words; who may call it.
 
 use super::book;
-use crate::support::{World, hint_of};
+use crate::support::{Session, World, hint_of};
 
 fn table() -> World {
     let mut world = World::new();
@@ -176,7 +176,7 @@ fn an_owner_who_is_no_superuser_can_attach() {
     world.run(&format!("CREATE ROLE {owner} LOGIN; GRANT CREATE, USAGE ON SCHEMA public TO {owner}"));
     let sql = call("'mine'", "'s'", "'salesforce:contact'", "'sf_id'", "");
     let mut session = world.database.connect_as(&owner);
-    session.batch_execute("CREATE TABLE mine (id int PRIMARY KEY, name text, sf_id text)").unwrap();
+    session.run("CREATE TABLE mine (id int PRIMARY KEY, name text, sf_id text)");
     // Each of these is needed, in this order, and no other: the schema and the view are open to all.
     let grants = [
         "EXECUTE ON FUNCTION sequin_attach, sequin_detach",
@@ -195,18 +195,18 @@ fn an_owner_who_is_no_superuser_can_attach() {
         }
         world.run(&format!("GRANT {grant} TO {owner}"));
     }
-    if session.query("SELECT FROM pg_trigger WHERE tgrelid = 'mine'::regclass", &[]).unwrap().is_empty() {
+    if session.rows("SELECT FROM pg_trigger WHERE tgrelid = 'mine'::regclass", &[]).is_empty() {
         session.batch_execute(&sql).unwrap_or_else(|error| panic!("{error:?} after {path:#?}"));
     }
     assert_eq!(path.len(), grants.len(), "{path:#?}");
-    session.batch_execute("INSERT INTO mine VALUES (1, 'a'); UPDATE mine SET name = 'b'; DELETE FROM mine").unwrap();
+    session.run("INSERT INTO mine VALUES (1, 'a'); UPDATE mine SET name = 'b'; DELETE FROM mine");
     assert_eq!(world.sent(), 3);
     let error = session.batch_execute(&call("'t'", "'s'", "'salesforce:contact'", "'sf_id'", "")).unwrap_err();
     assert_eq!(error.as_db_error().unwrap().message(), "must be owner of table public.t");
     world.run(&call("'t'", "'s'", "'salesforce:contact'", "'sf_id'", ""));
     let error = session.batch_execute("SELECT sequin_detach('t')").unwrap_err();
     assert_eq!(error.code().unwrap().code(), "42501");
-    session.batch_execute("SELECT sequin_detach('mine')").unwrap();
+    session.run("SELECT sequin_detach('mine')");
     drop(session);
     world.run(&format!("DROP OWNED BY {owner}; DROP ROLE {owner}"));
 }

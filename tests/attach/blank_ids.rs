@@ -4,7 +4,7 @@ use sequin_harness::Encoding;
 
 use super::statements::summary;
 use super::{BOOK, sent};
-use crate::support::World;
+use crate::support::{Session, World};
 
 /// Ten people upstream, and one whose upstream id is `blank`, an SQL expression, behind them. Requests hold two records.
 fn eleven(encoding: Encoding, blank: &str) -> World {

@@ -4,7 +4,7 @@ use postgres::error::SqlState;
 use serde_json::{Value, json};
 
 use super::sent;
-use crate::support::World;
+use crate::support::{Session, World};
 
 fn attach(world: &mut World, arguments: &str) {
     world.run(&format!("SELECT sequin_attach({arguments}, delivery => 'inline')"));

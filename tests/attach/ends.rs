@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::statements::summary;
 use super::{book, sent};
-use crate::support::World;
+use crate::support::{Session, World};
 
 /// What the only record of the provider has as its `Email`.
 fn email(world: &World) -> String {
@@ -145,12 +145,10 @@ fn a_statement_whose_triggers_never_fire_fails_the_transaction() {
     let error = error.as_db_error().unwrap();
     assert_eq!(error.code().code(), "55000", "{error:?}");
     assert!(error.message().contains("a statement on public.people has ended without its triggers"), "{error:?}");
-    session.batch_execute("RESET session_replication_role; BEGIN; INSERT INTO people (name) VALUES ('Paul')").unwrap();
+    session.run("RESET session_replication_role; BEGIN; INSERT INTO people (name) VALUES ('Paul')");
     let error = session.batch_execute("RESET session_replication_role; UPDATE people SET note = 'x'").unwrap_err();
     assert_eq!(error.code().unwrap().code(), "55000", "{error:?}");
-    session
-        .batch_execute("ROLLBACK; DROP TRIGGER zz_early ON people; INSERT INTO people (name) VALUES ('Paul')")
-        .unwrap();
+    session.run("ROLLBACK; DROP TRIGGER zz_early ON people; INSERT INTO people (name) VALUES ('Paul')");
     assert_eq!(world.one::<i64>("SELECT count(sf_id) FROM people"), 1);
 }
 

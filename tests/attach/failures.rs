@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::statements::summary;
 use super::{book, sent};
-use crate::support::{World, context_of, detail_of, hint_of};
+use crate::support::{Session, World, context_of, detail_of, hint_of};
 
 /// An address book of two whose statements fail as the fault says.
 fn two_people() -> World {
@@ -187,7 +187,7 @@ fn a_caught_failure_leaves_the_session_whole() {
     assert_eq!(world.error("UPDATE people SET email = 'bad'").code().code(), "HV024");
     world.run("ROLLBACK TO s; UPDATE people SET name = 'Usul' WHERE name = 'Paul'; COMMIT");
     assert_eq!(world.one::<String>("SELECT try('DELETE FROM people')"), "done");
-    assert_eq!(world.contacts(), 0);
+    assert_eq!(world.contact_count(), 0);
     // An error of something else does not speak of a mutation.
     assert_eq!(context_of(&world.error("SELECT 1 / 0")), "");
 }
@@ -201,7 +201,7 @@ fn a_capture_that_is_off_sends_nothing() {
     ));
     let writes = "INSERT INTO people (name) VALUES ('x'); UPDATE people SET email = 'y@a.org'; DELETE FROM people WHERE name = 'x'";
     // Without a right to the server, and in a session that has not loaded the library.
-    world.database.connect_as(&role).batch_execute(writes).unwrap();
+    world.database.connect_as(&role).run(writes);
     world.run(&format!(
         "SET session_replication_role = replica; {writes}; TRUNCATE people; SET session_replication_role = origin"
     ));

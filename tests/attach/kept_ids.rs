@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{book, sent};
-use crate::support::World;
+use crate::support::{Session, World};
 
 /// A person with a record upstream, and its id.
 fn one_person() -> (World, String) {

@@ -3,12 +3,12 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use sequin_harness::Server;
 use serde_json::json;
 
 use super::statements::summary;
 use super::{book, sent};
-use crate::support::{World, hint_of};
+use crate::support::server::shared;
+use crate::support::{Session, World, hint_of};
 
 #[test]
 fn a_dump_restores_the_attachment() {
@@ -23,12 +23,12 @@ fn a_dump_restores_the_attachment() {
     );
     world.run(r#"INSERT INTO "a ""b\'"."T 'é\" VALUES (1, 'x'); INSERT INTO p VALUES (1, 'x')"#);
     sent(&world);
-    let bindir = &Server::shared().config().bindir;
+    let bindir = &shared().config().bindir;
     let dump = Command::new(bindir.join("pg_dump")).args(["-d", &world.database.dsn()]).output().unwrap();
     assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
-    let restored = Server::shared().create_database_in(sequin_harness::Encoding::Utf8);
+    let restored = shared().create_database_in(sequin_harness::Encoding::Utf8);
     // Not with -c: a dump holds commands of psql's own.
-    let mut psql = Server::shared().psql_command(restored.name());
+    let mut psql = shared().psql_command(restored.name());
     let mut psql = psql
         .args(["-v", "ON_ERROR_STOP=1", "-d", &restored.dsn()])
         .stdin(Stdio::piped())
@@ -41,10 +41,8 @@ fn a_dump_restores_the_attachment() {
     assert_eq!(sent(&world), [], "a restore sends nothing");
     let view = "SELECT string_agg(to_jsonb(a)::text, ' ' ORDER BY relation::text) FROM sequin.attachments a";
     let mut client = restored.connect();
-    assert_eq!(client.query_one(view, &[]).unwrap().get::<_, String>(0), world.one::<String>(view));
-    client
-        .batch_execute(r#"UPDATE "a ""b\'"."T 'é\" SET "na""me\" = 'y'; UPDATE p SET name = 'y'; DELETE FROM p; INSERT INTO p_1 VALUES (2, 'z')"#)
-        .unwrap();
+    assert_eq!(client.one::<String>(view), world.one::<String>(view));
+    client.run(r#"UPDATE "a ""b\'"."T 'é\" SET "na""me\" = 'y'; UPDATE p SET name = 'y'; DELETE FROM p; INSERT INTO p_1 VALUES (2, 'z')"#);
     let requests = sent(&world);
     assert_eq!(requests[0].1[0]["data"], json!({"N\\\"'é": "y"}));
     let kinds: Vec<&str> = requests.iter().map(|(kind, _)| kind.as_str()).collect();

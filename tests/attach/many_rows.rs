@@ -2,8 +2,8 @@
 
 use std::io::Write;
 
-use crate::support::network::{backend, status_kib, value_kib};
-use crate::support::{World, context_of};
+use crate::support::network::{status_kib, value_kib};
+use crate::support::{Session, World, context_of};
 
 /// A trigger that fires before those of `sequin_attach`. It leaves a pending cancel behind, which nothing has taken up
 /// when the next trigger begins.
@@ -56,7 +56,7 @@ fn rows_that_change_different_columns_need_no_more_memory() {
          INSERT INTO wide SELECT i, i::text FROM generate_series(0, (1 << {COLUMNS}) - 1) i",
         each(&|i| format!("c{i} int DEFAULT 0"))
     ));
-    let pid = backend(&mut world.client);
+    let pid = world.client.pid();
     world.run(&format!("UPDATE wide SET {}", each(&|i| format!("c{i} = 1"))));
     let before = status_kib(pid, "VmHWM");
     // Each row changes another set of columns.
@@ -78,7 +78,7 @@ fn rows_that_wait_for_a_later_trigger_are_kept_as_text() {
          END $$;
          CREATE TRIGGER z_later AFTER INSERT ON wide FOR EACH STATEMENT EXECUTE FUNCTION later()",
     );
-    let pid = backend(&mut world.client);
+    let pid = world.client.pid();
     let before = status_kib(pid, "VmHWM");
     let mut copy = world.client.copy_in("COPY wide (id, name, email, phone, city, street) FROM STDIN").unwrap();
     for i in 0..ROWS {

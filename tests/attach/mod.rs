@@ -21,7 +21,7 @@ mod write_back;
 
 use serde_json::{Value, json};
 
-use crate::support::World;
+use crate::support::{Session, World};
 
 /// An address book, attached inline.
 const BOOK: &str = "

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::statements::summary;
 use super::{book, sent};
-use crate::support::World;
+use crate::support::{Session, World};
 
 /// A partitioned table with rows in its default partition, whose records are upstream.
 fn orders() -> World {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::statements::summary;
 use super::{book, sent};
-use crate::support::{World, context_of, detail_of};
+use crate::support::{Session, World, context_of, detail_of};
 
 /// The data of the only contact that the provider has.
 fn contact(world: &World) -> Value {
@@ -61,7 +61,7 @@ fn copy_and_upsert_and_merge_too() {
                 std::io::Write::write_all(&mut copy, b"Paul\n").unwrap();
                 copy.finish().unwrap();
             } else {
-                session.batch_execute(statement).unwrap();
+                session.run(statement);
             }
             assert_eq!(summary(&world), "create 1", "{statement} {level}");
             assert_eq!(contact(&world), json!({"Name": "Paul", "Email": "paul@a.org"}), "{statement} {level}");

@@ -6,7 +6,7 @@ use postgres::error::DbError;
 use serde_json::json;
 
 use super::{book, sent};
-use crate::support::{World, context_of, detail_of, hint_of};
+use crate::support::{Session, World, context_of, detail_of, hint_of};
 
 /// An address book of a superuser, whose trigger notes each written id in a table, and in a value of a type, that it
 /// names without a schema. `gain` makes a role a superuser if it runs as one.
@@ -32,9 +32,8 @@ impl Stage {
              CREATE SCHEMA lair AUTHORIZATION {app}"
         ));
         let mut session = world.database.connect_as(&app);
-        session
-            .batch_execute(&format!(
-                "CREATE FUNCTION lair.gain() RETURNS boolean LANGUAGE plpgsql AS $$
+        session.run(&format!(
+            "CREATE FUNCTION lair.gain() RETURNS boolean LANGUAGE plpgsql AS $$
                    BEGIN
                      IF current_user = 'postgres' THEN ALTER ROLE {app} SUPERUSER; END IF;
                      RETURN true;
@@ -42,8 +41,7 @@ impl Stage {
                  CREATE FUNCTION lair.gain_by_row() RETURNS trigger LANGUAGE plpgsql AS $$
                    BEGIN PERFORM lair.gain(); RETURN NEW; END $$;
                  GRANT USAGE ON SCHEMA lair TO PUBLIC"
-            ))
-            .unwrap();
+        ));
         Stage { world, app }
     }
 
@@ -110,7 +108,7 @@ fn an_insert_is_refused_before_anything_is_sent_while_the_owners_code_could_find
         assert_eq!(context_of(&error), "INSERT on public.people: nothing was applied", "{what}");
         assert_eq!(sent(&stage.world), [], "{what}");
         // What the HINT says helps.
-        session.batch_execute("DISCARD TEMP").unwrap();
+        session.run("DISCARD TEMP");
         session.batch_execute(INSERT).unwrap_or_else(|error| panic!("{what}: {error:?}"));
         stage.assert_nothing_gained(what);
         assert_eq!(sent(&stage.world).len(), 1, "{what}");
@@ -124,19 +122,19 @@ fn an_insert_is_refused_before_anything_is_sent_while_the_owners_code_could_find
 fn a_plan_from_before_a_temporary_table_was_made_is_of_no_use() {
     let mut stage = Stage::new();
     let mut session = stage.session();
-    session.batch_execute(INSERT).unwrap();
-    session.batch_execute(&format!("BEGIN; SAVEPOINT a; {}", OBJECTS[0].1)).unwrap();
+    session.run(INSERT);
+    session.run(&format!("BEGIN; SAVEPOINT a; {}", OBJECTS[0].1));
     assert_eq!(error_of(&mut session, INSERT).code().code(), "42501");
     stage.assert_nothing_gained("with the table");
     // The table goes with its savepoint.
-    session.batch_execute(&format!("ROLLBACK TO a; {INSERT}; COMMIT")).unwrap();
+    session.run(&format!("ROLLBACK TO a; {INSERT}; COMMIT"));
     // As it does at the end of a transaction, or by ON COMMIT DROP.
     let on_commit = "CREATE TEMP TABLE audit (id bigint, up text, x bool DEFAULT lair.gain()) ON COMMIT DROP";
-    session.batch_execute(&format!("BEGIN; {on_commit}")).unwrap();
+    session.run(&format!("BEGIN; {on_commit}"));
     assert_eq!(error_of(&mut session, INSERT).code().code(), "42501");
-    session.batch_execute("ROLLBACK").unwrap();
-    session.batch_execute(&format!("BEGIN; {on_commit}; COMMIT")).unwrap();
-    session.batch_execute(INSERT).unwrap();
+    session.run("ROLLBACK");
+    session.run(&format!("BEGIN; {on_commit}; COMMIT"));
+    session.run(INSERT);
     stage.assert_nothing_gained("in the end");
     assert_eq!(sent(&stage.world).len(), 3);
     assert_eq!(stage.world.one::<i64>("SELECT count(*) FROM audit"), 3);
@@ -152,16 +150,14 @@ fn a_temporary_object_that_is_made_while_rows_are_read_is_not_found_either() {
         SELECT sequin_attach('people', 's', 'salesforce:contact', 'sf_id', delivery => 'inline'); ALTER TYPE thing OWNER TO {app};
         GRANT CREATE ON SCHEMA public TO {app}"));
     let mut session = stage.session();
-    session
-        .batch_execute(
-            "CREATE FUNCTION lair.json(thing) RETURNS json LANGUAGE plpgsql AS $$
+    session.run(
+        "CREATE FUNCTION lair.json(thing) RETURNS json LANGUAGE plpgsql AS $$
                BEGIN
                  CREATE TEMP TABLE IF NOT EXISTS audit (id bigint, up text, x bool DEFAULT lair.gain());
                  RETURN '1';
                END $$;
              CREATE CAST (thing AS json) WITH FUNCTION lair.json(thing)",
-        )
-        .unwrap();
+    );
     let error = error_of(&mut session, "INSERT INTO people (name, thing) VALUES ('Feyd', 'x')");
     stage.assert_nothing_gained("by a cast");
     assert_eq!((error.code().code(), &detail_of(&error)["applied"]), ("HV00M", &json!("all")), "{error:?}");
@@ -174,15 +170,15 @@ fn temporary_objects_do_not_matter_where_the_ids_are_written_with_the_roles_own_
     let mut stage = Stage::new();
     let app = stage.app.clone();
     let mut session = stage.session();
-    session.batch_execute("CREATE TEMP TABLE staging AS SELECT 'Feyd' AS name").unwrap();
+    session.run("CREATE TEMP TABLE staging AS SELECT 'Feyd' AS name");
     let from_staging = "INSERT INTO people (name) SELECT name FROM staging";
     assert_eq!(error_of(&mut session, from_staging).code().code(), "42501");
     // A statement that makes no row writes no id.
-    session.batch_execute(&format!("{from_staging} WHERE false")).unwrap();
+    session.run(&format!("{from_staging} WHERE false"));
     assert_eq!(sent(&stage.world), []);
     // As the HINT says.
     stage.world.run(&format!("GRANT SELECT, UPDATE ON people TO {app}; GRANT INSERT ON audit TO {app}"));
-    session.batch_execute(from_staging).unwrap();
+    session.run(from_staging);
     assert_eq!(sent(&stage.world).len(), 1);
     assert_eq!(stage.world.one::<i64>("SELECT count(*) FROM people WHERE sf_id IS NOT NULL"), 1);
 }
@@ -221,7 +217,7 @@ fn a_role_with_a_temporary_table_may_insert_into_a_table_that_runs_no_code() {
            OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >",
     );
     let mut session = stage.session();
-    session.batch_execute("CREATE TEMP TABLE staging AS SELECT 'Feyd' AS name").unwrap();
+    session.run("CREATE TEMP TABLE staging AS SELECT 'Feyd' AS name");
     let from_staging = "INSERT INTO people (name) SELECT name FROM staging";
     for (code, none) in CODE {
         stage.world.run(code);
@@ -251,7 +247,7 @@ fn a_trigger_of_the_owner_may_make_temporary_tables() {
     );
     let mut session = stage.session();
     for _ in 0..3 {
-        session.batch_execute(INSERT).unwrap_or_else(|error| panic!("{error:?}"));
+        session.run(INSERT);
     }
     assert_eq!(stage.world.one::<i64>("SELECT count(*) FROM people WHERE sf_id IS NOT NULL"), 3);
 }
@@ -267,7 +263,7 @@ fn an_owner_under_forced_row_security_may_have_temporary_tables() {
          GRANT USAGE ON SCHEMA public TO {app}"
     ));
     let mut session = stage.session();
-    session.batch_execute(&format!("CREATE TEMP TABLE mine (id bigint); {INSERT}")).unwrap_or_else(|e| panic!("{e:?}"));
+    session.run(&format!("CREATE TEMP TABLE mine (id bigint); {INSERT}"));
     assert_eq!(stage.world.one::<i64>("SELECT count(*) FROM people WHERE sf_id IS NOT NULL"), 1);
 }
 
@@ -286,13 +282,9 @@ fn temporary_functions_and_operators_are_neither_found_nor_in_the_way() {
          CREATE TRIGGER use_them BEFORE UPDATE OF sf_id ON people FOR EACH ROW EXECUTE FUNCTION use_them()",
     );
     let mut session = stage.session();
-    session
-        .batch_execute(
-            "CREATE FUNCTION pg_temp.helper(a text, b text DEFAULT '') RETURNS boolean LANGUAGE sql AS 'SELECT lair.gain()';
-             CREATE OPERATOR pg_temp.<<< (LEFTARG = text, RIGHTARG = text, FUNCTION = pg_temp.helper)",
-        )
-        .unwrap();
-    session.batch_execute(INSERT).unwrap_or_else(|error| panic!("{error:?}"));
+    session.run("CREATE FUNCTION pg_temp.helper(a text, b text DEFAULT '') RETURNS boolean LANGUAGE sql AS 'SELECT lair.gain()';
+             CREATE OPERATOR pg_temp.<<< (LEFTARG = text, RIGHTARG = text, FUNCTION = pg_temp.helper)");
+    session.run(INSERT);
     stage.assert_nothing_gained("by a function or an operator");
     assert_eq!(stage.world.one::<i64>("SELECT count(*) FROM people WHERE sf_id IS NOT NULL"), 1);
 }

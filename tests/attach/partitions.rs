@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::sent;
 use super::statements::summary;
-use crate::support::{World, context_of, hint_of};
+use crate::support::{Session, World, context_of, hint_of};
 
 /// Orders by year, those of 2025 by region as well.
 const ORDERS: &str = "

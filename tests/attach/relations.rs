@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::sent;
 use super::statements::summary;
-use crate::support::World;
+use crate::support::{Session, World};
 
 const ATTACH: &str = "delivery => 'inline')";
 
@@ -151,7 +151,7 @@ fn row_security_does_not_come_between_a_row_and_its_id() {
         world.run(&format!("ALTER TABLE t {force} ROW LEVEL SECURITY"));
         // It may insert, and neither read nor update.
         let mut session = world.database.connect_as(&app);
-        session.batch_execute(&format!("INSERT INTO t VALUES ({id}, 'x')")).unwrap();
+        session.run(&format!("INSERT INTO t VALUES ({id}, 'x')"));
         let sf_id: Option<String> = world.one_of("SELECT sf_id FROM t WHERE id = $1", &[&id]);
         assert!(sf_id.is_some(), "{force}");
         assert_eq!(summary(&world), "create 1");
@@ -170,7 +170,7 @@ fn a_policy_that_hides_the_new_row_does_not_keep_its_id_away() {
     ));
     attach(&mut world, "t", "NULL");
     // It has every right to the table, and sees none of its rows.
-    world.database.connect_as(&app).batch_execute("INSERT INTO t VALUES (1, 'x'), (2, 'y')").unwrap();
+    world.database.connect_as(&app).run("INSERT INTO t VALUES (1, 'x'), (2, 'y')");
     assert_eq!(world.one::<i64>("SELECT count(DISTINCT sf_id) FROM t"), 2);
     world.run(&format!("DROP OWNED BY {app}; DROP ROLE {app}"));
 }
@@ -186,9 +186,9 @@ fn a_type_of_a_schema_that_the_role_may_not_use() {
     ));
     attach(&mut world, "t", "NULL");
     let mut session = world.database.connect_as(&app);
-    session.batch_execute("INSERT INTO t VALUES ('a', 'x'), ('b', 'y')").unwrap();
+    session.run("INSERT INTO t VALUES ('a', 'x'), ('b', 'y')");
     // Its equality folds case, and yet another case is another value upstream.
-    session.batch_execute("UPDATE t SET name = 'X'; UPDATE t SET name = NULL WHERE id = 'a'; DELETE FROM t").unwrap();
+    session.run("UPDATE t SET name = 'X'; UPDATE t SET name = NULL WHERE id = 'a'; DELETE FROM t");
     assert_eq!(summary(&world), "create 2, update 2, update 1, delete 2");
     world.run(&format!("DROP OWNED BY {app}; DROP ROLE {app}"));
 }

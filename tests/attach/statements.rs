@@ -5,7 +5,7 @@ use std::io::Write;
 use serde_json::{Value, json};
 
 use super::{book, sent};
-use crate::support::World;
+use crate::support::{Session, World};
 
 /// Kind and number of records of what was sent since the last look.
 pub fn counts(world: &World) -> Vec<(String, usize)> {

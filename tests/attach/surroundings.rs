@@ -2,7 +2,7 @@
 
 use std::process::Output;
 
-use crate::support::{World, hint_of};
+use crate::support::{Session, World, hint_of};
 
 fn attach(table: &str) -> String {
     format!("SELECT sequin_attach('{table}', 's', 'salesforce:contact', 'sf_id')")
@@ -212,10 +212,10 @@ fn capture_is_off_for_a_test_database_and_by_a_connection_option_before_the_libr
     let statements = "INSERT INTO t VALUES (1, 'x'); UPDATE t SET name = 'y'; TRUNCATE t";
     let dsn = format!("{} options='-c sequin.capture=off'", world.database.dsn());
     let mut session = postgres::Client::connect(&dsn, postgres::NoTls).unwrap();
-    session.batch_execute(statements).unwrap_or_else(|error| panic!("{error:?}"));
+    session.run(statements);
     let name = world.database.name().to_owned();
     world.run(&format!("ALTER DATABASE \"{name}\" SET sequin.capture = off"));
-    world.database.connect().batch_execute(statements).unwrap_or_else(|error| panic!("{error:?}"));
+    world.database.connect().run(statements);
     assert_eq!(world.sent(), 0);
     world.run("INSERT INTO t VALUES (2, 'z')");
     assert_eq!(world.sent(), 1, "this session began before");

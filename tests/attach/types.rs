@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::sent;
-use crate::support::World;
+use crate::support::{Session, World};
 
 const TYPES: &str = "
     CREATE TYPE mood AS ENUM ('glad', 'sad ''\"\\');

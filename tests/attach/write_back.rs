@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::statements::summary;
 use super::{book, sent};
-use crate::support::context_of;
+use crate::support::{Session, context_of};
 
 const TOUCH: &str = "
     CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -82,12 +82,11 @@ fn an_id_that_cannot_be_written_is_told_with_what_was_applied() {
         let mut world = book();
         world.run(setup);
         match world.client.batch_execute("INSERT INTO people (name) VALUES ('a'), ('b')") {
-            Ok(()) => {
-                wrong.push(format!("{what}: no error, although {} records are there without a row", world.contacts()))
-            }
+            Ok(()) => wrong
+                .push(format!("{what}: no error, although {} records are there without a row", world.contact_count())),
             Err(error) => {
                 let error = error.as_db_error().unwrap().clone();
-                assert_eq!(world.contacts(), 2);
+                assert_eq!(world.contact_count(), 2);
                 let context = context_of(&error);
                 if !context.contains("applied") || !context.contains("INSERT on public.people") {
                     wrong.push(format!(
@@ -129,7 +128,7 @@ fn it_asks_nothing_of_the_owner_but_to_own_the_table() {
         ));
         let inserted = world.database.connect_as(&app).batch_execute("INSERT INTO people (name) VALUES ('a')");
         world.run(&format!("DROP OWNED BY {app}; ALTER TABLE people OWNER TO CURRENT_USER; DROP OWNED BY {owner}; DROP ROLE {app}, {owner}"));
-        let created = world.contacts();
+        let created = world.contact_count();
         // What RI checks ask of the owner may be asked; but not the server, and the error must tell what was applied.
         if let Err(error) = inserted
             && (setup.starts_with("GRANT") || !context_of(error.as_db_error().unwrap()).contains("applied"))

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::calls::outcomes::assert_told;
-use crate::support::{TARGET, World, create_three, detail, hint_of};
+use crate::support::{Session, TARGET, World, create_three, detail, hint_of};
 
 const AWAIT: &str = "await_consumers => '{contacts}'";
 
@@ -46,7 +46,7 @@ fn a_wait_that_times_out_is_told_as_applied() {
         assert_told(&error, kind, records, "HV00M", &expected);
         assert!(hint_of(&error).contains("A larger timeout_ms waits longer"), "{error:?}");
     }
-    assert_eq!(world.contacts(), 3);
+    assert_eq!(world.contact_count(), 3);
 }
 
 /// The trap of the contract: this session holds what the consumer must write.

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::support::{TARGET, World, detail, detail_of, hint_of};
+use crate::support::{Session, TARGET, World, detail, detail_of, hint_of};
 
 const CREATE: &str = "sequin_create('sync', 'salesforce:contact', '{}')";
 const THREE: &str = r#"sequin_mutate('create', 'sync', 'salesforce:contact', '[{"data":{}},{"data":{}},{"data":{}}]')"#;

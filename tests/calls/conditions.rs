@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{TARGET, World, create};
+use crate::support::{Session, TARGET, World, create};
 
 /// Makes a function that runs a statement, and tells which condition it met and all that can be asked about it.
 const CAUGHT: &str = r#"
@@ -82,7 +82,7 @@ fn each_outcome_has_a_condition_name() {
     }
     world.run("COMMIT");
     // What was applied, and the last one.
-    assert_eq!(world.contacts(), 4);
+    assert_eq!(world.contact_count(), 4);
 }
 
 #[test]

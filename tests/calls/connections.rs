@@ -10,45 +10,34 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use postgres::Client;
 use sequin_harness::tls::Kind;
-use sequin_harness::{Database, RawServer, Sandbox, TOKEN, Tls, literal, raw};
+use sequin_harness::{RawServer, Sandbox, TOKEN, Tls, literal, raw};
 
-use crate::support::network::{
-    Api, RECORD, column, create, eventually, foreign_server, open_connections, server, sockets_to,
-};
-
-/// A database with the server object `sequin` for a sandbox, and a session.
-fn world() -> (Sandbox, Database, Client) {
-    let sandbox = Sandbox::start();
-    let database = server().fresh_database();
-    database.create_server(sandbox.url(), sandbox.token());
-    let client = database.connect();
-    (sandbox, database, client)
-}
+use crate::support::network::{Api, RECORD, create, eventually, foreign_server, open_connections, sockets_to};
+use crate::support::server::shared;
+use crate::support::{Session, World};
 
 /// A call that must work.
 fn call(client: &mut Client) {
-    assert_eq!(column(client, &create("sequin")).len(), 1);
+    assert_eq!(client.column(&create("sequin")).len(), 1);
 }
 
 #[test]
 fn ten_calls_take_one_connection() {
-    let (sandbox, _database, mut client) = world();
+    let World { sandbox, database: _database, mut client, .. } = World::new();
     // Each in a transaction of its own, then within one, then in one statement.
     for _ in 0..4 {
         call(&mut client);
     }
-    client.batch_execute("BEGIN").unwrap();
+    client.run("BEGIN");
     call(&mut client);
-    client.batch_execute("SAVEPOINT before").unwrap();
+    client.run("SAVEPOINT before");
     call(&mut client);
-    client.batch_execute("ROLLBACK TO before").unwrap();
+    client.run("ROLLBACK TO before");
     call(&mut client);
-    client.batch_execute("ROLLBACK").unwrap();
-    client
-        .batch_execute(
-            "DO $$ BEGIN FOR i IN 1..3 LOOP PERFORM sequin_create('sync', 'salesforce:contact', '{}'); END LOOP; END $$",
-        )
-        .unwrap();
+    client.run("ROLLBACK");
+    client.run(
+        "DO $$ BEGIN FOR i IN 1..3 LOOP PERFORM sequin_create('sync', 'salesforce:contact', '{}'); END LOOP; END $$",
+    );
 
     let log = sandbox.log();
     assert_eq!((log.mutations().len(), log.connections, log.open), (10, 1, 1), "{log:?}");
@@ -59,7 +48,7 @@ fn ten_calls_take_one_connection() {
 /// An error of the API leaves a connection that can be used again.
 #[test]
 fn an_error_of_the_api_keeps_the_connection() {
-    let (sandbox, _database, mut client) = world();
+    let World { sandbox, database: _database, mut client, .. } = World::new();
     call(&mut client);
     for status in [400, 401, 404, 429, 500, 503, 302] {
         sandbox.fault(serde_json::json!({"status": status}));
@@ -73,11 +62,11 @@ fn an_error_of_the_api_keeps_the_connection() {
 /// The same address is no reason to share one: what stands behind it may see two clients.
 #[test]
 fn servers_do_not_share_connections() {
-    let (sandbox, database, mut client) = world();
+    let World { sandbox, database, mut client, .. } = World::new();
     database.create_server_named("other", sandbox.url(), TOKEN);
     for _ in 0..2 {
         call(&mut client);
-        assert_eq!(column(&mut client, &create("other")).len(), 1);
+        assert_eq!(client.column(&create("other")).len(), 1);
     }
     let log = sandbox.log();
     let connections: Vec<u64> = log.mutations().iter().map(|request| request.connection).collect();
@@ -89,14 +78,14 @@ fn servers_do_not_share_connections() {
 #[test]
 fn a_session_keeps_sixteen_connections() {
     let api = Api::start();
-    let database = server().fresh_database();
+    let database = shared().fresh_database();
     let mut client = database.connect();
     for i in 0..20 {
         foreign_server(&database, &format!("api_{i}"), &api.raw.url(), "");
     }
     for _ in 0..2 {
         for i in 0..20 {
-            assert_eq!(column(&mut client, &create(&format!("api_{i}"))), ["003"]);
+            assert_eq!(client.column(&create(&format!("api_{i}"))), ["003"]);
         }
     }
     // The kernel's table, read while others open and close connections, may show one twice.
@@ -108,23 +97,21 @@ fn a_session_keeps_sixteen_connections() {
 #[test]
 fn roles_share_a_connection_and_not_a_token() {
     let sandbox = Sandbox::builder().arg("--token").arg("second").start().unwrap();
-    let database = server().fresh_database();
+    let database = shared().fresh_database();
     database.create_server(sandbox.url(), TOKEN);
     let mut client = database.connect();
     let role = "role_with_a_token";
-    client
-        .batch_execute(&format!(
-            "CREATE ROLE {role};
+    client.run(&format!(
+        "CREATE ROLE {role};
              GRANT USAGE ON FOREIGN SERVER sequin TO {role};
              GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO {role};
              CREATE USER MAPPING FOR {role} SERVER sequin OPTIONS (token 'second')"
-        ))
-        .unwrap();
+    ));
     for _ in 0..2 {
         call(&mut client);
-        client.batch_execute(&format!("SET ROLE {role}")).unwrap();
+        client.run(&format!("SET ROLE {role}"));
         call(&mut client);
-        client.batch_execute("RESET ROLE").unwrap();
+        client.run("RESET ROLE");
     }
     let log = sandbox.log();
     let tokens: Vec<_> = log.mutations().iter().map(|request| request.headers["authorization"].clone()).collect();
@@ -132,7 +119,7 @@ fn roles_share_a_connection_and_not_a_token() {
     assert_eq!(tokens, [first.clone(), second.clone(), first, second]);
     assert_eq!(log.connections, 1);
     drop(database);
-    server().connect("postgres").batch_execute(&format!("DROP ROLE {role}")).unwrap();
+    shared().connect("postgres").run(&format!("DROP ROLE {role}"));
 }
 
 /// Whatever is changed about the server or the mapping, by whatever session, holds from the next call on.
@@ -141,7 +128,7 @@ fn a_changed_server_or_mapping_gets_a_fresh_connection() {
     let sandbox = Sandbox::builder().arg("--token").arg("second").start().unwrap();
     let other = Sandbox::builder().arg("--token").arg("second").start().unwrap();
     let (first, second) = (literal(sandbox.url()), literal(other.url()));
-    let database = server().fresh_database();
+    let database = shared().fresh_database();
     database.create_server(sandbox.url(), TOKEN);
     let mut client = database.connect();
     let mut admin = database.connect();
@@ -174,11 +161,11 @@ fn a_changed_server_or_mapping_gets_a_fresh_connection() {
             other.clear_log();
             if in_own_session {
                 // Uncommitted, and in the middle of a transaction.
-                client.batch_execute(&format!("BEGIN; {change}")).unwrap();
+                client.run(&format!("BEGIN; {change}"));
                 call(&mut client);
-                client.batch_execute("COMMIT").unwrap();
+                client.run("COMMIT");
             } else {
-                admin.batch_execute(change).unwrap();
+                admin.run(change);
                 call(&mut client);
             }
             let log = target.log();
@@ -194,19 +181,19 @@ fn a_changed_server_or_mapping_gets_a_fresh_connection() {
 /// After a rollback the old address and the old token hold again.
 #[test]
 fn a_change_that_is_rolled_back_is_forgotten() {
-    let (sandbox, _database, mut client) = world();
+    let World { sandbox, database: _database, mut client, .. } = World::new();
     let other = Sandbox::start();
     call(&mut client);
-    client.batch_execute(&format!("BEGIN; ALTER SERVER sequin OPTIONS (SET url {})", literal(other.url()))).unwrap();
+    client.run(&format!("BEGIN; ALTER SERVER sequin OPTIONS (SET url {})", literal(other.url())));
     call(&mut client);
-    client.batch_execute("ROLLBACK").unwrap();
+    client.run("ROLLBACK");
     call(&mut client);
     assert_eq!((sandbox.log().mutations().len(), other.log().mutations().len()), (2, 1));
 }
 
 #[test]
 fn a_dropped_server_or_mapping_is_gone_at_once() {
-    let (sandbox, database, mut client) = world();
+    let World { sandbox, database, mut client, .. } = World::new();
     call(&mut client);
     for drop in ["DROP USER MAPPING FOR PUBLIC SERVER sequin", "DROP SERVER sequin"] {
         database.execute(drop);
@@ -237,7 +224,7 @@ fn closing_after(requests: usize) -> (RawServer, Arc<AtomicUsize>) {
 fn a_connection_that_the_server_closed_while_it_was_idle_is_replaced() {
     let (peer, seen) = closing_after(2);
     let port = peer.address().port();
-    let database = server().fresh_database();
+    let database = shared().fresh_database();
     foreign_server(&database, "sequin", &peer.url(), "");
     let mut client = database.connect();
     for calls in 1..=9 {
@@ -255,7 +242,7 @@ fn a_connection_that_the_server_closed_while_it_was_idle_is_replaced() {
 /// Below TLS the end is a message of its own, which nobody reads until the next call.
 #[test]
 fn a_tls_connection_that_the_server_closed_while_it_was_idle_is_replaced() {
-    let certificates = Tls::in_directory(&server().scratch("idle"));
+    let certificates = Tls::in_directory(&shared().scratch("idle"));
     let seen = Arc::new(AtomicUsize::new(0));
     let counter = seen.clone();
     let peer = RawServer::tls(certificates.server(Kind::Valid), move |stream| {
@@ -265,7 +252,7 @@ fn a_tls_connection_that_the_server_closed_while_it_was_idle_is_replaced() {
         }
     });
     let port = peer.address().port();
-    let database = server().fresh_database();
+    let database = shared().fresh_database();
     let options = format!(", ca_file '{}'", certificates.ca_file().display());
     foreign_server(&database, "sequin", &peer.https_url("localhost"), &options);
     let mut client = database.connect();
@@ -300,7 +287,7 @@ fn a_connection_that_the_server_will_close_is_not_used_again() {
                 }
             }
         });
-        let database = server().fresh_database();
+        let database = shared().fresh_database();
         foreign_server(&database, "sequin", &peer.url(), "");
         let mut client = database.connect();
         for calls in 1..=3 {
@@ -315,7 +302,7 @@ fn a_connection_that_the_server_will_close_is_not_used_again() {
 #[test]
 fn sessions_do_not_share_connections() {
     let api = Api::start();
-    let database = server().fresh_database();
+    let database = shared().fresh_database();
     foreign_server(&database, "sequin", &api.raw.url(), "");
     let mut sessions = [database.connect(), database.connect()];
     for _ in 0..2 {

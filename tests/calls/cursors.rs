@@ -2,7 +2,7 @@
 
 use postgres::Client;
 
-use crate::support::{World, create, create_three};
+use crate::support::{Session, World, create, create_three};
 
 #[test]
 fn a_cursor_closed_half_way_has_sent_once() {

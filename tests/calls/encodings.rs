@@ -5,7 +5,7 @@ use sequin_harness::Encoding;
 use serde_json::{Value, json};
 
 use crate::calls::outcomes::assert_told;
-use crate::support::{TARGET, World, detail, hint_of};
+use crate::support::{Session, TARGET, World, detail, hint_of};
 
 fn lost() -> Value {
     detail("applied_reply_lost", "all", Some(200), Value::Null, None)
@@ -63,7 +63,7 @@ fn a_reply_that_latin1_cannot_hold_is_told_as_applied() {
         will_reply(&world, &format!("{{}},{record}"));
         let error = world.error(&format!("SELECT * FROM sequin_mutate('create', {TARGET}, '{{\"data\":{{}}}}')"));
         assert_told(&error, "create", 1, "HV00M", &lost());
-        assert_eq!(world.contacts(), 2 * (applied + 1), "{record}");
+        assert_eq!(world.contact_count(), 2 * (applied + 1), "{record}");
     }
 }
 

@@ -4,7 +4,7 @@
 use sequin_harness::TOKEN;
 use serde_json::{Value, json};
 
-use crate::support::{World, create_three, detail_of, hint_of};
+use crate::support::{Session, World, create_three, detail_of, hint_of};
 
 /// The message and the docs of a 400 with this body.
 fn told(world: &mut World, body: &str) -> (String, Value) {

@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use crate::support::{TARGET, World};
+use crate::support::{Session, TARGET, World};
 
 /// Sends each text as the data of one record, all in one request, and compares what arrived and what came back.
 pub fn all_pass(world: &mut World, data: &[String]) {

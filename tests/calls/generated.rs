@@ -7,10 +7,9 @@ mod choices;
 mod document;
 mod ways;
 
-use choices::Choices;
-
 use crate::support::World;
 use crate::support::random::{Dice, seed_and_rounds};
+use choices::Choices;
 use ways::Way;
 
 /// So few that they fit into everybody's `make test`.

@@ -13,10 +13,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use postgres::Client;
 use sequin_harness::{Database, RawServer, raw};
 
+use crate::support::Session;
 use crate::support::network::{
-    Api, Pending, RECORD, backend, column, create, eventually, foreign_server, has_all_arrived, refusal, serve, server,
-    status_kib,
+    Api, Pending, RECORD, create, eventually, foreign_server, has_all_arrived, serve, status_kib,
 };
+use crate::support::server::shared;
 
 /// The limit that the servers here have.
 const MAX_RESPONSE_BYTES: usize = 1 << 20;
@@ -90,8 +91,8 @@ fn warm_session(database: &Database) -> (Client, i64) {
     let mut client = database.connect();
     let api = Api::start();
     foreign_server(database, "hostile", &api.raw.url(), "");
-    assert_eq!(column(&mut client, &create("hostile")), ["003"]);
-    let pid = backend(&mut client);
+    assert_eq!(client.column(&create("hostile")), ["003"]);
+    let pid = client.pid();
     (client, status_kib(pid, "VmHWM"))
 }
 
@@ -113,7 +114,7 @@ fn run(database: &Database, mut client: Client, cases: Vec<table::Case>, millise
             wrong.push(format!("{what}: not {code} {message:?} but {error:?}"));
         }
         database.execute("ALTER SERVER hostile OPTIONS (DROP request_timeout_ms)");
-        assert_eq!(column(&mut client, &create("hostile")), ["003"], "after {what}");
+        assert_eq!(client.column(&create("hostile")), ["003"], "after {what}");
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     client
@@ -121,23 +122,23 @@ fn run(database: &Database, mut client: Client, cases: Vec<table::Case>, millise
 
 #[test]
 fn each_hostile_reply_has_its_outcome_and_the_next_call_works() {
-    let database = server().fresh_database();
+    let database = shared().fresh_database();
     let (client, before) = warm_session(&database);
     let mut client = run(&database, client, table::limited(), 60_000);
     // The largest body that is let in has 1 MiB, the largest header 64 KiB, and the buffers of all that are less than this.
     // Each endless one would have given more.
-    let grown = status_kib(backend(&mut client), "VmHWM") - before;
+    let grown = status_kib(client.pid(), "VmHWM") - before;
     assert!(grown < 16 * 1024, "the backend has grown by {grown} KiB at its peak");
 }
 
 #[test]
 fn a_reply_without_an_end_is_ended_by_the_time_for_the_request() {
-    let database = server().fresh_database();
+    let database = shared().fresh_database();
     let (client, before) = warm_session(&database);
     // Enough for the head of a reply to arrive, on a busy machine too.
     let milliseconds = 3_000;
     let mut client = run(&database, client, table::timed(milliseconds), milliseconds);
-    let grown = status_kib(backend(&mut client), "VmHWM") - before;
+    let grown = status_kib(client.pid(), "VmHWM") - before;
     assert!(grown < 16 * 1024, "the backend has grown by {grown} KiB at its peak");
 }
 
@@ -146,7 +147,7 @@ fn a_reply_without_an_end_is_ended_by_the_time_for_the_request() {
 fn odd_but_whole_replies_are_read() {
     let length = RECORD.len();
     let spaces = " ".repeat(MAX_RESPONSE_BYTES - length);
-    let database = server().fresh_database();
+    let database = shared().fresh_database();
     let mut client = database.connect();
     for (what, reply) in [
         ("just the largest body", and_stays(raw::reply(200, &format!("{RECORD}{spaces}")))),
@@ -193,14 +194,14 @@ fn odd_but_whole_replies_are_read() {
         let (session, rows) = Pending::start(client, &create("hostile")).end(what);
         client = session;
         assert_eq!(rows.unwrap_or_else(|e| panic!("{what}: {e:?}")), ["003"], "{what}");
-        assert_eq!(column(&mut client, &create("hostile")), ["003"], "after {what}");
+        assert_eq!(client.column(&create("hostile")), ["003"], "after {what}");
     }
 }
 
 /// Bytes after the reply could be taken for the next reply.
 #[test]
 fn a_connection_with_bytes_after_the_reply_is_not_used_again() {
-    let database = server().fresh_database();
+    let database = shared().fresh_database();
     let forged = raw::reply(200, r#"{"records":[{"upstream_id":"forged"}]}"#);
     for in_one_piece in [true, false] {
         let forged = forged.clone();
@@ -224,13 +225,13 @@ fn a_connection_with_bytes_after_the_reply_is_not_used_again() {
         }));
         point_to(&database, &peer, 60_000);
         let mut client = database.connect();
-        assert_eq!(column(&mut client, &create("hostile")), ["003"]);
+        assert_eq!(client.column(&create("hostile")), ["003"]);
         if !in_one_piece {
             follows.store(true, Ordering::SeqCst);
             let port = peer.address().port();
             eventually("the forged reply is there", || !follows.load(Ordering::SeqCst) && has_all_arrived(port));
         }
-        assert_eq!(column(&mut client, &create("hostile")), ["003"], "in one piece: {in_one_piece}");
+        assert_eq!(client.column(&create("hostile")), ["003"], "in one piece: {in_one_piece}");
         assert_eq!(peer.accepted(), 2, "in one piece: {in_one_piece}");
     }
 }
@@ -238,11 +239,11 @@ fn a_connection_with_bytes_after_the_reply_is_not_used_again() {
 /// The text of an error is shown, but not at any length, and not as it pleases.
 #[test]
 fn an_error_body_is_shown_tamed() {
-    let database = server().fresh_database();
+    let database = shared().fresh_database();
     let text = format!("Error: \\u001b[2J\\u0007{}", "long ".repeat(50_000));
     let peer = hostile(and_stays(raw::reply(400, &format!(r#"{{"error":"{text}"}}"#))));
     point_to(&database, &peer, 60_000);
-    let error = refusal(&mut database.connect(), &create("hostile"));
+    let error = database.connect().error(&create("hostile"));
     assert_eq!(error.code().code(), "HV024");
     assert!(error.message().len() < 10_000, "{} bytes", error.message().len());
     assert!(!error.message().contains(['\u{1b}', '\u{7}']), "{error:?}");

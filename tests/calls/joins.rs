@@ -1,7 +1,7 @@
 //! A call for each row is a request for each row, and a call beside the rows is one request: whatever plan Postgres makes
 //! of a join, and whatever it keeps of what it has read.
 
-use crate::support::{TARGET, World, create, create_three};
+use crate::support::{Session, TARGET, World, create, create_three};
 
 #[test]
 fn each_row_is_a_call() {

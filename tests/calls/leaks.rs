@@ -6,10 +6,11 @@ use std::net::TcpStream;
 use postgres::Client;
 use sequin_harness::{Database, RawServer, Server, raw};
 
+use crate::support::Session;
 use crate::support::network::{
-    RECORD, REFUSING, backend, builder, column, create, descriptors, foreign_server, private_kib,
-    reset_statement_timeout, status_kib,
+    RECORD, REFUSING, create, descriptors, foreign_server, private_kib, reset_statement_timeout, status_kib,
 };
+use crate::support::server::own;
 
 /// What a round does on the server, apart from the calls that the client must make itself. Each of its turns makes five calls:
 /// one that works, one that is refused and caught, one whose subtransaction is rolled back, one whose cursor is closed
@@ -82,9 +83,9 @@ fn round(client: &mut Client) -> usize {
             client.simple_query(&create(server)).unwrap_err();
         }
         // A savepoint of the client's own.
-        client.batch_execute("BEGIN; SAVEPOINT s").unwrap();
-        assert_eq!(column(client, &create("api")), ["003"]);
-        client.batch_execute("ROLLBACK TO s; COMMIT").unwrap();
+        client.run("BEGIN; SAVEPOINT s");
+        assert_eq!(client.column(&create("api")), ["003"]);
+        client.run("ROLLBACK TO s; COMMIT");
         // A portal that is closed before its end.
         let mut transaction = client.transaction().unwrap();
         let portal = transaction
@@ -98,7 +99,7 @@ fn round(client: &mut Client) -> usize {
         drop(portal);
         transaction.commit().unwrap();
     }
-    client.batch_execute("SET statement_timeout = '50ms'").unwrap();
+    client.run("SET statement_timeout = '50ms'");
     for _ in 0..CANCELS {
         client.simple_query(&create("silent")).unwrap_err();
     }
@@ -109,7 +110,7 @@ fn round(client: &mut Client) -> usize {
 /// For one test alone. Beside other tests' DDL a session may have to forget all that it knows of the catalogs, and takes
 /// memory to learn it again.
 fn undisturbed() -> Server {
-    builder().start().unwrap()
+    own("")
 }
 
 /// A database with the server objects that a round needs. What they stand for goes with the second value.
@@ -138,7 +139,7 @@ fn ten_thousand_calls_leave_no_descriptor_and_no_memory() {
     let server = undisturbed();
     let (database, _peers) = world(&server);
     let mut client = database.connect();
-    let pid = backend(&mut client);
+    let pid = client.pid();
     let mut calls = 0;
     let mut seen = Vec::new();
     for _ in 0..ROUNDS {
@@ -160,7 +161,7 @@ fn thousands_of_calls_in_one_statement_hold_no_memory_until_its_end() {
     let server = undisturbed();
     let (database, _peers) = world(&server);
     let mut client = database.connect();
-    let pid = backend(&mut client);
+    let pid = client.pid();
     let peak = |client: &mut Client, turns: i32| {
         client.execute("SELECT turns($1)", &[&turns]).unwrap();
         status_kib(pid, "VmHWM")

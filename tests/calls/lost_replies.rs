@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::calls::outcomes::assert_told;
-use crate::support::{TARGET, World, create, create_three, detail, hint_of, mutate};
+use crate::support::{Session, TARGET, World, create, create_three, detail, hint_of, mutate};
 
 fn lost(status: u16) -> Value {
     detail("applied_reply_lost", "all", Some(status), Value::Null, None)
@@ -44,7 +44,7 @@ fn a_reply_that_cannot_be_read_or_stored_is_told_as_applied() {
         assert_told(&error, "create", 3, "HV00M", &lost(200));
         let start = "the create was applied, but its reply cannot be read: ";
         assert!(error.message().starts_with(start) && error.message().contains(reason), "{body:.80}: {error:?}");
-        assert_eq!(world.contacts(), 3 * (applied + 1), "{body:.80}");
+        assert_eq!(world.contact_count(), 3 * (applied + 1), "{body:.80}");
     }
     world.run(&create_three());
 }
@@ -128,7 +128,7 @@ fn the_same_holds_for_each_kind_and_verb() {
         }
     }
     // Six were created, and the first one is deleted.
-    assert_eq!(world.contacts(), 6);
+    assert_eq!(world.contact_count(), 6);
 }
 
 #[test]
@@ -208,7 +208,7 @@ fn a_verb_for_one_record_wants_one_back() {
         assert_told(&error, "create", 1, state, &detail);
         assert!(error.message().ends_with(reason), "{error:?}");
     }
-    assert_eq!(world.contacts(), 2);
+    assert_eq!(world.contact_count(), 2);
 }
 
 /// It says of the other record that it was applied, and nothing of the one that was sent.

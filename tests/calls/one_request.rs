@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{TARGET, World, create, create_three};
+use crate::support::{Session, TARGET, World, create, create_three};
 
 #[test]
 fn where_a_set_of_rows_is_read_does_not_matter() {
@@ -145,7 +145,7 @@ fn an_error_after_it_neither_repeats_nor_undoes_it() {
         assert!(["22012", "23514"].contains(&&*state), "{state}: {sql}");
         assert_eq!(world.sent(), 1, "{sql}");
         contacts += if sql.contains("sequin_mutate") { 3 } else { 1 };
-        assert_eq!(world.contacts(), contacts, "{sql}");
+        assert_eq!(world.contact_count(), contacts, "{sql}");
     }
 }
 
@@ -154,7 +154,7 @@ fn a_savepoint_rolled_back_neither_repeats_nor_undoes_it() {
     let mut world = World::new();
     let create = create("'{}'");
     world.run(&format!("BEGIN; SAVEPOINT s; SELECT {create}; ROLLBACK TO s; SELECT {create}; COMMIT"));
-    assert_eq!((world.sent(), world.contacts()), (2, 2));
+    assert_eq!((world.sent(), world.contact_count()), (2, 2));
     let caught = format!(
         "DO $$ BEGIN
            FOR turn IN 1..3 LOOP
@@ -163,7 +163,7 @@ fn a_savepoint_rolled_back_neither_repeats_nor_undoes_it() {
          END $$"
     );
     world.run(&caught);
-    assert_eq!((world.sent(), world.contacts()), (3, 5));
+    assert_eq!((world.sent(), world.contact_count()), (3, 5));
     world.run(&format!("BEGIN; SELECT {create}; ROLLBACK"));
-    assert_eq!((world.sent(), world.contacts()), (1, 6));
+    assert_eq!((world.sent(), world.contact_count()), (1, 6));
 }

@@ -3,7 +3,7 @@
 use postgres::error::DbError;
 use serde_json::{Value, json};
 
-use crate::support::{World, context_of, create_three, detail, detail_of, hint_of, mutate};
+use crate::support::{Session, World, context_of, create_three, detail, detail_of, hint_of, mutate};
 
 /// A call of each kind with one record and with three; whether the sandbox knows the ids does not matter to a fault.
 const CALLS: [(&str, usize, &str); 6] = [
@@ -107,7 +107,7 @@ fn each_status_tells_what_was_applied() {
             assert_eq!(world.sent(), CALLS.len(), "{status}");
         }
     }
-    assert_eq!(world.contacts(), 0);
+    assert_eq!(world.contact_count(), 0);
 }
 
 #[test]
@@ -163,7 +163,7 @@ fn the_apis_own_refusals_come_through() {
     assert_eq!(error.message(), "Error: Not found");
     assert_told(&error, "create", 3, "HV00R", &detail("refused", "none", Some(404), json!([]), None));
     assert!(hint_of(&error).contains("Check the option \"url\" of server \"sequin\""));
-    assert_eq!(world.contacts(), 0);
+    assert_eq!(world.contact_count(), 0);
 }
 
 /// A refused batch may have been applied in part, unless the server object says that this cannot be.
@@ -189,7 +189,7 @@ fn a_server_with_atomic_batches_applies_nothing_of_a_refused_one() {
 
     world.run("ALTER SERVER sequin OPTIONS (SET atomic_batches 'false')");
     assert_told(&world.error(&mutate("create", bad)), "create", 2, "HV024", &rejected("unknown"));
-    assert_eq!(world.contacts(), 0);
+    assert_eq!(world.contact_count(), 0);
 }
 
 /// Seconds or a date, in milliseconds.

@@ -3,7 +3,7 @@
 
 use sequin_harness::literal;
 
-use crate::support::{TARGET, World, context_of, hint_of};
+use crate::support::{Session, TARGET, World, context_of, hint_of};
 
 /// Runs each call, of which none may reach the sandbox; the message must be as given, and the hint must hold the words.
 fn all_refused(state: &str, cases: &[(&str, &str, &str)]) {

@@ -3,7 +3,7 @@
 use postgres::Row;
 use serde_json::json;
 
-use crate::support::{TARGET, World};
+use crate::support::{Session, TARGET, World};
 
 const COLUMNS: &str = "id, sync_id, collection_id, upstream_id, upstream_created_at::text, upstream_updated_at::text,
     inserted_at::text, updated_idx, deleted, data::text, extra::text";

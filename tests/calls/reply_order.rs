@@ -8,7 +8,7 @@ use sequin_harness::{RawServer, raw};
 use serde_json::{Value, json};
 
 use crate::support::network::foreign_server;
-use crate::support::{World, detail_of};
+use crate::support::{Session, World, detail_of};
 
 /// The API, and how many creates each request had.
 struct Reversing {

@@ -3,7 +3,7 @@
 use sequin_harness::literal;
 use serde_json::{Value, json};
 
-use crate::support::{TARGET, World};
+use crate::support::{Session, TARGET, World};
 
 /// The body of a call that the sandbox answers with success whatever is in it.
 fn body_of(world: &mut World, call: &str) -> Value {
@@ -91,7 +91,7 @@ fn a_huge_timeout_is_waited_for() {
     world.sandbox.consumer(json!({"kind": "pull", "id": "done", "collection_id": "another:one"}));
     let call = format!("sequin_create({TARGET}, '{{}}', await_consumers => '{{done}}', timeout_ms => 2147483647)");
     world.run(&format!("SELECT {call}"));
-    assert_eq!(world.contacts(), 1);
+    assert_eq!(world.contact_count(), 1);
 }
 
 #[test]

@@ -9,10 +9,11 @@ use std::sync::{Arc, Mutex};
 use sequin_harness::tls::Kind;
 use sequin_harness::{RawServer, Sandbox, Tls, raw};
 
+use crate::support::Session;
 use crate::support::network::{
-    Pending, RECORD, column, create, create_of, eventually, foreign_server, open_connections, refusal, server,
-    sockets_to,
+    Pending, RECORD, create, create_of, eventually, foreign_server, open_connections, sockets_to,
 };
+use crate::support::server::shared;
 
 /// A server that records what it can read of its clients.
 struct Listener {
@@ -42,8 +43,8 @@ impl Listener {
 
 #[test]
 fn a_certificate_from_a_private_authority_is_accepted_with_ca_file() {
-    let database = server().fresh_database();
-    let certificates = Tls::in_directory(&server().scratch("valid"));
+    let database = shared().fresh_database();
+    let certificates = Tls::in_directory(&shared().scratch("valid"));
     let (certificate, key) = certificates.files(Kind::Valid);
     let sandbox = Sandbox::builder().tls(&certificate, &key).start().unwrap();
     let port = sandbox.url().rsplit_once(':').unwrap().1;
@@ -56,10 +57,10 @@ fn a_certificate_from_a_private_authority_is_accepted_with_ca_file() {
         database
             .execute(&format!("ALTER USER MAPPING FOR PUBLIC SERVER sequin OPTIONS (SET token '{}')", sandbox.token()));
         for _ in 0..3 {
-            assert_eq!(column(&mut client, &create("sequin")).len(), 1, "{host}");
+            assert_eq!(client.column(&create("sequin")).len(), 1, "{host}");
         }
         // Larger than a TLS record, and than any buffer on the way.
-        assert_eq!(column(&mut client, &create_of("sequin", 3_000_000)).len(), 1, "{host}");
+        assert_eq!(client.column(&create_of("sequin", 3_000_000)).len(), 1, "{host}");
         let log = sandbox.log();
         assert_eq!((log.mutations().len(), log.connections), (4, 1), "{host}: {:?}", log.connections);
         assert!(log.mutations()[3].complete && log.mutations()[3].body_bytes > 3_000_000);
@@ -68,8 +69,8 @@ fn a_certificate_from_a_private_authority_is_accepted_with_ca_file() {
 
 #[test]
 fn a_certificate_that_proves_nothing_is_refused_before_the_token_leaves() {
-    let database = server().fresh_database();
-    let certificates = Tls::in_directory(&server().scratch("refused"));
+    let database = shared().fresh_database();
+    let certificates = Tls::in_directory(&shared().scratch("refused"));
     let mut client = database.connect();
     for (kind, reason) in
         [(Kind::Expired, "expired"), (Kind::OtherHost, "not valid for name"), (Kind::UnknownAuthority, "certificate")]
@@ -77,7 +78,7 @@ fn a_certificate_that_proves_nothing_is_refused_before_the_token_leaves() {
         let listener = Listener::start(&certificates, kind);
         let options = format!(", ca_file '{}'", certificates.ca_file().display());
         foreign_server(&database, "sequin", &listener.raw.https_url("localhost"), &options);
-        let error = refusal(&mut client, &create("sequin"));
+        let error = client.error(&create("sequin"));
         assert_eq!(error.code().code(), "HV00N", "{kind:?}: {error:?}");
         assert!(error.message().contains(reason), "{kind:?}: {error:?}");
         let detail = error.detail().unwrap_or_default();
@@ -94,11 +95,11 @@ fn a_certificate_that_proves_nothing_is_refused_before_the_token_leaves() {
 /// The test's authority is not one of the machine's.
 #[test]
 fn without_ca_file_only_the_machines_authorities_count() {
-    let database = server().fresh_database();
-    let certificates = Tls::in_directory(&server().scratch("machine"));
+    let database = shared().fresh_database();
+    let certificates = Tls::in_directory(&shared().scratch("machine"));
     let listener = Listener::start(&certificates, Kind::Valid);
     foreign_server(&database, "sequin", &listener.raw.https_url("localhost"), "");
-    let error = refusal(&mut database.connect(), &create("sequin"));
+    let error = database.connect().error(&create("sequin"));
     assert_eq!(error.code().code(), "HV00N", "{error:?}");
     eventually("the connection ends", || listener.ended.load(Ordering::SeqCst) == 1);
     assert_eq!(*listener.decrypted.lock().unwrap(), b"");
@@ -107,25 +108,25 @@ fn without_ca_file_only_the_machines_authorities_count() {
 /// An authority that is no longer trusted is not trusted by a kept connection either.
 #[test]
 fn a_changed_ca_file_holds_for_the_next_call() {
-    let database = server().fresh_database();
-    let trusted = Tls::in_directory(&server().scratch("trusted"));
-    let stranger = Tls::in_directory(&server().scratch("stranger"));
+    let database = shared().fresh_database();
+    let trusted = Tls::in_directory(&shared().scratch("trusted"));
+    let stranger = Tls::in_directory(&shared().scratch("stranger"));
     let listener = Listener::start(&trusted, Kind::Valid);
     let options = format!(", ca_file '{}'", trusted.ca_file().display());
     foreign_server(&database, "sequin", &listener.raw.https_url("localhost"), &options);
     let mut client = database.connect();
     let sql = "SELECT upstream_id FROM sequin_create('sync', 'salesforce:contact', '{\"a\": {}}', server => 'sequin')";
-    assert_eq!(column(&mut client, sql), ["003"]);
+    assert_eq!(client.column(sql), ["003"]);
     let change = format!("ALTER SERVER sequin OPTIONS (SET ca_file '{}')", stranger.ca_file().display());
-    client.batch_execute(&change).unwrap();
-    assert_eq!(refusal(&mut client, sql).code().code(), "HV00N");
+    client.run(&change);
+    assert_eq!(client.error(sql).code().code(), "HV00N");
 }
 
 /// Each ends before the request could begin.
 #[test]
 fn a_handshake_that_fails_is_not_sent() {
-    let database = server().fresh_database();
-    let certificates = Tls::in_directory(&server().scratch("failing"));
+    let database = shared().fresh_database();
+    let certificates = Tls::in_directory(&shared().scratch("failing"));
     let options = format!(", ca_file '{}', connect_timeout_ms '200'", certificates.ca_file().display());
     type Answer = fn(&mut std::net::TcpStream);
     let answers: [(&str, Answer); 5] = [
@@ -153,8 +154,8 @@ fn a_handshake_that_fails_is_not_sent() {
 /// Bytes after the reply could be taken for the next one; within TLS they may wait where no look at the socket finds them.
 #[test]
 fn a_tls_connection_with_bytes_after_the_reply_is_not_used_again() {
-    let database = server().fresh_database();
-    let certificates = Tls::in_directory(&server().scratch("forging"));
+    let database = shared().fresh_database();
+    let certificates = Tls::in_directory(&shared().scratch("forging"));
     let peer = RawServer::tls(certificates.server(Kind::Valid), |stream| {
         if raw::read_request(stream).is_ok() {
             let forged = raw::reply(200, r#"{"records":[{"upstream_id":"forged"}]}"#);
@@ -168,7 +169,7 @@ fn a_tls_connection_with_bytes_after_the_reply_is_not_used_again() {
     foreign_server(&database, "sequin", &peer.https_url("localhost"), &options);
     let mut client = database.connect();
     for calls in 1..=3 {
-        assert_eq!(column(&mut client, &create("sequin")), ["003"], "the call {calls}");
+        assert_eq!(client.column(&create("sequin")), ["003"], "the call {calls}");
         let port = peer.address().port();
         eventually("all has come", || sockets_to(port).iter().all(|socket| !socket.is_open || !socket.has_read_all));
     }
@@ -178,8 +179,8 @@ fn a_tls_connection_with_bytes_after_the_reply_is_not_used_again() {
 /// The same for what is no whole record yet, and has come with the reply: it waits in the TLS library.
 #[test]
 fn a_tls_connection_with_the_beginning_of_something_after_the_reply_is_not_used_again() {
-    let database = server().fresh_database();
-    let certificates = Tls::in_directory(&server().scratch("beginning"));
+    let database = shared().fresh_database();
+    let certificates = Tls::in_directory(&shared().scratch("beginning"));
     // A type of record that there is, for another would be refused at once; a header; and a record without its end.
     for beginning in [&[23][..], &[23, 3, 3, 0, 40], &[23, 3, 3, 0, 40, 1, 2, 3]] {
         let peer = RawServer::tls(certificates.server(Kind::Valid), move |stream| {
@@ -197,7 +198,7 @@ fn a_tls_connection_with_the_beginning_of_something_after_the_reply_is_not_used_
         foreign_server(&database, "sequin", &peer.https_url("localhost"), &options);
         let mut client = database.connect();
         for calls in 1..=3 {
-            assert_eq!(column(&mut client, &create("sequin")), ["003"], "the call {calls} with {beginning:?}");
+            assert_eq!(client.column(&create("sequin")), ["003"], "the call {calls} with {beginning:?}");
         }
         assert_eq!(peer.accepted(), 3, "{beginning:?}");
     }
@@ -206,8 +207,8 @@ fn a_tls_connection_with_the_beginning_of_something_after_the_reply_is_not_used_
 /// Neither an end in good order nor one that anybody on the way could make is taken for the end of a body.
 #[test]
 fn a_body_that_is_cut_within_tls_is_a_lost_reply() {
-    let database = server().fresh_database();
-    let certificates = Tls::in_directory(&server().scratch("cut"));
+    let database = shared().fresh_database();
+    let certificates = Tls::in_directory(&shared().scratch("cut"));
     let options = format!(", ca_file '{}'", certificates.ca_file().display());
     let length = RECORD.len();
     for headers in [String::new(), format!("content-length: {length}\r\n")] {
@@ -223,7 +224,7 @@ fn a_body_that_is_cut_within_tls_is_a_lost_reply() {
                 }
             });
             foreign_server(&database, "sequin", &peer.https_url("localhost"), &options);
-            let error = refusal(&mut database.connect(), &create("sequin"));
+            let error = database.connect().error(&create("sequin"));
             assert_eq!(error.code().code(), "HV00M", "{headers:?}, in good order: {in_good_order}: {error:?}");
         }
     }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::calls::outcomes::assert_told;
 use crate::support::network::REFUSING;
-use crate::support::{World, context_of, create_three, detail, detail_of, hint_of, mutate};
+use crate::support::{Session, World, context_of, create_three, detail, detail_of, hint_of, mutate};
 
 fn unknown() -> Value {
     detail("unknown", "unknown", None, Value::Null, None)

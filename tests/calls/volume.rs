@@ -1,6 +1,6 @@
 //! Large calls: many records, large ones, and records that Postgres keeps compressed or out of line.
 
-use crate::support::{TARGET, World};
+use crate::support::{Session, TARGET, World};
 
 #[test]
 fn ten_thousand_records_are_one_request_and_come_back_in_order() {
@@ -33,7 +33,7 @@ fn ten_thousand_records_are_one_request_and_come_back_in_order() {
         "SELECT count(*) FROM sequin_mutate('delete', {TARGET}, (SELECT jsonb_agg(upstream_id) FROM made)) WHERE deleted"
     );
     assert_eq!(world.one::<i64>(&deleted), 10_000);
-    assert_eq!((world.sent(), world.contacts()), (2, 0));
+    assert_eq!((world.sent(), world.contact_count()), (2, 0));
 }
 
 /// (what is done to the column, what is stored in it)

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::docs::{psql, read};
-use crate::support::World;
+use crate::support::{Session, World};
 
 /// Runs SQL as a user does, to its end, and returns what psql printed.
 fn run(world: &World, sql: &str) -> String {
@@ -57,7 +57,7 @@ fn address_book_sql() {
         update("Gurney", json!({"Email": "gurney@caladan.org"})),
     ];
     assert_eq!(sent(&world), expected);
-    assert_eq!(world.contacts(), 3);
+    assert_eq!(world.contact_count(), 3);
 
     // Each row has its own record's id, and psql showed it.
     let rows = world.rows("SELECT name, contact_id FROM people ORDER BY id", &[]);
@@ -73,7 +73,7 @@ fn address_book_sql() {
     // As its head says.
     let error = world.error("INSERT INTO people (name, email) VALUES ('Feyd', 'nobody')");
     assert_eq!(error.code().code(), "HV024", "{error:?}");
-    assert_eq!((world.one::<i64>("SELECT count(*) FROM people"), world.contacts()), (3, 3));
+    assert_eq!((world.one::<i64>("SELECT count(*) FROM people"), world.contact_count()), (3, 3));
 }
 
 const BALANCES: &str = "SELECT (SELECT balance FROM stripe_accounts WHERE owner = 'Paul')::text || ' '
@@ -175,5 +175,5 @@ fn read_your_writes_procedure_sql() {
     }));
     let error = world.error("CALL join_up('Chani', 'chani@tabr.org')");
     assert_eq!(error.code().code(), "HV00M", "{error:?}");
-    assert_eq!((world.one::<i64>("SELECT count(*) FROM members"), world.contacts()), (1, 2));
+    assert_eq!((world.one::<i64>("SELECT count(*) FROM members"), world.contact_count()), (1, 2));
 }

@@ -5,10 +5,10 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
-use sequin_harness::Server;
 use serde_json::Value;
 
 use crate::docs::{path, read, rows, section};
+use crate::support::server::shared;
 
 const DOCUMENT: &str = "docs/dependencies.md";
 
@@ -75,7 +75,7 @@ fn the_exclusions_are_not_there() {
 fn deny(name: &str, stub: &str, advisories: &str) -> (Vec<String>, String, bool) {
     let script = read("scripts/deny");
     let version = script.lines().find_map(|line| line.strip_prefix("version=")).unwrap();
-    let target = Server::shared().scratch(name);
+    let target = shared().scratch(name);
     let program = target.join(format!("cargo-deny-{version}/bin/cargo-deny"));
     let log = target.join("log");
     fs::create_dir_all(program.parent().unwrap()).unwrap();

@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json};
 
 use crate::docs::{psql, read};
-use crate::support::World;
 use crate::support::network::REFUSING;
+use crate::support::{Session, World};
 
 /// Runs an example as a user does, to its end, and returns what psql printed.
 fn run(world: &World, sql: &str) -> String {
@@ -234,11 +234,11 @@ fn outcomes_sql() {
         assert_eq!(world.sent(), requests, "{fault}");
 
         // When the trouble is over, those in line are sent, once; those that a person must see are not.
-        let before = world.contacts();
+        let before = world.contact_count();
         work_off(&mut world);
         assert_eq!(world.one::<String>(STATES), states.replace("waiting", "created"), "{fault}");
         let waiting = states.matches("waiting").count();
-        assert_eq!((world.sent(), world.contacts() - before), (waiting, waiting), "{fault}");
+        assert_eq!((world.sent(), world.contact_count() - before), (waiting, waiting), "{fault}");
     }
 
     // Trouble on this side: nothing is sent, nothing is lost.

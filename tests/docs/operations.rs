@@ -1,69 +1,42 @@
 //! docs/operations.md: its statements run, on a server of the kind that it recommends, and do what it says.
 
 use std::process::Stdio;
-use std::time::{Duration, Instant};
 
 use postgres::Client;
-use sequin_harness::{Sandbox, Server};
 use serde_json::json;
 
 use crate::docs::{Block, psql, read, statements};
-use crate::support::network::PATIENCE;
+use crate::support::server::{APP, PRELOADED};
+use crate::support::{Session, World};
 
 const DOCUMENT: &str = "docs/operations.md";
 
-/// A server that has preloaded the library, with open work of every kind.
-struct Place {
-    client: Client,
-    server: Server,
-    sandbox: Sandbox,
+/// A server that has preloaded the library, with an attached table.
+fn place() -> World {
+    let mut place = World::with_own_server(&format!("{PRELOADED}\nmax_prepared_transactions = 2"));
+    place.run(
+        "CREATE TABLE people (id bigint PRIMARY KEY, \"Email\" text, contact_id text);
+         SELECT sequin_attach('people', 'my-sync-id', 'salesforce:contact', 'contact_id')",
+    );
+    place
 }
 
-impl Place {
-    fn new() -> Place {
-        let sandbox = Sandbox::start();
-        let conf = "shared_preload_libraries = 'sequin_mutations'\nmax_prepared_transactions = 2";
-        let server = Server::builder().conf(conf).start().unwrap();
-        let mut client = server.connect("postgres");
-        let setup = format!(
-            "CREATE EXTENSION sequin_mutations;
-             CREATE SERVER sequin FOREIGN DATA WRAPPER sequin_mutations OPTIONS (url '{}', ordered_replies 'true');
-             CREATE USER MAPPING FOR PUBLIC SERVER sequin OPTIONS (token '{}');
-             CREATE TABLE people (id bigint PRIMARY KEY, \"Email\" text, contact_id text);
-             SELECT sequin_attach('people', 'my-sync-id', 'salesforce:contact', 'contact_id')",
-            sandbox.url(),
-            sandbox.token()
-        );
-        client.batch_execute(&setup).unwrap();
-        Place { client, server, sandbox }
-    }
+/// Makes a record rejected, another unknown, and a change wait behind that.
+fn make_trouble(place: &mut World) {
+    place.run("INSERT INTO people VALUES (1, 'nobody')");
+    place.until("SELECT count(*) = 1 FROM sequin.dead_letters WHERE state = 'rejected'");
+    place.sandbox.fault(json!({"match": {"kind": "create"}, "apply": true, "status": 504}));
+    place.run("INSERT INTO people VALUES (2, 'chani@tabr.org')");
+    place.until("SELECT count(*) = 1 FROM sequin.dead_letters WHERE state = 'unknown'");
+    place.run("UPDATE people SET \"Email\" = 'chani@arrakis.org' WHERE id = 2");
+    place.until("SELECT count(*) = 1 FROM sequin.outbox WHERE state = 'pending' AND next_attempt_at IS NULL");
+}
 
-    fn until(&mut self, sql: &str) {
-        let begun = Instant::now();
-        while !self.client.query_one(sql, &[]).unwrap_or_else(|e| panic!("{sql}: {e:?}")).get::<_, bool>(0) {
-            let open = self.client.query("SELECT o::text FROM sequin.outbox o LIMIT 5", &[]).unwrap();
-            let open: Vec<String> = open.iter().map(|row| row.get(0)).collect();
-            assert!(begun.elapsed() < PATIENCE, "not within {PATIENCE:?}: {sql}\n{open:#?}");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-
-    /// Makes a record rejected, another unknown, and a change wait behind that.
-    fn trouble(&mut self) {
-        self.client.batch_execute("INSERT INTO people VALUES (1, 'nobody')").unwrap();
-        self.until("SELECT count(*) = 1 FROM sequin.dead_letters WHERE state = 'rejected'");
-        self.sandbox.fault(json!({"match": {"kind": "create"}, "apply": true, "status": 504}));
-        self.client.batch_execute("INSERT INTO people VALUES (2, 'chani@tabr.org')").unwrap();
-        self.until("SELECT count(*) = 1 FROM sequin.dead_letters WHERE state = 'unknown'");
-        self.client.batch_execute("UPDATE people SET \"Email\" = 'chani@arrakis.org' WHERE id = 2").unwrap();
-        self.until("SELECT count(*) = 1 FROM sequin.outbox WHERE state = 'pending' AND next_attempt_at IS NULL");
-    }
-
-    fn run(&self, sql: &str, line: usize) -> String {
-        let (output, ok) = psql(self.server.psql_command("postgres"), sql);
-        assert!(ok, "{DOCUMENT}, line {line}: {output}");
-        output
-    }
+/// What psql shows of the statements of the document's block at `line`.
+fn show(place: &World, sql: &str, line: usize) -> String {
+    let (output, ok) = psql(place.server.psql_command(APP), sql);
+    assert!(ok, "{DOCUMENT}, line {line}: {output}");
+    output
 }
 
 /// The block that has `words` in it.
@@ -76,8 +49,8 @@ fn block(words: &str) -> Block {
 
 #[test]
 fn its_statements_run() {
-    let mut place = Place::new();
-    place.trouble();
+    let mut place = place();
+    make_trouble(&mut place);
     let statements = statements(&read(DOCUMENT));
     assert!(statements.len() >= 18, "{}", statements.len());
     for (block, _) in statements {
@@ -86,25 +59,25 @@ fn its_statements_run() {
             "SELECT NOT EXISTS (SELECT FROM sequin.outbox o JOIN sequin.status s USING (server) WHERE o.state = 'sending' \
              OR o.state = 'pending' AND o.next_attempt_at <= now() AND NOT s.paused)",
         );
-        place.run(&block.text, block.line);
+        show(&place, &block.text, block.line);
     }
-    let settings = place.run("SHOW sequin.retention; SHOW sequin.workers", 0);
+    let settings = show(&place, "SHOW sequin.retention; SHOW sequin.workers", 0);
     assert!(settings.contains(" 1h\n") && settings.contains(" 4\n"), "{settings}");
 }
 
 #[test]
 fn what_it_watches_shows_what_is_wrong() {
-    let mut place = Place::new();
-    let look = |place: &Place, words: &str| {
+    let mut place = place();
+    let look = |place: &World, words: &str| {
         let block = block(words);
-        place.run(&block.text, block.line)
+        show(place, &block.text, block.line)
     };
     let processes = "backend_type IN ('sequin worker', 'sequin launcher')";
     place.until("SELECT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'sequin launcher')");
     assert!(look(&place, processes).contains("| sequin launcher |"), "the launcher is there before anything is queued");
     assert!(look(&place, "p.oldest_pending > interval").contains("(0 rows)"), "all is well");
 
-    place.trouble();
+    make_trouble(&mut place);
     place.until("SELECT count(*) > 0 FROM pg_stat_activity WHERE backend_type = 'sequin worker' AND state = 'idle'");
     assert!(look(&place, processes).contains("| waiting for records to deliver"));
     assert!(look(&place, "worker_alive, last_error FROM sequin.status;").contains(" sequin |       3 | "));
@@ -116,20 +89,20 @@ fn what_it_watches_shows_what_is_wrong() {
 
 #[test]
 fn what_it_asks_of_a_person_brings_the_records_to_their_end() {
-    let mut place = Place::new();
-    place.trouble();
+    let mut place = place();
+    make_trouble(&mut place);
     // The data was wrong.
-    place.client.batch_execute("UPDATE people SET \"Email\" = 'feyd@giedi.prime' WHERE id = 1").unwrap();
+    place.run("UPDATE people SET \"Email\" = 'feyd@giedi.prime' WHERE id = 1");
     place.until("SELECT contact_id IS NOT NULL FROM people WHERE id = 1");
 
     // The create was made. What waited behind it is an update of that record now.
     let records = place.sandbox.records("salesforce:contact");
     let chani = records.iter().find(|record| record["data"]["Email"] == "chani@tabr.org").unwrap();
     let upstream_id = chani["upstream_id"].as_str().unwrap();
-    let id: i64 = place.client.query_one("SELECT id FROM sequin.dead_letters", &[]).unwrap().get(0);
+    let id: i64 = place.one("SELECT id FROM sequin.dead_letters");
     let resolve = block("SELECT sequin_resolve(");
     let sql = resolve.text.replace("4711", &id.to_string()).replace("0031U00000Qn2ZVQAZ", upstream_id);
-    place.run(&sql, resolve.line);
+    show(&place, &sql, resolve.line);
     place.until("SELECT count(*) = 0 FROM sequin.outbox");
     place.until(&format!("SELECT contact_id IS NOT DISTINCT FROM '{upstream_id}' FROM people WHERE id = 2"));
     let records = place.sandbox.records("salesforce:contact");
@@ -138,60 +111,57 @@ fn what_it_asks_of_a_person_brings_the_records_to_their_end() {
 
     // A create that was not made, sent again.
     place.sandbox.fault(json!({"match": {"kind": "create"}, "apply": false, "status": 504}));
-    place.client.batch_execute("INSERT INTO people VALUES (3, 'stilgar@tabr.org')").unwrap();
+    place.run("INSERT INTO people VALUES (3, 'stilgar@tabr.org')");
     place.until("SELECT count(*) = 1 FROM sequin.dead_letters");
-    let id: i64 = place.client.query_one("SELECT id FROM sequin.dead_letters", &[]).unwrap().get(0);
+    let id: i64 = place.one("SELECT id FROM sequin.dead_letters");
     let retry = block("SELECT sequin_retry(id) FROM sequin.dead_letters WHERE id = 4711");
-    place.run(&retry.text.replace("4711", &id.to_string()), retry.line);
+    show(&place, &retry.text.replace("4711", &id.to_string()), retry.line);
     place.until("SELECT contact_id IS NOT NULL FROM people WHERE id = 3");
     assert_eq!(place.sandbox.records("salesforce:contact").len(), 3);
 
     // A worker that is ended has a successor.
-    let before: i32 = place.client.query_one("SELECT (sequin.workers())[1]", &[]).unwrap().get(0);
+    let before: i32 = place.one("SELECT (sequin.workers())[1]");
     let end = block("SELECT pg_terminate_backend(");
-    place.run(&end.text, end.line);
+    show(&place, &end.text, end.line);
     place.until(&format!("SELECT COALESCE((sequin.workers())[1] <> {before}, false)"));
 }
 
 #[test]
 fn a_restored_dump_has_the_open_work_and_is_paused() {
-    let mut place = Place::new();
-    place.trouble();
-    place.client.batch_execute("INSERT INTO people VALUES (9, 'gurney@caladan.org')").unwrap();
+    let mut place = place();
+    make_trouble(&mut place);
+    place.run("INSERT INTO people VALUES (9, 'gurney@caladan.org')");
     place.until("SELECT count(*) = 1 FROM sequin.delivered");
     let dump = place.server.config().bindir.join("pg_dump");
-    let dump = std::process::Command::new(dump).arg(place.server.dsn("postgres")).output().unwrap();
+    let dump = std::process::Command::new(dump).arg(place.database.dsn()).output().unwrap();
     assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
-    place.client.batch_execute("CREATE DATABASE copy").unwrap();
+    place.run("CREATE DATABASE copy");
     let mut restore = place.server.psql_command("copy");
     restore.stdout(Stdio::null());
     let (output, ok) = psql(restore, &String::from_utf8(dump.stdout).unwrap());
     assert!(ok, "{output}");
 
     let sent = place.sandbox.log().requests.len();
-    let mut copy = place.server.connect("copy");
-    std::mem::swap(&mut place.client, &mut copy);
-    let count = |client: &mut Client, of: &str| -> i64 {
-        client.query_one(&format!("SELECT count(*) FROM {of}"), &[]).unwrap().get(0)
-    };
+    let mut original = std::mem::replace(&mut place.client, place.server.connect("copy"));
+    let count = |client: &mut Client, of: &str| -> i64 { client.one(&format!("SELECT count(*) FROM {of}")) };
     assert_eq!(count(&mut place.client, "sequin.delivered"), 0);
     // The first thing that starts a worker here.
-    place.client.batch_execute("SELECT sequin_retry(id) FROM sequin.dead_letters WHERE state = 'rejected'").unwrap();
+    place.run("SELECT sequin_retry(id) FROM sequin.dead_letters WHERE state = 'rejected'");
     place.until("SELECT paused AND last_error LIKE 'this database is a copy:%' AND backlog = 3 FROM sequin.status");
     let discard = block("count(sequin_discard(id))");
-    place.client.batch_execute(&discard.text).unwrap();
+    place.run(&discard.text);
     assert_eq!(count(&mut place.client, "sequin.outbox"), 0);
     assert_eq!(place.sandbox.log().requests.len(), sent, "the copy has sent nothing");
-    assert_eq!(count(&mut copy, "sequin.outbox"), 3, "the original has its work");
+    assert_eq!(count(&mut original, "sequin.outbox"), 3, "the original has its work");
 }
 
 #[test]
 fn its_sizes_are_those_of_a_record() {
     const RECORDS: i64 = 2_000;
-    let mut place = Place::new();
-    let bytes = |place: &mut Place, table: &str| {
+    let mut place = place();
+    let bytes = |place: &mut World, table: &str| {
         let sql = format!("SELECT pg_total_relation_size('{table}') / {RECORDS}");
-        place.client.query_one(&sql, &[]).unwrap().get::<_, i64>(0)
+        place.one::<i64>(&sql)
     };
     let enqueue = format!(
         "ALTER SERVER sequin OPTIONS (ADD atomic_batches 'true'); SELECT sequin_pause('sequin');
@@ -199,10 +169,10 @@ fn its_sizes_are_those_of_a_record() {
            (SELECT jsonb_agg(jsonb_build_object('data', jsonb_build_object('n', n, 'text', repeat('x', 340))))
             FROM generate_series(1, {RECORDS}) n))"
     );
-    place.client.batch_execute(&enqueue).unwrap();
+    place.run(&enqueue);
     let waiting = bytes(&mut place, "sequin.queue");
     assert!((500..660).contains(&waiting), "{waiting} bytes for a record that waits");
-    place.client.batch_execute("SELECT sequin_resume('sequin')").unwrap();
+    place.run("SELECT sequin_resume('sequin')");
     place.until("SELECT count(*) = 0 FROM sequin.outbox");
     let delivered = bytes(&mut place, "sequin.history");
     assert!((1_200..1_650).contains(&delivered), "{delivered} bytes for one that is delivered");

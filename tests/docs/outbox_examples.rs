@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::docs::{psql, read};
-use crate::support::World;
+use crate::support::{Session, World};
 
 /// Runs SQL as a user does, to its end, and returns what psql printed.
 fn run(world: &World, sql: &str) -> String {

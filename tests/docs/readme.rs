@@ -1,9 +1,11 @@
 //! The README does what it says: its statements run as the roles it names, and print the rows it shows.
 
-use sequin_harness::{Sandbox, Server};
+use sequin_harness::Sandbox;
 use serde_json::json;
 
 use crate::docs::{Block, blocks, psql, read, statements, tidy};
+use crate::support::Session;
+use crate::support::server::own;
 
 /// What the README has in the place of what only the reader knows.
 const URL: &str = "https://api.example.com";
@@ -28,10 +30,10 @@ fn its_first_screen_has_two_commands_a_statement_and_the_warning() {
 fn its_statements_run_and_print_what_it_shows() {
     let sandbox = Sandbox::start();
     // A server of its own: the README's role is called app, and roles are the whole cluster's.
-    let server = Server::start();
+    let server = own("");
     let mut superuser = server.connect("postgres");
-    superuser.batch_execute("CREATE ROLE app").unwrap();
-    superuser.batch_execute("CREATE DATABASE shop").unwrap();
+    superuser.run("CREATE ROLE app");
+    superuser.run("CREATE DATABASE shop");
 
     // The first statement is for `make demo-psql`, where the set-up is done. Other readers set it up first, as this test does.
     let is_setup = |block: &Block| block.text.contains("CREATE EXTENSION");
@@ -48,7 +50,7 @@ fn its_statements_run_and_print_what_it_shows() {
         "kind": "postgres", "id": "contacts", "collection_id": "salesforce:contact",
         "dsn": server.dsn("shop"), "table": "contacts",
     }));
-    server.connect("shop").batch_execute("GRANT SELECT ON contacts TO app").unwrap();
+    server.connect("shop").run("GRANT SELECT ON contacts TO app");
 
     // The record's id is the sandbox's choice; it is as long as the README's, so that columns keep their width.
     let mut record: Option<String> = None;

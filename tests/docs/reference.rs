@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::json;
 
 use crate::docs::{path, psql, read, rows, section, statements, tidy};
-use crate::support::World;
+use crate::support::{Session, World};
 
 const DOCUMENT: &str = "docs/reference.md";
 

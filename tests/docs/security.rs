@@ -4,9 +4,11 @@ use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::process::{Command, Stdio};
 
-use sequin_harness::{Sandbox, Server};
+use sequin_harness::Sandbox;
 
 use crate::docs::{blocks, psql, read, statements};
+use crate::support::Session;
+use crate::support::server::own;
 
 const DOCUMENT: &str = "docs/security.md";
 const CREATE: &str = "SELECT upstream_id FROM sequin_create('my-sync-id', 'salesforce:contact', '{\"n\": 1}')";
@@ -16,14 +18,12 @@ fn its_recipes_work() {
     let document = read(DOCUMENT);
     let sandbox =
         Sandbox::builder().token("token-of-the-mapping").arg("--token").arg("token-of-the-file").start().unwrap();
-    let server = Server::start();
+    let server = own("");
     let mut superuser = server.connect("postgres");
-    superuser
-        .batch_execute(
-            "CREATE ROLE app LOGIN; CREATE ROLE clerk LOGIN; CREATE ROLE bookkeeper LOGIN;
+    superuser.run(
+        "CREATE ROLE app LOGIN; CREATE ROLE clerk LOGIN; CREATE ROLE bookkeeper LOGIN;
              CREATE ROLE operator LOGIN; CREATE ROLE monitor LOGIN; CREATE EXTENSION sequin_mutations",
-        )
-        .unwrap();
+    );
 
     // The files, with a directory of this test's in the place of /etc/sequin.
     let secrets = server.dir().join("secrets").display().to_string();
@@ -39,7 +39,7 @@ fn its_recipes_work() {
     let conf = blocks(&document).into_iter().find(|block| block.text.starts_with("sequin.secrets_directory")).unwrap();
     let mut conf_file = std::fs::File::options().append(true).open(server.data().join("postgresql.conf")).unwrap();
     conf_file.write_all(conf.text.replace("/etc/sequin", &secrets).as_bytes()).unwrap();
-    superuser.batch_execute("SELECT pg_reload_conf()").unwrap();
+    superuser.run("SELECT pg_reload_conf()");
 
     let statements = statements(&document);
     let run = |i: usize| {
@@ -58,20 +58,20 @@ fn its_recipes_work() {
     // A role that may call, and cannot see with what token.
     run(0);
     let mut app = server.connect_as("postgres", "app");
-    assert_eq!(app.query(CREATE, &[]).unwrap().len(), 1);
+    assert_eq!(app.rows(CREATE, &[]).len(), 1);
     assert_eq!(last_token(), "Bearer token-of-the-mapping");
     for view in [
         "SELECT umoptions::text FROM pg_user_mappings",
         "SELECT option_value::text FROM information_schema.user_mapping_options",
     ] {
-        let seen: Option<String> = app.query_one(view, &[]).unwrap().get(0);
+        let seen: Option<String> = app.one(view);
         assert_eq!(seen, None, "{view}");
     }
 
     // A role that has a wrapper only.
     run(1);
     let mut clerk = server.connect_as("postgres", "clerk");
-    assert_eq!(clerk.query("SELECT add_contact('thufir@caladan.org')", &[]).unwrap().len(), 1);
+    assert_eq!(clerk.rows("SELECT add_contact('thufir@caladan.org')", &[]).len(), 1);
     let refused = |client: &mut postgres::Client, sql: &str| {
         let error = client.batch_execute(sql).unwrap_err();
         assert_eq!(error.code().map(|code| code.code()), Some("42501"), "{sql}: {error:?}");
@@ -79,19 +79,17 @@ fn its_recipes_work() {
     refused(&mut clerk, CREATE);
     refused(&mut app, "SELECT add_contact('x')");
     let before = sandbox.log().requests.len();
-    superuser
-        .batch_execute("CREATE SERVER other FOREIGN DATA WRAPPER sequin_mutations OPTIONS (url 'http://127.0.0.1:9')")
-        .unwrap();
-    clerk.batch_execute("SET sequin.server = 'other'; SELECT add_contact('piter@giedi.prime')").unwrap();
+    superuser.run("CREATE SERVER other FOREIGN DATA WRAPPER sequin_mutations OPTIONS (url 'http://127.0.0.1:9')");
+    clerk.run("SET sequin.server = 'other'; SELECT add_contact('piter@giedi.prime')");
     assert_eq!(sandbox.log().requests.len(), before + 1, "the wrapper's server, not the caller's");
 
     // A role that may attach its tables, and one that writes them. None of the rights can be left out.
     const ATTACH: &str = "SELECT sequin_attach('book', 'my-sync-id', 'salesforce:contact', 'up', delivery => 'inline',
         server => 'sequin')";
-    superuser.batch_execute("CREATE SCHEMA books AUTHORIZATION bookkeeper").unwrap();
+    superuser.run("CREATE SCHEMA books AUTHORIZATION bookkeeper");
     let mut bookkeeper = server.connect_as("postgres", "bookkeeper");
     let book = "SET search_path = books, public; CREATE TABLE book (id int PRIMARY KEY, name text, up text)";
-    bookkeeper.batch_execute(book).unwrap();
+    bookkeeper.run(book);
     refused(&mut bookkeeper, ATTACH);
     run(2);
     for right in [
@@ -100,26 +98,26 @@ fn its_recipes_work() {
         "EXECUTE ON FUNCTION sequin.capture",
         "EXECUTE ON FUNCTION sequin.refuse_truncate",
     ] {
-        superuser.batch_execute(&format!("REVOKE {right} FROM bookkeeper")).unwrap();
+        superuser.run(&format!("REVOKE {right} FROM bookkeeper"));
         refused(&mut bookkeeper, ATTACH);
-        superuser.batch_execute(&format!("GRANT {right} TO bookkeeper")).unwrap();
+        superuser.run(&format!("GRANT {right} TO bookkeeper"));
     }
-    bookkeeper.batch_execute(ATTACH).unwrap();
-    bookkeeper.batch_execute("GRANT USAGE ON SCHEMA books TO clerk; GRANT INSERT ON book TO clerk").unwrap();
+    bookkeeper.run(ATTACH);
+    bookkeeper.run("GRANT USAGE ON SCHEMA books TO clerk; GRANT INSERT ON book TO clerk");
     refused(&mut clerk, "INSERT INTO books.book VALUES (1, 'Paul')");
-    superuser.batch_execute("GRANT USAGE ON FOREIGN SERVER sequin TO clerk").unwrap();
+    superuser.run("GRANT USAGE ON FOREIGN SERVER sequin TO clerk");
     // His sequin.server is still another; the attachment's counts.
-    clerk.batch_execute("INSERT INTO books.book VALUES (1, 'Paul')").unwrap();
-    assert_eq!(bookkeeper.query("SELECT FROM book WHERE up IS NOT NULL", &[]).unwrap().len(), 1);
+    clerk.run("INSERT INTO books.book VALUES (1, 'Paul')");
+    assert_eq!(bookkeeper.rows("SELECT FROM book WHERE up IS NOT NULL", &[]).len(), 1);
     refused(&mut clerk, "SELECT sequin_detach('books.book')");
-    superuser.batch_execute("REVOKE USAGE ON FOREIGN SERVER sequin FROM clerk").unwrap();
+    superuser.run("REVOKE USAGE ON FOREIGN SERVER sequin FROM clerk");
     // EXECUTE does not count when a trigger fires.
-    superuser.batch_execute("REVOKE EXECUTE ON FUNCTION sequin_attach, sequin.capture FROM bookkeeper").unwrap();
+    superuser.run("REVOKE EXECUTE ON FUNCTION sequin_attach, sequin.capture FROM bookkeeper");
     let before = sandbox.log().requests.len();
-    bookkeeper.batch_execute("UPDATE book SET name = 'Usul'").unwrap();
+    bookkeeper.run("UPDATE book SET name = 'Usul'");
     assert_eq!(sandbox.log().requests.len(), before + 1);
     // Whoever writes may switch it off.
-    bookkeeper.batch_execute("SET sequin.capture = off; DELETE FROM book; SELECT sequin_detach('book')").unwrap();
+    bookkeeper.run("SET sequin.capture = off; DELETE FROM book; SELECT sequin_detach('book')");
     assert_eq!(sandbox.log().requests.len(), before + 1);
 
     // The outbox: who may enqueue, who looks after the records, who counts them.
@@ -128,9 +126,9 @@ fn its_recipes_work() {
     let mut operator = server.connect_as("postgres", "operator");
     refused(&mut operator, "SELECT sequin_pause('sequin')");
     run(3);
-    operator.batch_execute("SELECT sequin_pause('sequin')").unwrap();
-    let id: i64 = app.query_one(ENQUEUE, &[]).unwrap().get(0);
-    let seen = |client: &mut postgres::Client| client.query("SELECT FROM sequin.outbox", &[]).unwrap().len();
+    operator.run("SELECT sequin_pause('sequin')");
+    let id: i64 = app.one(ENQUEUE);
+    let seen = |client: &mut postgres::Client| client.rows("SELECT FROM sequin.outbox", &[]).len();
     assert_eq!([seen(&mut app), seen(&mut operator), seen(&mut clerk)], [1, 1, 0]);
     run(4);
     let mut monitor = server.connect_as("postgres", "monitor");
@@ -139,19 +137,19 @@ fn its_recipes_work() {
     let counts = monitor.query_one(counts, &[]).unwrap();
     assert_eq!((counts.get::<_, i64>(0), counts.get::<_, bool>(1)), (1, true));
     refused(&mut app, "SELECT * FROM outbox_counts()");
-    superuser.batch_execute("GRANT EXECUTE ON FUNCTION sequin_discard, sequin_resume TO clerk").unwrap();
+    superuser.run("GRANT EXECUTE ON FUNCTION sequin_discard, sequin_resume TO clerk");
     let discard = format!("SELECT sequin_discard({id})");
     let error = clerk.batch_execute(&discard).unwrap_err();
     assert_eq!(error.code().map(|code| code.code()), Some("42704"), "as if it were not there: {error:?}");
     refused(&mut clerk, "SELECT sequin_resume('sequin')");
     refused(&mut clerk, "SELECT FROM sequin.queue");
-    operator.batch_execute(&discard).unwrap();
-    operator.batch_execute("SELECT sequin_resume('sequin')").unwrap();
+    operator.run(&discard);
+    operator.run("SELECT sequin_resume('sequin')");
     assert_eq!(seen(&mut app), 0);
 
     // A token in a file.
     run(5);
-    assert_eq!(app.query(CREATE, &[]).unwrap().len(), 1);
+    assert_eq!(app.rows(CREATE, &[]).len(), 1);
     assert_eq!(last_token(), "Bearer token-of-the-file");
 
     // The table of rights.
@@ -160,15 +158,15 @@ fn its_recipes_work() {
     refused(&mut app, "ALTER USER MAPPING FOR PUBLIC SERVER sequin OPTIONS (DROP token_file, ADD token 'x')");
     refused(&mut app, "CREATE USER MAPPING FOR app SERVER sequin OPTIONS (token_file 'prod')");
     refused(&mut clerk, "CREATE USER MAPPING FOR clerk SERVER sequin OPTIONS (token 'x')");
-    app.batch_execute("CREATE USER MAPPING FOR app SERVER sequin OPTIONS (token 'x')").unwrap();
-    superuser.batch_execute("GRANT USAGE ON FOREIGN DATA WRAPPER sequin_mutations TO clerk").unwrap();
-    clerk.batch_execute("CREATE SERVER mine FOREIGN DATA WRAPPER sequin_mutations OPTIONS (url 'https://x')").unwrap();
+    app.run("CREATE USER MAPPING FOR app SERVER sequin OPTIONS (token 'x')");
+    superuser.run("GRANT USAGE ON FOREIGN DATA WRAPPER sequin_mutations TO clerk");
+    clerk.run("CREATE SERVER mine FOREIGN DATA WRAPPER sequin_mutations OPTIONS (url 'https://x')");
     refused(&mut clerk, "ALTER SERVER mine OPTIONS (ADD ca_file '/etc/passwd')");
 
     // The owner of the database reads the open records of all, until the right is taken away.
-    superuser.batch_execute("CREATE ROLE proprietor LOGIN; ALTER DATABASE postgres OWNER TO proprietor").unwrap();
+    superuser.run("CREATE ROLE proprietor LOGIN; ALTER DATABASE postgres OWNER TO proprietor");
     let mut proprietor = server.connect_as("postgres", "proprietor");
-    proprietor.query("SELECT FROM sequin.queue", &[]).unwrap();
+    proprietor.rows("SELECT FROM sequin.queue", &[]);
     refused(&mut proprietor, "DELETE FROM sequin.queue");
     refused(&mut proprietor, "SELECT FROM sequin.history");
     run(6);
@@ -177,15 +175,15 @@ fn its_recipes_work() {
 
 #[test]
 fn nobody_but_the_administrator_chooses_the_secrets_directory() {
-    let server = Server::start();
+    let server = own("");
     let mut superuser = server.connect("postgres");
     for database in ["by_database", "by_role", "by_set", "by_option"] {
-        superuser.batch_execute(&format!("CREATE DATABASE {database}")).unwrap();
+        superuser.run(&format!("CREATE DATABASE {database}"));
     }
     // While the library is not loaded Postgres takes any name with a dot.
-    superuser.batch_execute("CREATE ROLE chief SUPERUSER LOGIN").unwrap();
-    superuser.batch_execute("ALTER DATABASE by_database SET sequin.secrets_directory = '/etc'").unwrap();
-    superuser.batch_execute("ALTER ROLE chief SET sequin.secrets_directory = '/etc'").unwrap();
+    superuser.run("CREATE ROLE chief SUPERUSER LOGIN");
+    superuser.run("ALTER DATABASE by_database SET sequin.secrets_directory = '/etc'");
+    superuser.run("ALTER ROLE chief SET sequin.secrets_directory = '/etc'");
     // The value before the library is loaded, a placeholder, and after.
     let directories = |database: &str, user: &str, before: &str, options: &str| {
         let mut command = server.psql_command("postgres");
@@ -204,15 +202,13 @@ fn nobody_but_the_administrator_chooses_the_secrets_directory() {
 
 #[test]
 fn what_it_says_of_dumps_and_logs_is_so() {
-    let server = Server::start();
+    let server = own("");
     let mut superuser = server.connect("postgres");
-    superuser
-        .batch_execute(
-            "CREATE EXTENSION sequin_mutations;
+    superuser.run(
+        "CREATE EXTENSION sequin_mutations;
              CREATE SERVER sequin FOREIGN DATA WRAPPER sequin_mutations OPTIONS (url 'https://api.example.com');
              CREATE USER MAPPING FOR PUBLIC SERVER sequin OPTIONS (token 'canary-1')",
-        )
-        .unwrap();
+    );
     let error = "ALTER USER MAPPING FOR PUBLIC SERVER sequin OPTIONS (SET token 'canary-2 with a space')";
     let error = superuser.batch_execute(error).unwrap_err();
     let shown = format!("{:?}", error.as_db_error());

@@ -17,9 +17,10 @@ use std::thread;
 
 use sequin_harness::{Delays, Server};
 
-use crate::support::network::{builder, eventually};
+use crate::support::Session;
+use crate::support::network::eventually;
 use crate::support::random::{Dice, seed_and_rounds};
-
+use crate::support::server::own;
 use apis::Apis;
 use memory::{MemoryUse, Slack, is_level};
 use phases::Phase;
@@ -120,7 +121,7 @@ fn orders_at_random_moments_are_obeyed_and_leave_nothing_behind() {
 }
 
 fn run(rounds: u64, dice: &mut Dice, phases: &mut Histogram, orders: &mut Histogram) {
-    let server = builder().start().unwrap();
+    let server = own("");
     let mut apis = Apis::start(&server);
     let database = server.fresh_database();
     apis.create_servers(&database);
@@ -139,7 +140,7 @@ fn run(rounds: u64, dice: &mut Dice, phases: &mut Histogram, orders: &mut Histog
     all_series[0].connect_at_last();
     let mut admin = database.connect();
     let open = "SELECT count(*) FROM sequin.outbox";
-    eventually("all is delivered", || admin.query_one(open, &[]).unwrap().get::<_, i64>(0) == 0);
+    eventually("all is delivered", || admin.one::<i64>(open) == 0);
     // Each session keeps a connection to what it calls, and the worker too.
     apis.assert_connections(SERIES.len() + 1, "while the sessions live");
     let (mut calls, mut held): (Vec<Call>, Vec<Vec<MemoryUse>>) = (Vec::new(), Vec::new());
@@ -169,7 +170,7 @@ fn run(rounds: u64, dice: &mut Dice, phases: &mut Histogram, orders: &mut Histog
 
     let others = "SELECT count(*) FROM pg_stat_activity \
                   WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()";
-    eventually("the sessions end", || admin.query_one(others, &[]).unwrap().get::<_, i64>(0) == 0);
+    eventually("the sessions end", || admin.one::<i64>(others) == 0);
     drop(admin);
     drop(database);
     apis.assert_connections(0, "after the sessions");

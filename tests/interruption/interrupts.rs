@@ -14,15 +14,14 @@ use postgres::Client;
 use postgres::error::SqlState;
 use sequin_harness::{Server, Stop, process};
 
-use crate::support::network::{
-    Api, Pending, assert_known, backend, builder, column, create, eventually, foreign_server, logged_by, refusal,
-    server,
-};
+use crate::support::Session;
+use crate::support::network::{Api, Pending, assert_known, create, eventually, foreign_server, logged_by};
+use crate::support::server::{own, shared};
 use stalling::{Phase, Stalling};
 
 /// Begins a stalled call in `client`; returns when it waits in its phase.
 fn begin(admin: &mut Client, mut client: Client, stalling: &Stalling, phase: Phase) -> (Pending, i32) {
-    let pid = backend(&mut client);
+    let pid = client.pid();
     let pending = Pending::start(client, &stalling.statement("stalled"));
     eventually(&format!("{phase:?}: the call waits"), || pending.has_ended() || stalling.holds(admin, pid));
     (pending, pid)
@@ -30,11 +29,11 @@ fn begin(admin: &mut Client, mut client: Client, stalling: &Stalling, phase: Pha
 
 #[test]
 fn a_cancel_takes_effect_in_each_phase_and_the_next_call_works() {
-    let database = server().fresh_database();
+    let database = shared().fresh_database();
     let mut admin = database.connect();
     let mut client = database.connect();
     for phase in Phase::ALL {
-        let mut stalling = Stalling::start(phase, server());
+        let mut stalling = Stalling::start(phase, shared());
         foreign_server(&database, "stalled", &stalling.url, &stalling.options);
         let (pending, pid) = begin(&mut admin, client, &stalling, phase);
         admin.execute("SELECT pg_cancel_backend($1)", &[&pid]).unwrap();
@@ -46,7 +45,7 @@ fn a_cancel_takes_effect_in_each_phase_and_the_next_call_works() {
         assert_known(error.where_().unwrap_or_default(), phase.known(), &format!("{phase:?}"));
 
         stalling.relent();
-        assert_eq!(column(&mut client, &create("stalled")), ["003"], "{phase:?}");
+        assert_eq!(client.column(&create("stalled")), ["003"], "{phase:?}");
         // The session is idle now and closes nothing more, so one that it left open stays so; but the kernel's table, read
         // while others open and close connections, may show one twice.
         eventually(&format!("{phase:?}: the interrupted connection is closed"), || stalling.open() == 1);
@@ -55,17 +54,17 @@ fn a_cancel_takes_effect_in_each_phase_and_the_next_call_works() {
 
 #[test]
 fn a_statement_timeout_takes_effect_in_each_phase_and_the_next_call_works() {
-    let database = server().fresh_database();
+    let database = shared().fresh_database();
     thread::scope(|scope| {
         for phase in Phase::ALL {
             let database = &database;
             scope.spawn(move || {
-                let mut stalling = Stalling::start(phase, server());
+                let mut stalling = Stalling::start(phase, shared());
                 let name = format!("stalled_{phase:?}").to_lowercase();
                 foreign_server(database, &name, &stalling.url, &stalling.options);
                 let mut client = database.connect();
                 // Long enough for each call to come to its phase.
-                client.batch_execute("SET statement_timeout = '10s'").unwrap();
+                client.run("SET statement_timeout = '10s'");
                 let (mut client, error) =
                     Pending::start(client, &stalling.statement(&name)).refusal(&format!("{phase:?}"));
 
@@ -74,8 +73,8 @@ fn a_statement_timeout_takes_effect_in_each_phase_and_the_next_call_works() {
                 assert_known(error.where_().unwrap_or_default(), phase.known(), &format!("{phase:?}"));
 
                 stalling.relent();
-                client.batch_execute("SET statement_timeout = 0").unwrap();
-                assert_eq!(column(&mut client, &create(&name)), ["003"], "{phase:?}");
+                client.run("SET statement_timeout = 0");
+                assert_eq!(client.column(&create(&name)), ["003"], "{phase:?}");
             });
         }
     });
@@ -83,23 +82,23 @@ fn a_statement_timeout_takes_effect_in_each_phase_and_the_next_call_works() {
 
 #[test]
 fn a_terminated_session_ends_in_each_phase() {
-    let database = server().fresh_database();
+    let database = shared().fresh_database();
     let mut admin = database.connect();
     for phase in Phase::ALL {
-        let stalling = Stalling::start(phase, server());
+        let stalling = Stalling::start(phase, shared());
         foreign_server(&database, "stalled", &stalling.url, &stalling.options);
         let (pending, pid) = begin(&mut admin, database.connect(), &stalling, phase);
         admin.execute("SELECT pg_terminate_backend($1)", &[&pid]).unwrap();
 
-        assert_ended(server(), phase, pid, pending);
+        assert_ended(shared(), phase, pid, pending);
     }
     // A backend that had crashed would have taken this session along.
-    assert_eq!(column(&mut admin, "SELECT 1"), ["1"]);
+    assert_eq!(admin.column("SELECT 1"), ["1"]);
 }
 
 #[test]
 fn a_fast_shutdown_waits_for_no_phase() {
-    let server = builder().start().unwrap();
+    let server = own("");
     let database = server.fresh_database();
     let mut admin = database.connect();
     let mut stalled = Vec::new();
@@ -108,7 +107,7 @@ fn a_fast_shutdown_waits_for_no_phase() {
         let name = format!("stalled_{phase:?}").to_lowercase();
         foreign_server(&database, &name, &stalling.url, &stalling.options);
         let mut client = database.connect();
-        let pid = backend(&mut client);
+        let pid = client.pid();
         let pending = Pending::start(client, &stalling.statement(&name));
         stalled.push((phase, stalling, pid, pending));
     }
@@ -141,14 +140,14 @@ fn assert_ended(server: &Server, phase: Phase, pid: i32, pending: Pending) {
 /// As a procedure would do it that goes on without the API.
 #[test]
 fn a_cancel_that_is_caught_leaves_a_transaction_that_can_call_again() {
-    let database = server().fresh_database();
+    let database = shared().fresh_database();
     let mut admin = database.connect();
     let mut client = database.connect();
     let api = Api::start();
     foreign_server(&database, "good", &api.raw.url(), "");
-    client.batch_execute("CREATE TEMP TABLE seen (context text, upstream_id text)").unwrap();
+    client.run("CREATE TEMP TABLE seen (context text, upstream_id text)");
     for phase in Phase::ALL {
-        let stalling = Stalling::start(phase, server());
+        let stalling = Stalling::start(phase, shared());
         foreign_server(&database, "stalled", &stalling.url, &stalling.options);
         let call = stalling.statement("stalled");
         let again = create(if stalling.relents_by_itself() { "stalled" } else { "good" });
@@ -161,7 +160,7 @@ fn a_cancel_that_is_caught_leaves_a_transaction_that_can_call_again() {
                  INSERT INTO seen VALUES (context, id);
              END $do$"
         );
-        let pid = backend(&mut client);
+        let pid = client.pid();
         let pending = Pending::start(client, &block);
         eventually(&format!("{phase:?}: the call waits"), || pending.has_ended() || stalling.holds(&mut admin, pid));
         admin.execute("SELECT pg_cancel_backend($1)", &[&pid]).unwrap();
@@ -180,14 +179,14 @@ fn a_cancel_that_is_caught_leaves_a_transaction_that_can_call_again() {
 /// A cancel that comes while the arguments are computed is not spent on a request.
 #[test]
 fn a_cancel_before_the_call_sends_nothing() {
-    let database = server().fresh_database();
+    let database = shared().fresh_database();
     let api = Api::start();
     foreign_server(&database, "good", &api.raw.url(), "");
     let mut client = database.connect();
     let collection = "CASE WHEN pg_cancel_backend(pg_backend_pid()) THEN 'salesforce:contact' END";
     let sql = format!("SELECT upstream_id FROM sequin_create('sync', {collection}, '{{}}', server => 'good')");
-    let error = refusal(&mut client, &sql);
+    let error = client.error(&sql);
     assert_eq!(error.code(), &SqlState::QUERY_CANCELED, "{error:?}");
     assert_eq!((api.raw.accepted(), api.requests()), (0, 0));
-    assert_eq!(column(&mut client, &create("good")), ["003"]);
+    assert_eq!(client.column(&create("good")), ["003"]);
 }

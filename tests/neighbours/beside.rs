@@ -5,8 +5,9 @@ use postgres::Client;
 use sequin_harness::tls::Kind;
 use sequin_harness::{Database, Sandbox, Server, Tls};
 
-use crate::support::TARGET;
 use crate::support::network::eventually;
+use crate::support::server::own;
+use crate::support::{Session, TARGET};
 
 /// pgcrypto at work: digests, both ciphers of PGP, random numbers. The result is always the same.
 const CRYPTO: &str = "
@@ -18,14 +19,14 @@ const CRYPTO: &str = "
 /// What that gives, in any session that works.
 const ENCRYPTED: &str = " melange true 16";
 
-struct Place<'server> {
+struct Place {
     database: Database,
     sandbox: Sandbox,
 }
 
-impl<'server> Place<'server> {
+impl Place {
     /// With an API that is reached by https.
-    fn on(server: &'server Server) -> Place<'server> {
+    fn on(server: &Server) -> Place {
         let tls = Tls::in_directory(&server.scratch("tls"));
         let (certificate, key) = tls.files(Kind::Valid);
         let sandbox = Sandbox::builder().tls(&certificate, &key).start().unwrap();
@@ -40,10 +41,10 @@ impl<'server> Place<'server> {
 /// Which library the session meets first, and which first does its work, might decide whose functions are found.
 #[test]
 fn pgcrypto_and_https_do_not_meet_each_other_in_a_backend() {
-    let server = Server::start();
+    let server = own("");
     let place = Place::on(&server);
     let create = format!("SELECT (sequin_create({TARGET}, '{{\"Name\": \"Paul\"}}')).data->>'Name'");
-    let text = |client: &mut Client, sql: &str| client.query_one(sql, &[]).unwrap().get::<_, String>(0);
+    let text = |client: &mut Client, sql: &str| client.one::<String>(sql);
     let encrypts = |client: &mut Client| assert!(text(client, CRYPTO).ends_with(ENCRYPTED));
     for crypto_first in [true, false] {
         let mut client = place.database.connect();
@@ -83,26 +84,21 @@ fn pg_stat_statements_is_preloaded_before_or_behind() {
         ));
         let mut client = place.database.connect();
         for n in 0..3 {
-            client.batch_execute(&format!("SELECT sequin_create({TARGET}, '{{\"Name\": \"secret-{n}\"}}')")).unwrap();
+            client.run(&format!("SELECT sequin_create({TARGET}, '{{\"Name\": \"secret-{n}\"}}')"));
         }
         // The star is refused by a planner support function, and a failed call leaves no trace in the others.
         assert!(client.batch_execute(&format!("SELECT (sequin_create({TARGET}, '{{}}')).*")).is_err());
-        client.batch_execute("INSERT INTO people VALUES (1, 'Chani'), (2, 'Stilgar')").unwrap();
-        eventually("the worker has delivered and written back", || {
-            client.query_one("SELECT count(sf_id) = 2 FROM people", &[]).unwrap().get(0)
-        });
+        client.run("INSERT INTO people VALUES (1, 'Chani'), (2, 'Stilgar')");
+        eventually("the worker has delivered and written back", || client.one("SELECT count(sf_id) = 2 FROM people"));
         assert_eq!(place.sandbox.log().mutations().len(), 5, "{order}");
 
         // What was called is counted as one statement, without the values; so is what the worker does.
-        let calls: i64 = client
-            .query_one("SELECT calls FROM pg_stat_statements WHERE query LIKE 'SELECT sequin_create(%'", &[])
-            .unwrap()
-            .get(0);
+        let calls: i64 = client.one("SELECT calls FROM pg_stat_statements WHERE query LIKE 'SELECT sequin_create(%'");
         assert_eq!(calls, 3, "{order}");
         let values = "SELECT count(*) FROM pg_stat_statements WHERE query LIKE '%secret-%' OR query LIKE $1";
         let token = format!("%Bearer {}%", place.sandbox.token());
-        assert_eq!(client.query_one(values, &[&token]).unwrap().get::<_, i64>(0), 0, "{order}");
+        assert_eq!(client.one_of::<i64>(values, &[&token]), 0, "{order}");
         let worker = "SELECT count(*) FROM pg_stat_statements WHERE query LIKE '%sequin.claims%'";
-        assert!(client.query_one(worker, &[]).unwrap().get::<_, i64>(0) > 0, "{order}");
+        assert!(client.one::<i64>(worker) > 0, "{order}");
     }
 }

@@ -8,14 +8,15 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use sequin_harness::{Server, paths};
+use sequin_harness::paths;
 use serde_json::{Value, json};
 
 use crate::bouncer::Bouncer;
 use crate::gate::Gate;
 use crate::programs::{file, program};
 use crate::support::network::eventually;
-use crate::support::{World, detail};
+use crate::support::server::shared;
+use crate::support::{Session, World, detail};
 
 /// A Java machine that compiles its program first takes its time on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -106,7 +107,7 @@ fn a_batch_of_psycopg_that_fails_says_how_many_records_were_applied() {
     let client = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/neighbours/clients/psycopg_batch.py"));
     let mut command = (PSYCOPG.command)(client);
     sequin_harness::guard::without_pg_variables(&mut command)
-        .env("PGHOST", Server::shared().dir())
+        .env("PGHOST", shared().dir())
         .env("PGUSER", "postgres")
         .env("PGDATABASE", world.database.name());
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
@@ -116,17 +117,17 @@ fn a_batch_of_psycopg_that_fails_says_how_many_records_were_applied() {
     assert!(seen["hint"].as_str().unwrap().starts_with("Earlier requests of this transaction were applied"), "{seen}");
     let words = "INSERT on public.people, after 2 records were applied by earlier requests of the transaction";
     assert!(seen["context"].as_str().unwrap().contains(words), "{seen}");
-    assert_eq!((world.contacts(), world.one::<i64>("SELECT count(*) FROM people")), (2, 0));
+    assert_eq!((world.contact_count(), world.one::<i64>("SELECT count(*) FROM people")), (2, 0));
 }
 
 impl Driver {
     fn check(&self, pooled: bool) {
         let world = World::new();
         prepare(&world);
-        let bouncer = pooled.then(|| Bouncer::start(Server::shared(), &["postgres"]));
+        let bouncer = pooled.then(|| Bouncer::start(shared(), &["postgres"]));
         let port = bouncer.as_ref().map_or(5432, |bouncer| bouncer.port);
-        let gate = Gate::to(Server::shared().dir(), port);
-        let direct = Gate::to(Server::shared().dir(), 5432);
+        let gate = Gate::to(shared().dir(), port);
+        let direct = Gate::to(shared().dir(), 5432);
         let seen = self.run(&world, &gate, &direct, pooled);
 
         let row = json!({"name": "Paul", "is_new": true, "has_id": true, "extra": {"provider": "salesforce"}});
@@ -141,7 +142,7 @@ impl Driver {
             expected.assert_is(&seen["errors"][name], name);
         }
         if pooled {
-            eventually("it is delivered", || world.contacts() == names_applied().len());
+            eventually("it is delivered", || world.contact_count() == names_applied().len());
         } else {
             let delivered = json!({"server": "sequin", "delivered": 1, "rejected": 0, "unknown": 0});
             assert_eq!(seen["notified"], delivered);

@@ -7,12 +7,13 @@ use std::process::{Output, Stdio};
 use sequin_harness::Stop;
 use serde_json::json;
 
-use crate::cluster::{APP, Cluster, PRELOADED, must};
 use crate::elsewhere::stranger;
+use crate::support::server::{APP, PRELOADED, must};
+use crate::support::{Session, World};
 
 /// Open work of each kind, an attached table, and a role without rights of its own but these.
 struct Origin {
-    cluster: Cluster,
+    cluster: World,
     scratch: PathBuf,
     /// What a restored outbox must have.
     open: String,
@@ -24,7 +25,7 @@ const ATTACHED: &str = "SELECT string_agg(a::text, E'\\n') FROM sequin.attachmen
 
 impl Origin {
     fn new() -> Origin {
-        let mut cluster = Cluster::start("");
+        let mut cluster = World::with_own_server("");
         cluster.run(
             "CREATE ROLE app LOGIN; CREATE ROLE owner NOLOGIN;
              GRANT USAGE ON FOREIGN SERVER sequin TO app, owner;
@@ -81,17 +82,18 @@ fn a_parallel_restore_in_a_strange_server_has_all_of_it() {
     let mut psql = psql.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     std::io::Write::write_all(&mut psql.stdin.take().unwrap(), &globals.stdout).unwrap();
     psql.wait().unwrap();
-    server.connect("postgres").batch_execute("CREATE DATABASE app").unwrap();
+    server.connect("postgres").run("CREATE DATABASE app");
 
     let file = origin.dump(&["-Fd", "-j2"], "parallel");
     // The original has come to its end: what is left is the copy's.
     origin.cluster.server.stop(Stop::Fast);
     must(&origin.restore(&["-j2", "--exit-on-error"], &server.dsn(APP), &file));
 
-    let Origin { cluster: Cluster { client, server: original, sandbox }, open, .. } = origin;
+    let Origin { cluster, open, .. } = origin;
+    let (client, original, sandbox) = cluster.into_parts();
     drop((client, original));
     sandbox.clear_log();
-    let mut cluster = Cluster { client: server.connect(APP), server, sandbox };
+    let mut cluster = World::at(&server, APP, sandbox);
     assert_eq!(cluster.one::<String>(OPEN), open);
     assert_eq!(
         cluster.one::<String>(ATTACHED),
@@ -99,7 +101,7 @@ fn a_parallel_restore_in_a_strange_server_has_all_of_it() {
     );
     // With the rights that they had, others write on; nothing is sent until somebody resumes.
     let mut app = cluster.server.connect_as(APP, "app");
-    app.batch_execute("INSERT INTO book.people VALUES (3, 'Leto')").unwrap();
+    app.run("INSERT INTO book.people VALUES (3, 'Leto')");
     cluster.until("SELECT paused AND worker_alive FROM sequin.status");
     assert!(cluster.sandbox.log().requests.is_empty());
     cluster.run("SELECT sequin_resume('sequin')");
@@ -121,9 +123,9 @@ fn sections_may_be_restored_one_after_the_other_and_nothing_is_sent_by_it() {
         must(&origin.restore(&["--exit-on-error", &format!("--section={section}")], &dsn, &file));
     }
     let mut sections = origin.cluster.server.connect("sections");
-    assert_eq!(sections.query_one(OPEN, &[]).unwrap().get::<_, String>(0), origin.open);
+    assert_eq!(sections.one::<String>(OPEN), origin.open);
     let attached = origin.cluster.one::<String>(ATTACHED);
-    assert_eq!(sections.query_one(ATTACHED, &[]).unwrap().get::<_, String>(0), attached);
+    assert_eq!(sections.one::<String>(ATTACHED), attached);
     assert!(origin.cluster.sandbox.log().requests.is_empty());
 }
 
@@ -142,9 +144,9 @@ fn a_restore_as_a_role_that_is_no_superuser_is_refused_at_the_extension_and_the_
     refused(&origin, "permission denied to create extension \"sequin_mutations\"");
     // Nor does it help if somebody else makes the extension: the open work is not for everybody to write.
     let mut another = origin.cluster.server.connect("another");
-    another.batch_execute("DROP SCHEMA book CASCADE; CREATE EXTENSION sequin_mutations").unwrap();
+    another.run("DROP SCHEMA book CASCADE; CREATE EXTENSION sequin_mutations");
     refused(&origin, "permission denied for table queue");
-    assert!(another.query_one(OPEN, &[]).unwrap().get::<_, Option<String>>(0).is_none());
+    assert!(another.one::<Option<String>>(OPEN).is_none());
 
     // A superuser's role is one that can.
     origin.cluster.run("CREATE ROLE deploy SUPERUSER NOLOGIN");
@@ -152,10 +154,10 @@ fn a_restore_as_a_role_that_is_no_superuser_is_refused_at_the_extension_and_the_
     let dsn = origin.cluster.server.dsn("deployed");
     must(&origin.restore(&["--role=deploy", "--exit-on-error"], &dsn, &file));
     let mut deployed = origin.cluster.server.connect("deployed");
-    assert_eq!(deployed.query_one(OPEN, &[]).unwrap().get::<_, String>(0), origin.open);
+    assert_eq!(deployed.one::<String>(OPEN), origin.open);
     // Without --no-owner the tables are still owner's.
     let owner = "SELECT relowner::regrole::text FROM pg_class WHERE oid = 'book.people'::regclass";
-    assert_eq!(deployed.query_one(owner, &[]).unwrap().get::<_, String>(0), "owner");
+    assert_eq!(deployed.one::<String>(owner), "owner");
 }
 
 /// docs/reference.md, Attached tables, says how.
@@ -176,9 +178,8 @@ fn data_alone_into_an_attached_table_is_sent_unless_capture_is_off() {
         command.env("PGOPTIONS", format!("-c sequin.capture={capture}"));
         must(&command.args(options).args(["-d", &dsn]).arg(&file).output().unwrap());
         let mut client = origin.cluster.server.connect(database);
-        let count = |client: &mut postgres::Client, of: &str| -> i64 {
-            client.query_one(&format!("SELECT count(*) FROM {of}"), &[]).unwrap().get(0)
-        };
+        let count =
+            |client: &mut postgres::Client, of: &str| -> i64 { client.one(&format!("SELECT count(*) FROM {of}")) };
         assert_eq!(count(&mut client, "book.people"), 52);
         let queued = if database == "sent" { 52 } else { 0 };
         let all = "(SELECT id FROM sequin.outbox UNION ALL SELECT id FROM sequin.delivered) all_of_them";

@@ -7,18 +7,19 @@ use std::fs;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use sequin_harness::Server;
 use sequin_harness::template::INITDB;
-use sequin_harness::{Sandbox, Server};
 
-use crate::cluster::{APP, Cluster, must};
+use crate::support::World;
+use crate::support::server::{must, shared};
 
 /// A server that is a stranger to all others, with these lines in its postgresql.conf.
 pub fn stranger(conf: &str) -> Server {
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    let scratch = Server::shared().scratch(&format!("initdb-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
-    Server::shared().account().give(&scratch).unwrap();
+    let scratch = shared().scratch(&format!("initdb-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
+    shared().account().give(&scratch).unwrap();
     let data = scratch.join("data");
-    initdb(Server::shared().program("initdb")).arg("-D").arg(&data).output().map(|output| must(&output)).unwrap();
+    initdb(shared().program("initdb")).arg("-D").arg(&data).output().map(|output| must(&output)).unwrap();
     let server = Server::builder().conf(conf).copy_of(&data).start().unwrap_or_else(|error| panic!("{error}"));
     fs::remove_dir_all(scratch).unwrap();
     server
@@ -30,12 +31,7 @@ pub fn initdb(mut initdb: Command) -> Command {
     initdb
 }
 
-/// A stranger with a database, a sandbox and a server object, as [`Cluster::start`] has it.
-pub fn cluster(conf: &str) -> Cluster {
-    let server = stranger(conf);
-    server.connect("postgres").batch_execute("CREATE DATABASE app").unwrap();
-    let mut cluster = Cluster { client: server.connect(APP), server, sandbox: Sandbox::start() };
-    cluster.run("CREATE EXTENSION sequin_mutations");
-    cluster.create_server();
-    cluster
+/// A stranger with a database, a sandbox and a server object.
+pub fn cluster(conf: &str) -> World {
+    World::set_up(stranger(conf))
 }

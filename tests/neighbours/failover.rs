@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 use sequin_harness::{Request, Sandbox, Server, Stop};
 use serde_json::{Value, json};
 
-use crate::cluster::{APP, Cluster, PRELOADED, standby_of};
 use crate::support::network::eventually;
+use crate::support::server::{APP, PRELOADED, standby_of};
+use crate::support::{Session, World};
 
 const CREATES: usize = 1_000;
 const UPDATED: usize = 500;
@@ -25,8 +26,8 @@ const WORKERS: usize = 2;
 const PATIENCE: Duration = Duration::from_secs(180);
 
 /// A primary with all of it queued and nothing sent, and the upstream ids of what will be updated.
-fn full_outbox() -> (Cluster, Vec<String>) {
-    let mut cluster = Cluster::start(&format!("{PRELOADED}\nsequin.workers = {WORKERS}\nmax_wal_senders = 4"));
+fn full_outbox() -> (World, Vec<String>) {
+    let mut cluster = World::with_own_server(&format!("{PRELOADED}\nsequin.workers = {WORKERS}\nmax_wal_senders = 4"));
     cluster.run(
         "CREATE TABLE people (id int PRIMARY KEY, \"Name\" text, n int, sf_id text);
          SELECT sequin_attach('people', 'sync', 'salesforce:contact', 'sf_id')",
@@ -63,7 +64,7 @@ fn full_outbox() -> (Cluster, Vec<String>) {
 /// Has so many more creates delivered. Of those after them each worker sends one, which is applied too, and whose reply
 /// does not come: there the queue stands still. Nobody is about to claim more, and all that was delivered is on disk, for
 /// a claim of a create waits until it is there.
-fn deliver(cluster: &mut Cluster, creates: usize) {
+fn deliver(cluster: &mut World, creates: usize) {
     let done = "SELECT count(*) FROM sequin.delivered WHERE kind = 'create'";
     let done = cluster.one::<i64>(done) + creates as i64;
     let before = unanswered(&cluster.sandbox);
@@ -81,22 +82,22 @@ fn unanswered(sandbox: &Sandbox) -> usize {
 }
 
 /// Loses the primary, with requests in the air; what is left stands on `standby`.
-fn lose(cluster: Cluster, standby: Server) -> Cluster {
+fn lose(cluster: World, standby: Server) -> World {
     cluster.server.stop(Stop::Immediate);
-    let Cluster { client, server: primary, sandbox } = cluster;
+    let (client, primary, sandbox) = cluster.into_parts();
     drop(client);
     sandbox.clear_faults();
     let mut follower = standby.connect(APP);
-    follower.batch_execute("SELECT pg_promote()").unwrap();
+    follower.run("SELECT pg_promote()");
     // Its directory goes, so that there is no way back.
     drop(primary);
-    let mut cluster = Cluster { client: follower, server: standby, sandbox };
+    let mut cluster = World::at(&standby, APP, sandbox);
     patiently(&mut cluster, "SELECT NOT EXISTS (SELECT FROM sequin.outbox WHERE state IN ('pending', 'sending'))");
     cluster
 }
 
 /// Waits as long as thousands of requests take on a busy machine.
-fn patiently(cluster: &mut Cluster, sql: &str) {
+fn patiently(cluster: &mut World, sql: &str) {
     let begun = Instant::now();
     while !cluster.one::<bool>(sql) {
         let left = "SELECT count(*) FROM sequin.outbox";
@@ -106,7 +107,7 @@ fn patiently(cluster: &mut Cluster, sql: &str) {
 }
 
 /// How often each create has arrived as a whole, by its name.
-fn creates(cluster: &Cluster) -> BTreeMap<String, usize> {
+fn creates(cluster: &World) -> BTreeMap<String, usize> {
     let mut times = BTreeMap::new();
     for body in complete(cluster).iter().filter(|body| body["kind"] == "create") {
         for record in body["records"].as_array().unwrap() {
@@ -117,7 +118,7 @@ fn creates(cluster: &Cluster) -> BTreeMap<String, usize> {
 }
 
 /// What was sent for each record that is updated, in order.
-fn updates(cluster: &Cluster) -> BTreeMap<String, Vec<i64>> {
+fn updates(cluster: &World) -> BTreeMap<String, Vec<i64>> {
     let mut numbers: BTreeMap<String, Vec<i64>> = BTreeMap::new();
     for body in complete(cluster).iter().filter(|body| body["kind"] == "update") {
         for record in body["records"].as_array().unwrap() {
@@ -128,12 +129,12 @@ fn updates(cluster: &Cluster) -> BTreeMap<String, Vec<i64>> {
     numbers
 }
 
-fn complete(cluster: &Cluster) -> Vec<Value> {
+fn complete(cluster: &World) -> Vec<Value> {
     cluster.sandbox.log().mutations().iter().filter(|request| request.complete).map(|request| request.json()).collect()
 }
 
 /// What holds in any case.
-fn assert_nothing_is_lost(cluster: &mut Cluster, made: &[String]) {
+fn assert_nothing_is_lost(cluster: &mut World, made: &[String]) {
     // Each create is upstream, or a person is asked about it.
     let present: BTreeSet<String> =
         cluster.contacts().iter().filter_map(|contact| contact["data"]["Name"].as_str().map(str::to_owned)).collect();
@@ -188,14 +189,14 @@ fn an_asynchronous_standby_may_repeat_what_it_had_not_heard_of_and_nothing_else(
     let delivered: String = cluster.one("SELECT pg_current_wal_flush_lsn()::text");
     let mut follower = standby.connect(APP);
     let has_heard = format!("SELECT pg_last_wal_replay_lsn() >= '{delivered}'");
-    eventually("it has heard of all this", || follower.query_one(&has_heard, &[]).unwrap().get(0));
+    eventually("it has heard of all this", || follower.one(&has_heard));
     // From here on the standby hears nothing. What it has by now is what it will go on from.
-    follower.batch_execute("ALTER SYSTEM SET primary_conninfo = ''").unwrap();
-    follower.batch_execute("SELECT pg_reload_conf()").unwrap();
+    follower.run("ALTER SYSTEM SET primary_conninfo = ''");
+    follower.run("SELECT pg_reload_conf()");
     let is_cut = "SELECT NOT EXISTS (SELECT FROM pg_stat_wal_receiver)";
-    eventually("it is cut off", || follower.query_one(is_cut, &[]).unwrap().get(0));
+    eventually("it is cut off", || follower.one(is_cut));
     let known = "SELECT data->>'Name' FROM sequin.outbox WHERE kind = 'create'";
-    let known: BTreeSet<String> = follower.query(known, &[]).unwrap().iter().map(|row| row.get(0)).collect();
+    let known: BTreeSet<String> = follower.rows(known, &[]).iter().map(|row| row.get(0)).collect();
     drop(follower);
     cluster.run("SELECT sequin_pause('sequin')");
     cluster.sandbox.clear_faults();

@@ -17,9 +17,6 @@ mod programs;
 mod subscribers;
 mod upgrade;
 
-#[allow(dead_code)] // The other tests use the rest of it.
-#[path = "../outbox/cluster.rs"]
-mod cluster;
-#[allow(dead_code, unused_imports)]
+#[allow(dead_code, unused_imports)] // The other tests use the rest of it.
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,11 +1,11 @@
 //! Roles behind a pooler: whoever shares a backend with others has his own rights, his own token, and no one else's.
 
-use sequin_harness::{Database, Request, Sandbox, Server, identifier};
+use sequin_harness::{Database, Request, Sandbox, identifier};
 
 use crate::bouncer::Bouncer;
 use crate::pooling::{CREATE, one};
-use crate::support::TARGET;
-use crate::support::network::{column, refusal};
+use crate::support::server::shared;
+use crate::support::{Session, TARGET};
 
 /// The tokens of the mutations that have arrived since the last time.
 fn tokens(sandbox: &Sandbox) -> Vec<String> {
@@ -28,7 +28,7 @@ struct Roles {
 impl Roles {
     fn new() -> Roles {
         let sandbox = Sandbox::builder().token("token-one").arg("--token").arg("token-two").start().unwrap();
-        let database = Database::fresh();
+        let database = shared().fresh_database();
         let roles = Roles { prefix: database.name().to_owned(), database, sandbox };
         let [one, two, none, pool] = ["one", "two", "none", "pool"].map(|name| roles.quoted(name));
         roles.database.create_server(roles.sandbox.url(), "token-one");
@@ -76,28 +76,28 @@ impl Drop for Roles {
 fn roles_that_share_a_backend_never_share_a_token() {
     let roles = Roles::new();
     let pool = roles.name("pool");
-    let bouncer = Bouncer::start(Server::shared(), &[&pool]);
+    let bouncer = Bouncer::start(shared(), &[&pool]);
     let mut clients = [(); 3].map(|()| bouncer.connect(roles.database.name(), &pool));
     let backends: Vec<String> = clients.iter_mut().map(|client| one(client, "SELECT pg_backend_pid()")).collect();
     assert!(backends.iter().all(|backend| *backend == backends[0]), "one backend: {backends:?}");
 
     let [first, second, third] = &mut clients;
     for _ in 0..3 {
-        column(first, &roles.transaction("one", CREATE));
-        column(second, &roles.transaction("two", CREATE));
+        first.column(&roles.transaction("one", CREATE));
+        second.column(&roles.transaction("two", CREATE));
         // A connection that another role has opened is no way around the right to use the server.
-        let error = refusal(third, &roles.transaction("none", CREATE));
+        let error = third.error(&roles.transaction("none", CREATE));
         assert_eq!(error.code().code(), "42501", "{error:?}");
-        third.batch_execute("ROLLBACK").unwrap();
+        third.run("ROLLBACK");
         // Nor is having been another role in an earlier transaction: the login inherits rights, and no mapping.
-        let error = refusal(first, CREATE);
+        let error = first.error(CREATE);
         assert_eq!(error.code().code(), "42704", "{error:?}");
     }
     assert_eq!(tokens(&roles.sandbox), ["token-one", "token-two"].repeat(3));
 
     // Within an attached table's statement, and after commit by the worker.
-    column(second, &roles.transaction("two", "INSERT INTO people VALUES (2, 'Chani')"));
-    column(first, &roles.transaction("one", "INSERT INTO people VALUES (1, 'Paul')"));
+    second.column(&roles.transaction("two", "INSERT INTO people VALUES (2, 'Chani')"));
+    first.column(&roles.transaction("one", "INSERT INTO people VALUES (1, 'Paul')"));
     assert_eq!(tokens(&roles.sandbox), ["token-two", "token-one"]);
     let enqueue = format!("SELECT * FROM sequin_enqueue('create', {TARGET}, '{{\"data\": {{}}}}')");
     for (client, role) in [(&mut *second, "two"), (&mut *first, "one")] {
@@ -114,9 +114,9 @@ fn roles_that_share_a_backend_never_share_a_token() {
 fn users_whom_the_pooler_turns_into_one_login_are_that_login() {
     let roles = Roles::new();
     let (a, b, login) = (roles.name("one"), roles.name("none"), roles.name("two"));
-    let bouncer = Bouncer::shared(Server::shared(), &[&a, &b], &login);
+    let bouncer = Bouncer::shared(shared(), &[&a, &b], &login);
     for user in [&a, &b] {
-        column(&mut bouncer.connect(roles.database.name(), user), CREATE);
+        bouncer.connect(roles.database.name(), user).column(CREATE);
     }
     assert_eq!(tokens(&roles.sandbox), ["token-two", "token-two"], "the extension sees the login and no other");
 }
@@ -125,14 +125,14 @@ fn users_whom_the_pooler_turns_into_one_login_are_that_login() {
 fn a_change_of_the_mapping_reaches_the_backends_of_the_pool() {
     let roles = Roles::new();
     let user = roles.name("one");
-    let bouncer = Bouncer::start(Server::shared(), &[&user]);
+    let bouncer = Bouncer::start(shared(), &[&user]);
     let mut client = bouncer.connect(roles.database.name(), &user);
-    column(&mut client, CREATE);
+    client.column(CREATE);
     let quoted = roles.quoted("one");
     roles.database.execute(&format!("ALTER USER MAPPING FOR {quoted} SERVER sequin OPTIONS (SET token 'token-two')"));
-    column(&mut client, CREATE);
+    client.column(CREATE);
     assert_eq!(tokens(&roles.sandbox), ["token-one", "token-two"]);
     roles.database.execute(&format!("REVOKE USAGE ON FOREIGN SERVER sequin FROM {quoted}"));
-    assert_eq!(refusal(&mut client, CREATE).code().code(), "42501");
+    assert_eq!(client.error(CREATE).code().code(), "42501");
     assert!(tokens(&roles.sandbox).is_empty());
 }

@@ -5,12 +5,12 @@
 use std::process::{Child, Command, Stdio};
 
 use postgres::Client;
-use sequin_harness::Server;
 use serde_json::{Value, json};
 
 use crate::bouncer::Bouncer;
-use crate::support::network::{assert_known, column, eventually, refusal};
-use crate::support::{TARGET, World, context_of, detail, detail_of, hint_of};
+use crate::support::network::{assert_known, eventually};
+use crate::support::server::shared;
+use crate::support::{Session, TARGET, World, context_of, detail, detail_of, hint_of};
 
 /// A create of one contact, whatever `sequin.server` is.
 pub const CREATE: &str =
@@ -18,20 +18,20 @@ pub const CREATE: &str =
 
 /// The first value.
 pub fn one(client: &mut Client, sql: &str) -> String {
-    column(client, sql).swap_remove(0)
+    client.column(sql).swap_remove(0)
 }
 
 #[test]
 fn everything_works_through_it() {
     let world = World::new();
-    let bouncer = Bouncer::start(Server::shared(), &["postgres"]);
+    let bouncer = Bouncer::start(shared(), &["postgres"]);
     let mut client = bouncer.connect(world.database.name(), "postgres");
 
     // At once: the set, and each verb for one record.
     let mutate = format!(
         "SELECT upstream_id FROM sequin_mutate('create', {TARGET}, '[{{\"data\": {{\"n\": 1}}}}, {{\"data\": {{}}}}]')"
     );
-    let ids = column(&mut client, &mutate);
+    let ids = client.column(&mutate);
     assert_eq!(ids.len(), 2);
     let id = one(&mut client, CREATE);
     let update = format!("SELECT data->>'Name' FROM sequin_update({TARGET}, '{id}', '{{\"Name\": \"Usul\"}}')");
@@ -40,26 +40,24 @@ fn everything_works_through_it() {
     assert_eq!(world.sent(), 4);
 
     // An attached table, in its statement.
-    client
-        .batch_execute(&format!(
-            "CREATE TABLE people (id int PRIMARY KEY, name text, sf_id text);
+    client.run(&format!(
+        "CREATE TABLE people (id int PRIMARY KEY, name text, sf_id text);
              SELECT sequin_attach('people', {TARGET}, 'sf_id', delivery => 'inline')"
-        ))
-        .unwrap();
-    client.batch_execute("INSERT INTO people VALUES (1, 'Chani'), (2, 'Stilgar')").unwrap();
-    assert_eq!(column(&mut client, "SELECT sf_id IS NOT NULL FROM people"), ["t", "t"]);
+    ));
+    client.run("INSERT INTO people VALUES (1, 'Chani'), (2, 'Stilgar')");
+    assert_eq!(client.column("SELECT sf_id IS NOT NULL FROM people"), ["t", "t"]);
     assert_eq!(world.sent(), 1);
 
     // After COMMIT. The wait is another transaction than the one that enqueues.
     let enqueue =
         format!("SELECT * FROM sequin_enqueue('create', {TARGET}, '[{{\"data\": {{}}}}, {{\"data\": {{}}}}]')");
-    let ids = column(&mut client, &enqueue);
+    let ids = client.column(&enqueue);
     assert_eq!(one(&mut client, &format!("SELECT sequin_await_delivery('{{{}}}', 60000)", ids.join(","))), "t");
-    let outcomes = column(&mut client, "SELECT outcome FROM sequin.delivered");
+    let outcomes = client.column("SELECT outcome FROM sequin.delivered");
     assert_eq!(outcomes, ["applied", "applied"]);
 
     // An error has all its fields, and the next call works.
-    let error = refusal(&mut client, &format!("SELECT sequin_create({TARGET}, '{{\"Email\": \"nobody\"}}')"));
+    let error = client.error(&format!("SELECT sequin_create({TARGET}, '{{\"Email\": \"nobody\"}}')"));
     assert_eq!(
         (error.code().code(), error.message()),
         ("HV024", "Error: Salesforce validation error: `Invalid email`")
@@ -68,7 +66,7 @@ fn everything_works_through_it() {
     assert_eq!(hint_of(&error), "Nothing was applied. Correct the record and send it again.");
     assert_known(context_of(&error), "nothing was applied", "through the pooler");
     world.sandbox.fault(json!({"status": 504}));
-    assert_eq!(refusal(&mut client, CREATE).code().code(), "HV00K");
+    assert_eq!(client.error(CREATE).code().code(), "HV00K");
     assert!(!one(&mut client, CREATE).is_empty());
 }
 
@@ -78,7 +76,7 @@ struct Psql(Child);
 
 impl Psql {
     fn start(world: &World, bouncer: &Bouncer, sql: &str) -> Psql {
-        let mut command = Server::shared().psql_command(world.database.name());
+        let mut command = shared().psql_command(world.database.name());
         command.args(["-d", &bouncer.dsn(world.database.name(), "postgres"), "-c", sql]);
         Psql(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
     }
@@ -94,7 +92,7 @@ impl Psql {
 #[test]
 fn a_cancel_reaches_the_backend_and_says_what_is_known() {
     let world = World::new();
-    let bouncer = Bouncer::start(Server::shared(), &["postgres"]);
+    let bouncer = Bouncer::start(shared(), &["postgres"]);
     let mut other = bouncer.connect(world.database.name(), "postgres");
     let backend = one(&mut other, "SELECT pg_backend_pid()");
     let arrived = || {
@@ -122,14 +120,14 @@ fn a_cancel_reaches_the_backend_and_says_what_is_known() {
         "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = {backend} AND state = 'active'
                         AND query LIKE 'SELECT sequin_await_delivery%')"
     );
-    eventually("it waits", || column(&mut admin, &waits) == ["t"]);
+    eventually("it waits", || admin.column(&waits) == ["t"]);
     let said = wait.cancel();
     assert!(said.ends_with("ERROR:  canceling statement due to user request\n"), "{said}");
-    assert_eq!(column(&mut other, "SELECT state FROM sequin.outbox"), ["sending"]);
+    assert_eq!(other.column("SELECT state FROM sequin.outbox"), ["sending"]);
     world.sandbox.clear_faults();
     // The stalled request has ended without an answer.
     assert_eq!(one(&mut other, &format!("SELECT sequin_await_delivery('{{{id}}}', 60000)")), "f");
-    assert_eq!(column(&mut other, "SELECT state FROM sequin.outbox"), ["unknown"]);
+    assert_eq!(other.column("SELECT state FROM sequin.outbox"), ["unknown"]);
 }
 
 /// docs/operations.md, "With PgBouncer".
@@ -140,19 +138,18 @@ fn a_setting_of_one_client_is_everybodys_unless_it_is_local() {
         "CREATE TABLE people (id int PRIMARY KEY, name text, sf_id text);
          SELECT sequin_attach('people', {TARGET}, 'sf_id', delivery => 'inline')"
     ));
-    let bouncer = Bouncer::start(Server::shared(), &["postgres"]);
+    let bouncer = Bouncer::start(shared(), &["postgres"]);
     let mut sync = bouncer.connect(world.database.name(), "postgres");
     let mut app = bouncer.connect(world.database.name(), "postgres");
 
-    sync.batch_execute("BEGIN; SET LOCAL sequin.capture = off; INSERT INTO people VALUES (1, 'from upstream'); COMMIT")
-        .unwrap();
-    app.batch_execute("INSERT INTO people VALUES (2, 'ours')").unwrap();
+    sync.run("BEGIN; SET LOCAL sequin.capture = off; INSERT INTO people VALUES (1, 'from upstream'); COMMIT");
+    app.run("INSERT INTO people VALUES (2, 'ours')");
     assert_eq!(world.sent(), 1, "the second alone");
 
-    sync.batch_execute("SET sequin.capture = off").unwrap();
-    app.batch_execute("INSERT INTO people VALUES (3, 'ours, and not sent')").unwrap();
+    sync.run("SET sequin.capture = off");
+    app.run("INSERT INTO people VALUES (3, 'ours, and not sent')");
     assert_eq!(world.sent(), 0, "the pool has one backend, and it is set");
-    sync.batch_execute("RESET sequin.capture").unwrap();
+    sync.run("RESET sequin.capture");
 
     // What a client would set as it connects does not pass at all.
     let options = format!("{} options='-c sequin.capture=off'", bouncer.dsn(world.database.name(), "postgres"));
@@ -163,13 +160,12 @@ fn a_setting_of_one_client_is_everybodys_unless_it_is_local() {
 #[test]
 fn a_reset_between_clients_in_session_mode_does_no_harm() {
     let world = World::new();
-    let bouncer =
-        Bouncer::with(Server::shared(), &["postgres"], "pool_mode = session\nserver_reset_query = DISCARD ALL", "");
+    let bouncer = Bouncer::with(shared(), &["postgres"], "pool_mode = session\nserver_reset_query = DISCARD ALL", "");
     let mut backends = Vec::new();
     for _ in 0..3 {
         let mut client = bouncer.connect(world.database.name(), "postgres");
         // A session of the client's own: prepared statements and settings are as they would be without the pooler.
-        client.batch_execute("SET sequin.server = 'sequin'").unwrap();
+        client.run("SET sequin.server = 'sequin'");
         let create =
             "SELECT (sequin_create('sync', 'salesforce:contact', $1::text::jsonb)).upstream_id, pg_backend_pid()";
         let row = client.query_one(create, &[&r#"{"Name": "Paul"}"#]).unwrap();

@@ -3,14 +3,15 @@
 use postgres::Client;
 use sequin_harness::literal;
 
-use crate::cluster::{APP, Cluster};
 use crate::elsewhere;
+use crate::support::server::APP;
+use crate::support::{Session, World};
 
 /// A publisher and a subscriber, each with a table `people` and an API of its own.
 struct Pair {
     // In the order in which they must go: a subscriber whose publisher is gone only tries again.
-    subscriber: Cluster,
-    publisher: Cluster,
+    subscriber: World,
+    publisher: World,
 }
 
 /// The same on both sides.
@@ -27,7 +28,7 @@ impl Pair {
     fn new(published: &str, subscribed: &str) -> Pair {
         let mut pair = Pair {
             subscriber: elsewhere::cluster("wal_retrieve_retry_interval = '100ms'"),
-            publisher: Cluster::start("wal_level = logical"),
+            publisher: World::with_own_server("wal_level = logical"),
         };
         for (cluster, delivery) in [(&mut pair.publisher, published), (&mut pair.subscriber, subscribed)] {
             cluster.run(PEOPLE);
@@ -54,7 +55,7 @@ impl Pair {
     }
 }
 
-fn names(cluster: &mut Cluster) -> Vec<String> {
+fn names(cluster: &mut World) -> Vec<String> {
     cluster.settled();
     let mut names: Vec<String> =
         cluster.contacts().iter().map(|contact| contact["data"]["Name"].as_str().unwrap().to_owned()).collect();
@@ -63,12 +64,12 @@ fn names(cluster: &mut Cluster) -> Vec<String> {
 }
 
 /// Whether the subscriber has enqueued or sent anything.
-fn is_untouched(cluster: &mut Cluster) -> bool {
+fn is_untouched(cluster: &mut World) -> bool {
     cluster.one::<bool>("SELECT NOT EXISTS (SELECT FROM sequin.outbox) AND NOT EXISTS (SELECT FROM sequin.delivered)")
         && cluster.sandbox.log().requests.is_empty()
 }
 
-fn row(cluster: &mut Cluster, id: i32) -> (String, Option<String>) {
+fn row(cluster: &mut World, id: i32) -> (String, Option<String>) {
     let rows = cluster.rows("SELECT name, sf_id FROM people WHERE id = $1", &[&id]);
     (rows[0].get(0), rows[0].get(1))
 }
@@ -133,12 +134,8 @@ fn filters_and_column_lists_leave_out_what_the_subscriber_would_need() {
 }
 
 fn always(client: &mut Client) {
-    client
-        .batch_execute(
-            "ALTER TABLE people ENABLE ALWAYS TRIGGER sequin_insert; ALTER TABLE people ENABLE ALWAYS TRIGGER sequin_update;
-             ALTER TABLE people ENABLE ALWAYS TRIGGER sequin_delete",
-        )
-        .unwrap();
+    client.run("ALTER TABLE people ENABLE ALWAYS TRIGGER sequin_insert; ALTER TABLE people ENABLE ALWAYS TRIGGER sequin_update;
+             ALTER TABLE people ENABLE ALWAYS TRIGGER sequin_delete");
 }
 
 /// docs/operations.md again. Postgres fires statement triggers for the initial copy, and never for what is applied.
@@ -159,7 +156,7 @@ fn triggers_that_are_enabled_always_send_the_initial_copy_and_nothing_of_what_fo
 /// A session that plays replica, as tools for copying do.
 #[test]
 fn a_session_that_plays_replica_sends_only_by_triggers_that_are_enabled_always() {
-    let mut cluster = Cluster::start("");
+    let mut cluster = World::with_own_server("");
     cluster.run(PEOPLE);
     cluster.run(&attach("inline"));
     cluster.run("SET session_replication_role = replica; INSERT INTO people VALUES (1, 'Paul')");
@@ -185,7 +182,7 @@ fn a_publication_of_all_tables_takes_the_queue_along() {
     // sees for a dead worker's, and the create in it for unknown. A verb keeps the publisher's worker away, and what it
     // has done is rolled back: a pause would go along too.
     let mut verb = pair.publisher.server.connect(APP);
-    verb.batch_execute("BEGIN; SELECT sequin_pause('sequin')").unwrap();
+    verb.run("BEGIN; SELECT sequin_pause('sequin')");
     pair.publisher.until("SELECT NOT EXISTS (SELECT FROM sequin.outbox WHERE state = 'sending')");
     pair.caught_up();
     // The first number that the subscriber gives is taken.
@@ -200,7 +197,7 @@ fn a_publication_of_all_tables_takes_the_queue_along() {
     pair.subscriber.run("SELECT sequin_resume('sequin')");
     assert_eq!(names(&mut pair.subscriber), ["Paul", "own"]);
     pair.publisher.set_reachable();
-    verb.batch_execute("ROLLBACK").unwrap();
+    verb.run("ROLLBACK");
     assert_eq!(names(&mut pair.publisher), ["Paul"]);
     pair.subscriber.until("SELECT apply_error_count > 0 FROM pg_stat_subscription_stats");
 }

@@ -5,11 +5,12 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use sequin_harness::{Builder, PgConfig, Sandbox, Server, Stop, paths};
+use sequin_harness::{Builder, PgConfig, Server, Stop, paths};
 use serde_json::json;
 
-use crate::cluster::{APP, Cluster, PRELOADED, must};
 use crate::elsewhere::initdb;
+use crate::support::server::{APP, PRELOADED, must};
+use crate::support::{Session, World};
 
 const OLDEST: u32 = 15;
 const NEWEST: u32 = 18;
@@ -43,12 +44,12 @@ const EVERYTHING: &str = "
     UNION ALL SELECT 'setting ' || s::text FROM pg_db_role_setting s
     ORDER BY 1";
 
-fn everything(cluster: &mut Cluster) -> Vec<String> {
+fn everything(cluster: &mut World) -> Vec<String> {
     cluster.rows(EVERYTHING, &[]).iter().map(|row| row.get(0)).collect()
 }
 
 /// Open work of each kind, and some that is done.
-fn fill(cluster: &mut Cluster) {
+fn fill(cluster: &mut World) {
     cluster.run(
         "CREATE ROLE app LOGIN; ALTER ROLE app SET sequin.capture = on;
          GRANT USAGE ON FOREIGN SERVER sequin TO app;
@@ -116,10 +117,7 @@ fn errors(data: &Path) -> String {
 #[test]
 fn pg_upgrade_from_the_oldest_to_the_newest_keeps_everything_and_pauses() {
     let old = of(OLDEST).conf(PRELOADED).start().unwrap_or_else(|error| panic!("{error}"));
-    old.connect("postgres").batch_execute("CREATE DATABASE app").unwrap();
-    let mut cluster = Cluster { client: old.connect(APP), server: old, sandbox: Sandbox::start() };
-    cluster.run("CREATE EXTENSION sequin_mutations");
-    cluster.create_server();
+    let mut cluster = World::set_up(old);
     fill(&mut cluster);
     // The worker tries again and again, which costs no attempt and changes nothing that is looked at here but that a
     // record is being sent. A verb keeps it away, and what it has done goes with its transaction, when the server stops.
@@ -128,7 +126,7 @@ fn pg_upgrade_from_the_oldest_to_the_newest_keeps_everything_and_pauses() {
     let before = everything(&mut cluster);
     let last: i64 = cluster.one("SELECT max(id) FROM sequin.outbox");
     cluster.server.stop(Stop::Fast);
-    let Cluster { client, server: old, sandbox } = cluster;
+    let (client, old, sandbox) = cluster.into_parts();
     drop(client);
     sandbox.clear_log();
     // From here on any worker would deliver.
@@ -146,7 +144,7 @@ fn pg_upgrade_from_the_oldest_to_the_newest_keeps_everything_and_pauses() {
 
     let upgraded = of(NEWEST).conf(PRELOADED).copy_of(&data).start().unwrap_or_else(|error| panic!("{error}"));
     drop((old, new));
-    let mut cluster = Cluster { client: upgraded.connect(APP), server: upgraded, sandbox };
+    let mut cluster = World::at(&upgraded, APP, sandbox);
     let version: i32 = cluster.one("SELECT current_setting('server_version_num')::int / 10000");
     assert_eq!(version, i32::try_from(NEWEST).unwrap());
     cluster.until("SELECT paused AND last_error LIKE 'this database is a copy%' FROM sequin.status");

@@ -2,28 +2,24 @@
 
 use serde_json::{Value, json};
 
-use super::{BOOK, request};
-use crate::support::World;
+use super::BOOK;
+use crate::support::{Session, World, request};
 
 const REFUSED: &str = "Error: Salesforce validation error: `Invalid email`";
 
 impl World {
-    fn state(&mut self, id: i64) -> String {
-        self.one_of("SELECT state FROM sequin.outbox WHERE id = $1", &[&id])
-    }
-
     fn verb(&mut self, verb: &str, id: i64) {
         self.run(&format!("SELECT sequin_{verb}({id})"));
     }
 
-    pub fn enqueue_create(&mut self, data: &Value) -> i64 {
+    pub fn enqueue_data(&mut self, data: &Value) -> i64 {
         self.enqueue("create", &json!({ "data": data }))[0]
     }
 
     /// A create that was applied, and whose reply never came.
     pub fn unknown_create(&mut self, data: &Value) -> i64 {
         self.sandbox.fault(json!({"cut_after": 0}));
-        let id = self.enqueue_create(data);
+        let id = self.enqueue_data(data);
         self.settled();
         assert_eq!(self.state(id), "unknown");
         self.sandbox.clear_log();
@@ -34,7 +30,7 @@ impl World {
 #[test]
 fn a_rejected_record_is_sent_again_by_retry() {
     let mut world = World::new();
-    let id = world.enqueue_create(&json!({"Email": "nobody"}));
+    let id = world.enqueue_data(&json!({"Email": "nobody"}));
     world.settled();
     let row = &world.rows("SELECT id, state, attempts, outcome, error FROM sequin.dead_letters", &[])[0];
     assert_eq!((row.get::<_, i64>(0), row.get::<_, &str>(1), row.get::<_, i32>(2)), (id, "rejected", 1));
@@ -62,7 +58,7 @@ fn an_unknown_create_is_sent_again_only_by_retry_and_as_it_was() {
     world.settled();
     // Its key waits for a person, the others do not.
     let behind: i64 = world.one(&create.replace("\"n\":1", "\"n\":2"));
-    world.enqueue_create(&json!({"n": 3}));
+    world.enqueue_data(&json!({"n": 3}));
     world.until("SELECT count(*) = 1 FROM sequin.delivered");
     assert_eq!((world.state(id), world.state(behind)), ("unknown".to_owned(), "pending".to_owned()));
     world.requests();
@@ -71,7 +67,11 @@ fn an_unknown_create_is_sent_again_only_by_retry_and_as_it_was() {
     let create = |n: i32| request("create", json!([{"data": {"n": n}}]));
     assert_eq!(world.requests(), [create(1), create(2)]);
     assert_eq!(world.endings(), ["applied"; 3]);
-    assert_eq!(world.contacts(), 4, "the unknown one was applied, as this test knows, and retry made a second one");
+    assert_eq!(
+        world.contact_count(),
+        4,
+        "the unknown one was applied, as this test knows, and retry made a second one"
+    );
 }
 
 #[test]
@@ -113,10 +113,10 @@ fn discard_takes_a_record_out_and_lets_the_next_one_go() {
     assert_eq!(world.fates(), [(first, "discarded".to_owned()), (second, "applied".to_owned())]);
     // One that was never tried.
     world.run("SELECT sequin_pause('sequin')");
-    let third = world.enqueue_create(&json!({"n": 3}));
+    let third = world.enqueue_data(&json!({"n": 3}));
     world.verb("discard", third);
     world.run("SELECT sequin_resume('sequin')");
-    world.enqueue_create(&json!({"n": 4}));
+    world.enqueue_data(&json!({"n": 4}));
     world.settled();
     assert_eq!(world.requests(), [request("create", json!([{"data": {"n": 4}}]))]);
     assert_eq!(world.fates()[2], (third, "discarded".to_owned()));
@@ -162,7 +162,7 @@ fn an_unknown_create_that_is_refused_when_sent_again_is_still_unknown() {
     // Neither makes a second record, nor forgets the first one.
     world.run("UPDATE people SET name = 'Usul'");
     world.run("DELETE FROM people");
-    let other = world.enqueue_create(&json!({"n": 1}));
+    let other = world.enqueue_data(&json!({"n": 1}));
     world.until(&format!("SELECT EXISTS (SELECT FROM sequin.delivered WHERE id = {other})"));
     assert_eq!(world.requests(), [request("create", json!([{"data": {"n": 1}}]))]);
     let upstream = world.upstream().remove(0);
@@ -175,7 +175,7 @@ fn an_unknown_create_that_is_refused_when_sent_again_is_still_unknown() {
 #[test]
 fn only_an_unknown_create_is_resolved() {
     let mut world = World::new();
-    let id = world.enqueue_create(&json!({"Email": "nobody"}));
+    let id = world.enqueue_data(&json!({"Email": "nobody"}));
     world.settled();
     let error = world.error(&format!("SELECT sequin_resolve({id}, 'x')"));
     assert_eq!((error.code().code(), world.state(id)), ("55000", "rejected".to_owned()), "{error:?}");
@@ -189,7 +189,7 @@ fn only_an_unknown_create_is_resolved() {
 #[test]
 fn wrong_arguments_are_refused() {
     let mut world = World::new();
-    let done = world.enqueue_create(&json!({"n": 1}));
+    let done = world.enqueue_data(&json!({"n": 1}));
     world.settled();
     let cases = [
         ("sequin_retry(NULL)", "22004"),
@@ -223,7 +223,7 @@ fn wrong_arguments_are_refused() {
 fn a_record_that_is_being_sent_cannot_be_touched() {
     let mut world = World::new();
     world.hold_next();
-    let id = world.enqueue_create(&json!({"n": 1}));
+    let id = world.enqueue_data(&json!({"n": 1}));
     world.arrived(1);
     for verb in [format!("retry({id})"), format!("discard({id})"), format!("resolve({id}, 'x')")] {
         let error = world.error(&format!("SELECT sequin_{verb}"));
@@ -241,7 +241,7 @@ fn a_verb_that_is_rolled_back_did_nothing() {
     for verb in [format!("retry({id})"), format!("discard({id})"), format!("resolve({id}, 'x')")] {
         world.run(&format!("BEGIN; SELECT sequin_{verb}; ROLLBACK"));
     }
-    world.enqueue_create(&json!({"n": 2}));
+    world.enqueue_data(&json!({"n": 2}));
     world.settled();
     assert_eq!(world.state(id), "unknown");
     assert_eq!(world.requests(), [request("create", json!([{"data": {"n": 2}}]))]);

@@ -6,8 +6,8 @@ use std::net::TcpStream;
 use sequin_harness::{RawServer, raw};
 use serde_json::{Value, json};
 
-use crate::support::World;
 use crate::support::network::foreign_server;
+use crate::support::{Session, World};
 
 impl World {
     /// How many records each mutation had since the last look.
@@ -51,7 +51,7 @@ fn a_create_that_gets_a_4xx_is_rejected_and_not_unknown() {
         world.enqueue("create", &json!([{"data": {"n": 1}}, {"data": {"n": 2}}]));
         world.settled();
         assert_eq!(world.endings(), ["rejected", "applied"], "{status}");
-        assert_eq!((world.contacts(), world.sent()), (1, 2), "{status}");
+        assert_eq!((world.contact_count(), world.sent()), (1, 2), "{status}");
     }
 }
 
@@ -122,7 +122,7 @@ fn a_page_instead_of_a_reply_pauses_the_server_and_delivers_nothing() {
     world.sandbox.clear_faults();
     world.run("SELECT sequin_resume('sequin')");
     world.settled();
-    assert_eq!((world.endings(), world.contacts()), (vec!["applied".to_owned(); 3], 2));
+    assert_eq!((world.endings(), world.contact_count()), (vec!["applied".to_owned(); 3], 2));
 }
 
 /// They may have been applied. The others wait: each worker has one create under way.
@@ -142,7 +142,7 @@ fn a_page_instead_of_a_reply_makes_the_creates_unknown_that_are_under_way() {
     world.settled();
     let endings = world.endings();
     assert_eq!(endings.iter().filter(|ending| *ending == "applied").count(), 6 - unknown, "{endings:?}");
-    assert_eq!((world.contacts(), world.sent()), (6 - unknown, 6 - unknown));
+    assert_eq!((world.contact_count(), world.sent()), (6 - unknown, 6 - unknown));
 }
 
 #[test]
@@ -198,7 +198,7 @@ fn a_delete_that_is_missing_in_the_reply_is_sent_again() {
     world.enqueue("delete", &json!([id]));
     world.settled();
     // The repeat finds nothing any more.
-    assert_eq!((world.endings(), world.sent(), world.contacts()), (vec!["applied".to_owned()], 2, 0));
+    assert_eq!((world.endings(), world.sent(), world.contact_count()), (vec!["applied".to_owned()], 2, 0));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::World;
+use crate::support::{Session, World};
 
 /// So many kilobytes that do not compress, so that they do not stand in the row itself.
 fn large(kilobytes: i64, world: &mut World) -> String {
@@ -49,7 +49,7 @@ fn records_with_others_between_them_are_all_found() {
     world.settled();
     let sql = "SELECT count(DISTINCT data->>'n') FROM sequin.delivered WHERE outcome = 'applied'";
     assert_eq!(world.one::<i64>(sql), 320);
-    assert_eq!(world.contacts(), 320);
+    assert_eq!(world.contact_count(), 320);
 }
 
 /// Nobody should, but a superuser can.
@@ -70,5 +70,5 @@ fn a_row_that_somebody_changes_meanwhile_is_delivered_once() {
     world.settled();
     assert_eq!(world.endings(), ["applied"]);
     assert_eq!(world.one::<i32>("SELECT timeout_ms FROM sequin.history"), 7);
-    assert_eq!(world.contacts(), 1);
+    assert_eq!(world.contact_count(), 1);
 }

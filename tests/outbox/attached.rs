@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{BOOK, request};
-use crate::support::World;
+use super::BOOK;
+use crate::support::{Session, World, request};
 
 pub fn book() -> World {
     let mut world = World::new();
@@ -73,7 +73,7 @@ fn a_delete_during_the_create_deletes_what_it_made() {
     world.written_back();
     let ids = world.upstream();
     assert_eq!(world.requests()[1..], [request("delete", json!(ids))]);
-    assert_eq!(world.contacts(), 0);
+    assert_eq!(world.contact_count(), 0);
     assert_eq!(world.endings(), ["applied", "superseded", "applied"]);
 }
 

@@ -6,8 +6,9 @@ use std::process::Stdio;
 use sequin_harness::{Request, Stop};
 use serde_json::{Value, json};
 
-use super::cluster::{APP, Cluster, enqueue_in, must, standby_of};
 use crate::support::network::eventually;
+use crate::support::server::{APP, must, standby_of};
+use crate::support::{Session, World, enqueue_in};
 
 const STATES: &str = "SELECT COALESCE(string_agg(id || ' ' || state, ', ' ORDER BY id), '') FROM sequin.outbox";
 
@@ -15,33 +16,33 @@ const HELD: &str = "SELECT NOT paused AND last_error LIKE 'this database is a co
                     FROM sequin.status WHERE server = 'sequin'";
 
 /// The names of the contacts upstream, once each.
-fn names(cluster: &Cluster) -> Vec<String> {
+fn names(cluster: &World) -> Vec<String> {
     let mut names: Vec<String> = cluster.contacts().iter().map(|contact| contact["data"]["Name"].to_string()).collect();
     names.sort_unstable();
     names
 }
 
 /// Makes a database of the one that the cluster's session is in, which ends, and gives a session in it.
-fn copy_of(cluster: Cluster, name: &str) -> Cluster {
-    let Cluster { client, server, sandbox } = cluster;
+fn copy_of(cluster: World, name: &str) -> World {
+    let (client, server, sandbox) = cluster.into_parts();
     drop(client);
     let mut admin = server.connect("postgres");
     eventually("the sessions have ended", || {
         let sessions = "SELECT count(*) FROM pg_stat_activity WHERE datname IS NOT NULL \
                         AND backend_type = 'client backend' AND pid <> pg_backend_pid()";
-        admin.query_one(sessions, &[]).unwrap().get::<_, i64>(0) == 0
+        admin.one::<i64>(sessions) == 0
     });
-    admin.batch_execute(&format!("CREATE DATABASE {name} TEMPLATE app")).unwrap();
-    Cluster { client: server.connect(name), server, sandbox }
+    admin.run(&format!("CREATE DATABASE {name} TEMPLATE app"));
+    World::at(&server, name, sandbox)
 }
 
 #[test]
 fn a_copied_database_sends_nothing_a_second_time_and_what_is_new_at_once() {
-    let mut cluster = Cluster::start("");
+    let mut cluster = World::with_own_server("");
     let id = cluster.create("Paul");
     cluster.set_unreachable();
     cluster.enqueue("create", &json!([{"data": {"Name": "Chani"}}, {"data": {"Name": "Leto"}}]));
-    cluster.enqueue_update(&id, 1);
+    cluster.enqueue_number(&id, 1);
     let mut copy = copy_of(cluster, "copy");
     copy.sandbox.clear_log();
     copy.set_reachable();
@@ -51,9 +52,9 @@ fn a_copied_database_sends_nothing_a_second_time_and_what_is_new_at_once() {
     copy.until(HELD);
     copy.until("SELECT count(*) = 3 AND bool_and(error LIKE 'this database is a copy: what was queued before%sequin_resume%') FROM sequin.outbox WHERE state = 'pending'");
     assert_eq!(names(&copy), ["\"Jessica\"", "\"Paul\""]);
-    let Cluster { client: mut copied, server, sandbox } = copy;
+    let (mut copied, server, sandbox) = copy.into_parts();
 
-    let mut cluster = Cluster { client: server.connect(APP), server, sandbox };
+    let mut cluster = World::at(&server, APP, sandbox);
     assert_eq!(cluster.sandbox.log().mutations().len(), 1);
     assert!(!cluster.one::<bool>("SELECT paused FROM sequin.status"), "the original goes on");
     cluster.set_reachable();
@@ -62,21 +63,19 @@ fn a_copied_database_sends_nothing_a_second_time_and_what_is_new_at_once() {
     assert_eq!(cluster.sandbox.log().mutations().len(), 4);
 
     // What was sent by the original, a person takes out of the copy; the rest goes on.
-    copied
-        .batch_execute(
-            "SELECT sequin_discard(id) FROM sequin.outbox WHERE data->>'Name' IS DISTINCT FROM 'Leto';
+    copied.run(
+        "SELECT sequin_discard(id) FROM sequin.outbox WHERE data->>'Name' IS DISTINCT FROM 'Leto';
              SELECT sequin_resume('sequin')",
-        )
-        .unwrap();
+    );
     eventually("the copy delivers", || cluster.sandbox.log().mutations().len() == 5);
     assert_eq!(names(&cluster), ["\"Chani\"", "\"Jessica\"", "\"Leto\"", "\"Leto\"", "\"Paul\""]);
     let left = "SELECT count(*) FROM sequin.status WHERE paused OR last_error IS NOT NULL";
-    assert_eq!(copied.query_one(left, &[]).unwrap().get::<_, i64>(0), 0);
+    assert_eq!(copied.one::<i64>(left), 0);
 }
 
 #[test]
 fn a_database_made_from_a_template_delivers_its_first_record() {
-    let mut cluster = Cluster::start("");
+    let mut cluster = World::with_own_server("");
     cluster.create("Paul");
     // Delivered in the template, so that nothing is queued there.
     cluster.enqueue_create("Leto");
@@ -92,9 +91,9 @@ fn a_database_made_from_a_template_delivers_its_first_record() {
     assert_eq!(copy.sandbox.log().mutations().len(), 2);
     assert_eq!(copy.one::<i64>("SELECT count(*) FROM sequin.status WHERE paused OR last_error IS NOT NULL"), 0);
     // Through an attached table as well, and in a session whose first record was rolled back.
-    let Cluster { client, server, sandbox } = copy;
+    let (client, server, sandbox) = copy.into_parts();
     drop(client);
-    let mut copy = copy_of(Cluster { client: server.connect(APP), server, sandbox }, "again");
+    let mut copy = copy_of(World::at(&server, APP, sandbox), "again");
     copy.run("BEGIN");
     copy.enqueue_create("nobody");
     copy.run(
@@ -108,19 +107,19 @@ fn a_database_made_from_a_template_delivers_its_first_record() {
 
 #[test]
 fn a_new_record_waits_behind_one_of_its_key_from_before_the_copy() {
-    let mut cluster = Cluster::start("");
+    let mut cluster = World::with_own_server("");
     let (paul, chani) = (cluster.create("Paul"), cluster.create("Chani"));
     // Rejected, and alone of its key; two that wait, of one key and another; and one that was tried and failed.
     let rejected = cluster.enqueue("update", &json!([{"upstream_id": chani, "data": {"Email": "nobody"}}]))[0];
     cluster.settled();
     cluster.run("SELECT sequin_pause('sequin')");
-    let first = cluster.enqueue_update(&paul, 1);
-    let second = cluster.enqueue_update(&paul, 2);
+    let first = cluster.enqueue_number(&paul, 1);
+    let second = cluster.enqueue_number(&paul, 2);
     let mut copy = copy_of(cluster, "copy");
     copy.run("SELECT sequin_resume('sequin')");
     copy.sandbox.clear_log();
-    let other = copy.enqueue_update(&chani, 7);
-    let behind = copy.enqueue_update(&paul, 3);
+    let other = copy.enqueue_number(&chani, 7);
+    let behind = copy.enqueue_number(&paul, 3);
     let free = copy.enqueue_create("Jessica");
     copy.until(&format!("SELECT count(*) = 2 FROM sequin.delivered WHERE id IN ({other}, {free})"));
     let state = format!(
@@ -149,7 +148,7 @@ fn a_new_record_waits_behind_one_of_its_key_from_before_the_copy() {
 
 #[test]
 fn records_of_sessions_that_enqueue_at_the_same_time_in_a_new_copy_are_all_delivered() {
-    let mut cluster = Cluster::start("");
+    let mut cluster = World::with_own_server("");
     cluster.run("SELECT sequin_pause('sequin')");
     cluster.enqueue_create("from before");
     let mut copy = copy_of(cluster, "copy");
@@ -174,18 +173,18 @@ fn records_of_sessions_that_enqueue_at_the_same_time_in_a_new_copy_are_all_deliv
 
 #[test]
 fn a_copy_of_a_copy_holds_what_was_queued_in_both() {
-    let mut cluster = Cluster::start("");
+    let mut cluster = World::with_own_server("");
     cluster.run("SELECT sequin_pause('sequin')");
     cluster.enqueue_create("original");
     let mut copy = copy_of(cluster, "copy");
     // Paused as the original is: what is enqueued here stays.
     copy.enqueue_create("copy");
     copy.until("SELECT count(*) = 1 FROM sequin.holds");
-    let Cluster { client, server, sandbox } = copy;
+    let (client, server, sandbox) = copy.into_parts();
     drop(client);
     let mut admin = server.connect("postgres");
     eventually("the copy can be copied", || admin.batch_execute("CREATE DATABASE second TEMPLATE copy").is_ok());
-    let mut second = Cluster { client: server.connect("second"), server, sandbox };
+    let mut second = World::at(&server, "second", sandbox);
     second.run("DELETE FROM sequin.pauses");
     let own = second.enqueue_create("second");
     second.until(&format!("SELECT count(*) = 1 FROM sequin.delivered WHERE id = {own}"));
@@ -195,7 +194,7 @@ fn a_copy_of_a_copy_holds_what_was_queued_in_both() {
 
 #[test]
 fn a_restored_dump_has_all_that_was_open_and_is_paused_until_it_is_resumed() {
-    let mut cluster = Cluster::start("");
+    let mut cluster = World::with_own_server("");
     let id = cluster.create("Paul");
     let other = cluster.create("Leto");
     // Rejected, unknown, and waiting for its next attempt; then one in the air, and those that wait behind it.
@@ -205,7 +204,7 @@ fn a_restored_dump_has_all_that_was_open_and_is_paused_until_it_is_resumed() {
     let unknown = cluster.enqueue_create("Chani");
     cluster.until("SELECT count(*) = 1 FROM sequin.outbox WHERE state = 'unknown'");
     cluster.run("SELECT sequin_pause('sequin')");
-    let retried = cluster.enqueue_update(&id, 1);
+    let retried = cluster.enqueue_number(&id, 1);
     cluster.sandbox.fault(json!({"times": null, "status": 503, "match": {"kind": "update"}}));
     cluster.sandbox.fault(json!({"stall": "reply", "match": {"kind": "create"}}));
     cluster.run("SELECT sequin_resume('sequin')");
@@ -228,12 +227,12 @@ fn a_restored_dump_has_all_that_was_open_and_is_paused_until_it_is_resumed() {
     must(&psql.wait_with_output().unwrap());
 
     // The original has come to its end: what is left is the copy's. Its worker need not wait for an answer any more.
-    let Cluster { client, server, sandbox } = cluster;
+    let (client, server, sandbox) = cluster.into_parts();
     drop(client);
     sandbox.clear_faults();
-    server.connect("postgres").batch_execute("DROP DATABASE app WITH (FORCE)").unwrap();
+    server.connect("postgres").run("DROP DATABASE app WITH (FORCE)");
     sandbox.clear_log();
-    let mut cluster = Cluster { client: server.connect("restored"), server, sandbox };
+    let mut cluster = World::at(&server, "restored", sandbox);
     assert_eq!(
         cluster.one::<String>("SELECT string_agg((id, key, data)::text, ' ' ORDER BY id) FROM sequin.outbox"),
         all
@@ -258,9 +257,9 @@ fn a_restored_dump_has_all_that_was_open_and_is_paused_until_it_is_resumed() {
 #[test]
 fn a_standby_keeps_still_and_delivers_the_rest_after_its_promotion() {
     // One worker, so that the rest waits behind the request in the air.
-    let mut cluster = Cluster::start("sequin.workers = 1");
+    let mut cluster = World::with_own_server("sequin.workers = 1");
     let id = cluster.create("Paul");
-    cluster.enqueue_update(&id, 1);
+    cluster.enqueue_number(&id, 1);
     cluster.settled();
     let standby = standby_of(&cluster.server);
 
@@ -268,16 +267,16 @@ fn a_standby_keeps_still_and_delivers_the_rest_after_its_promotion() {
     cluster.sandbox.fault(json!({"stall": "reply"}));
     let claimed = cluster.enqueue_create("Chani");
     cluster.in_the_air();
-    let update = cluster.enqueue_update(&id, 2);
+    let update = cluster.enqueue_number(&id, 2);
     let create = cluster.enqueue_create("Leto");
     let mut follower = standby.connect(APP);
     eventually("the standby has it all", || {
         let rows = "SELECT count(*) FROM sequin.outbox WHERE id >= $1";
-        follower.query_one(rows, &[&claimed]).unwrap().get::<_, i64>(0) == 3
+        follower.one_of::<i64>(rows, &[&claimed]) == 3
     });
 
     let workers = "SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'sequin%'";
-    assert_eq!(follower.query_one(workers, &[]).unwrap().get::<_, i64>(0), 0);
+    assert_eq!(follower.one::<i64>(workers), 0);
     for call in [
         r#"sequin_enqueue('create', 'sync', 'salesforce:contact', '[{"data":{"Name":"Alia"}}]')"#,
         "sequin_pause('sequin')",
@@ -287,15 +286,15 @@ fn a_standby_keeps_still_and_delivers_the_rest_after_its_promotion() {
         let error = follower.query(&format!("SELECT {call}"), &[]).unwrap_err();
         assert_eq!(error.code().map(postgres::error::SqlState::code), Some("25006"), "{call}: {error:?}");
     }
-    assert_eq!(follower.query("SELECT * FROM sequin.status", &[]).unwrap().len(), 1, "the views can be read");
+    assert_eq!(follower.rows("SELECT * FROM sequin.status", &[]).len(), 1, "the views can be read");
     assert_eq!(cluster.sandbox.log().mutations().len(), 1);
 
     // The primary is lost, and the standby takes its place. Nobody enqueues anything.
     cluster.server.stop(Stop::Immediate);
-    follower.batch_execute("SELECT pg_promote()").unwrap();
-    let Cluster { client, server: primary, sandbox } = cluster;
+    follower.run("SELECT pg_promote()");
+    let (client, primary, sandbox) = cluster.into_parts();
     drop(client);
-    let mut cluster = Cluster { client: follower, server: standby, sandbox };
+    let mut cluster = World::at(&standby, APP, sandbox);
     cluster.until("SELECT cardinality(sequin.workers()) > 0");
     cluster.settled();
     assert_eq!(cluster.state(claimed), "unknown", "it may have been applied");

@@ -7,33 +7,32 @@ use postgres::error::SqlState;
 use sequin_harness::literal;
 use serde_json::json;
 
-use super::cluster::{APP, Cluster, PRELOADED, enqueue_in};
 use crate::support::network::eventually;
+use crate::support::server::{APP, PRELOADED};
+use crate::support::{Session, World, enqueue_in};
 
 /// A second database like the first one.
-fn second(cluster: &mut Cluster, name: &str) -> Client {
+fn second(cluster: &mut World, name: &str) -> Client {
     cluster.run(&format!("CREATE DATABASE {name}"));
     let mut client = cluster.server.connect(name);
     let (url, token) = (literal(cluster.sandbox.url()), literal(cluster.sandbox.token()));
-    client
-        .batch_execute(&format!(
-            "CREATE EXTENSION sequin_mutations;
+    client.run(&format!(
+        "CREATE EXTENSION sequin_mutations;
              CREATE SERVER sequin FOREIGN DATA WRAPPER sequin_mutations OPTIONS (url {url}, ordered_replies 'true');
              CREATE USER MAPPING FOR PUBLIC SERVER sequin OPTIONS (token {token})"
-        ))
-        .unwrap();
+    ));
     client
 }
 
 fn settled(client: &mut Client) {
     eventually("it is settled", || {
         let open = "SELECT count(*) FROM sequin.outbox WHERE state IN ('pending', 'sending')";
-        client.query_one(open, &[]).unwrap().get::<_, i64>(0) == 0
+        client.one::<i64>(open) == 0
     });
 }
 
 fn workers(client: &mut Client) -> Vec<i32> {
-    client.query_one("SELECT sequin.workers()", &[]).unwrap().get(0)
+    client.one("SELECT sequin.workers()")
 }
 
 fn contact(name: &str) -> serde_json::Value {
@@ -44,13 +43,13 @@ fn contact(name: &str) -> serde_json::Value {
 const QUIET: &str = "autovacuum = off";
 
 /// How many lines of the server's log say that a process gave up; those of sessions, which have a user, apart.
-fn fatal_lines(cluster: &Cluster) -> usize {
+fn fatal_lines(cluster: &World) -> usize {
     cluster.server.log().lines().filter(|line| line.contains("FATAL") && !line.contains('@')).count()
 }
 
 /// A worker that is started again and again for a database that is gone leaves a line each time; one line for each of
 /// `dropped` databases is that of a worker that has looked for it once.
-fn assert_nobody_looks_for_a_database(cluster: &Cluster, dropped: usize) {
+fn assert_nobody_looks_for_a_database(cluster: &World, dropped: usize) {
     // Postgres would start such a worker every second. Long enough to see three.
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(4) {
@@ -61,7 +60,7 @@ fn assert_nobody_looks_for_a_database(cluster: &Cluster, dropped: usize) {
 
 #[test]
 fn each_database_has_its_own_worker_and_its_own_queue() {
-    let mut cluster = Cluster::start("sequin.workers = 1");
+    let mut cluster = World::with_own_server("sequin.workers = 1");
     let mut other = second(&mut cluster, "other");
     cluster.enqueue_create("Paul");
     assert!(workers(&mut other).is_empty(), "a worker is no business of another database");
@@ -73,7 +72,7 @@ fn each_database_has_its_own_worker_and_its_own_queue() {
     assert_ne!(one, two);
     assert_eq!(cluster.contacts().len(), 2);
     for client in [&mut cluster.client, &mut other] {
-        assert_eq!(client.query_one("SELECT count(*) FROM sequin.delivered", &[]).unwrap().get::<_, i64>(0), 1);
+        assert_eq!(client.one::<i64>("SELECT count(*) FROM sequin.delivered"), 1);
     }
 }
 
@@ -90,13 +89,13 @@ fn queues(client: &mut Client) -> [(&'static str, Vec<&'static str>); 3] {
 #[test]
 fn a_database_can_be_dropped_while_its_worker_runs_and_nobody_looks_for_it_afterwards() {
     // Each worker that makes way is looked for once: with one, the lines can be counted.
-    let mut cluster = Cluster::start(&format!("{QUIET}\nsequin.workers = 1"));
+    let mut cluster = World::with_own_server(&format!("{QUIET}\nsequin.workers = 1"));
     for case in 0..3 {
         let mut other = second(&mut cluster, "other");
         enqueue_in(&mut other, "create", &contact("Paul"));
         let (what, statements) = queues(&mut other)[case].clone();
         for statement in &statements {
-            other.batch_execute(statement).unwrap();
+            other.run(statement);
         }
         if !statements.is_empty() {
             enqueue_in(&mut other, "create", &contact("Chani"));
@@ -118,7 +117,7 @@ fn a_database_can_be_dropped_while_its_worker_runs_and_nobody_looks_for_it_after
 #[test]
 fn a_database_can_be_dropped_with_force_while_a_request_is_in_the_air() {
     // Each worker that makes way is looked for once: with one, the lines can be counted.
-    let mut cluster = Cluster::start(&format!("{QUIET}\nsequin.workers = 1"));
+    let mut cluster = World::with_own_server(&format!("{QUIET}\nsequin.workers = 1"));
     for is_idle in [true, false] {
         let mut other = second(&mut cluster, "other");
         if !is_idle {
@@ -146,32 +145,32 @@ fn a_database_can_be_dropped_with_force_while_a_request_is_in_the_air() {
 
 #[test]
 fn a_database_that_is_copied_or_renamed_gets_its_worker_back() {
-    let mut cluster = Cluster::start(QUIET);
+    let mut cluster = World::with_own_server(QUIET);
     let mut client = cluster.server.connect("postgres");
     cluster.enqueue_create("Paul");
     cluster.settled();
     for statement in ["CREATE DATABASE copy TEMPLATE app", "ALTER DATABASE app RENAME TO app2"] {
         cluster.worker();
         // A session of the database, this one too, is in the way.
-        let Cluster { client: session, server, sandbox } = cluster;
+        let (session, server, sandbox) = cluster.into_parts();
         drop(session);
         eventually("the session has ended", || {
             let sessions =
                 "SELECT count(*) FROM pg_stat_activity WHERE datname = 'app' AND backend_type = 'client backend'";
-            client.query_one(sessions, &[]).unwrap().get::<_, i64>(0) == 0
+            client.one::<i64>(sessions) == 0
         });
         let begun = Instant::now();
-        client.batch_execute(statement).unwrap();
+        client.run(statement);
         eprintln!("{statement}: {:?}", begun.elapsed());
         // Nobody connects to the database until the worker is back.
         let begun = Instant::now();
         let back = "SELECT count(*) FROM pg_stat_activity WHERE datname LIKE 'app%' AND backend_type = 'sequin worker'";
-        eventually("the worker is back", || client.query_one(back, &[]).unwrap().get::<_, i64>(0) > 0);
+        eventually("the worker is back", || client.one::<i64>(back) > 0);
         eprintln!("the worker was back {:?} later", begun.elapsed());
         if statement.starts_with("ALTER") {
-            client.batch_execute("ALTER DATABASE app2 RENAME TO app").unwrap();
+            client.run("ALTER DATABASE app2 RENAME TO app");
         }
-        cluster = Cluster { client: server.connect(APP), server, sandbox };
+        cluster = World::at(&server, APP, sandbox);
         cluster.enqueue_create("Chani");
         cluster.settled();
     }
@@ -181,7 +180,7 @@ fn a_database_that_is_copied_or_renamed_gets_its_worker_back() {
 
 #[test]
 fn preloaded_databases_with_the_extension_have_a_worker_and_the_others_none() {
-    let mut cluster = Cluster::start(&format!("{QUIET}\n{PRELOADED}"));
+    let mut cluster = World::with_own_server(&format!("{QUIET}\n{PRELOADED}"));
     drop(second(&mut cluster, "other"));
     cluster.run("CREATE DATABASE bare");
     cluster.server.stop(sequin_harness::Stop::Fast);

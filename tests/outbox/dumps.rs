@@ -4,7 +4,7 @@ use std::process::{Output, Stdio};
 
 use serde_json::json;
 
-use crate::support::World;
+use crate::support::{Session, World};
 
 /// A role that owns the database, with a table and a record of its own, beside a record of the superuser.
 struct Owned {
@@ -25,13 +25,11 @@ impl Owned {
         ));
         world.enqueue("create", &json!([{"data": {"Name": "the superuser's"}}]));
         let mut session = world.database.connect_as(&owner);
-        session
-            .batch_execute(
-                "CREATE TABLE people (id int PRIMARY KEY, name text, sf_id text);
+        session.run(
+            "CREATE TABLE people (id int PRIMARY KEY, name text, sf_id text);
                  SELECT sequin_attach('people', 'sync', 'salesforce:contact', 'sf_id');
                  INSERT INTO people VALUES (1, 'the owner''s')",
-            )
-            .unwrap_or_else(|error| panic!("{error:?}"));
+        );
         Owned { world, owner }
     }
 
@@ -93,11 +91,11 @@ fn the_owner_of_a_database_dumps_the_records_that_the_views_show_him() {
     let dump: String = dump.split_inclusive(";\n").filter(|part| !part.contains("USER MAPPING")).collect();
     std::io::Write::write_all(&mut psql.stdin.take().unwrap(), dump.as_bytes()).unwrap();
     assert!(psql.wait_with_output().unwrap().status.success());
-    let rows = restored.connect().query("SELECT data->>'name' FROM sequin.outbox", &[]).unwrap();
+    let rows = restored.connect().rows("SELECT data->>'name' FROM sequin.outbox", &[]);
     let names: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
     assert_eq!(names, ["the owner's"]);
     let record = "SELECT string_agg(o.key::text, ' ') FROM sequin.outbox o WHERE data->>'name' = 'the owner''s'";
-    let key: String = restored.connect().query_one(record, &[]).unwrap().get(0);
+    let key: String = restored.connect().one(record);
     assert_eq!(owned.world.one::<String>(record), key);
     drop(restored);
 }

@@ -5,9 +5,8 @@ use std::time::Duration;
 use sequin_harness::RawServer;
 use serde_json::{Value, json};
 
-use super::request;
-use crate::support::World;
 use crate::support::network::REFUSING;
+use crate::support::{Session, World, request};
 
 const ONE: &str = "SELECT sequin_enqueue('create', 'sync', 'salesforce:contact', '{\"data\":{\"n\":1}}')";
 
@@ -69,7 +68,7 @@ fn creates_travel_alone_unless_a_refusal_applies_nothing_and_replies_are_ordered
         let sent: Vec<usize> = world.requests().iter().map(|(_, records)| records.as_array().unwrap().len()).collect();
         assert_eq!(sent, sizes, "atomic_batches {atomic}, ordered_replies {ordered}");
         assert_eq!(world.endings(), ["applied", "applied", "rejected"]);
-        assert_eq!(world.contacts(), 2);
+        assert_eq!(world.contact_count(), 2);
     }
 }
 
@@ -112,7 +111,7 @@ fn a_wrong_token_pauses_after_one_request_until_it_is_changed() {
     world.run("ALTER USER MAPPING FOR PUBLIC SERVER sequin OPTIONS (SET token 'sandbox-token')");
     world.settled();
     assert_eq!(world.status(), (false, None));
-    assert_eq!(world.contacts(), 5);
+    assert_eq!(world.contact_count(), 5);
 }
 
 /// Changed while the request with the old one is under way, or there would be nothing left to wait for.
@@ -150,7 +149,7 @@ fn resume_tries_again_and_pauses_again() {
         assert_eq!(world.sent(), 3, "{status}");
     }
     assert_eq!(world.endings(), ["applied"; 4]);
-    assert_eq!(world.contacts(), 4);
+    assert_eq!(world.contact_count(), 4);
 }
 
 #[test]
@@ -179,7 +178,7 @@ fn a_503_says_when_to_come_again_as_well() {
     world.until("SELECT EXISTS (SELECT FROM sequin.status WHERE last_error = 'closed')");
     assert!(world.one::<bool>("SELECT next_attempt_at > now() + interval '2 seconds' FROM sequin.status"));
     // Other records leave it alone as well.
-    world.enqueue_create(&json!({"n": 8}));
+    world.enqueue_data(&json!({"n": 8}));
     world.settled();
     let log = world.sandbox.log();
     let [first, second, ..] = &log.mutations()[..] else { panic!("not two requests: {log:?}") };
@@ -254,7 +253,7 @@ fn a_repeated_delete_that_finds_nothing_is_delivered() {
     world.enqueue("delete", &json!([id]));
     world.settled();
     assert_eq!(world.sent(), 2);
-    assert_eq!((world.endings(), world.contacts()), (vec!["applied".to_owned()], 0));
+    assert_eq!((world.endings(), world.contact_count()), (vec!["applied".to_owned()], 0));
     // The first attempt says that there is nothing of the kind.
     world.enqueue("delete", &json!(["no-such"]));
     world.settled();
@@ -321,7 +320,7 @@ fn no_connection_costs_no_attempt_and_a_create_stays_free() {
     assert_eq!(world.one::<i32>("SELECT attempts FROM sequin.outbox"), 0);
     world.run(&format!("ALTER SERVER sequin OPTIONS (SET url '{}')", world.sandbox.url().to_owned()));
     world.settled();
-    assert_eq!((world.endings(), world.contacts()), (vec!["applied".to_owned()], 1));
+    assert_eq!((world.endings(), world.contact_count()), (vec!["applied".to_owned()], 1));
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 use serde_json::json;
 
-use crate::support::World;
+use crate::support::{Session, World};
 
 /// Code of a role without rights wherever a table can hold some. Each place tells by `proof` that it ran, and as whom.
 const TABLE: &str = r#"
@@ -79,8 +79,8 @@ fn code_in_a_table_runs_as_its_owner_and_gains_nothing() {
     let mut world = World::new();
     let owner = owner(&mut world);
     let mut session = world.database.connect_as(&owner);
-    session.batch_execute(&TABLE.replace('@', &owner)).unwrap_or_else(|error| panic!("{error:?}"));
-    session.batch_execute("INSERT INTO lair.bait VALUES (1, 'glad', 'Feyd')").unwrap_or_else(|e| panic!("{e:?}"));
+    session.run(&TABLE.replace('@', &owner));
+    session.run("INSERT INTO lair.bait VALUES (1, 'glad', 'Feyd')");
     world.settled();
     world.until("SELECT sf_id IS NOT NULL FROM lair.bait");
     let workers: Vec<i32> = world.one("SELECT sequin.workers()");
@@ -132,9 +132,8 @@ fn what_one_owners_trigger_makes_in_the_workers_pg_temp_is_not_found_by_another_
          GRANT TEMPORARY ON DATABASE {database} TO {owner}"
     ));
     let mut session = world.database.connect_as(&owner);
-    session
-        .batch_execute(&format!(
-            "CREATE SCHEMA lair; GRANT USAGE ON SCHEMA lair TO PUBLIC;
+    session.run(&format!(
+        "CREATE SCHEMA lair; GRANT USAGE ON SCHEMA lair TO PUBLIC;
              CREATE TABLE lair.bait (id int PRIMARY KEY, name text, sf_id text);
              CREATE FUNCTION lair.gain(text) RETURNS boolean LANGUAGE plpgsql AS $$
                BEGIN
@@ -156,15 +155,14 @@ fn what_one_owners_trigger_makes_in_the_workers_pg_temp_is_not_found_by_another_
              CREATE TRIGGER leave BEFORE UPDATE ON lair.bait FOR EACH ROW EXECUTE FUNCTION lair.leave();
              SELECT public.sequin_attach('lair.bait', 'sync', 'salesforce:contact', 'sf_id');
              INSERT INTO lair.bait VALUES (1, 'Feyd')"
-        ))
-        .unwrap_or_else(|error| panic!("{error:?}"));
+    ));
     world.until("SELECT EXISTS (SELECT FROM sequin.pending_upstream_ids) OR EXISTS (SELECT FROM lair.bait WHERE sf_id IS NOT NULL)");
     world.run("INSERT INTO plain VALUES (1, 'Paul')");
     world.until("SELECT sf_id IS NOT NULL AND note = sf_id FROM plain");
     assert!(!world.one::<bool>(&format!("SELECT rolsuper FROM pg_roles WHERE rolname = '{owner}'")));
     world.until("SELECT EXISTS (SELECT FROM sequin.pending_upstream_ids WHERE error LIKE '%pg_temp%')");
     // Once it leaves nothing there, its table gets the id.
-    session.batch_execute("DROP TRIGGER leave ON lair.bait").unwrap();
+    session.run("DROP TRIGGER leave ON lair.bait");
     world.until("SELECT sf_id IS NOT NULL FROM lair.bait");
     drop(session);
     world.run(&format!("DROP OWNED BY {owner} CASCADE; DROP ROLE {owner}"));

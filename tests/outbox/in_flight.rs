@@ -2,12 +2,12 @@
 
 use serde_json::json;
 
-use super::cluster::Cluster;
 use crate::support::network::eventually;
+use crate::support::{Session, World};
 
 #[test]
 fn while_a_request_is_in_the_air_the_worker_has_no_snapshot_and_no_lock() {
-    let mut cluster = Cluster::start("");
+    let mut cluster = World::with_own_server("");
     cluster.sandbox.fault(json!({"stall": "reply"}));
     cluster.enqueue_create("Paul");
     cluster.in_the_air();
@@ -38,11 +38,11 @@ fn while_a_request_is_in_the_air_the_worker_has_no_snapshot_and_no_lock() {
 
 #[test]
 fn a_create_that_was_answered_does_not_wait_for_an_update_that_hangs() {
-    let mut cluster = Cluster::start("sequin.workers = 1");
+    let mut cluster = World::with_own_server("sequin.workers = 1");
     let contact = cluster.create("Paul");
     cluster.sandbox.fault(json!({"stall": "reply", "match": {"kind": "update"}}));
     cluster.run("SELECT sequin_pause('sequin')");
-    cluster.enqueue_update(&contact, 1);
+    cluster.enqueue_number(&contact, 1);
     let create = cluster.enqueue_create("Chani");
     cluster.run("SELECT sequin_resume('sequin')");
     cluster.until(&format!("SELECT EXISTS (SELECT FROM sequin.delivered WHERE id = {create})"));
@@ -51,7 +51,7 @@ fn a_create_that_was_answered_does_not_wait_for_an_update_that_hangs() {
 
 #[test]
 fn a_request_in_the_air_does_not_keep_vacuum_from_its_work() {
-    let mut cluster = Cluster::start("autovacuum = off");
+    let mut cluster = World::with_own_server("autovacuum = off");
     cluster.sandbox.fault(json!({"stall": "reply"}));
     cluster.enqueue_create("Paul");
     cluster.in_the_air();
@@ -67,7 +67,7 @@ fn a_request_in_the_air_does_not_keep_vacuum_from_its_work() {
 
 #[test]
 fn an_idle_worker_has_no_snapshot_no_lock_and_does_nothing() {
-    let mut cluster = Cluster::start("");
+    let mut cluster = World::with_own_server("");
     cluster.enqueue_create("Paul");
     cluster.settled();
     // What it has settled calls it for another look or two, and who started it may not be gone yet.

@@ -8,9 +8,8 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::attached::book;
-use super::cluster::Cluster;
-use crate::support::World;
 use crate::support::network::eventually;
+use crate::support::{Session, World};
 
 const ROW: &str = "BEFORE INSERT OR UPDATE OR DELETE";
 
@@ -46,7 +45,7 @@ impl World {
 
     /// Delivers something, with the worker that there was.
     fn others_go_on(&mut self, pid: i32) {
-        let id = self.enqueue_create(&json!({"others": "go on"}));
+        let id = self.enqueue_data(&json!({"others": "go on"}));
         self.until(&format!("SELECT EXISTS (SELECT FROM sequin.delivered WHERE id = {id} AND outcome = 'applied')"));
         assert!(
             self.one::<bool>(&format!(
@@ -73,7 +72,7 @@ impl World {
 fn started() -> (World, i32, Vec<String>) {
     let mut world = World::new();
     let ids = world.contacts_made(4);
-    world.enqueue_create(&json!({"n": 0}));
+    world.enqueue_data(&json!({"n": 0}));
     world.settled();
     let pid = world.worker_pid();
     (world, pid, ids)
@@ -149,7 +148,7 @@ fn a_create_that_cannot_be_parked_is_not_sent_again() {
     world.raise_in("deferred", "BEFORE INSERT", "r.data->'bad' = 'true'");
     world.requests();
     world.sandbox.fault(json!({"cut_after": 0}));
-    world.enqueue_create(&json!({"bad": true}));
+    world.enqueue_data(&json!({"bad": true}));
     world.arrived(1);
     world.others_go_on(pid);
     let sent = world.requests().iter().filter(|(_, records)| records[0]["data"]["bad"] == true).count();
@@ -209,7 +208,7 @@ fn a_create_that_the_history_does_not_take_at_all_is_unknown_with_its_id_and_is_
     let id: i64 = world.one("SELECT last_value + 1 FROM sequin.outbox_id");
     world.raise_in_index("history", &format!("id = {id}"));
     world.requests();
-    assert_eq!(world.enqueue_create(&json!({"n": 1})), id);
+    assert_eq!(world.enqueue_data(&json!({"n": 1})), id);
     world.settled();
     let errors = world.open_errors();
     assert!(errors[0].0 == "unknown" && errors[0].1.contains("it was applied as"), "{errors:?}");
@@ -377,7 +376,7 @@ fn a_change_that_cannot_be_told_its_upstream_id_keeps_no_id_from_its_row() {
 /// A server of its own, for the setting is one of the server.
 #[test]
 fn the_history_is_pruned_around_a_row_that_cannot_be_deleted() {
-    let mut cluster = Cluster::start("sequin.retention = '1s'");
+    let mut cluster = World::with_own_server("sequin.retention = '1s'");
     cluster.run(
         "CREATE FUNCTION raise() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
            IF OLD.data->'bad' = 'true' THEN RAISE 'injected into history'; END IF; RETURN OLD; END $$;

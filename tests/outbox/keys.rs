@@ -2,8 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::request;
-use crate::support::World;
+use crate::support::{Session, World, request};
 
 /// Column types whose text depends on a setting: a value, and two settings that print it in two ways.
 const TYPES: [(&str, &str, [&str; 2]); 10] = [

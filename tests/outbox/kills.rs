@@ -9,8 +9,9 @@ use sequin_harness::raw::FullBacklog;
 use sequin_harness::{Request, Stop};
 use serde_json::{Value, json};
 
-use super::cluster::{APP, Cluster, PRELOADED};
 use crate::support::network::eventually;
+use crate::support::server::{APP, PRELOADED};
+use crate::support::{Session, World};
 
 /// Where the worker is when it dies.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -97,7 +98,7 @@ impl Way {
         }
     }
 
-    fn crash(self, cluster: &mut Cluster) {
+    fn crash(self, cluster: &mut World) {
         match self {
             Way::KillWorker => cluster.kill_worker(),
             Way::StopImmediately => cluster.restart(Stop::Immediate),
@@ -120,7 +121,7 @@ const MUCH: usize = 6_000_000;
 
 impl Case {
     /// With the record that the update or the delete is for.
-    fn prepare(cluster: &mut Cluster, point: Point, what: What, row: i64) -> Case {
+    fn prepare(cluster: &mut World, point: Point, what: What, row: i64) -> Case {
         let name = format!("{point:?} {what:?}");
         let upstream_id = match what {
             What::Create | What::Insert => None,
@@ -138,7 +139,7 @@ impl Case {
     }
 
     /// Queues it, the change with number 1.
-    fn queue(&self, cluster: &mut Cluster) -> Vec<i64> {
+    fn queue(&self, cluster: &mut World) -> Vec<i64> {
         let (name, row) = (&self.name, self.row);
         let note = "x".repeat(if self.point == Point::SendingMuch { MUCH } else { 1 });
         let id = &self.upstream_id;
@@ -155,9 +156,9 @@ impl Case {
     }
 
     /// Queues a second change of the same record, with number 2, while the first one is under way.
-    fn queue_later(&self, cluster: &mut Cluster) -> Vec<i64> {
+    fn queue_later(&self, cluster: &mut World) -> Vec<i64> {
         match self.what {
-            What::Update => vec![cluster.enqueue_update(self.upstream_id.as_deref().unwrap_or_default(), 2)],
+            What::Update => vec![cluster.enqueue_number(self.upstream_id.as_deref().unwrap_or_default(), 2)],
             What::Insert | What::RowUpdate => {
                 self.change(cluster, &format!("UPDATE people SET n = 2 WHERE id = {}", self.row))
             }
@@ -166,7 +167,7 @@ impl Case {
     }
 
     /// Changes a row, and tells the ids of what that has queued.
-    fn change(&self, cluster: &mut Cluster, sql: &str) -> Vec<i64> {
+    fn change(&self, cluster: &mut World, sql: &str) -> Vec<i64> {
         let last = "SELECT last_value FROM sequin.outbox_id";
         let before: i64 = cluster.one(last);
         cluster.run(&format!("BEGIN; {sql}"));
@@ -180,7 +181,7 @@ impl Case {
     }
 
     /// Has the worker come to the point. What is returned keeps it there.
-    fn arrive(&self, cluster: &mut Cluster) -> (Vec<i64>, Option<Client>, Option<FullBacklog>) {
+    fn arrive(&self, cluster: &mut World) -> (Vec<i64>, Option<Client>, Option<FullBacklog>) {
         let sandbox = &cluster.sandbox;
         match self.point {
             Point::Claiming => {
@@ -231,9 +232,9 @@ impl Case {
     }
 
     /// What must be so in the end.
-    fn judge(&self, cluster: &mut Cluster, first: i64, later: &[i64]) {
+    fn judge(&self, cluster: &mut World, first: i64, later: &[i64]) {
         let Case { point, what, name, .. } = self;
-        let state = |cluster: &mut Cluster| {
+        let state = |cluster: &mut World| {
             let sql = "SELECT state FROM sequin.outbox WHERE id = $1";
             cluster.rows(sql, &[&first]).first().map_or_else(|| "delivered".to_owned(), |row| row.get(0))
         };
@@ -262,7 +263,7 @@ impl Case {
     }
 
     /// What a person does about an unknown create: looks upstream, and says how it is.
-    fn decide(&self, cluster: &mut Cluster, id: i64) {
+    fn decide(&self, cluster: &mut World, id: i64) {
         let log = cluster.sandbox.log();
         let creates: Vec<&Request> =
             log.mutations().into_iter().filter(|r| !r.complete || r.json()["kind"] == "create").collect();
@@ -281,19 +282,19 @@ impl Case {
 }
 
 /// A session that keeps everybody from an inner table of the outbox.
-fn lock(cluster: &Cluster, table: &str) -> Client {
+fn lock(cluster: &World, table: &str) -> Client {
     let mut client = cluster.server.connect(APP);
-    client.batch_execute(&format!("BEGIN; LOCK TABLE sequin.{table} IN ACCESS EXCLUSIVE MODE")).unwrap();
+    client.run(&format!("BEGIN; LOCK TABLE sequin.{table} IN ACCESS EXCLUSIVE MODE"));
     client
 }
 
-fn waits_for_lock(cluster: &mut Cluster) {
+fn waits_for_lock(cluster: &mut World) {
     cluster.until("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND pid = ANY (sequin.workers()))");
 }
 
 /// Goes through all points and kinds with one server.
 fn crash_at_every_point(way: Way) {
-    let mut cluster = Cluster::start(&way.conf());
+    let mut cluster = World::with_own_server(&way.conf());
     cluster.run(
         "ALTER SERVER sequin OPTIONS (connect_timeout_ms '30000');
          CREATE TABLE people (id int PRIMARY KEY, \"Name\" text, n int, note text, sf_id text);

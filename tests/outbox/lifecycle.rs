@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use sequin_harness::{Sandbox, Server, Stop};
 use serde_json::json;
 
-use super::cluster::{APP, Cluster, PRELOADED};
 use crate::support::network::eventually;
+use crate::support::server::{APP, PRELOADED};
+use crate::support::{Session, World, enqueue_in};
 
 /// The guard of the harness loses its patience after ten seconds, and stops the server in a harsher way.
 const PROMPT: Duration = Duration::from_secs(8);
@@ -14,7 +15,7 @@ const PROMPT: Duration = Duration::from_secs(8);
 #[test]
 fn the_first_enqueue_starts_the_worker() {
     // One: a second commit that comes while the first record is sent calls for another.
-    let mut cluster = Cluster::start("sequin.workers = 1");
+    let mut cluster = World::with_own_server("sequin.workers = 1");
     assert!(cluster.workers().is_empty());
     cluster.run("BEGIN");
     cluster.enqueue_create("Paul");
@@ -34,10 +35,10 @@ fn the_first_enqueue_starts_the_worker() {
 
 #[test]
 fn the_session_that_enqueued_may_end() {
-    let mut cluster = Cluster::start("");
+    let mut cluster = World::with_own_server("");
     for n in 0..5 {
         let mut session = cluster.server.connect(APP);
-        super::cluster::enqueue_in(&mut session, "create", &json!([{"data": {"n": n}}]));
+        enqueue_in(&mut session, "create", &json!([{"data": {"n": n}}]));
         drop(session);
         eventually("it is delivered", || cluster.sandbox.log().mutations().len() == n + 1);
     }
@@ -46,30 +47,30 @@ fn the_session_that_enqueued_may_end() {
 
 #[test]
 fn preloaded_a_worker_delivers_what_was_queued_before_the_restart_without_anybody_connecting() {
-    let mut cluster = Cluster::start(PRELOADED);
+    let mut cluster = World::with_own_server(PRELOADED);
     // While it is away, no other test is given its port, which would be one of 127.0.0.1.
     cluster.sandbox = Sandbox::builder().listen("127.66.0.1:0").start().unwrap();
     cluster.set_reachable();
     let id = cluster.create("Paul");
     let address = cluster.sandbox.url().trim_start_matches("http://").to_owned();
     // The API goes away, and comes back while the server is down.
-    let Cluster { mut client, server, sandbox } = cluster;
+    let (mut client, server, sandbox) = cluster.into_parts();
     drop(sandbox);
-    super::cluster::enqueue_in(&mut client, "delete", &json!([id]));
-    super::cluster::enqueue_in(&mut client, "create", &json!([{"data": {"Name": "Chani"}}]));
+    enqueue_in(&mut client, "delete", &json!([id]));
+    enqueue_in(&mut client, "create", &json!([{"data": {"Name": "Chani"}}]));
     drop(client);
     server.stop(Stop::Fast);
     let sandbox = Sandbox::builder().listen(&address).start().unwrap();
     server.restart();
     eventually("both are sent", || sandbox.log().mutations().len() == 2);
-    let mut cluster = Cluster { client: server.connect(APP), server, sandbox };
+    let mut cluster = World::at(&server, APP, sandbox);
     cluster.settled();
     assert_eq!(cluster.contacts().len(), 1);
 }
 
 #[test]
 fn preloaded_crashes_do_not_pile_workers_up() {
-    let mut cluster = Cluster::start(PRELOADED);
+    let mut cluster = World::with_own_server(PRELOADED);
     cluster.enqueue_create("Chani");
     cluster.settled();
     for _ in 0..4 {
@@ -87,21 +88,21 @@ fn preloaded_crashes_do_not_pile_workers_up() {
 /// Ends the worker by `function`, idle and with a request in the air.
 fn end_by(function: &str) {
     // One, so that it is the one that has the request.
-    let mut cluster = Cluster::start("sequin.workers = 1");
+    let mut cluster = World::with_own_server("sequin.workers = 1");
     let id = cluster.create("Paul");
-    cluster.enqueue_update(&id, 1);
+    cluster.enqueue_number(&id, 1);
     cluster.settled();
     let first = cluster.worker();
     cluster.run(&format!("SELECT {function}({first})"));
     cluster.until(&format!("SELECT cardinality(sequin.workers()) = 1 AND NOT {first} = ANY (sequin.workers())"));
-    cluster.enqueue_update(&id, 2);
+    cluster.enqueue_number(&id, 2);
     cluster.settled();
 
     cluster.sandbox.clear_log();
     cluster.sandbox.fault(json!({"stall": "reply"}));
-    let update = cluster.enqueue_update(&id, 3);
+    let update = cluster.enqueue_number(&id, 3);
     cluster.in_the_air();
-    let later = cluster.enqueue_update(&id, 4);
+    let later = cluster.enqueue_number(&id, 4);
     let second = cluster.worker();
     cluster.run(&format!("SELECT {function}({second})"));
     cluster.until(&format!("SELECT NOT {second} = ANY (sequin.workers())"));
@@ -114,7 +115,7 @@ fn end_by(function: &str) {
     let create = cluster.enqueue_create("Chani");
     cluster.in_the_air();
     let third = cluster.worker();
-    let behind = cluster.enqueue_update(&id, 5);
+    let behind = cluster.enqueue_number(&id, 5);
     cluster.run(&format!("SELECT {function}({third})"));
     cluster.settled();
     assert_eq!((cluster.state(create), cluster.state(behind)), ("unknown".into(), "applied".into()));
@@ -134,7 +135,7 @@ fn a_cancelled_worker_comes_back_and_nothing_is_lost() {
 
 #[test]
 fn the_trouble_of_a_server_is_over_when_the_next_worker_reaches_it() {
-    let mut cluster = Cluster::start("");
+    let mut cluster = World::with_own_server("");
     cluster.set_unreachable();
     cluster.enqueue_create("Paul");
     cluster.until("SELECT last_error IS NOT NULL FROM sequin.status");
@@ -147,7 +148,7 @@ fn the_trouble_of_a_server_is_over_when_the_next_worker_reaches_it() {
 
 #[test]
 fn workers_come_with_the_backlog_and_go_without_it_and_the_history_goes_when_it_is_old() {
-    let mut cluster = Cluster::start("");
+    let mut cluster = World::with_own_server("");
     cluster.enqueue_create("Paul");
     cluster.settled();
     cluster.run("ALTER SYSTEM SET sequin.workers = 3");
@@ -182,7 +183,7 @@ fn workers_come_with_the_backlog_and_go_without_it_and_the_history_goes_when_it_
 
 /// A server that stops in this way while an update and a create are on their way, one of them in the air.
 fn stop_under_way(how: Stop) {
-    let mut cluster = Cluster::start(PRELOADED);
+    let mut cluster = World::with_own_server(PRELOADED);
     let id = cluster.create("Paul");
     for is_create in [false, true] {
         cluster.sandbox.clear_log();
@@ -190,20 +191,20 @@ fn stop_under_way(how: Stop) {
         let ids = if is_create {
             let create = cluster.enqueue_create("Chani");
             cluster.in_the_air();
-            [create, cluster.enqueue_update(&id, 2)]
+            [create, cluster.enqueue_number(&id, 2)]
         } else {
-            let update = cluster.enqueue_update(&id, 1);
+            let update = cluster.enqueue_number(&id, 1);
             cluster.in_the_air();
             [update, cluster.enqueue_create("Leto")]
         };
-        let Cluster { client, server, sandbox } = cluster;
+        let (client, server, sandbox) = cluster.into_parts();
         drop(client);
         let begun = Instant::now();
         server.stop(how);
         eprintln!("{how:?} took {:?}", begun.elapsed());
         assert!(begun.elapsed() < PROMPT, "{how:?} took {:?}", begun.elapsed());
         server.restart();
-        cluster = Cluster { client: server.connect(APP), server, sandbox };
+        cluster = World::at(&server, APP, sandbox);
         cluster.settled();
         let first = if is_create { "unknown" } else { "applied" };
         assert_eq!(ids.map(|id| cluster.state(id)), [first, "applied"]);
@@ -225,7 +226,7 @@ fn a_smart_shutdown_does_not_wait_for_a_request_in_the_air() {
 
 #[test]
 fn without_a_free_process_the_commit_warns_and_the_record_waits() {
-    let mut cluster = Cluster::start("max_worker_processes = 0");
+    let mut cluster = World::with_own_server("max_worker_processes = 0");
     let enqueue = r#"SELECT sequin_enqueue('create', 'sync', 'salesforce:contact', '[{"data":{"Name":"Paul"}}]')"#;
     let output = cluster.server.psql(APP, enqueue);
     assert!(output.status.success());
@@ -244,7 +245,7 @@ fn without_a_free_process_the_commit_warns_and_the_record_waits() {
 
 #[test]
 fn the_extension_can_be_dropped_and_made_again_while_the_worker_is_idle() {
-    let mut cluster = Cluster::start("");
+    let mut cluster = World::with_own_server("");
     for n in 1..=4 {
         let id = cluster.enqueue_create("Paul");
         assert_eq!(id, 1, "the ids begin anew");
@@ -261,7 +262,7 @@ fn the_extension_can_be_dropped_and_made_again_while_the_worker_is_idle() {
 
 #[test]
 fn the_extension_can_be_dropped_and_made_again_while_a_request_is_in_the_air() {
-    let mut cluster = Cluster::start("");
+    let mut cluster = World::with_own_server("");
     for n in 1..=2 {
         cluster.sandbox.clear_log();
         cluster.sandbox.fault(json!({"stall": "reply"}));
@@ -284,8 +285,8 @@ fn the_extension_can_be_dropped_and_made_again_while_a_request_is_in_the_air() {
 /// The ids begin anew, and with them the numbers of the claims by which workers keep out of each other's way.
 #[test]
 fn two_workers_that_outlive_their_extension_send_nothing_twice() {
-    let mut cluster = Cluster::start("");
-    let both_send = |cluster: &mut Cluster| {
+    let mut cluster = World::with_own_server("");
+    let both_send = |cluster: &mut World| {
         cluster.sandbox.clear_log();
         cluster.sandbox.fault(json!({"times": null, "hold": true}));
         for (n, name) in ["Paul", "Chani"].into_iter().enumerate() {

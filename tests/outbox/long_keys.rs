@@ -3,8 +3,7 @@
 use serde_json::json;
 
 use super::attached::book;
-use super::request;
-use crate::support::World;
+use crate::support::{Session, World, request};
 
 /// A text of this many characters that no compression makes shorter than half.
 const LONG: &str = "(SELECT string_agg(md5(n::text), '') FROM generate_series(1, 200) n)";

@@ -1,12 +1,12 @@
 //! Rows that a transaction deletes and inserts again with their upstream ids are no deletes.
 
-use sequin_harness::{Sandbox, Server};
+use sequin_harness::Sandbox;
 use serde_json::{Value, json};
 
 use super::attached::book;
-use super::request;
-use crate::support::World;
-use crate::support::network::{backend, status_kib};
+use crate::support::network::status_kib;
+use crate::support::server::own;
+use crate::support::{Session, World, request};
 
 /// Three people whose records are upstream.
 fn three_people() -> World {
@@ -122,7 +122,7 @@ fn a_delete_of_another_transaction_stays_one() {
     let id: String = world.one("SELECT sf_id FROM people WHERE id = 1");
     world.run("SELECT sequin_pause('sequin')");
     let mut other = world.database.connect();
-    other.batch_execute("DELETE FROM people WHERE id = 1").unwrap();
+    other.run("DELETE FROM people WHERE id = 1");
     world.run(&format!(
         "BEGIN; DELETE FROM people WHERE id = 2; INSERT INTO people VALUES (7, 'back', NULL, NULL, '{id}'); COMMIT"
     ));
@@ -199,21 +199,19 @@ fn a_delete_shows_no_data_and_leaves_none() {
 
 #[test]
 fn a_prepared_transaction_that_moves_rows_sends_nothing() {
-    let server = Server::builder().conf("max_prepared_transactions = 1").start().unwrap();
+    let server = own("max_prepared_transactions = 1");
     let sandbox = Sandbox::start();
     let database = server.fresh_database();
     database.create_server(sandbox.url(), sandbox.token());
     let mut client = database.connect();
-    client
-        .batch_execute(
-            "CREATE TABLE people (id int PRIMARY KEY, name text, sf_id text);
+    client.run(
+        "CREATE TABLE people (id int PRIMARY KEY, name text, sf_id text);
              INSERT INTO people VALUES (1, 'a', 'U1'); CREATE TABLE kept AS SELECT * FROM people;
              SELECT sequin_attach('people', 'sync', 'salesforce:contact', 'sf_id');
              BEGIN; DELETE FROM people; INSERT INTO people SELECT * FROM kept; PREPARE TRANSACTION 'moving'",
-        )
-        .unwrap();
-    client.batch_execute("COMMIT PREPARED 'moving'").unwrap();
-    let open: i64 = client.query_one("SELECT count(*) FROM sequin.outbox", &[]).unwrap().get(0);
+    );
+    client.run("COMMIT PREPARED 'moving'");
+    let open: i64 = client.one("SELECT count(*) FROM sequin.outbox");
     assert_eq!((open, sandbox.log().requests.len()), (0, 0));
 }
 
@@ -247,7 +245,7 @@ fn rows_that_are_deleted_and_inserted_twice_in_a_transaction_keep_their_records(
     );
     world.settled();
     assert_eq!(record(&world, &id), (json!({"Name": "a!", "Email": "a@a.org"}), false));
-    assert_eq!(world.contacts(), 3);
+    assert_eq!(world.contact_count(), 3);
     // What does not come back the second time is deleted once.
     world.requests();
     world.run("BEGIN; DELETE FROM people WHERE id = 1; INSERT INTO people SELECT * FROM kept WHERE id = 1; DELETE FROM people WHERE id = 1; COMMIT");
@@ -394,7 +392,7 @@ fn deletes_that_wait_for_the_commit_take_no_memory() {
              SELECT sequin_pause('sequin'); SET work_mem = '256kB'",
         );
         world.run(&format!("BEGIN; DELETE FROM people; INSERT INTO people {rows}"));
-        let process = backend(&mut world.client);
+        let process = world.client.pid();
         // From here on the peak is measured.
         std::fs::write(format!("/proc/{process}/clear_refs"), "5").unwrap();
         let before = status_kib(process, "VmHWM");
@@ -465,18 +463,16 @@ fn the_search_at_commit_runs_no_code_of_the_table_as_a_superuser() {
     let moving = "BEGIN; DELETE FROM people WHERE id = 1; INSERT INTO people VALUES (1, 'a', 'U1'); COMMIT";
     for role in [owner, writer] {
         let mut session = world.database.connect();
-        session.batch_execute(&format!("SET ROLE {role}")).unwrap();
-        session.batch_execute(moving).unwrap();
+        session.run(&format!("SET ROLE {role}"));
+        session.run(moving);
     }
     // The code of the owner would find the objects of another role's session.
     let mut session = world.database.connect();
-    session
-        .batch_execute(&format!(
-            "GRANT TEMPORARY ON DATABASE {} TO {writer}",
-            world.one::<String>("SELECT quote_ident(current_database())")
-        ))
-        .unwrap();
-    session.batch_execute(&format!("SET ROLE {writer}; CREATE TEMPORARY TABLE trap ()")).unwrap();
+    session.run(&format!(
+        "GRANT TEMPORARY ON DATABASE {} TO {writer}",
+        world.one::<String>("SELECT quote_ident(current_database())")
+    ));
+    session.run(&format!("SET ROLE {writer}; CREATE TEMPORARY TABLE trap ()"));
     let error = session.batch_execute(moving).unwrap_err();
     let error = error.as_db_error().unwrap();
     assert_eq!(error.code().code(), "42501");

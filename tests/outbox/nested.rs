@@ -4,8 +4,7 @@
 use serde_json::json;
 
 use super::attached::book;
-use super::request;
-use crate::support::World;
+use crate::support::{Session, World, request};
 
 /// Kind and data of what is queued, in the order of delivery.
 fn queued(world: &mut World) -> Vec<String> {

@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use super::{BOOK, request};
-use crate::support::World;
+use super::BOOK;
+use crate::support::{Session, World, request};
 
 #[test]
 fn updates_of_one_key_keep_their_order_and_merge_while_they_wait() {
@@ -47,7 +47,7 @@ fn a_delete_supersedes_the_updates_that_wait_before_it() {
     let [first, second] = &world.requests()[..] else { panic!("not two requests") };
     assert_eq!((&first.0[..], second), ("update", &request("delete", json!([id]))));
     assert_eq!(world.endings(), ["applied", "superseded", "superseded", "applied"]);
-    assert_eq!(world.contacts(), 0);
+    assert_eq!(world.contact_count(), 0);
 }
 
 /// Statements, the requests that they come to, and what becomes of their records.

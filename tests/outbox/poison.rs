@@ -4,9 +4,9 @@
 use sequin_harness::{Encoding, literal};
 use serde_json::json;
 
+use super::BOOK;
 use super::attached::book;
-use super::{BOOK, request};
-use crate::support::World;
+use crate::support::{Session, World, request};
 
 /// The replies of many requests are written down together.
 #[test]

@@ -10,8 +10,9 @@ use std::time::Duration;
 use sequin_harness::Stop;
 use serde_json::{Value, json};
 
-use super::cluster::{Cluster, PRELOADED};
 use crate::support::random::{Dice, seed_and_rounds};
+use crate::support::server::PRELOADED;
+use crate::support::{Session, World};
 
 /// So few that they fit into everybody's `make test`.
 const ROUNDS: u64 = 6;
@@ -41,7 +42,7 @@ struct Expected {
 
 impl Expected {
     /// Queues one record of some kind, in a transaction of its own.
-    fn queue(&mut self, cluster: &mut Cluster, dice: &mut Dice) {
+    fn queue(&mut self, cluster: &mut World, dice: &mut Dice) {
         self.next += 1;
         let number = self.next;
         match dice.below(6) {
@@ -52,7 +53,7 @@ impl Expected {
             }
             1 => {
                 let Some((name, upstream_id)) = self.spare.pop() else { return };
-                cluster.enqueue_update(&upstream_id, number);
+                cluster.enqueue_number(&upstream_id, number);
                 cluster.enqueue("delete", &json!([upstream_id]));
                 self.deleted.push(name);
             }
@@ -75,7 +76,7 @@ impl Expected {
             }
             _ => {
                 let key = dice.below(KEYS) as usize;
-                cluster.enqueue_update(&self.updated[key], number);
+                cluster.enqueue_number(&self.updated[key], number);
                 self.numbers.insert(format!("update {key}"), number);
             }
         }
@@ -83,7 +84,7 @@ impl Expected {
 }
 
 /// One of the ways in which the API takes its time.
-fn misbehave(cluster: &Cluster, dice: &mut Dice) {
+fn misbehave(cluster: &World, dice: &mut Dice) {
     let fault = match dice.below(6) {
         0 => json!({"stall": "reply"}),
         1 => json!({"stall": "reply_body"}),
@@ -95,7 +96,7 @@ fn misbehave(cluster: &Cluster, dice: &mut Dice) {
     cluster.sandbox.fault(fault);
 }
 
-fn crash(cluster: &mut Cluster, dice: &mut Dice) {
+fn crash(cluster: &mut World, dice: &mut Dice) {
     if dice.below(2) == 0 {
         cluster.restart(Stop::Immediate);
     } else {
@@ -111,7 +112,7 @@ const QUIET: &str = "SELECT NOT EXISTS (SELECT FROM sequin.outbox \
 fn crashes_at_random_moments_lose_and_repeat_nothing() {
     let (seed, rounds) = seed_and_rounds(ROUNDS);
     let mut dice = Dice::new(seed);
-    let mut cluster = Cluster::start(PRELOADED);
+    let mut cluster = World::with_own_server(PRELOADED);
     cluster.run(
         "CREATE TABLE people (id int PRIMARY KEY, \"Name\" text, n int, sf_id text);
          SELECT sequin_attach('people', 'sync', 'salesforce:contact', 'sf_id', '{\"Name\": \"Name\", \"n\": \"n\"}')",
@@ -146,14 +147,14 @@ fn crashes_at_random_moments_lose_and_repeat_nothing() {
 }
 
 /// The records of all requests of a kind that have arrived whole.
-fn arrived(cluster: &Cluster, kind: &str) -> Vec<Value> {
+fn arrived(cluster: &World, kind: &str) -> Vec<Value> {
     let log = cluster.sandbox.log();
     let whole = log.mutations().into_iter().filter(|request| request.complete).map(|request| request.json());
     let records = whole.filter(|body| body["kind"] == kind);
     records.flat_map(|body| body["records"].as_array().cloned().unwrap_or_default()).collect()
 }
 
-fn assert_creates_were_sent_once(cluster: &Cluster) {
+fn assert_creates_were_sent_once(cluster: &World) {
     let mut seen = HashMap::new();
     for record in arrived(cluster, "create") {
         *seen.entry(record["data"]["Name"].to_string()).or_insert(0) += 1;
@@ -163,7 +164,7 @@ fn assert_creates_were_sent_once(cluster: &Cluster) {
 }
 
 /// Does what a person does about unknown creates: looks upstream. Gives their number.
-fn decide(cluster: &mut Cluster) -> usize {
+fn decide(cluster: &mut World) -> usize {
     let contacts = cluster.contacts();
     let unknown = cluster.rows("SELECT id, data->>'Name' FROM sequin.outbox WHERE state = 'unknown'", &[]);
     for row in &unknown {
@@ -179,7 +180,7 @@ fn decide(cluster: &mut Cluster) -> usize {
     unknown.len()
 }
 
-fn judge(cluster: &mut Cluster, expected: &Expected) {
+fn judge(cluster: &mut World, expected: &Expected) {
     let open = "SELECT COALESCE(string_agg(o::text, E'\\n'), '') FROM sequin.outbox o";
     assert_eq!(cluster.one::<String>(open), "", "all is delivered");
     let twice = "SELECT count(*) - count(DISTINCT id) FROM sequin.delivered";

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::BOOK;
 use crate::support::network::eventually;
-use crate::support::{World, hint_of};
+use crate::support::{Session, World, hint_of};
 
 const RENAME: &str = "ALTER SERVER sequin RENAME TO crm";
 
@@ -109,7 +109,7 @@ fn a_rename_is_refused_while_a_request_is_under_way() {
     world.run(RENAME);
     world.run("SELECT sequin_resume('crm')");
     assert_eq!(world.fates(), [(id, "applied".to_owned())]);
-    assert_eq!(world.contacts(), 1);
+    assert_eq!(world.contact_count(), 1);
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn two_servers_can_swap_their_names_in_one_transaction() {
     assert_eq!(world.one::<i64>("SELECT count(*) FROM sequin.status WHERE paused"), 2);
     world.run("SELECT sequin_resume('other')");
     world.settled();
-    assert_eq!(world.contacts(), 1);
+    assert_eq!(world.contact_count(), 1);
 }
 
 #[test]
@@ -156,7 +156,7 @@ fn a_server_gets_the_name_of_one_that_was_dropped_with_its_pauses_and_records() 
     world.run(RENAME);
     world.run("SELECT sequin_resume('crm')");
     world.settled();
-    assert_eq!(world.contacts(), 1);
+    assert_eq!(world.contact_count(), 1);
     assert_eq!(world.one::<i64>("SELECT count(*) FROM sequin.pauses"), 0);
 }
 
@@ -170,8 +170,8 @@ fn a_role_that_owns_the_server_and_no_table_can_rename_it() {
          ALTER SERVER sequin OWNER TO \"{owner}\"; SELECT sequin_pause('sequin'); INSERT INTO people (id, name) VALUES (1, 'Paul')"
     ));
     let mut session = world.database.connect_as(&owner);
-    session.batch_execute(RENAME).unwrap_or_else(|error| panic!("{error:?}"));
-    assert_eq!(session.query_one("SELECT current_user::text", &[]).unwrap().get::<_, String>(0), owner);
+    session.run(RENAME);
+    assert_eq!(session.one::<String>("SELECT current_user::text"), owner);
     drop(session);
     assert_eq!(world.one::<String>(ATTACHED), "people crm");
     world.run("SELECT sequin_resume('crm')");
@@ -202,7 +202,7 @@ fn a_rename_waits_for_transactions_that_have_queued_records_and_their_records_fo
         "CREATE TABLE later (id int PRIMARY KEY, name text, sf_id text); SELECT sequin_attach('later', 's', 'salesforce:later', 'sf_id')",
     ] {
         let (mut one, mut other) = (world.database.connect(), world.database.connect());
-        let pid: i32 = other.query_one("SELECT pg_backend_pid()", &[]).unwrap().get(0);
+        let pid: i32 = other.one("SELECT pg_backend_pid()");
         let mut writing = one.transaction().unwrap();
         writing.batch_execute(statement).unwrap();
         std::thread::scope(|scope| {
@@ -219,7 +219,7 @@ fn a_rename_waits_for_transactions_that_have_queued_records_and_their_records_fo
     }
     world.run("SELECT sequin_resume('sequin')");
     world.settled();
-    assert_eq!(world.contacts(), 2);
+    assert_eq!(world.contact_count(), 2);
 }
 
 /// Either way round: it is answered, or it waits and is answered by what is there then.
@@ -227,7 +227,7 @@ fn a_rename_waits_for_transactions_that_have_queued_records_and_their_records_fo
 fn a_record_that_is_queued_during_a_rename_names_a_server_that_there_is() {
     let mut world = World::new();
     let (mut one, mut other) = (world.database.connect(), world.database.connect());
-    let pid: i32 = other.query_one("SELECT pg_backend_pid()", &[]).unwrap().get(0);
+    let pid: i32 = other.one("SELECT pg_backend_pid()");
     let mut renaming = one.transaction().unwrap();
     renaming.batch_execute(RENAME).unwrap();
     let call = "SELECT sequin_enqueue('create', 'sync', 'salesforce:contact', '{\"data\": {}}')";
@@ -296,11 +296,11 @@ fn triggers_made_by_hand_stand_in_no_renames_way_and_odd_names_are_followed() {
 /// A worker that is killed leaves its claims. The next worker settles them under the name that they have then.
 #[test]
 fn claims_of_a_worker_that_is_gone_follow_too() {
-    let mut cluster = super::cluster::Cluster::start("");
+    let mut cluster = World::with_own_server("");
     let id = cluster.create("Paul");
     cluster.sandbox.clear_log();
     cluster.sandbox.fault(json!({"stall": "reply"}));
-    let update = cluster.enqueue_update(&id, 1);
+    let update = cluster.enqueue_number(&id, 1);
     cluster.in_the_air();
     cluster.restart(sequin_harness::Stop::Immediate);
     cluster.sandbox.clear_faults();

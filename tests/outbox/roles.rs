@@ -1,11 +1,11 @@
 //! Who sends with what token, who sees what, and whose code runs with whose rights.
 
 use postgres::Client;
-use sequin_harness::{Database, Sandbox};
+use sequin_harness::Sandbox;
 use serde_json::json;
 
-use super::request;
-use crate::support::World;
+use crate::support::server::shared;
+use crate::support::{Session, World, request};
 
 const ONE: &str = "SELECT sequin_enqueue('create', 'sync', 'salesforce:contact', '{\"data\":{\"n\":1}}')";
 
@@ -35,11 +35,11 @@ impl World {
 
 impl Role {
     fn run(&mut self, sql: &str) {
-        self.session.batch_execute(sql).unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+        self.session.run(sql);
     }
 
     fn count(&mut self, from: &str) -> i64 {
-        self.session.query_one(&format!("SELECT count(*) FROM {from}"), &[]).unwrap().get(0)
+        self.session.one(&format!("SELECT count(*) FROM {from}"))
     }
 
     /// The SQLSTATE of what must fail.
@@ -54,9 +54,9 @@ impl Role {
 #[test]
 fn records_are_sent_with_the_credentials_of_who_enqueued_them() {
     let sandbox = Sandbox::builder().token("public-token").arg("--token").arg("own-token").start().unwrap();
-    let database = Database::fresh();
+    let database = shared().fresh_database();
     database.create_server(sandbox.url(), "public-token");
-    let mut world = World { client: database.connect(), database, sandbox };
+    let mut world = World::of(database, sandbox);
     let mut app = world.role("app");
     world.run(&format!("CREATE USER MAPPING FOR {} SERVER sequin OPTIONS (token 'own-token')", app.name));
     // A definer's function enqueues as the definer, whoever calls it.
@@ -203,7 +203,7 @@ fn a_server_s_queue_is_stopped_by_those_who_may_use_it() {
 
 /// The counts of a plan, without names and costs.
 fn passed_over(session: &mut Client, sql: &str) -> Vec<String> {
-    let plan = session.query(&format!("EXPLAIN (ANALYZE, COSTS off, TIMING off, SUMMARY off) {sql}"), &[]).unwrap();
+    let plan = session.rows(&format!("EXPLAIN (ANALYZE, COSTS off, TIMING off, SUMMARY off) {sql}"), &[]);
     let lines = plan.iter().map(|row| row.get::<_, String>(0).trim().to_owned());
     lines.filter(|line| line.starts_with("Rows Removed")).collect()
 }
@@ -239,8 +239,7 @@ fn explain_of_what_was_delivered_shows_a_role_the_counts_of_any_table_with_row_s
         let sql = format!("SELECT FROM sequin.{view} WHERE spy.sees(data::text) AND spy.sees(upstream_id)");
         assert_eq!(app.session.query(&sql, &[]).unwrap_or_else(|error| panic!("{view}: {error:?}")).len(), 0);
     }
-    let plan =
-        app.session.query("EXPLAIN (ANALYZE, VERBOSE) SELECT * FROM sequin.delivered, sequin.outbox", &[]).unwrap();
+    let plan = app.session.rows("EXPLAIN (ANALYZE, VERBOSE) SELECT * FROM sequin.delivered, sequin.outbox", &[]);
     let plan: String = plan.iter().map(|row| row.get::<_, String>(0)).collect();
     assert!(!plan.contains("secret"), "{plan}");
     world.drop_role(app);

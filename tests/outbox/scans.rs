@@ -6,8 +6,7 @@ use sequin_harness::Encoding;
 use serde_json::json;
 
 use super::BOOK;
-use super::cluster::Cluster;
-use crate::support::World;
+use crate::support::{Session, World};
 
 const ONE: &str = "SELECT sequin_enqueue('create', 'sync', 'salesforce:contact', '{\"data\":{\"n\":1}}')";
 
@@ -58,7 +57,7 @@ fn what_ends_without_a_request_does_not_keep_what_is_behind_it() {
 }
 
 // In these two a worker must have slept, and on a server that is shared everybody's CREATE DATABASE wakes it.
-impl Cluster {
+impl World {
     /// Runs what enqueues, and waits until a worker has looked at it and found nothing to do. From then on it looks again
     /// only if it is called, or by itself.
     fn run_and_be_seen(&mut self, sql: &str) {
@@ -73,7 +72,7 @@ impl Cluster {
 
 #[test]
 fn a_role_that_is_refused_does_not_keep_the_others() {
-    let mut cluster = Cluster::start("");
+    let mut cluster = World::with_own_server("");
     cluster.run(
         "CREATE ROLE app; GRANT USAGE ON FOREIGN SERVER sequin TO app;
          GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO app",
@@ -90,7 +89,7 @@ fn a_role_that_is_refused_does_not_keep_the_others() {
 
 #[test]
 fn a_server_that_was_gone_is_found_again() {
-    let mut cluster = Cluster::start("");
+    let mut cluster = World::with_own_server("");
     cluster.run_and_be_seen(ONE);
     cluster.settled();
     cluster.run_and_be_seen(&format!("SELECT sequin_pause('sequin'); {ONE}; DROP SERVER sequin CASCADE"));
@@ -101,7 +100,7 @@ fn a_server_that_was_gone_is_found_again() {
 }
 
 /// By itself a worker looks again after thirty seconds.
-fn delivered_soon(cluster: &mut Cluster, records: i64) {
+fn delivered_soon(cluster: &mut World, records: i64) {
     let begun = Instant::now();
     cluster.until(&format!("SELECT count(*) = {records} FROM sequin.delivered"));
     assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::BOOK;
-use crate::support::World;
-use crate::support::network::{Pending, backend};
+use crate::support::network::Pending;
+use crate::support::{Session, World};
 
 #[test]
 fn a_publication_of_all_tables_does_not_stop_it() {
@@ -21,7 +21,7 @@ fn a_publication_of_all_tables_does_not_stop_it() {
 fn a_verb_in_an_open_transaction_keeps_delivery_waiting_and_no_longer() {
     let mut world = World::new();
     let mut other = world.database.connect();
-    other.batch_execute("BEGIN; SELECT sequin_pause('sequin')").unwrap();
+    other.run("BEGIN; SELECT sequin_pause('sequin')");
     let ids = world.enqueue("create", &json!([{"data": {"n": 1}}]));
     assert_eq!(world.one_of::<Option<bool>>("SELECT sequin_await_delivery($1, 300)", &[&ids]), None);
     // It waits without a snapshot, and can be ended.
@@ -30,7 +30,7 @@ fn a_verb_in_an_open_transaction_keeps_delivery_waiting_and_no_longer() {
                 AND wait_event_type = 'Lock'";
     assert_eq!(world.one::<i64>(busy), 0);
     world.run("SELECT pg_terminate_backend(pid) FROM unnest(sequin.workers()) pid");
-    other.batch_execute("ROLLBACK").unwrap();
+    other.run("ROLLBACK");
     assert!(world.one_of::<bool>("SELECT sequin_await_delivery($1, 10000)", &[&ids]));
 }
 
@@ -62,7 +62,7 @@ fn a_slow_refusal_pauses_the_role_that_was_refused_and_no_other() {
     assert_eq!(roles.iter().map(|row| row.get::<_, String>(0)).collect::<Vec<_>>(), ["postgres"]);
     world.run("SELECT sequin_resume('sequin')");
     world.settled();
-    assert_eq!(world.contacts(), 1);
+    assert_eq!(world.contact_count(), 1);
 }
 
 #[test]
@@ -88,14 +88,14 @@ fn a_worker_keeps_away_from_an_extension_that_is_being_dropped() {
     world.run("INSERT INTO people (id, name) VALUES (1, 'Paul')");
     world.arrived(1);
     let mut holder = world.database.connect();
-    holder.batch_execute("BEGIN; SELECT FROM people FOR UPDATE").unwrap();
+    holder.run("BEGIN; SELECT FROM people FOR UPDATE");
     world.release();
     world.settled();
     assert_eq!(world.one::<i64>("SELECT count(*) FROM sequin.pending_upstream_ids"), 1);
     let worker = world.one::<i32>("SELECT (sequin.workers())[1]");
 
     let mut dropper = world.database.connect();
-    let pid = backend(&mut dropper);
+    let pid = dropper.pid();
     let drop = Pending::start(dropper, "DROP EXTENSION sequin_mutations CASCADE");
     world.until(&format!("SELECT EXISTS (SELECT FROM pg_locks WHERE pid = {pid} AND NOT granted)"));
     // Some visits long.
@@ -104,6 +104,6 @@ fn a_worker_keeps_away_from_an_extension_that_is_being_dropped() {
         assert!(!world.one::<bool>(&waits));
         std::thread::sleep(Duration::from_millis(10));
     }
-    holder.batch_execute("ROLLBACK").unwrap();
+    holder.run("ROLLBACK");
     drop.end("the drop").1.unwrap();
 }

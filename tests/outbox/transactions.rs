@@ -1,10 +1,11 @@
 //! What a transaction enqueues is part of it: it is sent if, and only if, the transaction commits.
 
-use sequin_harness::{Sandbox, Server};
+use sequin_harness::Sandbox;
 use serde_json::json;
 
-use crate::support::World;
 use crate::support::network::eventually;
+use crate::support::server::own;
+use crate::support::{Session, World};
 
 const ENQUEUE: &str = "SELECT sequin_enqueue('create', 'sync', 'salesforce:contact', '{\"data\":{\"n\":1}}')";
 
@@ -115,28 +116,26 @@ fn a_chained_transaction_stands_for_itself() {
 
 #[test]
 fn a_prepared_transaction_is_sent_when_it_is_committed() {
-    let server = Server::builder().conf("max_prepared_transactions = 2").start().unwrap();
+    let server = own("max_prepared_transactions = 2");
     let sandbox = Sandbox::start();
     let database = server.fresh_database();
     database.create_server(sandbox.url(), sandbox.token());
     let mut client = database.connect();
     for (name, n) in [("kept", 1), ("undone", 2)] {
-        client.batch_execute(&format!("BEGIN; {}; PREPARE TRANSACTION '{name}'", numbered(n))).unwrap();
+        client.run(&format!("BEGIN; {}; PREPARE TRANSACTION '{name}'", numbered(n)));
     }
     // One that is sent shows that the worker has looked, and that the prepared ones were passed over.
-    client.batch_execute(&numbered(3)).unwrap();
+    client.run(&numbered(3));
     let mut wait_for = |delivered: i64| {
         let sql = "SELECT count(*) FROM sequin.delivered";
-        eventually(&format!("{delivered} are delivered"), || {
-            client.query_one(sql, &[]).unwrap().get::<_, i64>(0) >= delivered
-        });
+        eventually(&format!("{delivered} are delivered"), || client.one::<i64>(sql) >= delivered);
     };
     wait_for(1);
     assert_eq!(sandbox.log().requests.len(), 1);
     // Another session ends them, as a transaction manager would.
     let mut manager = database.connect();
-    manager.batch_execute("ROLLBACK PREPARED 'undone'").unwrap();
-    manager.batch_execute("COMMIT PREPARED 'kept'").unwrap();
+    manager.run("ROLLBACK PREPARED 'undone'");
+    manager.run("COMMIT PREPARED 'kept'");
     wait_for(2);
     let sent: Vec<_> = sandbox.log().requests.iter().map(|request| request.json()["records"].clone()).collect();
     assert_eq!(sent, [json!([{"data": {"n": 3}}]), json!([{"data": {"n": 1}}])]);
@@ -228,7 +227,7 @@ fn ten_thousand_records_in_one_call() {
     assert!(ids.windows(2).all(|pair| pair[0] < pair[1]), "the ids are in the order of the records");
     assert!(world.one_of::<bool>("SELECT sequin_await_delivery($1, 60000)", &[&ids]));
     assert_eq!(world.sent(), 50, "batches of max_batch");
-    assert_eq!(world.contacts(), 10_000);
+    assert_eq!(world.contact_count(), 10_000);
     let wrong =
         "SELECT count(*) FROM sequin.delivered WHERE outcome <> 'applied' OR data->'n' <> record::jsonb->'data'->'n'
         OR upstream_id <> record->>'upstream_id'";

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::attached::book;
-use crate::support::World;
+use crate::support::{Session, World};
 
 /// A driver may know no infinite time.
 #[test]
@@ -16,7 +16,7 @@ fn a_record_without_a_next_attempt_has_none_in_the_views() {
     world.until("SELECT EXISTS (SELECT FROM sequin.dead_letters)");
     world.run(create);
     world.until("SELECT count(*) = 2 FROM sequin.deferred");
-    world.enqueue_create(&json!({"Email": "nobody"}));
+    world.enqueue_data(&json!({"Email": "nobody"}));
     world.until("SELECT count(*) = 2 FROM sequin.dead_letters");
     let times = world.rows("SELECT state, next_attempt_at IS NULL FROM sequin.outbox ORDER BY id", &[]);
     let times: Vec<(&str, bool)> = times.iter().map(|row| (row.get(0), row.get(1))).collect();
@@ -98,10 +98,10 @@ fn an_upstream_id_that_waits_for_a_lock_is_seen_as_waiting() {
     world.hold_next();
     world.run("INSERT INTO people VALUES (1, 'Paul')");
     world.arrived(1);
-    other.batch_execute("BEGIN; SELECT FROM people FOR UPDATE").unwrap();
+    other.run("BEGIN; SELECT FROM people FOR UPDATE");
     world.release();
     world.until("SELECT EXISTS (SELECT FROM sequin.delivered WHERE write_back = 'waiting')");
     assert_eq!(world.one::<i64>("SELECT write_backs FROM sequin.status"), 1);
-    other.batch_execute("COMMIT").unwrap();
+    other.run("COMMIT");
     world.written_back();
 }

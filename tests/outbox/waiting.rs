@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 use postgres::fallible_iterator::FallibleIterator;
 use serde_json::{Value, json};
 
-use crate::support::World;
 use crate::support::network::{PATIENCE, reset_statement_timeout};
+use crate::support::{Session, World};
 
 #[test]
 fn awaiting_says_what_became_of_the_records() {
     let mut world = World::new();
-    let good = world.enqueue_create(&json!({"n": 1}));
-    let bad = world.enqueue_create(&json!({"Email": "nobody"}));
+    let good = world.enqueue_data(&json!({"n": 1}));
+    let bad = world.enqueue_data(&json!({"Email": "nobody"}));
     let awaited = |world: &mut World, ids: Vec<i64>, ms: Option<i32>| {
         world.one_of::<Option<bool>>("SELECT sequin_await_delivery($1, $2)", &[&ids, &ms])
     };
@@ -20,7 +20,7 @@ fn awaiting_says_what_became_of_the_records() {
     assert_eq!(awaited(&mut world, vec![good, bad], None), Some(false), "one is rejected");
     assert_eq!(awaited(&mut world, vec![], Some(0)), Some(true));
     world.run("SELECT sequin_pause('sequin')");
-    let waits = world.enqueue_create(&json!({"n": 2}));
+    let waits = world.enqueue_data(&json!({"n": 2}));
     assert_eq!(awaited(&mut world, vec![waits], Some(30)), None, "the time is over");
     assert_eq!(awaited(&mut world, vec![waits, bad], Some(0)), Some(false));
     let many: Vec<i64> = world.enqueue("create", &Value::Array(vec![json!({"data": {"n": 4}}); 100]));
@@ -43,11 +43,11 @@ fn awaiting_says_what_became_of_the_records() {
 fn awaiting_is_refused_where_it_would_wait_for_ever() {
     let mut world = World::new();
     world.run("BEGIN");
-    let id = world.enqueue_create(&json!({"n": 1}));
+    let id = world.enqueue_data(&json!({"n": 1}));
     let error = world.error(&format!("SELECT sequin_await_delivery('{{{id}}}')"));
     assert_eq!(error.code().code(), "55000", "{error:?}");
     world.run("ROLLBACK");
-    let id = world.enqueue_create(&json!({"n": 1}));
+    let id = world.enqueue_data(&json!({"n": 1}));
     for level in ["REPEATABLE READ", "SERIALIZABLE"] {
         world.run(&format!("BEGIN ISOLATION LEVEL {level}"));
         let error = world.error(&format!("SELECT sequin_await_delivery('{{{id}}}')"));
@@ -61,7 +61,7 @@ fn awaiting_is_refused_where_it_would_wait_for_ever() {
 fn who_listens_is_told() {
     let mut world = World::new();
     let mut listener = world.database.connect();
-    listener.batch_execute("LISTEN sequin_outbox").unwrap();
+    listener.run("LISTEN sequin_outbox");
     world.enqueue("create", &json!([{"data": {"n": 1}}, {"data": {"Email": "nobody"}}]));
     let begun = Instant::now();
     let (mut delivered, mut rejected) = (0, 0);

@@ -3,8 +3,7 @@
 use serde_json::json;
 
 use super::attached::book;
-use super::request;
-use crate::support::World;
+use crate::support::{Session, World, request};
 
 #[test]
 fn a_locked_row_is_written_later_and_nothing_waits_for_it() {
@@ -13,13 +12,13 @@ fn a_locked_row_is_written_later_and_nothing_waits_for_it() {
     world.hold_next();
     world.run("INSERT INTO people VALUES (1, 'Paul')");
     world.arrived(1);
-    other.batch_execute("BEGIN; SELECT FROM people WHERE id = 1 FOR UPDATE").unwrap();
+    other.run("BEGIN; SELECT FROM people WHERE id = 1 FOR UPDATE");
     world.release();
     // These come, are sent and are written while the other is locked.
     world.run("INSERT INTO people VALUES (2, 'Chani')");
     world.until("SELECT sf_id IS NOT NULL FROM people WHERE id = 2");
     // A change of the locked row by its holder goes out with the id that is not in the row yet.
-    other.batch_execute("UPDATE people SET name = 'Usul' WHERE id = 1; COMMIT").unwrap();
+    other.run("UPDATE people SET name = 'Usul' WHERE id = 1; COMMIT");
     world.written_back();
     assert_eq!(world.one::<i64>("SELECT count(DISTINCT sf_id) FROM people"), 2);
     let id: String = world.one("SELECT sf_id FROM people WHERE id = 1");
@@ -36,14 +35,11 @@ fn a_row_that_was_locked_and_replaced_does_not_get_the_old_id() {
     world.hold_next();
     world.run("INSERT INTO people VALUES (1, 'Paul')");
     world.arrived(1);
-    other.batch_execute("BEGIN; SELECT FROM people WHERE id = 1 FOR UPDATE").unwrap();
+    other.run("BEGIN; SELECT FROM people WHERE id = 1 FOR UPDATE");
     world.release();
     world.until("SELECT EXISTS (SELECT FROM sequin.pending_upstream_ids)");
     other
-        .batch_execute(
-            "DELETE FROM people; INSERT INTO people VALUES (1, 'Chani'); UPDATE people SET email = 'c@a.org'; COMMIT",
-        )
-        .unwrap();
+        .run("DELETE FROM people; INSERT INTO people VALUES (1, 'Chani'); UPDATE people SET email = 'c@a.org'; COMMIT");
     world.written_back();
     let [old, new] = &world.upstream()[..] else { panic!("not two records") };
     assert_eq!(world.sf_id().as_ref(), Some(new));
@@ -135,21 +131,19 @@ fn a_change_that_is_parked_when_its_id_comes_gets_it() {
     world.run("INSERT INTO people VALUES (1, 'Paul')");
     world.arrived(1);
     world.run("UPDATE people SET name = 'Usul'; SELECT sequin_pause('sequin')");
-    other.batch_execute("BEGIN; SELECT FROM people WHERE id = 1 FOR UPDATE").unwrap();
+    other.run("BEGIN; SELECT FROM people WHERE id = 1 FOR UPDATE");
     world.release();
     world.until("SELECT EXISTS (SELECT FROM sequin.pending_upstream_ids)");
-    mover
-        .batch_execute(
-            "BEGIN; WITH gone AS (DELETE FROM sequin.queue q RETURNING q.*)
+    mover.run(
+        "BEGIN; WITH gone AS (DELETE FROM sequin.queue q RETURNING q.*)
              INSERT INTO sequin.deferred SELECT g.*, 'pending', 0, 'infinity', NULL, NULL, false FROM gone g",
-        )
-        .unwrap();
-    other.batch_execute("COMMIT").unwrap();
+    );
+    other.run("COMMIT");
     world.until(
         "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'sequin worker'
            AND datname = current_database() AND wait_event_type = 'Lock')",
     );
-    mover.batch_execute("COMMIT").unwrap();
+    mover.run("COMMIT");
     world.until("SELECT NOT EXISTS (SELECT FROM sequin.pending_upstream_ids)");
     let id = world.sf_id();
     assert_eq!(world.one::<Option<String>>("SELECT upstream_id FROM sequin.deferred"), id);
@@ -167,15 +161,15 @@ fn what_another_worker_is_about_to_write_is_not_waited_for() {
     world.hold_next();
     world.run("INSERT INTO people VALUES (1, 'Paul')");
     world.arrived(1);
-    other.batch_execute("BEGIN; SELECT FROM people WHERE id = 1 FOR UPDATE").unwrap();
+    other.run("BEGIN; SELECT FROM people WHERE id = 1 FOR UPDATE");
     world.release();
     world.until("SELECT EXISTS (SELECT FROM sequin.pending_upstream_ids)");
-    worker.batch_execute("BEGIN; SELECT FROM sequin.pending_upstream_ids FOR UPDATE").unwrap();
-    other.batch_execute("COMMIT").unwrap();
+    worker.run("BEGIN; SELECT FROM sequin.pending_upstream_ids FOR UPDATE");
+    other.run("COMMIT");
     world.run("INSERT INTO people VALUES (2, 'Chani')");
     world.until("SELECT sf_id IS NOT NULL FROM people WHERE id = 2");
     assert!(world.one::<bool>("SELECT sf_id IS NULL FROM people WHERE id = 1"));
-    worker.batch_execute("ROLLBACK").unwrap();
+    worker.run("ROLLBACK");
     world.written_back();
     assert_eq!(world.one::<i64>("SELECT count(DISTINCT sf_id) FROM people"), 2);
 }
@@ -202,17 +196,15 @@ fn a_row_that_a_policy_by_a_session_setting_hides_gets_its_id() {
     let owner = bound_owner(&mut world);
     world.run("CREATE POLICY tenant ON people USING (note = current_setting('app.tenant', true))");
     let mut session = world.database.connect_as(&owner);
-    session
-        .batch_execute("SET app.tenant = 'atreides'; INSERT INTO people VALUES (1, 'Paul', NULL, 'atreides')")
-        .unwrap();
+    session.run("SET app.tenant = 'atreides'; INSERT INTO people VALUES (1, 'Paul', NULL, 'atreides')");
     world.written_back();
     let id = world.upstream().remove(0);
     assert_eq!(world.sf_id(), Some(id));
-    session.batch_execute("DELETE FROM people").unwrap();
+    session.run("DELETE FROM people");
     world.settled();
     assert_eq!(world.endings(), ["applied", "applied"]);
     world.run("DROP POLICY tenant ON people; CREATE POLICY no ON people USING (false) WITH CHECK (note = 'atreides')");
-    session.batch_execute("INSERT INTO people VALUES (2, 'Leto', NULL, 'atreides')").unwrap();
+    session.run("INSERT INTO people VALUES (2, 'Leto', NULL, 'atreides')");
     world.written_back();
     assert!(world.sf_id().is_some());
     drop(session);
@@ -244,12 +236,10 @@ fn a_row_that_a_policy_of_a_partition_hides_gets_its_id() {
         ));
     }
     let mut session = world.database.connect_as(&owner);
-    session
-        .batch_execute(
-            "INSERT INTO people VALUES (1, 'Paul'), (11, 'Chani'); INSERT INTO few VALUES (2, 'Leto');
+    session.run(
+        "INSERT INTO people VALUES (1, 'Paul'), (11, 'Chani'); INSERT INTO few VALUES (2, 'Leto');
              INSERT INTO leaf VALUES (3, 'Jessica')",
-        )
-        .unwrap();
+    );
     world.written_back();
     let ids =
         "SELECT count(DISTINCT sf_id) FROM (SELECT sf_id FROM people UNION ALL SELECT sf_id FROM leaf) all_people";

@@ -5,6 +5,9 @@ use std::process::Command;
 use postgres::error::SqlState;
 use sequin_harness::{Database, Sandbox, Server};
 
+use crate::support::Session;
+use crate::support::server::{own, shared};
+
 /// Not a word of any other text.
 const CANARY: &str = "canary-7f3a91c2-token";
 
@@ -26,7 +29,7 @@ fn drop_role(database: &Database, role: &str) {
 #[test]
 fn it_takes_usage_of_the_server_and_execute_of_the_verb() {
     let sandbox = Sandbox::start();
-    let database = Database::fresh();
+    let database = shared().fresh_database();
     database.create_server(sandbox.url(), sandbox.token());
     let app = role(&database, "app");
     let refused = |what: &str| {
@@ -42,7 +45,7 @@ fn it_takes_usage_of_the_server_and_execute_of_the_verb() {
     assert_eq!(sandbox.log().connections, 0);
     database.execute(&format!("GRANT USAGE ON FOREIGN SERVER sequin TO {app}"));
     let mut session = database.connect_as(&app);
-    assert_eq!(session.query(CREATE, &[]).unwrap().len(), 1);
+    assert_eq!(session.rows(CREATE, &[]).len(), 1);
 
     // Rights are asked for on every call, also when the server is known and its connection open.
     database.execute(&format!("REVOKE USAGE ON FOREIGN SERVER sequin FROM {app}"));
@@ -56,22 +59,22 @@ fn it_takes_usage_of_the_server_and_execute_of_the_verb() {
 #[test]
 fn a_role_s_own_mapping_comes_before_publics() {
     let sandbox = Sandbox::builder().token("public-token").arg("--token").arg("own-token").start().unwrap();
-    let database = Database::fresh();
+    let database = shared().fresh_database();
     database.create_server(sandbox.url(), "public-token");
     let app = role(&database, "app");
     database.execute(&format!(
         "GRANT USAGE ON FOREIGN SERVER sequin TO {app}; {EXECUTE} {app};
          CREATE USER MAPPING FOR {app} SERVER sequin OPTIONS (token 'own-token')"
     ));
-    database.connect().query(CREATE, &[]).unwrap();
-    database.connect_as(&app).query(CREATE, &[]).unwrap();
+    database.connect().rows(CREATE, &[]);
+    database.connect_as(&app).rows(CREATE, &[]);
     // One session that changes its role must not take its first role's token along.
     let mut session = database.connect();
-    session.query(CREATE, &[]).unwrap();
-    session.batch_execute(&format!("SET ROLE {app}")).unwrap();
-    session.query(CREATE, &[]).unwrap();
-    session.batch_execute("RESET ROLE").unwrap();
-    session.query(CREATE, &[]).unwrap();
+    session.rows(CREATE, &[]);
+    session.run(&format!("SET ROLE {app}"));
+    session.rows(CREATE, &[]);
+    session.run("RESET ROLE");
+    session.rows(CREATE, &[]);
     let tokens: Vec<String> =
         sandbox.log().requests.iter().map(|request| request.headers["authorization"].clone()).collect();
     let (public, own) = ("Bearer public-token", "Bearer own-token");
@@ -83,7 +86,7 @@ fn a_role_s_own_mapping_comes_before_publics() {
 #[test]
 fn a_definer_s_function_uses_the_definer_s_rights() {
     let sandbox = Sandbox::start();
-    let database = Database::fresh();
+    let database = shared().fresh_database();
     database.create_server(sandbox.url(), sandbox.token());
     let app = role(&database, "app");
     database.execute(
@@ -98,14 +101,12 @@ fn a_definer_s_function_uses_the_definer_s_rights() {
 #[test]
 fn a_token_is_used_but_seen_nowhere() {
     let sandbox = Sandbox::builder().token(CANARY).start().unwrap();
-    let server = Server::builder()
-        .conf("log_min_messages = debug5\nlog_statement = all\nlog_error_verbosity = verbose\nlog_connections = on")
-        .start()
-        .unwrap();
+    let server =
+        own("log_min_messages = debug5\nlog_statement = all\nlog_error_verbosity = verbose\nlog_connections = on");
     let database = server.fresh_database();
     // The statement that brings the token in is Postgres' own to log: the one thing to keep out of the log by hand.
     let mut administrator = database.connect();
-    administrator.batch_execute("SET log_statement = none; SET log_min_messages = fatal").unwrap();
+    administrator.run("SET log_statement = none; SET log_min_messages = fatal");
     let setup = format!(
         "CREATE SERVER sequin FOREIGN DATA WRAPPER sequin_mutations OPTIONS (url '{}');
          CREATE USER MAPPING FOR PUBLIC SERVER sequin OPTIONS (token '{CANARY}');
@@ -113,7 +114,7 @@ fn a_token_is_used_but_seen_nowhere() {
          GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO app",
         sandbox.url()
     );
-    administrator.batch_execute(&setup).unwrap();
+    administrator.run(&setup);
 
     let mut output = String::new();
     let mut run = |sql: &str| {
@@ -163,14 +164,12 @@ fn a_token_is_used_but_seen_nowhere() {
 
 /// The relations that the session may read and that show the canary somewhere.
 fn relations_with_canary(session: &mut postgres::Client) -> Vec<String> {
-    let readable = session
-        .query(
-            "SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+    let readable = session.rows(
+        "SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
              WHERE relkind IN ('r', 'v', 'm') AND has_schema_privilege(n.oid, 'USAGE')
                AND has_table_privilege(c.oid, 'SELECT')",
-            &[],
-        )
-        .unwrap();
+        &[],
+    );
     assert!(readable.len() > 100);
     // Put together here, so that the query does not find itself in pg_stat_activity.
     let (head, tail) = CANARY.split_at(4);

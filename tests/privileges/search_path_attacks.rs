@@ -5,9 +5,11 @@
 
 mod shadowed_server;
 
-use sequin_harness::{Sandbox, Server, paths};
+use sequin_harness::{Sandbox, paths};
 
-use crate::support::network::{column as values, eventually, refusal};
+use crate::support::Session;
+use crate::support::network::eventually;
+use crate::support::server::shared;
 use shadowed_server::ShadowedServer;
 
 /// The calls, with nothing of their own that could be shadowed.
@@ -42,39 +44,34 @@ fn drive(shadowed: &ShadowedServer, database: &str, role: &str) {
     let mut session = if role == "mallory" { shadowed.mallory(database) } else { shadowed.server.connect(database) };
     for call in CALLS {
         if call.contains("none\"") && !call.contains("enqueue") {
-            assert_eq!(refusal(&mut session, call).code().code(), "HV024");
+            assert_eq!(session.error(call).code().code(), "HV024");
         } else {
-            values(&mut session, call);
+            session.column(call);
         }
     }
     let schema = format!("of_{role}");
-    session.batch_execute(&TABLES.replace('@', &schema)).unwrap_or_else(|error| panic!("{error:?}"));
+    session.run(&TABLES.replace('@', &schema));
     let mut observer = shadowed.observer(database);
     eventually("the id is written back", || {
-        !values(&mut observer, &format!("SELECT up FROM {schema}.later WHERE up IS NOT NULL")).is_empty()
+        !observer.column(&format!("SELECT up FROM {schema}.later WHERE up IS NOT NULL")).is_empty()
     });
     eventually("all is settled", || {
-        values(&mut observer, "SELECT 1 FROM sequin.outbox WHERE state IN ('pending', 'sending')").is_empty()
+        observer.column("SELECT 1 FROM sequin.outbox WHERE state IN ('pending', 'sending')").is_empty()
     });
-    let dead = values(&mut observer, "SELECT id FROM sequin.dead_letters");
+    let dead = observer.column("SELECT id FROM sequin.dead_letters");
     assert!(!dead.is_empty(), "no delete was rejected");
     for id in dead {
-        values(&mut session, &format!("SELECT app.sequin_retry({id})"));
+        session.column(&format!("SELECT app.sequin_retry({id})"));
     }
-    values(&mut session, "SELECT app.sequin_pause('sequin')");
+    session.column("SELECT app.sequin_pause('sequin')");
     let update =
         "SELECT app.sequin_enqueue('update', 's', 'salesforce:contact', '{\"upstream_id\": \"x\", \"data\": {}}')";
-    let id = values(&mut session, update).remove(0);
-    values(&mut session, &format!("SELECT app.sequin_discard({id})"));
-    let error = refusal(&mut session, &format!("SELECT app.sequin_resolve({id}, 'x')"));
+    let id = session.column(update).remove(0);
+    session.column(&format!("SELECT app.sequin_discard({id})"));
+    let error = session.error(&format!("SELECT app.sequin_resolve({id}, 'x')"));
     assert!(!error.code().code().starts_with("XX"), "{error:?}");
-    values(&mut session, "SELECT app.sequin_resume('sequin')");
-    session
-        .batch_execute(&format!(
-            "SELECT app.sequin_detach('{0}.inline'); SELECT app.sequin_detach('{0}.later')",
-            schema
-        ))
-        .unwrap();
+    session.column("SELECT app.sequin_resume('sequin')");
+    session.run(&format!("SELECT app.sequin_detach('{0}.inline'); SELECT app.sequin_detach('{0}.later')", schema));
 }
 
 #[test]
@@ -97,7 +94,7 @@ fn no_shadow_runs_at_the_install_in_a_call_in_a_trigger_in_the_worker_or_at_an_u
         ),
     ] {
         let ran = shadowed.ran_in(|| {
-            values(&mut shadowed.server.connect_as("stage", role), sql);
+            shadowed.server.connect_as("stage", role).column(sql);
         });
         for kind in kinds {
             let line = format!("{kind} ran as {role} for {role}");
@@ -107,19 +104,17 @@ fn no_shadow_runs_at_the_install_in_a_call_in_a_trigger_in_the_worker_or_at_an_u
 
     let before = shadowed.ran().len();
     let mut superuser = shadowed.server.connect("stage");
-    superuser.batch_execute("CREATE EXTENSION sequin_mutations SCHEMA app").unwrap_or_else(|error| panic!("{error:?}"));
+    superuser.run("CREATE EXTENSION sequin_mutations SCHEMA app");
     assert_eq!(shadowed.ran()[before..], [""; 0], "at the install");
-    superuser
-        .batch_execute(&format!(
-            "CREATE SERVER sequin FOREIGN DATA WRAPPER sequin_mutations OPTIONS (url '{}', ordered_replies 'true');
+    superuser.run(&format!(
+        "CREATE SERVER sequin FOREIGN DATA WRAPPER sequin_mutations OPTIONS (url '{}', ordered_replies 'true');
              CREATE USER MAPPING FOR PUBLIC SERVER sequin OPTIONS (token '{}');
              GRANT USAGE ON FOREIGN SERVER sequin TO mallory;
              GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA app TO mallory;
              GRANT EXECUTE ON FUNCTION sequin.capture, sequin.refuse_truncate TO mallory",
-            sandbox.url(),
-            sandbox.token()
-        ))
-        .unwrap_or_else(|error| panic!("{error:?}"));
+        sandbox.url(),
+        sandbox.token()
+    ));
     for role in ["mallory", "postgres"] {
         drive(&shadowed, "stage", role);
         assert_eq!(shadowed.ran()[before..], [""; 0], "in what {role} does, or the worker after him");
@@ -149,13 +144,9 @@ fn updates(shadowed: &ShadowedServer, before: usize) {
         "UPDATE sequin.origin SET scratch = system_identifier || 'a'::pg_catalog.name WHERE 'a'::pg_catalog.name = 1::pg_catalog.oid",
     );
     let mut superuser = shadowed.server.connect("stage");
-    superuser
-        .batch_execute("ALTER EXTENSION sequin_mutations UPDATE TO 'good'")
-        .unwrap_or_else(|error| panic!("{error:?}"));
+    superuser.run("ALTER EXTENSION sequin_mutations UPDATE TO 'good'");
     assert_eq!(shadowed.ran()[before..], [""; 0], "at an update that names everything");
-    superuser
-        .batch_execute("ALTER EXTENSION sequin_mutations UPDATE TO 'bad'")
-        .unwrap_or_else(|error| panic!("{error:?}"));
+    superuser.run("ALTER EXTENSION sequin_mutations UPDATE TO 'bad'");
     let ran = shadowed.ran().split_off(before);
     assert!(ran.iter().any(|what| what.contains("ran as postgres for postgres")), "at one that does not: {ran:?}");
 }
@@ -195,7 +186,7 @@ fn no_shadow_runs_at_any_update_that_there_is() {
             format!("CREATE EXTENSION sequin_mutations SCHEMA app VERSION '{from}'"),
             format!("ALTER EXTENSION sequin_mutations UPDATE TO '{to}'"),
         ] {
-            superuser.batch_execute(&sql).unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+            superuser.run(&sql);
             assert_eq!(shadowed.ran()[before..], [""; 0], "{sql}");
         }
     }
@@ -204,7 +195,7 @@ fn no_shadow_runs_at_any_update_that_there_is() {
 /// The class of CVE-2022-2625: a script that takes over what somebody has put in its way.
 #[test]
 fn what_has_the_name_of_ours_is_an_error_and_not_adopted() {
-    let model = Server::shared().fresh_database();
+    let model = shared().fresh_database();
     let mut client = model.connect();
     let functions = "SELECT format('CREATE FUNCTION app.%I(%s) RETURNS int LANGUAGE sql AS ''SELECT 1''', proname,
             pg_get_function_identity_arguments(p.oid)), format('DROP FUNCTION app.%I', proname)
@@ -212,7 +203,7 @@ fn what_has_the_name_of_ours_is_an_error_and_not_adopted() {
         JOIN pg_extension e ON e.oid = d.refobjid
         WHERE extname = 'sequin_mutations' AND deptype = 'e' AND pronamespace = 'public'::regnamespace";
     let mut ours: Vec<(String, String)> =
-        client.query(functions, &[]).unwrap().iter().map(|row| (row.get(0), row.get(1))).collect();
+        client.rows(functions, &[]).iter().map(|row| (row.get(0), row.get(1))).collect();
     assert!(ours.len() >= 12, "{ours:?}");
     for (create, drop) in [
         ("CREATE TYPE app.sequin_record AS (id pg_catalog.text)", "DROP TYPE app.sequin_record"),
@@ -222,7 +213,7 @@ fn what_has_the_name_of_ours_is_an_error_and_not_adopted() {
         ours.push((create.to_owned(), drop.to_owned()));
     }
 
-    let database = Server::shared().create_database();
+    let database = shared().create_database();
     let role = format!("mallory_{}", database.name());
     database.execute(&format!("CREATE ROLE {role} LOGIN; CREATE SCHEMA app AUTHORIZATION {role}"));
     let (mut superuser, mut mallory) = (database.connect(), database.connect_as(&role));
@@ -232,24 +223,24 @@ fn what_has_the_name_of_ours_is_an_error_and_not_adopted() {
         ("CREATE FOREIGN DATA WRAPPER sequin_mutations", "DROP FOREIGN DATA WRAPPER sequin_mutations"),
     ];
     for (create, drop) in also {
-        superuser.batch_execute(create).unwrap();
-        let error = refusal(&mut superuser, "CREATE EXTENSION sequin_mutations SCHEMA app");
+        superuser.run(create);
+        let error = superuser.error("CREATE EXTENSION sequin_mutations SCHEMA app");
         assert!(["42P06", "42710"].contains(&error.code().code()), "{create}: {error:?}");
-        superuser.batch_execute(drop).unwrap();
+        superuser.run(drop);
     }
     for (create, drop) in &ours {
         mallory.batch_execute(create).unwrap_or_else(|error| panic!("{create}: {error:?}"));
-        let error = refusal(&mut superuser, "CREATE EXTENSION sequin_mutations SCHEMA app");
+        let error = superuser.error("CREATE EXTENSION sequin_mutations SCHEMA app");
         assert!(["42723", "42710", "42P07"].contains(&error.code().code()), "{create}: {error:?}");
         assert!(error.message().contains("already exists"), "{create}: {error:?}");
         let left = "SELECT (SELECT count(*) FROM pg_extension WHERE extname = 'sequin_mutations')
             + (SELECT count(*) FROM pg_namespace WHERE nspname = 'sequin')
             + (SELECT count(*) FROM pg_depend WHERE deptype = 'e' AND refobjid NOT IN (SELECT oid FROM pg_extension))";
-        assert_eq!(superuser.query_one(left, &[]).unwrap().get::<_, i64>(0), 0, "{create}");
+        assert_eq!(superuser.one::<i64>(left), 0, "{create}");
         // It is still his.
         mallory.batch_execute(drop).unwrap_or_else(|error| panic!("{drop}: {error:?}"));
     }
-    superuser.batch_execute("CREATE EXTENSION sequin_mutations SCHEMA app").unwrap();
+    superuser.run("CREATE EXTENSION sequin_mutations SCHEMA app");
     drop(mallory);
     database.execute(&format!("DROP EXTENSION sequin_mutations; DROP OWNED BY {role}; DROP ROLE {role}"));
 }

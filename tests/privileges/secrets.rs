@@ -12,9 +12,11 @@ mod server;
 
 use std::collections::BTreeSet;
 
+use sequin_harness::Stop;
+
+use crate::support::Session;
 use evidence::{beside, described, files, search};
 use marked_token::MarkedToken;
-use sequin_harness::Stop;
 use server::LoudServer;
 
 /// Where a superuser finds the tokens of mappings, where who may read all data does, and the dumps.
@@ -70,9 +72,9 @@ fn keep_all(stage: &mut LoudServer) {
     let LoudServer { observer, evidence, server, .. } = stage;
     evidence.keep_processes("processes", server);
     // Autovacuum does it some day: statistics quote the most common values.
-    observer.batch_execute("ANALYZE pg_user_mapping; CREATE ROLE reader LOGIN IN ROLE pg_read_all_data").unwrap();
+    observer.run("ANALYZE pg_user_mapping; CREATE ROLE reader LOGIN IN ROLE pg_read_all_data");
     for (who, role, most) in [("superuser", "postgres", 0), ("reader", "reader", 30), ("app", "app", 60)] {
-        observer.batch_execute(&server::quiet(&format!("ALTER ROLE {role} SET"))).unwrap();
+        observer.run(&server::quiet(&format!("ALTER ROLE {role} SET")));
         let refused = evidence.keep_relations(who, server, role);
         assert!(refused.len() <= most, "{role}: {refused:#?}");
     }

@@ -8,9 +8,10 @@ mod statements;
 use std::collections::BTreeSet;
 
 use postgres::Client;
-use sequin_harness::Database;
 
 use crate::docs::read;
+use crate::support::Session;
+use crate::support::server::shared;
 use attempts::{Attempt, UNCHANGED, attempts};
 
 /// What everybody may do. docs/security.md says so.
@@ -55,7 +56,7 @@ const RIGHTS: &str = "
       UNION ALL SELECT 'default ' || oid || defaclacl::text FROM pg_default_acl) acls";
 
 fn rights(client: &mut Client) -> String {
-    client.query_one(RIGHTS, &[]).unwrap().get(0)
+    client.one(RIGHTS)
 }
 
 /// The SQLSTATE of an attempt, which is rolled back; empty if it worked. Those who hold a right without the option to
@@ -63,11 +64,11 @@ fn rights(client: &mut Client) -> String {
 fn outcome(session: &mut Client, attempt: &Attempt, before: &str) -> (String, String) {
     // ALTER SYSTEM does not run in a transaction.
     if !attempt.sql.starts_with("ALTER SYSTEM") {
-        session.batch_execute("BEGIN").unwrap();
+        session.run("BEGIN");
     }
     let result = session.batch_execute(&attempt.sql);
     let is_unchanged = result.is_ok() && attempt.refusals.contains(&UNCHANGED) && rights(session) == before;
-    session.batch_execute("ROLLBACK").unwrap();
+    session.run("ROLLBACK");
     match result {
         Ok(()) if is_unchanged => (UNCHANGED.to_owned(), String::new()),
         Ok(()) => (String::new(), String::new()),
@@ -77,34 +78,28 @@ fn outcome(session: &mut Client, attempt: &Attempt, before: &str) -> (String, St
 
 #[test]
 fn a_role_without_rights_gets_nothing_but_what_is_open_to_all() {
-    let database = Database::fresh();
+    let database = shared().fresh_database();
     database.create_server("http://127.0.0.1:1", "token");
     let role = format!("nobody_{}", database.name());
     // A schema of his own, in which to build things upon ours.
     database.execute(&format!("CREATE ROLE {role} LOGIN; CREATE SCHEMA own AUTHORIZATION {role}"));
     let mut superuser = database.connect();
     // Something that a role without rights must not see.
-    superuser.batch_execute("LOAD 'sequin_mutations'; SELECT sequin_enqueue('delete', 's', 'c:c', '\"1\"')").unwrap();
-    let objects = superuser.query(OBJECTS, &[]).unwrap();
+    superuser.run("LOAD 'sequin_mutations'; SELECT sequin_enqueue('delete', 's', 'c:c', '\"1\"')");
+    let objects = superuser.rows(OBJECTS, &[]);
     assert!(objects.len() > 80, "{}", objects.len());
 
     let mut session = database.connect_as(&role);
-    session.batch_execute("CREATE TABLE own.a (a int); CREATE TABLE own.b (id bigint)").unwrap();
+    session.run("CREATE TABLE own.a (a int); CREATE TABLE own.b (id bigint)");
     let before = rights(&mut superuser);
     let mut wrong = Vec::new();
     let mut open = BTreeSet::new();
     let mut tried = 0;
     for object in &objects {
         let (kind, identity, oid): (&str, &str, u32) = (object.get(0), object.get(1), object.get(2));
-        let arguments: String = superuser
-            .query_one(
-                "SELECT COALESCE(string_agg(format('%L::%s', CASE WHEN t IN ('jsonb'::regtype, 'text[]'::regtype,
+        let arguments: String = superuser.one_of("SELECT COALESCE(string_agg(format('%L::%s', CASE WHEN t IN ('jsonb'::regtype, 'text[]'::regtype,
                    'int8[]'::regtype) THEN '{}' WHEN t = 'regclass'::regtype THEN 'own.a' ELSE '0' END, t::regtype), ', '
-                   ORDER BY n), '') FROM pg_proc, unnest(proargtypes) WITH ORDINALITY AS a(t, n) WHERE oid = $1",
-                &[&oid],
-            )
-            .unwrap()
-            .get(0);
+                   ORDER BY n), '') FROM pg_proc, unnest(proargtypes) WITH ORDINALITY AS a(t, n) WHERE oid = $1", &[&oid]);
         for attempt in attempts(kind, identity, &arguments) {
             tried += 1;
             let (state, error) = outcome(&mut session, &attempt, &before);
@@ -123,7 +118,7 @@ fn a_role_without_rights_gets_nothing_but_what_is_open_to_all() {
     assert_eq!(open.len(), OPEN.len(), "of {OPEN:?} only {open:?} are there");
     assert_eq!(rights(&mut superuser), before);
     for view in ["outbox", "dead_letters", "delivered", "status", "attachments"] {
-        let rows = session.query(&format!("SELECT FROM sequin.{view}"), &[]).unwrap().len();
+        let rows = session.rows(&format!("SELECT FROM sequin.{view}"), &[]).len();
         assert_eq!(rows, 0, "what is another's in sequin.{view}");
     }
     drop(session);
@@ -147,7 +142,7 @@ fn documented() -> BTreeSet<String> {
 
 #[test]
 fn what_everybody_has_is_what_the_document_lists() {
-    let database = Database::fresh();
+    let database = shared().fresh_database();
     // Row types come with their relations; from major 17 on they are the extension's own as well.
     let granted = "
         WITH mine AS (
@@ -171,6 +166,6 @@ fn what_everybody_has_is_what_the_document_lists() {
           JOIN mine ON classid = 'pg_class'::regclass AND objid = c.oid WHERE attacl IS NOT NULL)
         SELECT DISTINCT privilege_type || ' ' || name FROM acls, aclexplode(acl) WHERE grantee = 0 ORDER BY 1";
     let mut client = database.connect();
-    let granted: BTreeSet<String> = client.query(granted, &[]).unwrap().iter().map(|row| row.get(0)).collect();
+    let granted: BTreeSet<String> = client.rows(granted, &[]).iter().map(|row| row.get(0)).collect();
     assert_eq!(granted, documented());
 }

@@ -4,7 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use sequin_harness::{Server, paths};
+use sequin_harness::paths;
+
+use crate::support::server::shared;
 
 /// Runs make in the repository with a target directory of the test's, so that nothing is built.
 fn make(command: &str, target: &Path, root: &Path) -> Output {
@@ -31,7 +33,7 @@ pub fn moved(path: &Path, root: &Path) -> PathBuf {
 
 #[test]
 fn what_is_installed_is_what_was_built_and_goes_again() {
-    let server = Server::shared();
+    let server = shared();
     let place = server.scratch("make install");
     let (target, root) = (server.scratch("make-target"), place.join("root"));
     let built = target.join("release/libsequin_mutations.so");

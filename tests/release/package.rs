@@ -4,11 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use sequin_harness::{Sandbox, Server, paths};
+use sequin_harness::{Sandbox, paths};
 
 use crate::docs::dependencies::tree;
 use crate::docs::{path, read};
 use crate::release::make_install::{files_below, moved};
+use crate::support::Session;
+use crate::support::server::{own_installation, shared};
 
 fn run(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
@@ -18,7 +20,7 @@ fn run(command: &mut Command) -> String {
 
 /// The package of a library that is there; nothing is built.
 fn package(major: u32, library: &Path, name: &str) -> PathBuf {
-    let target = Server::shared().scratch(name);
+    let target = shared().scratch(name);
     let built = target.join("release/libsequin_mutations.so");
     fs::create_dir_all(built.parent().unwrap()).unwrap();
     fs::copy(library, built).unwrap();
@@ -35,7 +37,7 @@ fn field(package: &Path, name: &str) -> String {
 
 #[test]
 fn it_is_a_package_of_debian_and_serves() {
-    let major = Server::shared().config().major();
+    let major = shared().config().major();
     let package_of_ours = package(major, &paths::shared_library().unwrap(), "package");
     let name = format!("postgresql-{major}-sequin-mutations");
     let architecture = run(Command::new("dpkg").arg("--print-architecture"));
@@ -62,9 +64,9 @@ fn it_is_a_package_of_debian_and_serves() {
         assert!(is_closed && words[1] == "root/root", "{line}");
     }
 
-    let root = Server::shared().scratch("unpacked package");
+    let root = shared().scratch("unpacked package");
     run(Command::new("dpkg-deb").arg("-x").arg(&package_of_ours).arg(&root));
-    let control = Server::shared().scratch("package control");
+    let control = shared().scratch("package control");
     run(Command::new("dpkg-deb").arg("-e").arg(&package_of_ours).arg(&control));
     run(Command::new("md5sum").arg("--check").arg("--strict").arg(control.join("md5sums")).current_dir(&root));
     let share = root.join(format!("usr/share/postgresql/{major}/extension"));
@@ -94,7 +96,7 @@ fn it_is_a_package_of_debian_and_serves() {
 
 /// A server of its own, which gets the package's files in the place of ours.
 fn serves(share: &Path, library: &Path) {
-    let server = Server::builder().under(Server::shared().scratch("package home")).start().unwrap();
+    let server = own_installation("package home");
     let installed = run(server.program("pg_config").args(["--sharedir", "--pkglibdir"]));
     let (sharedir, pkglibdir) = installed.split_once('\n').unwrap();
     assert_ne!(Path::new(pkglibdir), server.config().pkglibdir);
@@ -111,13 +113,13 @@ fn serves(share: &Path, library: &Path) {
     let database = server.fresh_database();
     database.create_server(sandbox.url(), sandbox.token());
     let sql = "SELECT sequin_create('s', 'salesforce:contact', '{\"Email\": \"a@b.org\"}')";
-    database.connect().batch_execute(sql).unwrap();
+    database.connect().run(sql);
     assert_eq!(sandbox.records("salesforce:contact").len(), 1);
 }
 
 #[test]
 fn the_same_library_makes_the_same_package() {
-    let config = Server::shared().config();
+    let config = shared().config();
     // Any will do, and Postgres' own is small.
     let library = config.pkglibdir.join("plpgsql.so");
     let [one, other] =
@@ -128,7 +130,7 @@ fn the_same_library_makes_the_same_package() {
 #[test]
 fn a_release_without_its_day_is_not_packed() {
     // Where the script looks for the other files, too.
-    let repository = Server::shared().scratch("undated repository");
+    let repository = shared().scratch("undated repository");
     fs::create_dir(repository.join("scripts")).unwrap();
     for file in ["scripts/deb", "sequin_mutations.control"] {
         fs::copy(path(file), repository.join(file)).unwrap();

@@ -2,11 +2,12 @@
 
 use std::process::Command;
 
-use sequin_harness::Server;
 use serde_json::Value;
 
 use crate::docs::{path, read};
 use crate::release::make_install::files_below;
+use crate::support::Session;
+use crate::support::server::shared;
 
 /// The workspace's, and so the library's.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -59,10 +60,9 @@ fn every_earlier_release_can_be_updated_to_this_one() {
 fn the_library_knows_its_version() {
     let world = crate::support::World::new();
     let mut client = world.database.connect();
-    let version: String =
-        client.query_one("SELECT extversion FROM pg_extension WHERE extname = 'sequin_mutations'", &[]).unwrap().get(0);
+    let version: String = client.one("SELECT extversion FROM pg_extension WHERE extname = 'sequin_mutations'");
     assert_eq!(version, VERSION);
-    client.batch_execute(&format!("SELECT {}", crate::support::create("'{}'"))).unwrap();
+    client.run(&format!("SELECT {}", crate::support::create("'{}'")));
     let log = world.sandbox.log();
     let agent = format!("sequin_mutations/{VERSION}");
     assert_eq!(log.mutations()[0].headers["user-agent"], agent);
@@ -95,7 +95,7 @@ fn what_pgxn_reads_agrees() {
 
 #[test]
 fn the_archive_is_what_is_committed_without_the_fuzz_targets() {
-    let target = Server::shared().scratch("dist");
+    let target = shared().scratch("dist");
     let output = Command::new(path("scripts/dist")).arg(&target).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     let archives = files_below(&target);

@@ -4,16 +4,18 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver};
-use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use postgres::Client;
 use postgres::error::{DbError, SqlState};
-use postgres::{Client, SimpleQueryMessage};
 pub use sequin_harness::look_ups::release;
-use sequin_harness::{Builder, Database, RawServer, Server, literal, look_ups, raw};
+use sequin_harness::{Database, RawServer, Server, literal, raw};
+
+use super::session::{db_error, first_column};
 
 /// Where every connection is refused. Not a port that was free a moment ago: the next test may have been given it.
 pub const REFUSING: &str = "127.77.0.1:1";
@@ -23,17 +25,6 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A reply's body with one record, `003`.
 pub const RECORD: &str = r#"{"records":[{"upstream_id":"003","data":{"Email":"a@b.c"}}]}"#;
-
-/// The server that these tests share. Its look-ups are answered by `harness/shim/getaddrinfo.c`.
-pub fn server() -> &'static Server {
-    static SERVER: OnceLock<Server> = OnceLock::new();
-    SERVER.get_or_init(|| builder().start().unwrap_or_else(|e| panic!("no server: {e}")))
-}
-
-/// For another server like it.
-pub fn builder() -> Builder {
-    look_ups::obeying(Server::builder())
-}
 
 /// Makes or changes the server object `name` and its mapping for everybody.
 pub fn foreign_server(database: &Database, name: &str, url: &str, more_options: &str) {
@@ -58,41 +49,11 @@ pub fn create_of(server: &str, bytes: usize) -> String {
     )
 }
 
-/// The values of a query's first column.
-pub fn column(client: &mut Client, sql: &str) -> Vec<String> {
-    rows(client.simple_query(sql).unwrap_or_else(|e| panic!("{sql}: {}", described(&e))))
-}
-
 /// Takes a session's statement_timeout away, which counts for this statement too and may be a millisecond.
 pub fn reset_statement_timeout(client: &mut Client) {
     while let Err(error) = client.batch_execute("RESET statement_timeout") {
         assert_eq!(error.code(), Some(&SqlState::QUERY_CANCELED), "{error:?}");
     }
-}
-
-/// The error of a statement that must fail.
-pub fn refusal(client: &mut Client, sql: &str) -> DbError {
-    match client.simple_query(sql) {
-        Ok(messages) => panic!("{sql} succeeded: {:?}", rows(messages)),
-        Err(error) => error.as_db_error().unwrap_or_else(|| panic!("{sql}: {error}")).clone(),
-    }
-}
-
-fn rows(messages: Vec<SimpleQueryMessage>) -> Vec<String> {
-    let value = |message| match message {
-        SimpleQueryMessage::Row(row) => Some(row.get(0).unwrap_or_default().to_owned()),
-        _ => None,
-    };
-    messages.into_iter().filter_map(value).collect()
-}
-
-fn described(error: &postgres::Error) -> String {
-    error.as_db_error().map_or_else(|| error.to_string(), |error| format!("{error:?}"))
-}
-
-/// The backend of a session.
-pub fn backend(client: &mut Client) -> i32 {
-    client.query_one("SELECT pg_backend_pid()", &[]).unwrap().get(0)
 }
 
 /// A statement under way in a session, on a thread of its own.
@@ -103,7 +64,7 @@ impl Pending {
         let (sender, receiver) = mpsc::channel();
         let sql = sql.to_owned();
         thread::spawn(move || {
-            let result = client.simple_query(&sql).map(rows);
+            let result = client.simple_query(&sql).map(first_column);
             // The test may have given up.
             let _ = sender.send((client, result));
         });
@@ -117,10 +78,8 @@ impl Pending {
 
     /// The same for a statement that must fail.
     pub fn refusal(self, what: &str) -> (Client, DbError) {
-        match self.end(what) {
-            (_, Ok(rows)) => panic!("{what}: the statement succeeded: {rows:?}"),
-            (client, Err(error)) => (client, error.as_db_error().unwrap_or_else(|| panic!("{what}: {error}")).clone()),
-        }
+        let (client, result) = self.end(what);
+        (client, db_error(result, what))
     }
 
     /// Whether the statement has come back already.

@@ -1,7 +1,10 @@
 //! CREATE EXTENSION, DROP EXTENSION, and what stands in between.
 
 use postgres::error::SqlState;
-use sequin_harness::{Database, Sandbox, Server};
+use sequin_harness::Sandbox;
+
+use crate::support::Session;
+use crate::support::server::{own, shared};
 
 const CREATE: &str = "SELECT upstream_id FROM sequin_create('s', 'salesforce:contact', '{\"Email\":\"a@b.org\"}')";
 
@@ -19,8 +22,8 @@ const OBJECTS: &str = "
 
 #[test]
 fn every_object_has_a_comment() {
-    let database = Database::fresh();
-    let rows = database.connect().query(OBJECTS, &[]).unwrap();
+    let database = shared().fresh_database();
+    let rows = database.connect().rows(OBJECTS, &[]);
     assert!(rows.len() >= 8, "{}", rows.len());
     for row in rows {
         let (object, comment): (String, Option<String>) = (row.get(0), row.get(1));
@@ -30,23 +33,20 @@ fn every_object_has_a_comment() {
                 WHERE attrelid IN ('sequin_record'::regclass, 'sequin.attachments'::regclass, 'sequin.outbox'::regclass,
                   'sequin.delivered'::regclass, 'sequin.status'::regclass)
                   AND attnum > 0 AND col_description(attrelid, attnum) IS NULL";
-    let columns: Vec<String> = database.connect().query(bare, &[]).unwrap().iter().map(|row| row.get(0)).collect();
+    let columns: Vec<String> = database.connect().rows(bare, &[]).iter().map(|row| row.get(0)).collect();
     assert_eq!(columns, Vec::<String>::new());
 }
 
 #[test]
 fn nothing_that_does_something_may_be_called_by_everybody_and_all_of_it_is_volatile() {
-    let database = Database::fresh();
-    let rows = database
-        .connect()
-        .query(
-            "SELECT p.oid::regprocedure::text, has_function_privilege('public', p.oid, 'EXECUTE'), provolatile::text,
+    let database = shared().fresh_database();
+    let rows = database.connect().rows(
+        "SELECT p.oid::regprocedure::text, has_function_privilege('public', p.oid, 'EXECUTE'), provolatile::text,
                     proparallel::text
              FROM pg_proc p JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid
              JOIN pg_extension e ON e.oid = d.refobjid WHERE e.extname = 'sequin_mutations' AND d.deptype = 'e'",
-            &[],
-        )
-        .unwrap();
+        &[],
+    );
     assert!(rows.len() >= 6);
     for row in rows {
         let function: String = row.get(0);
@@ -63,18 +63,15 @@ fn nothing_that_does_something_may_be_called_by_everybody_and_all_of_it_is_volat
 
 #[test]
 fn everybody_may_read_the_views_and_nothing_else() {
-    let database = Database::fresh();
-    let rows = database
-        .connect()
-        .query(
-            "SELECT c.oid::regclass::text, relkind = 'v', acl.privilege_type
+    let database = shared().fresh_database();
+    let rows = database.connect().rows(
+        "SELECT c.oid::regclass::text, relkind = 'v', acl.privilege_type
              FROM pg_class c JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid
              JOIN pg_extension e ON e.oid = d.refobjid
              LEFT JOIN LATERAL aclexplode(relacl) AS acl ON acl.grantee = 0
              WHERE e.extname = 'sequin_mutations' AND d.deptype = 'e' AND relkind IN ('r', 'v', 'S')",
-            &[],
-        )
-        .unwrap();
+        &[],
+    );
     assert!(rows.len() >= 14, "{rows:?}");
     for row in rows {
         let (relation, is_view): (String, bool) = (row.get(0), row.get(1));
@@ -85,80 +82,76 @@ fn everybody_may_read_the_views_and_nothing_else() {
 #[test]
 fn it_goes_to_the_schema_that_is_named_and_leaves_nothing() {
     let sandbox = Sandbox::start();
-    let database = Server::shared().create_database();
+    let database = shared().create_database();
     let mut session = database.connect();
     let count = "SELECT (SELECT count(*) FROM pg_proc) + (SELECT count(*) FROM pg_type) + (SELECT count(*) FROM
                  pg_namespace) + (SELECT count(*) FROM pg_description) + (SELECT count(*) FROM pg_foreign_data_wrapper)";
-    session.batch_execute("CREATE SCHEMA api").unwrap();
-    let before: i64 = session.query_one(count, &[]).unwrap().get(0);
-    session.batch_execute("CREATE EXTENSION sequin_mutations SCHEMA api").unwrap();
+    session.run("CREATE SCHEMA api");
+    let before: i64 = session.one(count);
+    session.run("CREATE EXTENSION sequin_mutations SCHEMA api");
     database.create_server(sandbox.url(), sandbox.token());
-    session.batch_execute("SET search_path = pg_catalog").unwrap();
-    session.query(&CREATE.replace("sequin_create", "api.sequin_create"), &[]).unwrap();
+    session.run("SET search_path = pg_catalog");
+    session.rows(&CREATE.replace("sequin_create", "api.sequin_create"), &[]);
     let error = session.batch_execute("DROP EXTENSION sequin_mutations").unwrap_err();
     assert_eq!(error.code(), Some(&SqlState::DEPENDENT_OBJECTS_STILL_EXIST), "a server depends on it: {error}");
-    session.batch_execute("DROP EXTENSION sequin_mutations CASCADE").unwrap();
-    assert_eq!(session.query_one(count, &[]).unwrap().get::<_, i64>(0), before);
+    session.run("DROP EXTENSION sequin_mutations CASCADE");
+    assert_eq!(session.one::<i64>(count), before);
     // The library is still loaded; the extension can come back.
-    session.batch_execute("CREATE EXTENSION sequin_mutations SCHEMA api").unwrap();
+    session.run("CREATE EXTENSION sequin_mutations SCHEMA api");
     database.create_server(sandbox.url(), sandbox.token());
-    session.query(&CREATE.replace("sequin_create", "api.sequin_create"), &[]).unwrap();
+    session.rows(&CREATE.replace("sequin_create", "api.sequin_create"), &[]);
 }
 
 #[test]
 fn what_somebody_put_in_the_way_is_not_taken_for_ours() {
-    let database = Server::shared().create_database();
+    let database = shared().create_database();
     let mut session = database.connect();
-    session.batch_execute("CREATE SCHEMA sequin").unwrap();
+    session.run("CREATE SCHEMA sequin");
     let error = session.batch_execute("CREATE EXTENSION sequin_mutations").unwrap_err();
     assert_eq!(error.code(), Some(&SqlState::DUPLICATE_SCHEMA), "{error}");
-    session.batch_execute("DROP SCHEMA sequin").unwrap();
+    session.run("DROP SCHEMA sequin");
 
     // Types and functions that shadow what the script names, in the schema it installs to and earlier in the path.
-    session
-        .batch_execute(
-            "CREATE SCHEMA evil;
+    session.run(
+        "CREATE SCHEMA evil;
              CREATE DOMAIN evil.text AS pg_catalog.int4; CREATE DOMAIN public.jsonb AS pg_catalog.int4;
              CREATE DOMAIN evil.timestamptz AS pg_catalog.int4; CREATE DOMAIN public.bool AS pg_catalog.int4;
              CREATE DOMAIN public.name AS pg_catalog.int4; CREATE DOMAIN evil.int4 AS pg_catalog.text;
              SET search_path = evil, public, pg_catalog;
              CREATE EXTENSION sequin_mutations SCHEMA public",
-        )
-        .unwrap();
+    );
     let foreign = "SELECT count(*) FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
                    WHERE attrelid = 'public.sequin_record'::pg_catalog.regclass AND attnum > 0
                      AND typnamespace <> 'pg_catalog'::pg_catalog.regnamespace";
-    assert_eq!(session.query_one(foreign, &[]).unwrap().get::<_, i64>(0), 0);
+    assert_eq!(session.one::<i64>(foreign), 0);
     let foreign = "SELECT count(*) FROM pg_catalog.pg_proc p, pg_catalog.unnest(proargtypes) AS argument
                    JOIN pg_catalog.pg_type t ON t.oid = argument
                    WHERE p.proname LIKE 'sequin\\_%' AND typnamespace <> 'pg_catalog'::pg_catalog.regnamespace";
-    assert_eq!(session.query_one(foreign, &[]).unwrap().get::<_, i64>(0), 0);
+    assert_eq!(session.one::<i64>(foreign), 0);
 }
 
 #[test]
 fn a_hostile_search_path_changes_no_call() {
     let sandbox = Sandbox::start();
-    let database = Database::fresh();
+    let database = shared().fresh_database();
     database.create_server(sandbox.url(), sandbox.token());
     let mut session = database.connect();
-    session
-        .batch_execute(
-            "CREATE SCHEMA evil;
+    session.run(
+        "CREATE SCHEMA evil;
              CREATE FUNCTION evil.jsonb(text) RETURNS jsonb LANGUAGE sql AS $$ SELECT '{\"evil\": true}'::jsonb $$;
              CREATE TYPE evil.sequin_record AS (evil text);
              CREATE TYPE pg_temp.sequin_record AS (evil text);
              SET search_path = evil, pg_temp, public, pg_catalog",
-        )
-        .unwrap();
+    );
     let sql = CREATE.replace("sequin_create", "public.sequin_create").replace("upstream_id", "data::pg_catalog.text");
-    let data: String = session.query_one(&sql, &[]).unwrap().get(0);
+    let data: String = session.one(&sql);
     assert_eq!(data, "{\"Email\": \"a@b.org\"}");
 }
 
 #[test]
 fn a_standby_sends_nothing() {
     let sandbox = Sandbox::start();
-    let server = Server::start();
+    let server = own("");
     let database = server.fresh_database();
     database.create_server(sandbox.url(), sandbox.token());
     server.stop(sequin_harness::Stop::Fast);

@@ -6,6 +6,8 @@ use sequin_harness::{Database, Server};
 
 use crate::docs::path;
 use crate::release::version::releases;
+use crate::support::Session;
+use crate::support::server::{own_installation, shared};
 
 /// All that a script can make: one line for each object, column, right, comment and definition.
 const MADE: &str = "
@@ -53,7 +55,7 @@ const MADE: &str = "
     UNION ALL SELECT 'version ' || extversion FROM pg_extension WHERE extname = 'sequin_mutations'";
 
 fn made(database: &Database) -> Vec<String> {
-    let mut lines: Vec<String> = database.connect().query(MADE, &[]).unwrap().iter().map(|row| row.get(0)).collect();
+    let mut lines: Vec<String> = database.connect().rows(MADE, &[]).iter().map(|row| row.get(0)).collect();
     lines.sort();
     lines
 }
@@ -68,7 +70,7 @@ fn updated(server: &Server, version: &str) -> Vec<String> {
 
 #[test]
 fn every_release_becomes_what_a_fresh_install_is() {
-    let server = Server::shared();
+    let server = shared();
     let fresh = made(&server.fresh_database());
     assert!(fresh.len() > 150, "{fresh:#?}");
     let releases = releases();
@@ -81,7 +83,7 @@ fn every_release_becomes_what_a_fresh_install_is() {
 /// The comparison, tried on steps that are made up: a good one, and some that forget something.
 #[test]
 fn a_step_that_forgets_something_is_found() {
-    let server = Server::builder().under(Server::shared().scratch("upgrades")).start().unwrap();
+    let server = own_installation("upgrades");
     let sharedir = server.program("pg_config").arg("--sharedir").output().unwrap();
     let extension = String::from_utf8(sharedir.stdout).unwrap().trim_end().to_owned() + "/extension";
     let now = env!("CARGO_PKG_VERSION");

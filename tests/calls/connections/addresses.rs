@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use sequin_harness::raw::FullBacklog;
 
-use crate::support::network::{Api, Pending, REFUSING, builder, column, create, foreign_server, refusal, server};
+use crate::support::Session;
+use crate::support::network::{Api, Pending, REFUSING, create, foreign_server};
+use crate::support::server::{own, shared};
 
 /// An API at a port that these tests' other addresses refuse: a listener of another test may have its number there.
 fn alone(listen: &str) -> Api {
@@ -27,7 +29,7 @@ fn alone(listen: &str) -> Api {
 
 #[test]
 fn ipv4_and_ipv6_by_literal_and_by_name() {
-    let database = server().fresh_database();
+    let database = shared().fresh_database();
     for (listen, host) in [
         ("127.0.0.1:0", "127.0.0.1"),
         ("127.0.0.1:0", "localhost"),
@@ -42,7 +44,7 @@ fn ipv4_and_ipv6_by_literal_and_by_name() {
         foreign_server(&database, "sequin", &url, ", allow_http 'true'");
         let mut client = database.connect();
         for _ in 0..2 {
-            assert_eq!(column(&mut client, &create("sequin")), ["003"], "{host}");
+            assert_eq!(client.column(&create("sequin")), ["003"], "{host}");
         }
         assert_eq!((api.requests(), api.raw.accepted()), (2, 1), "{host}");
     }
@@ -51,12 +53,12 @@ fn ipv4_and_ipv6_by_literal_and_by_name() {
 /// 127.0.0.2 and ::1 refuse at the same port.
 #[test]
 fn an_address_that_refuses_is_passed_over() {
-    let database = server().fresh_database();
+    let database = shared().fresh_database();
     for host in ["127-0-0-2.127-0-0-1.two.test", "ipv6.127-0-0-1.two.test", "127-0-0-2.ipv6.127-0-0-1.two.test"] {
         let api = alone("127.0.0.1:0");
         let url = format!("http://{host}:{}", api.raw.address().port());
         foreign_server(&database, "sequin", &url, ", allow_http 'true'");
-        assert_eq!(column(&mut database.connect(), &create("sequin")), ["003"], "{host}");
+        assert_eq!(database.connect().column(&create("sequin")), ["003"], "{host}");
         assert_eq!(api.requests(), 1);
     }
 }
@@ -66,7 +68,7 @@ fn an_address_that_refuses_is_passed_over() {
 fn an_address_that_never_answers_is_passed_over_in_time() {
     // Of its own: a session that waits this long beside other tests' DDL may have to forget the server object meanwhile,
     // and its connection with it.
-    let server = builder().start().unwrap();
+    let server = own("");
     let database = server.fresh_database();
     let silent = FullBacklog::start();
     let port = silent.address().port();
@@ -75,14 +77,14 @@ fn an_address_that_never_answers_is_passed_over_in_time() {
     foreign_server(&database, "sequin", &url, ", allow_http 'true', connect_timeout_ms '6000'");
     let (mut client, rows) = Pending::start(database.connect(), &create("sequin")).end("a dead first address");
     assert_eq!(rows.unwrap(), ["003"]);
-    assert_eq!(column(&mut client, &create("sequin")), ["003"]);
+    assert_eq!(client.column(&create("sequin")), ["003"]);
     assert_eq!((api.requests(), api.raw.accepted()), (2, 1));
 }
 
 /// When none answers, the message names each and what it did, and nothing was sent.
 #[test]
 fn when_every_address_is_dead_each_is_named() {
-    let database = server().fresh_database();
+    let database = shared().fresh_database();
     let silent = FullBacklog::start();
     let port = silent.address().port();
     let url = format!("http://127-0-0-2.127-0-0-1.two.test:{port}");
@@ -96,9 +98,9 @@ fn when_every_address_is_dead_each_is_named() {
 
 #[test]
 fn a_port_that_refuses_is_not_sent() {
-    let database = server().fresh_database();
+    let database = shared().fresh_database();
     foreign_server(&database, "sequin", &format!("http://{REFUSING}"), "");
-    let error = refusal(&mut database.connect(), &create("sequin"));
+    let error = database.connect().error(&create("sequin"));
     assert_eq!(error.code().code(), "HV00N", "{error:?}");
     assert!(error.message().contains("Connection refused"), "{error:?}");
     assert!(error.hint().unwrap_or_default().contains("Nothing was sent"), "{error:?}");

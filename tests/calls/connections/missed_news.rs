@@ -5,7 +5,9 @@ use sequin_harness::{Sandbox, Server, literal};
 use serde_json::json;
 
 use super::call;
-use crate::support::network::{Pending, builder, create, eventually};
+use crate::support::Session;
+use crate::support::network::{Pending, create, eventually};
+use crate::support::server::own;
 
 /// More than sinvaladt.c keeps, which is 4096 messages: some forty come of each of these tables.
 const FLOOD: &str = "DO $$ BEGIN FOR i IN 1..400 LOOP
@@ -22,8 +24,8 @@ fn call_during(client: Client, sandbox: &Sandbox, admin: &mut Client, changes: &
     let before = sandbox.log().mutations().len();
     let pending = Pending::start(client, &create("sequin"));
     eventually("the request arrives", || sandbox.log().mutations().len() > before);
-    admin.batch_execute(changes).unwrap();
-    admin.batch_execute(FLOOD).unwrap();
+    admin.run(changes);
+    admin.run(FLOOD);
     sandbox.clear_faults();
     let (client, result) = pending.end("the held call");
     result.unwrap();
@@ -34,11 +36,11 @@ fn call_during(client: Client, sandbox: &Sandbox, admin: &mut Client, changes: &
 fn a_session_keeps_its_connection_if_nothing_of_its_own_has_changed() {
     let sandbox = Sandbox::builder().arg("--token").arg("second").start().unwrap();
     let other = Sandbox::builder().arg("--token").arg("second").start().unwrap();
-    let server = builder().start().unwrap();
+    let server = own("");
     let database = server.fresh_database();
     database.create_server(sandbox.url(), sandbox.token());
     let (mut client, mut admin) = (database.connect(), database.connect());
-    client.batch_execute("SET log_min_messages = debug4").unwrap();
+    client.run("SET log_min_messages = debug4");
     call(&mut client);
 
     client = call_during(client, &sandbox, &mut admin, "");
@@ -69,7 +71,7 @@ fn a_session_keeps_its_connection_if_nothing_of_its_own_has_changed() {
     client = call_during(client, &other, &mut admin, renamed);
     let error = client.simple_query(&create("sequin")).unwrap_err();
     assert!(error.as_db_error().unwrap().message().contains("\"others\""), "{error:?}");
-    admin.batch_execute("ALTER FOREIGN DATA WRAPPER others RENAME TO sequin_mutations").unwrap();
+    admin.run("ALTER FOREIGN DATA WRAPPER others RENAME TO sequin_mutations");
     client = call_during(client, &other, &mut admin, "DROP SERVER sequin CASCADE");
     let error = client.simple_query(&create("sequin")).unwrap_err();
     assert_eq!(error.code().unwrap().code(), "42704", "{error:?}");

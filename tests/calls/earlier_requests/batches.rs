@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::wire::{Fields, Wire};
 use super::{BAD, Claim, TABLE};
-use crate::support::{World, create};
+use crate::support::{Session, World, create};
 
 /// The error is one of which nothing was applied, after `before` records of the `scope`.
 #[track_caller]
@@ -29,7 +29,7 @@ fn the_third_of_a_batch_says_that_two_were_applied() {
     let insert = "INSERT INTO people SELECT coalesce(max(id), 0) + 1, $1 FROM people";
     let error = wire.batch(insert, &["a@b.c", "b@b.c", "bad", "c@b.c"]).unwrap_err();
     check(&error, 2, "transaction");
-    assert_eq!((world.contacts(), world.one::<i64>("SELECT count(*) FROM people")), (2, 0));
+    assert_eq!((world.contact_count(), world.one::<i64>("SELECT count(*) FROM people")), (2, 0));
     // The next batch begins at zero, and so does each that goes well.
     wire.batch(insert, &["a@b.c", "b@b.c"]).unwrap();
     check(&wire.batch(insert, &["bad"]).unwrap_err(), 0, "statement");
@@ -52,7 +52,7 @@ fn verbs_in_a_pipeline_are_counted_from_the_start_of_the_transaction() {
     check(&wire.pipeline(&["SELECT 1", &good, &bad]).unwrap_err(), 1, "transaction");
     // The string of a simple query is one statement.
     check(&wire.simple(&format!("{good}; {good}; {bad}")).unwrap_err(), 2, "statement");
-    assert_eq!(world.contacts(), 2 + 2 + 1 + 1 + 2 + 1 + 2);
+    assert_eq!(world.contact_count(), 2 + 2 + 1 + 1 + 2 + 1 + 2);
 }
 
 #[test]

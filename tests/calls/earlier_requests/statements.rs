@@ -4,7 +4,7 @@ use postgres::error::DbError;
 use serde_json::json;
 
 use super::{BAD, Claim, TABLE};
-use crate::support::{TARGET, World, context_of, create, detail_of, hint_of};
+use crate::support::{Session, TARGET, World, context_of, create, detail_of, hint_of};
 
 fn world() -> World {
     let mut world = World::new();

@@ -2,13 +2,14 @@
 
 use postgres::Client;
 use sequin_harness::proxy::{Direction, Harm, Proxy};
-use sequin_harness::{Database, Log, Sandbox, Server};
+use sequin_harness::{Database, Log, Sandbox};
 use serde_json::{Value, json};
 
 use super::reported::{Reported, reported_of};
 use super::{Case, answers, expected, is_wanted};
-use crate::support::TARGET;
-use crate::support::network::{PATIENCE, Pending, backend, column, eventually, has_all_arrived, sockets_to, waits};
+use crate::support::network::{PATIENCE, Pending, eventually, has_all_arrived, sockets_to, waits};
+use crate::support::server::shared;
+use crate::support::{Session, TARGET};
 
 /// Long enough for a busy machine, short enough for some dozens of stalls.
 const REQUEST_TIMEOUT_MS: u32 = 4_000;
@@ -44,7 +45,7 @@ impl FaultSession {
 
     /// Calls go to `url`, which leads to the proxy.
     pub fn of(sandbox: Sandbox, proxy: Proxy, url: &str, options: &str, expectation: Expectation) -> FaultSession {
-        let database = Server::shared().fresh_database();
+        let database = shared().fresh_database();
         let hasty = format!("request_timeout_ms '{REQUEST_TIMEOUT_MS}'");
         for (server, url, more) in [("hasty", url, hasty.as_str()), ("patient", url, ""), ("direct", sandbox.url(), "")]
         {
@@ -54,7 +55,7 @@ impl FaultSession {
             }
         }
         let (mut client, admin) = (database.connect(), database.connect());
-        let pid = backend(&mut client);
+        let pid = client.pid();
         let failures = Vec::new();
         FaultSession {
             client: Some(client),
@@ -88,7 +89,7 @@ impl FaultSession {
     pub fn prepare(&mut self) -> String {
         self.sandbox.control("DELETE".parse().unwrap(), "/sandbox/records", None);
         let sql = format!("SELECT upstream_id FROM sequin_create({TARGET}, '{{}}', server => 'direct')");
-        let id = column(&mut self.admin, &sql).remove(0);
+        let id = self.admin.column(&sql).remove(0);
         self.sandbox.clear_log();
         self.number += 1;
         id
@@ -134,7 +135,7 @@ impl FaultSession {
         if case.kept {
             // The call before may have been another server's, or have lost its connection.
             let sql = self.sql("create", "", server);
-            column(self.client(), &sql);
+            self.client().column(&sql);
             self.sandbox.clear_log();
             self.number += 1;
         } else {
@@ -234,7 +235,7 @@ impl FaultSession {
             // Any change of the server object will do.
             let limit = self.number % 100 + 1;
             for server in ["hasty", "patient"] {
-                self.admin.batch_execute(&format!("ALTER SERVER {server} OPTIONS (SET max_batch '{limit}')")).unwrap();
+                self.admin.run(&format!("ALTER SERVER {server} OPTIONS (SET max_batch '{limit}')"));
             }
         }
     }

@@ -3,15 +3,16 @@
 use sequin_harness::proxy::Direction::{ToApi, ToClient};
 use sequin_harness::proxy::{Fault, Harm, Proxy};
 use sequin_harness::tls::Kind;
-use sequin_harness::{Sandbox, Server, Tls};
+use sequin_harness::{Sandbox, Tls};
 
 use super::answers::GOOD;
 use super::reported::{Reported, reported};
 use super::session::FaultSession;
 use super::{Case, HARMS, KINDS, Place, assert_ran};
+use crate::support::server::shared;
 
 fn session() -> FaultSession {
-    let certificates = Tls::in_directory(&Server::shared().scratch("faults"));
+    let certificates = Tls::in_directory(&shared().scratch("faults"));
     let (certificate, key) = certificates.files(Kind::Valid);
     let sandbox = Sandbox::builder().tls(&certificate, &key).start().unwrap();
     let proxy = Proxy::before(&sandbox);

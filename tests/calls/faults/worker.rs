@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::session::{close, requests_in};
 use super::{HARMS, KINDS, assert_ran, expected, is_wanted};
-use crate::support::World;
+use crate::support::{Session, World};
 
 struct Delivery {
     world: World,

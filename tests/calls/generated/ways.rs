@@ -1,7 +1,7 @@
 //! The ways that a document takes to the API and back. Postgres is the judge: what arrived, what came back and what is
 //! kept must be equal as jsonb, and print alike, which tells `1.10` from `1.1`.
 
-use crate::support::World;
+use crate::support::{Session, World};
 
 /// A way: what is wrong with these documents when they have gone it.
 pub type Way = fn(&mut World, &[String]) -> Result<(), String>;

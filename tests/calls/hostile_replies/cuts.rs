@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use postgres::Client;
 use sequin_harness::{RawServer, raw};
 
-use crate::support::network::{Api, RECORD, column, create, foreign_server, server};
+use crate::support::Session;
+use crate::support::network::{Api, RECORD, create, foreign_server};
+use crate::support::server::shared;
 
 /// How a connection ends.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -47,7 +49,7 @@ fn cutting(reply: Vec<u8>, end: End) -> (RawServer, Arc<AtomicUsize>) {
 /// Cuts `reply` after each of its bytes; what then is to come, by the number of bytes, is what `expected` says: several
 /// SQLSTATEs where more than one is right.
 fn cut_at_each_byte(reply: &str, expected: impl Fn(usize) -> Vec<Option<&'static str>>) {
-    let database = server().fresh_database();
+    let database = shared().fresh_database();
     let (peer, cut) = cutting(reply.as_bytes().to_vec(), End::Fin);
     foreign_server(&database, "cut", &peer.url(), "");
     let mut client = database.connect();
@@ -103,7 +105,7 @@ fn a_refusal_that_is_cut_is_a_refusal_once_its_head_is_whole() {
 /// whole one is never taken for more than it is.
 #[test]
 fn a_reset_is_never_taken_for_a_request_that_was_not_sent() {
-    let database = server().fresh_database();
+    let database = shared().fresh_database();
     let reply = raw::reply(200, RECORD);
     let head = reply.len() - RECORD.len();
     let (peer, cut) = cutting(reply.clone(), End::Reset);
@@ -122,13 +124,13 @@ fn a_reset_is_never_taken_for_a_request_that_was_not_sent() {
     // And on a kept connection, whose end comes with the request and not before.
     let api = Api::start();
     foreign_server(&database, "cut", &api.raw.url(), "");
-    assert_eq!(column(&mut client, &create("cut")), ["003"]);
+    assert_eq!(client.column(&create("cut")), ["003"]);
 }
 
 /// The server takes a second request on a kept connection and then closes without a word. Nobody knows, and nobody repeats.
 #[test]
 fn a_kept_connection_that_ends_after_the_request_is_unknown_and_not_repeated() {
-    let database = server().fresh_database();
+    let database = shared().fresh_database();
     let requests = Arc::new(AtomicUsize::new(0));
     let counter = requests.clone();
     let peer = RawServer::start(move |stream: &mut TcpStream| {

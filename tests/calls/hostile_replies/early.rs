@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use sequin_harness::{RawServer, Tls, raw, tls};
 
-use crate::support::network::{Pending, RECORD, column, create, create_of, foreign_server, serve, server};
+use crate::support::Session;
+use crate::support::network::{Pending, RECORD, create, create_of, foreign_server, serve};
+use crate::support::server::shared;
 
 /// More than the kernel keeps for a connection.
 const LARGE: usize = 8 << 20;
@@ -38,7 +40,7 @@ fn early(status: u16, then: Then) -> RawServer {
 
 #[test]
 fn a_reply_before_the_request_was_read_is_reported() {
-    let database = server().fresh_database();
+    let database = shared().fresh_database();
     for then in [Then::Closes, Then::Drains] {
         for (status, code) in [(413, "HV024"), (401, "28000"), (400, "HV024"), (429, "53400")] {
             let peer = early(status, then);
@@ -49,7 +51,7 @@ fn a_reply_before_the_request_was_read_is_reported() {
             assert!(error.message().contains("too much"), "{what}: {error:?}");
             let detail = error.detail().unwrap_or_default();
             assert!(detail.contains(&format!(r#""http_status": {status}"#)), "{what}: {detail}");
-            assert_eq!(column(&mut client, &create("early")), ["003"], "after {what}");
+            assert_eq!(client.column(&create("early")), ["003"], "after {what}");
             assert_eq!(peer.accepted(), 2, "{what}: the connection was used again");
         }
     }
@@ -58,8 +60,8 @@ fn a_reply_before_the_request_was_read_is_reported() {
 /// The same through TLS, where the reply comes in a record and the rest is in the middle of one.
 #[test]
 fn a_reply_before_the_request_was_read_is_reported_through_tls() {
-    let database = server().fresh_database();
-    let certificates = Tls::in_directory(&server().scratch("early"));
+    let database = shared().fresh_database();
+    let certificates = Tls::in_directory(&shared().scratch("early"));
     let replied = AtomicBool::new(false);
     let peer = RawServer::tls(certificates.server(tls::Kind::Valid), move |stream| {
         if replied.swap(true, Ordering::SeqCst) {
@@ -77,13 +79,13 @@ fn a_reply_before_the_request_was_read_is_reported_through_tls() {
     let (mut client, error) = Pending::start(database.connect(), &create_of("early", LARGE)).refusal("401");
     assert_eq!(error.code().code(), "28000", "{error:?}");
     assert!(error.message().contains("too much"), "{error:?}");
-    assert_eq!(column(&mut client, &create("early")), ["003"]);
+    assert_eq!(client.column(&create("early")), ["003"]);
 }
 
 /// Without a reply, what was sent in part may have been applied for all we know.
 #[test]
 fn a_request_that_is_cut_off_is_unknown() {
-    let database = server().fresh_database();
+    let database = shared().fresh_database();
     let cut = AtomicBool::new(false);
     let peer = RawServer::start(move |stream: &mut TcpStream| {
         if cut.swap(true, Ordering::SeqCst) {
@@ -94,5 +96,5 @@ fn a_request_that_is_cut_off_is_unknown() {
     foreign_server(&database, "early", &peer.url(), "");
     let (mut client, error) = Pending::start(database.connect(), &create_of("early", LARGE)).refusal("a cut");
     assert_eq!(error.code().code(), "HV00K", "{error:?}");
-    assert_eq!(column(&mut client, &create("early")), ["003"]);
+    assert_eq!(client.column(&create("early")), ["003"]);
 }

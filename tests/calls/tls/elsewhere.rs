@@ -6,18 +6,20 @@ use std::sync::{Arc, Mutex};
 
 use sequin_harness::{RawServer, Server, raw};
 
-use crate::support::network::{Api, column, create, foreign_server, refusal, server};
+use crate::support::Session;
+use crate::support::network::{Api, create, foreign_server};
+use crate::support::server::shared;
 
 /// The validator refuses the server object, and a call refuses one that got round the validator.
 #[test]
 fn http_to_another_host_needs_allow_http() {
-    let database = server().fresh_database();
+    let database = shared().fresh_database();
     let mut client = database.connect();
     for host in
         ["api.example.com", "10.0.0.1", "192.168.1.1:8080", "[fe80::1]", "localhost.example.com", "127.0.0.1.nip.io"]
     {
         let sql = format!("CREATE SERVER http FOREIGN DATA WRAPPER sequin_mutations OPTIONS (url 'http://{host}')");
-        let error = refusal(&mut client, &sql);
+        let error = client.error(&sql);
         assert_eq!(error.code().code(), "22023", "{host}: {error:?}");
         assert!(error.message().contains("unencrypted") || format!("{error:?}").contains("allow_http"), "{error:?}");
     }
@@ -33,15 +35,13 @@ fn http_to_another_host_needs_allow_http() {
     let api = Api::start();
     let url = format!("http://127-0-0-1.two.test:{}", api.raw.address().port());
     foreign_server(&database, "http", &url, ", allow_http 'true'");
-    assert_eq!(column(&mut client, &create("http")), ["003"]);
-    let error = refusal(&mut client, "ALTER SERVER http OPTIONS (SET allow_http 'false')");
+    assert_eq!(client.column(&create("http")), ["003"]);
+    let error = client.error("ALTER SERVER http OPTIONS (SET allow_http 'false')");
     assert_eq!(error.code().code(), "22023", "{error:?}");
     // As a restored catalog, or a superuser who writes to it, could have it.
-    client
-        .batch_execute(&format!("UPDATE pg_foreign_server SET srvoptions = ARRAY['url={url}'] WHERE srvname = 'http'"))
-        .unwrap();
+    client.run(&format!("UPDATE pg_foreign_server SET srvoptions = ARRAY['url={url}'] WHERE srvname = 'http'"));
     // A fresh session has read nothing before.
-    let error = refusal(&mut database.connect(), &create("http"));
+    let error = database.connect().error(&create("http"));
     assert_eq!(error.code().code(), "HV00L", "{error:?}");
     assert!(error.detail().unwrap_or_default().contains(r#""outcome": "not_sent""#), "{error:?}");
     assert_eq!((api.requests(), api.raw.accepted()), (1, 1));
@@ -49,7 +49,7 @@ fn http_to_another_host_needs_allow_http() {
 
 #[test]
 fn redirects_are_not_followed() {
-    let database = server().fresh_database();
+    let database = shared().fresh_database();
     let mut client = database.connect();
     let elsewhere = Api::start();
     for status in [301, 302, 303, 307, 308, 300, 304] {
@@ -68,7 +68,7 @@ fn redirects_are_not_followed() {
             });
             foreign_server(&database, "sequin", &peer.url(), "");
             let what = format!("{status}, same host: {same_host}");
-            let error = refusal(&mut client, &create("sequin"));
+            let error = client.error(&create("sequin"));
             assert_eq!(error.code().code(), "HV00R", "{what}: {error:?}");
             let detail = error.detail().unwrap_or_default();
             let expected = format!(r#""outcome": "refused", "applied": "none", "http_status": {status}"#);
@@ -103,12 +103,12 @@ fn proxies_in_the_environment_are_not_used() {
     let mut client = database.connect();
     let api = Api::start();
     foreign_server(&database, "plain", &api.raw.url(), "");
-    assert_eq!(column(&mut client, &create("plain")), ["003"]);
+    assert_eq!(client.column(&create("plain")), ["003"]);
     assert_eq!(api.requests(), 1);
     // One that a proxy would be asked for: nobody is there, and the proxy hears nothing of it.
     for url in ["http://nobody.invalid:9", "https://nobody.invalid"] {
         foreign_server(&database, "elsewhere", url, ", allow_http 'true'");
-        assert_eq!(refusal(&mut client, &create("elsewhere")).code().code(), "HV00N", "{url}");
+        assert_eq!(client.error(&create("elsewhere")).code().code(), "HV00N", "{url}");
     }
     assert_eq!((proxy.accepted(), heard.lock().unwrap().clone()), (0, Vec::<String>::new()));
 }

@@ -9,7 +9,8 @@ use postgres::{Client, SimpleQueryMessage, Statement};
 use sequin_harness::{Database, process};
 
 use super::proxy::ClientProxy;
-use crate::support::network::{Pending, backend, eventually, reset_statement_timeout};
+use crate::support::Session as _;
+use crate::support::network::{Pending, eventually, reset_statement_timeout};
 
 /// What ends a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,7 +60,7 @@ impl Order {
 }
 
 /// A session, and the backend behind it.
-pub struct Session {
+pub struct Caller {
     client: Option<Client>,
     pub pid: i32,
     proxy: Option<ClientProxy>,
@@ -72,23 +73,23 @@ pub struct Given {
     pub delay: Duration,
 }
 
-impl Session {
-    pub fn new(database: &Database) -> Session {
-        Session::of(database.connect(), None)
+impl Caller {
+    pub fn new(database: &Database) -> Caller {
+        Caller::of(database.connect(), None)
     }
 
     /// One that is fit for `order`. In `dir` there is room for a socket.
-    pub fn for_order(order: Order, database: &Database, dir: &Path) -> Session {
+    pub fn for_order(order: Order, database: &Database, dir: &Path) -> Caller {
         if order != Order::Disconnect {
-            return Session::new(database);
+            return Caller::new(database);
         }
         let (mut client, proxy) = ClientProxy::connect(database, dir);
-        client.batch_execute("SET client_connection_check_interval = 1").unwrap();
-        Session::of(client, Some(proxy))
+        client.run("SET client_connection_check_interval = 1");
+        Caller::of(client, Some(proxy))
     }
 
-    fn of(mut client: Client, proxy: Option<ClientProxy>) -> Session {
-        Session { pid: backend(&mut client), client: Some(client), proxy }
+    fn of(mut client: Client, proxy: Option<ClientProxy>) -> Caller {
+        Caller { pid: client.pid(), client: Some(client), proxy }
     }
 
     pub fn client(&mut self) -> &mut Client {
@@ -101,7 +102,7 @@ impl Session {
         if order.is_by_time() {
             moment = Duration::from_millis(moment.as_millis() as u64);
             let setting = if order == Order::StatementTimeout { "statement_timeout" } else { "transaction_timeout" };
-            self.client().batch_execute(&format!("SET {setting} = {}", moment.as_millis())).unwrap();
+            self.client().run(&format!("SET {setting} = {}", moment.as_millis()));
         }
         let begun = Instant::now();
         let pending = Pending::start(self.client.take().expect("the session has not ended"), sql);
@@ -189,6 +190,6 @@ impl Giver {
 
     /// The only value of a query that must work.
     pub fn one(&mut self, sql: &str) -> i64 {
-        self.client.query_one(sql, &[]).unwrap_or_else(|e| panic!("{sql}: {e:?}")).get(0)
+        self.client.one(sql)
     }
 }

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use sequin_harness::Database;
 
 use super::memory::MemoryUse;
-use super::orders::{Given, Giver, Order, Session};
+use super::orders::{Caller, Given, Giver, Order};
 use super::phases::{Phase, small};
-use crate::support::network::{column, descriptors, eventually, private_kib, threads};
+use crate::support::Session as _;
+use crate::support::network::{descriptors, eventually, private_kib, threads};
 use crate::support::random::Dice;
 
 /// So often an order may come too late. At random moments of a call some do, all of them only if something is wrong.
@@ -45,7 +46,7 @@ pub struct Series<'a> {
     database: &'a Database,
     dir: PathBuf,
     dice: Dice,
-    session: Session,
+    session: Caller,
     giver: Giver,
     next_mark: usize,
     /// Within this time after the beginning of the phase's statement the order comes.
@@ -68,7 +69,7 @@ impl<'a> Series<'a> {
             database,
             dir: database.server().scratch(&format!("c{number}")),
             dice,
-            session: Session::new(database),
+            session: Caller::new(database),
             giver,
             next_mark: 0,
             longest: BTreeMap::new(),
@@ -89,7 +90,7 @@ impl<'a> Series<'a> {
             let mark = self.mark(phase.tag());
             self.prepare(phase, &mark);
             let begun = Instant::now();
-            assert_eq!(column(self.session.client(), &phase.statement(&mark, self.number)), phase.rows(&mark));
+            assert_eq!(self.session.client().column(&phase.statement(&mark, self.number)), phase.rows(&mark));
             begun.elapsed()
         });
         times.into_iter().min().unwrap().mul_f64(1.05)
@@ -128,7 +129,7 @@ impl<'a> Series<'a> {
         self.prepare(phase, &mark);
         let sql = phase.statement(&mark, self.number);
         let moment = Duration::from_micros(1_000 + self.dice.below(self.longest[&phase].as_micros() as u64));
-        let mut other = order.ends_session().then(|| Session::for_order(order, self.database, &self.dir));
+        let mut other = order.ends_session().then(|| Caller::for_order(order, self.database, &self.dir));
         if let Some(new) = &mut other {
             // What a first call takes longer would only keep the order's call from its phase.
             self.call_on(Phase::Wait, Some(new));
@@ -137,13 +138,13 @@ impl<'a> Series<'a> {
         let pid = session.pid;
         let Given { result, delay } = session.obey(order, moment, &sql, &mut self.giver, &what);
         if order == Order::StatementTimeout && !session.is_in_step() {
-            *session = Session::new(self.database);
+            *session = Caller::new(self.database);
         }
         let end = end(phase, order, &mark, result);
         let is_obeyed = !matches!(end, End::Worked);
         let returned = self.returned(phase);
         self.calls.push(Call { mark, phase, order, pid, end, returned, delay });
-        let mut new = other.is_some().then(|| Session::new(self.database));
+        let mut new = other.is_some().then(|| Caller::new(self.database));
         self.call_on(phase, new.as_mut());
         is_obeyed
     }
@@ -179,7 +180,7 @@ impl<'a> Series<'a> {
     }
 
     /// A call that nothing disturbs, which leads through the same server as the phase. In a session of its own, or here.
-    fn call_on(&mut self, phase: Phase, other: Option<&mut Session>) {
+    fn call_on(&mut self, phase: Phase, other: Option<&mut Caller>) {
         let (tag, server) = match phase {
             Phase::LookUp => ("next-lookup", phase.server()),
             // There is no way through.
@@ -188,7 +189,7 @@ impl<'a> Series<'a> {
         };
         let mark = self.mark(tag);
         let session = other.unwrap_or(&mut self.session);
-        assert_eq!(column(session.client(), &small(server, &mark)), [mark.as_str()], "after {phase:?}");
+        assert_eq!(session.client().column(&small(server, &mark)), [mark.as_str()], "after {phase:?}");
         self.undisturbed.push(mark);
     }
 
@@ -202,7 +203,7 @@ impl<'a> Series<'a> {
         }
         eventually("the look-ups end", || threads(pid) == 1);
         let sql = "SELECT sum(used_bytes)::bigint FROM pg_backend_memory_contexts";
-        let context_bytes = self.session.client().query_one(sql, &[]).unwrap().get(0);
+        let context_bytes = self.session.client().one(sql);
         MemoryUse { descriptors: descriptors(pid), context_bytes, private_kib: private_kib(pid) }
     }
 
@@ -210,7 +211,7 @@ impl<'a> Series<'a> {
     pub fn connect_at_last(&mut self) {
         let mark = self.mark("next");
         let sql = small(Phase::Connect.server(), &mark);
-        assert_eq!(column(self.session.client(), &sql), [mark.as_str()]);
+        assert_eq!(self.session.client().column(&sql), [mark.as_str()]);
         self.undisturbed.push(mark);
     }
 }

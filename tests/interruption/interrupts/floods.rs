@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use postgres::error::SqlState;
 use sequin_harness::{RawServer, raw};
 
-use crate::support::network::{Pending, backend, create, eventually, foreign_server, open_connections, server};
+use crate::support::Session;
+use crate::support::network::{Pending, create, eventually, foreign_server, open_connections};
+use crate::support::server::shared;
 
 /// What comes first, and what comes after it without end. Of the body one byte in six is kept, and each is some work:
 /// there is always something to read, and yet the largest limit stays far away.
@@ -35,14 +37,14 @@ fn flood(first: &'static str, then: &'static str) -> (RawServer, Arc<AtomicBool>
 
 #[test]
 fn a_call_that_is_flooded_can_be_cancelled() {
-    let database = server().fresh_database();
+    let database = shared().fresh_database();
     let mut admin = database.connect();
     for (what, first, then) in FLOODS {
         let (peer, flowing) = flood(first, then);
         // A limit that the flood does not come to.
         foreign_server(&database, "flood", &peer.url(), ", max_response_bytes '1073741824'");
         let mut client = database.connect();
-        let pid = backend(&mut client);
+        let pid = client.pid();
         let pending = Pending::start(client, &create("flood"));
         eventually(&format!("{what}: it flows"), || flowing.load(Ordering::SeqCst));
         admin.execute("SELECT pg_cancel_backend($1)", &[&pid]).unwrap();
@@ -54,7 +56,7 @@ fn a_call_that_is_flooded_can_be_cancelled() {
 
 #[test]
 fn a_flood_ends_with_the_time_for_the_request() {
-    let database = server().fresh_database();
+    let database = shared().fresh_database();
     for (what, first, then) in FLOODS {
         let (peer, _) = flood(first, then);
         let options = ", max_response_bytes '1073741824', request_timeout_ms '3000'";

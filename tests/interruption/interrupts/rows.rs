@@ -9,10 +9,11 @@ use std::time::Instant;
 use postgres::error::{DbError, SqlState};
 use sequin_harness::{RawServer, raw};
 
+use crate::support::Session;
 use crate::support::network::{
-    PATIENCE, Pending, assert_known, backend, column, create, eventually, foreign_server, has_all_been_read, serve,
-    server,
+    PATIENCE, Pending, assert_known, create, eventually, foreign_server, has_all_been_read, serve,
 };
+use crate::support::server::shared;
 
 /// Enough records to keep a backend busy for far longer than a cancel takes: jsonb that is dense in small values.
 const RECORDS: usize = 300;
@@ -25,7 +26,7 @@ fn large_reply() -> Vec<u8> {
 
 #[test]
 fn a_cancel_while_rows_are_made_says_that_it_was_applied() {
-    let database = server().fresh_database();
+    let database = shared().fresh_database();
     let mut admin = database.connect();
     let mut client = database.connect();
     let (is_sent, is_calm) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
@@ -39,7 +40,7 @@ fn a_cancel_while_rows_are_made_says_that_it_was_applied() {
         }
     });
     let port = peer.address().port();
-    let pid = backend(&mut client);
+    let pid = client.pid();
     let sql = "SELECT count(*) FROM sequin_mutate('create', 'sync', 'salesforce:contact', '{\"data\": {}}', \
                server => 'large')";
 
@@ -63,5 +64,5 @@ fn a_cancel_while_rows_are_made_says_that_it_was_applied() {
     assert_eq!(error.code(), &SqlState::QUERY_CANCELED, "{error:?}");
     assert_known(error.where_().unwrap_or_default(), "it was applied", "the rows");
     is_calm.store(true, Ordering::SeqCst);
-    assert_eq!(column(&mut client, &create("large")), ["003"]);
+    assert_eq!(client.column(&create("large")), ["003"]);
 }

@@ -2,14 +2,15 @@
 
 use postgres::Client;
 
-use crate::support::network::{Pending, backend, builder, eventually, foreign_server, server};
-
 use super::begin;
 use super::stalling::{Phase, Stalling};
+use crate::support::Session;
+use crate::support::network::{Pending, eventually, foreign_server};
+use crate::support::server::{PRELOADED, own, shared};
 
 /// The wait event of a process, or what there is in its place before PostgreSQL 17.
 fn expected(name: &'static str) -> &'static str {
-    if server().config().major() < 17 { "Extension" } else { name }
+    if shared().config().major() < 17 { "Extension" } else { name }
 }
 
 fn wait_event(admin: &mut Client, pid: i32) -> Option<String> {
@@ -28,10 +29,10 @@ fn of_phase(phase: Phase) -> &'static str {
 
 #[test]
 fn each_phase_of_a_call_has_its_wait_event() {
-    let database = server().fresh_database();
+    let database = shared().fresh_database();
     let mut admin = database.connect();
     for phase in Phase::ALL {
-        let stalling = Stalling::start(phase, server());
+        let stalling = Stalling::start(phase, shared());
         foreign_server(&database, "stalled", &stalling.url, &stalling.options);
         let (pending, pid) = begin(&mut admin, database.connect(), &stalling, phase);
         // A wait may end for nothing and begin again: the rest of a buffer still goes or comes, or a signal sets the
@@ -45,14 +46,14 @@ fn each_phase_of_a_call_has_its_wait_event() {
 
 #[test]
 fn a_session_that_awaits_delivery_and_an_idle_worker_have_theirs() {
-    let database = server().fresh_database();
+    let database = shared().fresh_database();
     let mut admin = database.connect();
-    let stalling = Stalling::start(Phase::Reply, server());
+    let stalling = Stalling::start(Phase::Reply, shared());
     foreign_server(&database, "stalled", &stalling.url, &stalling.options);
     let sql = "SELECT sequin_enqueue('create', 's', 'salesforce:contact', '{\"data\":{}}', server => 'stalled')";
-    let id: i64 = admin.query_one(sql, &[]).unwrap().get(0);
+    let id: i64 = admin.one(sql);
     let mut client = database.connect();
-    let pid = backend(&mut client);
+    let pid = client.pid();
     let pending = Pending::start(client, &format!("SELECT sequin_await_delivery('{{{id}}}', 600000)"));
     let awaits = expected("SequinAwaitDelivery");
     eventually("the session waits", || wait_event(&mut admin, pid).as_deref() == Some(awaits));
@@ -63,13 +64,13 @@ fn a_session_that_awaits_delivery_and_an_idle_worker_have_theirs() {
     let idle = expected("SequinWorkerMain");
     eventually("a worker is idle", || {
         let sql = "SELECT count(*) > 0 FROM pg_stat_activity WHERE pid = ANY (sequin.workers()) AND wait_event = $1";
-        admin.query_one(sql, &[&idle]).unwrap().get(0)
+        admin.one_of(sql, &[&idle])
     });
 }
 
 #[test]
 fn an_idle_launcher_has_its_own() {
-    let preloaded = builder().conf("shared_preload_libraries = 'sequin_mutations'").start().unwrap();
+    let preloaded = own(PRELOADED);
     let mut admin = preloaded.connect("postgres");
     let pid = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'sequin launcher'";
     let launches = expected("SequinLauncherMain");

@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 use postgres::Client;
 use sequin_harness::{Server, paths};
 
+use crate::support::Session;
+use crate::support::server::own_installation;
+
 /// What begins a line about a shadow that ran.
 const MARK: &str = "LOG:  shadow: ";
 
@@ -50,9 +53,8 @@ pub struct ShadowedServer {
 impl ShadowedServer {
     /// A server of its own, because scripts are written into its installation.
     pub fn start() -> ShadowedServer {
-        let server = Server::builder().under(Server::shared().scratch("shadowed")).start();
-        let server = server.unwrap_or_else(|error| panic!("no server: {error}"));
-        server.connect("postgres").batch_execute("CREATE ROLE mallory LOGIN").unwrap();
+        let server = own_installation("shadowed");
+        server.connect("postgres").run("CREATE ROLE mallory LOGIN");
         let script = install_script();
         let settings = format!("SET search_path = pg_catalog; SET shadowed.relations = '{}'", relations(&script));
         ShadowedServer { server, settings, namesakes: namesakes(&script) }
@@ -61,7 +63,7 @@ impl ShadowedServer {
     /// A new database of mallory's, planted, but without the extension.
     pub fn database(&self, name: &str) {
         let mut superuser = self.server.connect("postgres");
-        superuser.batch_execute(&format!("CREATE DATABASE {name} OWNER mallory")).unwrap();
+        superuser.run(&format!("CREATE DATABASE {name} OWNER mallory"));
         let mut mallory = self.server.connect_as(name, "mallory");
         let mut run = |sql: &str| mallory.batch_execute(sql).unwrap_or_else(|error| panic!("{error:?}: {sql:.300}"));
         run(&format!("{}; SET check_function_bodies = off; CREATE SCHEMA app; {FUNCTIONS}", self.settings));
@@ -74,7 +76,7 @@ impl ShadowedServer {
         }
         run(&self.namesakes);
         run(&format!("ALTER DATABASE {name} SET search_path = pg_temp, app, public, pg_catalog"));
-        for row in mallory.query(PLANTED, &[]).unwrap() {
+        for row in mallory.rows(PLANTED, &[]) {
             let counts: [i64; 6] = [1, 2, 3, 4, 5, 6].map(|i| row.get(i));
             let enough = counts.iter().zip([1500, 1000, 100, 50, 10, 10]).all(|(count, least)| *count >= least);
             assert!(enough, "{}: {counts:?}", row.get::<_, &str>(0));
@@ -84,18 +86,18 @@ impl ShadowedServer {
     /// A session of mallory's, whose own temporary schema is planted as well.
     pub fn mallory(&self, database: &str) -> Client {
         let mut client = self.server.connect_as(database, "mallory");
-        client.batch_execute(&self.settings).unwrap();
-        client.batch_execute(&include_str!("names.sql").replace("@.", "pg_temp.")).unwrap();
-        let relations: i64 = client.query_one(IN_PG_TEMP, &[]).unwrap().get(0);
+        client.run(&self.settings);
+        client.run(&include_str!("names.sql").replace("@.", "pg_temp."));
+        let relations: i64 = client.one(IN_PG_TEMP);
         assert!(relations > 100, "{relations} relations in pg_temp");
-        client.batch_execute("RESET search_path").unwrap();
+        client.run("RESET search_path");
         client
     }
 
     /// A session of the superuser to which nothing happens.
     pub fn observer(&self, database: &str) -> Client {
         let mut client = self.server.connect(database);
-        client.batch_execute("SET search_path = pg_catalog").unwrap();
+        client.run("SET search_path = pg_catalog");
         client
     }
 

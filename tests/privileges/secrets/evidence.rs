@@ -8,6 +8,7 @@ use std::process::{Command, Output};
 use sequin_harness::{Server, process};
 
 use super::marked_token::MarkedToken;
+use crate::support::Session;
 
 /// A directory of files. Where one comes from is its name.
 pub struct Evidence(PathBuf);
@@ -57,7 +58,7 @@ impl Evidence {
     /// Every column of every relation that `role` may read, in files that begin with `who`. Gives the refusals.
     pub fn keep_relations(&self, who: &str, server: &Server, role: &str) -> Vec<String> {
         let all = "SELECT oid::regclass::text FROM pg_class WHERE relkind IN ('r', 'v', 'm', 'p', 'S')";
-        let names = server.connect_as("stage", role).query(all, &[]).unwrap();
+        let names = server.connect_as("stage", role).rows(all, &[]);
         assert!(names.len() > 200, "{names:?}");
         // psql, because it is quick, and unaligned, because values then stand as they are.
         let look =

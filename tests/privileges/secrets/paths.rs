@@ -9,7 +9,8 @@ use sequin_harness::{RawServer, Tls};
 use super::echoing_api::{self, EchoingApi};
 use super::marked_token::MarkedToken;
 use super::server::{LoudServer, OPTIONS};
-use crate::support::network::{Pending, REFUSING, backend, eventually, serve, waits};
+use crate::support::Session;
+use crate::support::network::{Pending, REFUSING, eventually, serve, waits};
 
 /// Drives all of them. Each server object has its canary's name.
 pub fn drive(stage: &mut LoudServer, in_files: &[MarkedToken], in_mappings: &[MarkedToken]) {
@@ -91,7 +92,7 @@ fn interrupted(stage: &mut LoudServer, server: &str) {
     let ends = ["SELECT pg_cancel_backend($1)", "SELECT pg_terminate_backend($1)"];
     let begin = |end| {
         let mut client = stage.app();
-        (end, backend(&mut client), Pending::start(client, &sql))
+        (end, client.pid(), Pending::start(client, &sql))
     };
     let calls = ends.map(begin);
     let LoudServer { observer, evidence, server: cluster, .. } = stage;
@@ -108,7 +109,7 @@ fn interrupted(stage: &mut LoudServer, server: &str) {
     }
     stage.psql("app", &["SET statement_timeout = '300ms'".into(), sql.clone()]);
     let impatient = format!("ALTER SERVER {server} OPTIONS (SET request_timeout_ms '300')");
-    stage.observer.batch_execute(&impatient).unwrap();
+    stage.observer.run(&impatient);
     stage.psql("app", &[sql]);
 }
 

@@ -1,14 +1,14 @@
 //! A server that says all it can say, and those who act on it.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::fs::{self};
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 use postgres::Client;
-use sequin_harness::{Server, literal, look_ups};
+use sequin_harness::{Server, literal};
 
 use super::evidence::Evidence;
+use crate::support::Session;
+use crate::support::server::{own, secrets_directory, write_as_server};
 
 /// Everything that a server can be told to write down, and the two extensions that write down more.
 const LOUD: &str = "
@@ -79,23 +79,20 @@ pub struct LoudServer {
 
 impl LoudServer {
     pub fn start() -> LoudServer {
-        let server = look_ups::obeying(Server::builder()).conf(LOUD).start().unwrap();
-        server.connect("postgres").batch_execute("CREATE DATABASE stage").unwrap();
+        let server = own(LOUD);
+        server.connect("postgres").run("CREATE DATABASE stage");
         let mut observer = server.connect("stage");
-        let secrets = server.scratch("secrets");
-        let directory = literal(&secrets.display().to_string());
+        let secrets = secrets_directory(&server);
         let statements = [
             &quiet("SET"),
             "CREATE EXTENSION pg_stat_statements",
             "CREATE EXTENSION sequin_mutations",
-            &format!("ALTER SYSTEM SET sequin.secrets_directory = {directory}"),
-            "SELECT pg_reload_conf()",
             "CREATE ROLE app LOGIN; GRANT CREATE ON SCHEMA public TO app;
              GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO app;
              GRANT EXECUTE ON FUNCTION sequin.capture, sequin.refuse_truncate TO app",
         ];
         for statement in statements {
-            observer.batch_execute(statement).unwrap();
+            observer.run(statement);
         }
         let evidence = Evidence::new(server.scratch("evidence"));
         LoudServer { observer, evidence, server, typed: Vec::new(), secrets, runs: 0 }
@@ -145,7 +142,7 @@ impl LoudServer {
         self.server_objects(names, url, options);
         for name in names {
             let mapping = format!("CREATE USER MAPPING FOR PUBLIC SERVER {name} OPTIONS (token_file '{file}')");
-            self.observer.batch_execute(&mapping).unwrap();
+            self.observer.run(&mapping);
         }
     }
 
@@ -155,23 +152,11 @@ impl LoudServer {
             let object =
                 format!("CREATE SERVER {name} FOREIGN DATA WRAPPER sequin_mutations OPTIONS (url {url}{options})");
             let grant = format!("GRANT USAGE ON FOREIGN SERVER {name} TO app");
-            self.observer.batch_execute(&format!("{object}; {grant}")).unwrap();
+            self.observer.run(&format!("{object}; {grant}"));
         }
     }
 
     pub fn write_token_file(&self, name: &str, content: &str, mode: u32) {
-        let path = self.secrets.join(name);
-        fs::write(&path, content).unwrap();
-        self.server.account().give(&path).unwrap();
-        fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
-    }
-
-    /// Polls until the query gives true.
-    pub fn until(&mut self, sql: &str) {
-        let begun = Instant::now();
-        while !self.observer.query_one(sql, &[]).unwrap().get::<_, bool>(0) {
-            assert!(begun.elapsed() < Duration::from_secs(180), "waited in vain: {sql}");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        write_as_server(&self.server, &self.secrets.join(name), content, mode);
     }
 }

@@ -3,6 +3,7 @@
 use super::super::echoing_api::{self, EchoingApi};
 use super::super::marked_token::MarkedToken;
 use super::super::server::{LoudServer, OPTIONS};
+use crate::support::Session;
 
 /// Has the worker send a create and an update for each of some answers. A server object for each, because some of them
 /// pause it and others make it rest.
@@ -34,7 +35,7 @@ pub fn drive(stage: &mut LoudServer, api: &EchoingApi, files: &[String], in_mapp
     let statements: Vec<String> = all.iter().flat_map(enqueue).collect();
     stage.psql("app", &statements);
     // Every server has been heard of: it says what is wrong with it, or has no record left that waits for a first attempt.
-    stage.until(
+    stage.observer.until(
         "SELECT NOT EXISTS (
            SELECT FROM sequin.outbox o JOIN sequin.status s USING (server)
            WHERE o.state IN ('pending', 'sending') AND o.error IS NULL AND s.last_error IS NULL)",
@@ -42,6 +43,6 @@ pub fn drive(stage: &mut LoudServer, api: &EchoingApi, files: &[String], in_mapp
     assert!(api.requests() >= before + all.len(), "each server was sent something");
     let told =
         "SELECT string_agg(concat(error, last_error), ' ') FROM sequin.outbox FULL JOIN sequin.status USING (server)";
-    let told: String = stage.observer.query_one(told, &[]).unwrap().get(0);
+    let told: String = stage.observer.one(told);
     assert!(told.matches("[redacted]").count() > 20, "the token was echoed, and taken out: {told}");
 }
