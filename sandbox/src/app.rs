@@ -5,7 +5,6 @@ use std::sync::Arc;
 use crate::consumers::Consumers;
 use crate::faults::Faults;
 use crate::log::Log;
-use crate::provider::Memory;
 use crate::stream::Stream;
 
 pub struct App {
@@ -20,7 +19,7 @@ impl App {
     pub fn new(tokens: Vec<String>, log_bodies: bool) -> Arc<App> {
         Arc::new(App {
             tokens,
-            stream: Arc::new(Stream::new(Memory::default())),
+            stream: Arc::new(Stream::new()),
             consumers: Consumers::default(),
             faults: Faults::default(),
             log: Arc::new(Log::new(log_bodies)),

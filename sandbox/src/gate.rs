@@ -1,27 +1,23 @@
 //! What every request outside `/sandbox` passes: the log, the body, the faults, the API.
 
-use std::sync::atomic::Ordering::Relaxed;
-
-use axum::body::Body;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{CONTENT_TYPE, HeaderValue};
-use hyper::{Request, Response, StatusCode};
+use hyper::{Request, Response};
 use tokio::time::sleep;
 
 use crate::api::{self, Call};
 use crate::app::App;
-use crate::faults::{Rule, Stall, Target, perform};
-use crate::log::{self, Entry};
-use crate::reply::Reply;
-use crate::serve::conn::{Conn, Hangup};
+use crate::faults::{Rule, Stall, Target};
+use crate::log::Entry;
+use crate::perform::perform;
+use crate::reply::{Body, Reply};
+use crate::wire::{Conn, Hangup};
 
-const BODY_LIMIT: u64 = 256 << 20;
+const BODY_LIMIT: usize = 256 << 20;
 
 pub async fn pass(app: &App, conn: &Conn, request: Request<Incoming>) -> Result<Response<Body>, Hangup> {
     let (head, body) = request.into_parts();
-    conn.forget_plan();
     let entry = app.log.begin(&conn.ticket, &head);
     let path = head.uri.path();
     let rule = app.faults.at_head(path);
@@ -44,7 +40,7 @@ pub async fn pass(app: &App, conn: &Conn, request: Request<Incoming>) -> Result<
     };
     let rule = rule.or_else(|| app.faults.after_body(&Target { path, body: &body }));
     match rule {
-        Some(rule) => perform::perform(app, conn, &entry, &call, &rule).await,
+        Some(rule) => perform(app, conn, &entry, &call, &rule).await,
         None => {
             let reply = conn.unless_closed(api::answer(app, &call)).await?;
             Ok(send(&entry, reply))
@@ -82,68 +78,24 @@ enum Ended {
 }
 
 /// Reads the body, up to `limit` bytes, and shows in the log what has come so far.
-async fn arrive(app: &App, entry: &Entry, mut body: Incoming, limit: u64) -> Result<Bytes, Ended> {
-    let expected = body.size_hint().lower().min(limit) as usize;
-    let mut whole = Bytes::new();
-    let mut arrived = 0;
+async fn arrive(app: &App, entry: &Entry, mut body: Incoming, limit: usize) -> Result<Bytes, Ended> {
+    let mut whole = Vec::with_capacity((body.size_hint().lower() as usize).min(limit));
     loop {
-        if arrived == limit && !body.is_end_stream() {
+        if whole.len() == limit && !body.is_end_stream() {
             return Err(Ended::AtLimit);
         }
-        let frame = match body.frame().await {
-            Some(frame) => frame.map_err(|_| Ended::Gone)?,
-            None => break,
-        };
-        let Ok(mut data) = frame.into_data() else {
-            continue;
-        };
-        data.truncate((limit - arrived).try_into().unwrap_or(usize::MAX));
-        arrived += data.len() as u64;
-        entry.arrived.store(arrived, Relaxed);
-        if arrived == data.len() as u64 && body.is_end_stream() {
-            // The usual small request came in one piece: nothing to copy.
-            whole = data;
-            break;
-        }
-        if let log::Body::Arriving(pieces) = &mut *entry.body() {
-            if pieces.is_empty() {
-                pieces.reserve(expected);
-            }
-            pieces.extend_from_slice(&data);
+        let Some(frame) = body.frame().await else { break };
+        if let Ok(mut data) = frame.map_err(|_| Ended::Gone)?.into_data() {
+            data.truncate(limit - whole.len());
+            whole.extend_from_slice(&data);
+            app.log.arrived(entry, &data);
         }
     }
-    let mut kept = entry.body();
-    let pieces = match &mut *kept {
-        log::Body::Arriving(pieces) => std::mem::take(pieces),
-        log::Body::Whole(_) => Vec::new(),
-    };
-    let in_pieces = !pieces.is_empty();
-    if in_pieces {
-        whole = pieces.into();
-    }
-    *kept = log::Body::Whole(match app.log.keep_bodies {
-        true if in_pieces => whole.clone(),
-        // A copy: the slice would keep all of the buffer that hyper read into.
-        true => Bytes::copy_from_slice(&whole),
-        false => Bytes::new(),
-    });
-    entry.complete.store(true, Relaxed);
-    Ok(whole)
+    entry.complete();
+    Ok(whole.into())
 }
 
 fn send(entry: &Entry, reply: Reply) -> Response<Body> {
-    entry.status.store(reply.status, Relaxed);
-    let body = Body::from(reply.body.clone());
-    response(reply, body)
-}
-
-pub fn response(reply: Reply, body: Body) -> Response<Body> {
-    let mut response = Response::new(body);
-    *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    for (name, value) in reply.headers {
-        headers.insert(name, value);
-    }
-    response
+    entry.answered(reply.status);
+    reply.into_response()
 }

@@ -16,22 +16,10 @@ pub fn upstream(collection_id: &str, number: u64) -> String {
     }
 }
 
-/// Sequin's own id of a record: a UUID. By hand: `format!` took a tenth of a large reply's time.
+/// Sequin's own id of a record: a UUID.
 pub fn uuid(number: u64) -> String {
-    const HYPHENS: [usize; 4] = [8, 13, 18, 23];
-    let mut digits = u128::from(scatter(number)) << 64 | u128::from(scatter(!number));
-    // Version 4, variant 10.
-    digits = digits & !(0xf << 76) & !(0b11 << 62) | 0x4 << 76 | 0b10 << 62;
-    let mut text = String::with_capacity(36);
-    for at in 0..36 {
-        if HYPHENS.contains(&at) {
-            text.push('-');
-        } else {
-            text.push(char::from(b"0123456789abcdef"[(digits >> 124) as usize]));
-            digits <<= 4;
-        }
-    }
-    text
+    let bits = u128::from(scatter(number)) << 64 | u128::from(scatter(!number));
+    uuid::Builder::from_random_bytes(bits.to_be_bytes()).into_uuid().to_string()
 }
 
 /// Three characters for the object, twelve for the record, three that let the first fifteen survive a case-insensitive

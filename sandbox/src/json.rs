@@ -18,7 +18,7 @@ impl<'a> Fields<'a> {
     }
 
     /// The last one counts, as in Postgres' jsonb.
-    fn get(&self, key: &str) -> Option<&'a RawValue> {
+    pub fn get(&self, key: &str) -> Option<&'a RawValue> {
         self.0.iter().rev().find(|(k, _)| k == key).map(|(_, value)| *value)
     }
 }

@@ -5,19 +5,18 @@
 //! One on which nothing was sent counts: a client that connects and gives up is worth seeing. `DELETE` starts the count
 //! anew; numbers of connections are never given twice.
 
-use std::borrow::Cow;
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering::Relaxed};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use bytes::Bytes;
-use hyper::Method;
 use hyper::http::request::Parts;
+use serde::{Serialize, Serializer};
 
 pub struct Log {
     start: Instant,
-    pub keep_bodies: bool,
-    pub open: AtomicU64,
+    keep_bodies: bool,
+    open: AtomicU64,
     books: Mutex<Books>,
 }
 
@@ -30,22 +29,31 @@ struct Books {
     last_number: u64,
 }
 
+/// A request.
+#[derive(Serialize)]
 pub struct Entry {
-    pub connection: u64,
-    pub method: Method,
-    head: Box<[u8]>,
-    pub at_us: u64,
-    /// Bytes of the body that were read.
-    pub arrived: AtomicU64,
-    pub complete: AtomicBool,
-    pub body: Mutex<Body>,
-    /// 0 until a reply is on its way.
-    pub status: AtomicU16,
+    connection: u64,
+    method: String,
+    /// With its query.
+    path: String,
+    headers: BTreeMap<String, String>,
+    at_us: u64,
+    #[serde(flatten)]
+    progress: Mutex<Progress>,
 }
 
-pub enum Body {
-    Arriving(Vec<u8>),
-    Whole(Bytes),
+#[derive(Serialize, Default)]
+struct Progress {
+    #[serde(serialize_with = "as_text")]
+    body: Vec<u8>,
+    body_bytes: u64,
+    complete: bool,
+    /// None until a reply is on its way.
+    status: Option<u16>,
+}
+
+fn as_text<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&String::from_utf8_lossy(bytes))
 }
 
 impl Log {
@@ -56,24 +64,43 @@ impl Log {
     /// The head of a request has arrived on `ticket`'s connection.
     pub fn begin(&self, ticket: &Ticket, parts: &Parts) -> Arc<Entry> {
         let at_us = self.start.elapsed().as_micros() as u64;
-        let head = pack(parts);
+        let mut headers = BTreeMap::<_, String>::new();
+        for (name, value) in &parts.headers {
+            let value = String::from_utf8_lossy(value.as_bytes());
+            // HTTP's own rule for a header that is sent twice.
+            let joined = |earlier: &mut String| *earlier = format!("{earlier}, {value}");
+            headers.entry(name.to_string()).and_modify(joined).or_insert_with(|| value.to_string());
+        }
+        let path = parts.uri.path_and_query().map_or("", |path| path.as_str());
         let mut books = self.books();
         let entry = Arc::new(Entry {
             connection: ticket.number(&mut books),
-            method: parts.method.clone(),
-            head,
+            method: parts.method.to_string(),
+            path: path.to_owned(),
+            headers,
             at_us,
-            arrived: AtomicU64::new(0),
-            complete: AtomicBool::new(false),
-            body: Mutex::new(Body::Arriving(Vec::new())),
-            status: AtomicU16::new(0),
+            progress: Mutex::default(),
         });
         books.requests.push(entry.clone());
         entry
     }
 
+    /// More of the request's body.
+    pub fn arrived(&self, entry: &Entry, bytes: &[u8]) {
+        let mut progress = lock(&entry.progress);
+        progress.body_bytes += bytes.len() as u64;
+        if self.keep_bodies {
+            progress.body.extend_from_slice(bytes);
+        }
+    }
+
     pub fn connections(&self) -> u64 {
         self.books().connections
+    }
+
+    /// How many of them are open.
+    pub fn open(&self) -> u64 {
+        self.open.load(Relaxed)
     }
 
     pub fn requests(&self) -> Vec<Arc<Entry>> {
@@ -84,43 +111,23 @@ impl Log {
         let mut books = self.books();
         books.connections = 0;
         books.epoch += 1;
-        let requests = std::mem::take(&mut books.requests);
-        drop(books);
-        drop(requests);
+        books.requests.clear();
     }
 
     fn books(&self) -> MutexGuard<'_, Books> {
-        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.books)
     }
 }
 
 impl Entry {
-    /// The path with its query, and the headers in the order in which they came.
-    pub fn head(&self) -> (Cow<'_, str>, impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)>) {
-        let mut lines = self.head.split(|byte| *byte == b'\n').map(String::from_utf8_lossy);
-        let path = lines.next().unwrap_or_default();
-        let mut headers = lines.collect::<Vec<_>>().into_iter();
-        (path, std::iter::from_fn(move || Some((headers.next()?, headers.next()?))))
+    /// All of the body has come.
+    pub fn complete(&self) {
+        lock(&self.progress).complete = true;
     }
 
-    pub fn body(&self) -> MutexGuard<'_, Body> {
-        self.body.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn answered(&self, status: u16) {
+        lock(&self.progress).status = Some(status);
     }
-}
-
-/// Path, names and values in one allocation, a line each; none can hold a line's end. hyper's own values are slices of
-/// the buffer that it reads into: keeping them would keep some 8 kB for each request.
-fn pack(parts: &Parts) -> Box<[u8]> {
-    let mut head = Vec::with_capacity(256);
-    let path = parts.uri.path_and_query().map_or("", |path| path.as_str());
-    head.extend_from_slice(path.as_bytes());
-    for (name, value) in &parts.headers {
-        head.push(b'\n');
-        head.extend_from_slice(name.as_str().as_bytes());
-        head.push(b'\n');
-        head.extend_from_slice(value.as_bytes());
-    }
-    head.into_boxed_slice()
 }
 
 /// A connection's place in the log, from accept to close.
@@ -151,7 +158,7 @@ impl Ticket {
     /// A control request came: if it is the first, the connection was not worth counting.
     pub fn control(&self) {
         let mut books = self.log.books();
-        let mut role = self.role();
+        let mut role = lock(&self.role);
         if *role == Role::Silent {
             *role = Role::Control;
             if books.epoch == self.counted {
@@ -162,7 +169,7 @@ impl Ticket {
     }
 
     fn number(&self, books: &mut Books) -> u64 {
-        let mut role = self.role();
+        let mut role = lock(&self.role);
         if let Role::Client { number } = *role {
             return number;
         }
@@ -174,16 +181,16 @@ impl Ticket {
         *role = Role::Client { number: books.last_number };
         books.last_number
     }
-
-    fn role(&self) -> MutexGuard<'_, Role> {
-        self.role.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        if *self.role() != Role::Control {
+        if *lock(&self.role) != Role::Control {
             self.log.open.fetch_sub(1, Relaxed);
         }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -4,10 +4,12 @@
 //! the sandbox is the strict side: what a client sends beyond the contract is refused, not ignored.
 //!
 //! The map:
-//! - `serve`      sockets, TLS and the wire on which replies are cut, dripped and replaced
+//! - `serve`      sockets and TLS
+//! - `wire`       the stream on which replies are cut, dripped and replaced
 //! - `gate`       what every request outside `/sandbox` passes: the log, the body, the faults
+//! - `perform`    what a fault does
 //! - `api`        the contract: mutations and pull consumers
-//! - `provider`   what a mutation does to records, behind one trait
+//! - `memory`     what a mutation does to records
 //! - `stream`     the append-only stream of record versions, and the consumers that read it
 //! - `control`    `/sandbox`: log, faults, consumers, records
 
@@ -16,17 +18,19 @@ mod app;
 mod args;
 mod consumers;
 mod control;
+mod email;
 mod faults;
 mod gate;
 mod ids;
 mod json;
 mod log;
-mod provider;
+mod memory;
+mod perform;
 mod record;
 mod reply;
 mod serve;
-mod stamp;
 mod stream;
+mod wire;
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -1,11 +1,19 @@
-//! A reply before it is sent, and the two bodies that errors come in.
+//! A reply before it is sent, and the bodies that errors come in.
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use hyper::header::{HeaderName, HeaderValue};
+use http_body::{Frame, SizeHint};
+use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::{Response, StatusCode};
 use serde::Serialize;
 use serde_json::json;
+
+use crate::record::Record;
+use crate::wire::{Hangup, Silence};
 
 pub struct Reply {
     pub status: u16,
@@ -19,14 +27,22 @@ pub type Faulty = BTreeMap<String, Vec<String>>;
 impl Reply {
     pub fn json(status: u16, body: &impl Serialize) -> Reply {
         match serde_json::to_vec(body) {
-            Ok(text) => Reply::text(status, text),
-            Err(error) => Reply::text(500, error.to_string().into_bytes()),
+            Ok(text) => Reply { status, headers: Vec::new(), body: text.into() },
+            Err(error) => Reply { status: 500, headers: Vec::new(), body: error.to_string().into() },
         }
     }
 
-    /// A body that is JSON already.
-    pub fn text(status: u16, body: Vec<u8>) -> Reply {
-        Reply { status, headers: Vec::new(), body: body.into() }
+    pub fn empty(status: u16) -> Reply {
+        Reply { status, headers: Vec::new(), body: Bytes::new() }
+    }
+
+    /// `{"records": [...]}`, the body of every successful mutation.
+    pub fn records(records: &[Arc<Record>]) -> Reply {
+        #[derive(Serialize)]
+        struct Records<'a> {
+            records: Vec<&'a Record>,
+        }
+        Reply::json(200, &Records { records: records.iter().map(Arc::as_ref).collect() })
     }
 
     /// The Mutation API's own form. What the real one puts into `docs` is undocumented.
@@ -37,5 +53,64 @@ impl Reply {
     /// The form of the host's management endpoints.
     pub fn invalid(summary: &str, faulty: &Faulty) -> Reply {
         Reply::json(422, &json!({"summary": summary, "validation_errors": faulty}))
+    }
+
+    /// The same for one field.
+    pub fn invalid_field(summary: &str, field: &str, problem: impl Into<String>) -> Reply {
+        Reply::invalid(summary, &Faulty::from([(field.to_owned(), vec![problem.into()])]))
+    }
+
+    /// The form of the controls.
+    pub fn problem(status: u16, reason: impl ToString) -> Reply {
+        Reply::json(status, &json!({"error": reason.to_string()}))
+    }
+
+    pub fn into_response(self) -> Response<Body> {
+        let body = Body { length: Some(self.body.len() as u64), data: self.body.clone(), silence: None };
+        self.with_body(body)
+    }
+
+    /// With another body than its own.
+    pub fn with_body(self, body: Body) -> Response<Body> {
+        let mut response = Response::new(body);
+        *response.status_mut() = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        for (name, value) in self.headers {
+            headers.insert(name, value);
+        }
+        response
+    }
+}
+
+/// A body that may break off in silence, and may hide its length.
+pub struct Body {
+    pub data: Bytes,
+    /// What `content-length` says. Without it the body goes out in chunks.
+    pub length: Option<u64>,
+    pub silence: Option<Silence>,
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = Hangup;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context) -> Poll<Option<Result<Frame<Bytes>, Hangup>>> {
+        if !self.data.is_empty() {
+            let data = std::mem::take(&mut self.data);
+            return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
+        match &mut self.silence {
+            Some(silence) => silence.as_mut().poll(cx).map(|()| Some(Err(Hangup))),
+            None => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.data.is_empty() && self.silence.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.length.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }

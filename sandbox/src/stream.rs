@@ -4,21 +4,21 @@
 //! a record in the wrong order, and a consumer would end on the older one.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
 
-use crate::provider::{Marks, Mutation, Provider, Refusal};
+use crate::memory::{self, Marks, Memory, Mutation, Refusal};
 use crate::record::Record;
-use crate::stamp::Stamp;
 
 pub struct Stream {
-    provider: Box<dyn Provider>,
     versions: Mutex<Versions>,
     /// The last `updated_idx`, for those who wait for the next.
     end: watch::Sender<u64>,
 }
 
 struct Versions {
+    present: Memory,
     /// `all[i]` has the `updated_idx` `first + i`.
     all: Vec<Arc<Record>>,
     first: u64,
@@ -26,25 +26,25 @@ struct Versions {
 }
 
 impl Stream {
-    pub fn new(provider: impl Provider + 'static) -> Stream {
-        // The clock is above 2^32, below 2^53, and rises from one sandbox to the next: a consumer's table that outlives a
-        // sandbox keeps the row with the higher `updated_idx`, and must not take new records for old ones.
-        let first = Stamp::now().0;
-        Stream {
-            provider: Box::new(provider),
-            versions: Mutex::new(Versions { all: Vec::new(), first, marks: Marks { now: Stamp(first), next: first } }),
-            end: watch::Sender::new(first - 1),
-        }
+    pub fn new() -> Stream {
+        // The clock's microseconds are above 2^32, below 2^53, and rise from one sandbox to the next: a consumer's table that
+        // outlives a sandbox keeps the row with the higher `updated_idx`, and must not take new records for old ones.
+        let now = SystemTime::now();
+        let first = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as u64;
+        let marks = Marks { now, next: first };
+        let versions = Versions { present: Memory::default(), all: Vec::new(), first, marks };
+        Stream { versions: Mutex::new(versions), end: watch::Sender::new(first - 1) }
     }
 
     /// Applies the mutation and appends what became of its records. The result is in the order of the request.
     pub fn mutate(&self, mutation: &Mutation) -> Result<Vec<Arc<Record>>, Refusal> {
-        self.provider.check(mutation)?;
+        memory::check(mutation)?;
         let mut versions = self.lock();
-        versions.marks.now = Stamp::now();
-        let records = self.provider.apply(mutation, &mut versions.marks)?;
-        versions.all.extend(records.iter().cloned());
-        self.end.send_replace(versions.marks.next - 1);
+        let Versions { present, all, marks, .. } = &mut *versions;
+        marks.now = SystemTime::now();
+        let records = present.apply(mutation, marks)?;
+        all.extend(records.iter().cloned());
+        self.end.send_replace(marks.next - 1);
         Ok(records)
     }
 
@@ -80,13 +80,13 @@ impl Stream {
     }
 
     pub fn present(&self, wanted: impl Fn(&Record) -> bool) -> Vec<Arc<Record>> {
-        self.provider.present(&wanted)
+        self.lock().present.present(wanted)
     }
 
     /// Forgets records and versions. `updated_idx` goes on where it was.
     pub fn clear(&self) {
         let mut versions = self.lock();
-        self.provider.clear();
+        versions.present = Memory::default();
         versions.first = versions.marks.next;
         versions.all.clear();
     }

@@ -2,7 +2,6 @@
 //!
 //! The bodies of 401, 404, 405 and 413 are undocumented for them; they have the form of the Mutation API's other errors.
 
-mod body;
 mod mutations;
 mod pull;
 mod request;
@@ -11,9 +10,8 @@ use hyper::Method;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap};
 
 use crate::app::App;
-use crate::reply::{Faulty, Reply};
-
-pub const MUTATIONS: &str = "/v1/mutations/run";
+use crate::faults::MUTATIONS;
+use crate::reply::Reply;
 
 /// A request whose body has arrived whole.
 pub struct Call<'a> {
@@ -33,8 +31,7 @@ pub async fn answer(app: &App, call: &Call<'_>) -> Reply {
             return Reply::error(405, "Method not allowed");
         }
         if !is_json(call.headers) {
-            let problem = (String::from("content-type"), vec![String::from("must be application/json")]);
-            return Reply::invalid("Unsupported content type", &Faulty::from([problem]));
+            return Reply::invalid_field("Unsupported content type", "content-type", "must be application/json");
         }
         return mutations::run(app, call.body).await;
     }

@@ -8,8 +8,8 @@ use tokio::time::{Instant, timeout_at};
 use super::request;
 use crate::app::App;
 use crate::consumers::Consumer;
-use crate::record::{Record, Writer, provider_name};
-use crate::reply::{Faulty, Reply};
+use crate::record::{Record, provider_name};
+use crate::reply::Reply;
 
 pub async fn run(app: &App, body: &[u8]) -> Reply {
     let (waits, timeout, records) = match apply(app, body) {
@@ -25,7 +25,7 @@ pub async fn run(app: &App, body: &[u8]) -> Reply {
             return Reply::error(500, &format!("Timed out waiting for consumers: {}", consumer.id));
         }
     }
-    Reply::text(200, Writer::records(&records))
+    Reply::records(&records)
 }
 
 type Applied = (Vec<Arc<Consumer>>, Duration, Vec<Arc<Record>>);
@@ -38,8 +38,7 @@ fn apply(app: &App, body: &[u8]) -> Result<Applied, Reply> {
     let mut waits = Vec::with_capacity(request.await_consumers.len());
     for id in &request.await_consumers {
         waits.push(app.consumers.get(id).ok_or_else(|| {
-            let problem = (String::from("await_consumer_ids"), vec![format!("unknown consumer: {id}")]);
-            Reply::invalid("Unknown consumer", &Faulty::from([problem]))
+            Reply::invalid_field("Unknown consumer", "await_consumer_ids", format!("unknown consumer: {id}"))
         })?);
     }
     let collection_id = &request.mutation.collection_id;

@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
-use axum::extract::Query;
-use hyper::{Method, Uri};
-use serde::Deserialize;
+use hyper::Method;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::Call;
 use crate::app::App;
 use crate::consumers::{Kind, pull::Pull};
-use crate::record::Writer;
-use crate::reply::{Faulty, Reply};
+use crate::record::Record;
+use crate::reply::Reply;
+
+const INVALID: &str = "Not a valid request";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -44,39 +45,33 @@ pub async fn answer(app: &App, id: &str, verb: &str, call: &Call<'_>) -> Reply {
                 pull.settle(&ack_tokens, verb == "ack");
                 Reply::json(200, &json!({"success": true}))
             }
-            Err(error) => invalid("ack_tokens", error.to_string()),
+            Err(error) => Reply::invalid_field(INVALID, "ack_tokens", error.to_string()),
         },
         _ => Reply::error(405, "Method not allowed"),
     }
 }
 
 async fn next(app: &App, pull: &Pull, call: &Call<'_>) -> Reply {
-    let wanted = if call.body.is_empty() {
-        let uri = Uri::builder().path_and_query(format!("/?{}", call.query)).build();
-        let query = uri.map_err(|e| e.to_string());
-        query.and_then(|uri| Query::<Next>::try_from_uri(&uri).map(|q| q.0).map_err(|e| e.body_text()))
-    } else {
-        serde_json::from_slice(call.body).map_err(|error| error.to_string())
+    let wanted = match call.body {
+        [] => serde_urlencoded::from_str(call.query).map_err(|error| error.to_string()),
+        body => serde_json::from_slice(body).map_err(|error| error.to_string()),
     };
     let wanted: Next = match wanted {
         Ok(wanted) => wanted,
-        Err(error) => return invalid("parameters", error),
+        Err(error) => return Reply::invalid_field(INVALID, "parameters", error),
     };
-    let taken = pull.next(&app.stream, wanted.batch_size, Duration::from_millis(wanted.wait_for));
-    let taken = taken.await;
-    let mut page = Writer::with_capacity(taken.len() * 1_024 + 32);
-    page.text(r#"{"data":["#);
-    for (at, (token, record)) in taken.iter().enumerate() {
-        page.text(if at > 0 { r#",{"ack_token":"# } else { r#"{"ack_token":"# });
-        page.string(token);
-        page.text(r#","record":"#);
-        page.record(record);
-        page.text("}");
-    }
-    page.text("]}");
-    Reply::text(200, page.out)
+    let taken = pull.next(&app.stream, wanted.batch_size, Duration::from_millis(wanted.wait_for)).await;
+    let data = taken.iter().map(|(ack_token, record)| Delivery { ack_token, record }).collect();
+    Reply::json(200, &Page { data })
 }
 
-fn invalid(field: &str, problem: String) -> Reply {
-    Reply::invalid("Not a valid request", &Faulty::from([(field.to_owned(), vec![problem])]))
+#[derive(Serialize)]
+struct Page<'a> {
+    data: Vec<Delivery<'a>>,
+}
+
+#[derive(Serialize)]
+struct Delivery<'a> {
+    ack_token: &'a str,
+    record: &'a Record,
 }

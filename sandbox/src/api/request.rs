@@ -8,9 +8,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::body::{Body, Element, Elements};
-use crate::json::{Text, is_object};
-use crate::provider::{Change, Mutation};
+use crate::json::{Fields, Text, is_object};
+use crate::memory::{Change, Mutation};
 use crate::reply::Faulty;
 
 pub struct Request<'a> {
@@ -25,19 +24,19 @@ const COMMON: [&str; 5] = ["kind", "sync_id", "collection_id", "await_consumer_i
 
 pub fn parse(body: &[u8]) -> Result<Request<'_>, Faulty> {
     let mut wrong = Wrong::default();
-    let body: Body = match str::from_utf8(body) {
+    let body: Fields = match str::from_utf8(body) {
         Ok(text) => match serde_json::from_str(text) {
             Ok(body) => body,
             Err(error) => return Err(wrong.with("body", format!("is not a JSON object: {error}"))),
         },
         Err(error) => return Err(wrong.with("body", error.to_string())),
     };
-    for (at, name) in body.names.iter().enumerate() {
-        if body.names[..at].contains(name) {
+    for (at, (name, _)) in body.0.iter().enumerate() {
+        if body.0[..at].iter().any(|(earlier, _)| earlier == name) {
             wrong.add(name, "is sent twice");
         }
     }
-    let field = |name: &str| body.fields.iter().find(|(key, _)| key == name).map(|(_, raw)| *raw);
+    let field = |name: &str| body.get(name);
 
     let kind = wrong.text("kind", field("kind"));
     let sync_id = wrong.text("sync_id", field("sync_id"));
@@ -52,8 +51,8 @@ pub fn parse(body: &[u8]) -> Result<Request<'_>, Faulty> {
         _ => "records",
     };
     let change = match &*kind {
-        "create" => Change::Create(records(&mut wrong, body.records, create_record)),
-        "update" => Change::Update(records(&mut wrong, body.records, update_record)),
+        "create" => Change::Create(wrong.records(field(list), create_record)),
+        "update" => Change::Update(wrong.records(field(list), update_record)),
         "delete" => {
             let ids: Vec<Text> = wrong.list(list, field(list));
             Change::Delete(ids.into_iter().map(|id| id.0).collect())
@@ -63,7 +62,7 @@ pub fn parse(body: &[u8]) -> Result<Request<'_>, Faulty> {
             return Err(wrong.0);
         }
     };
-    for name in &body.names {
+    for (name, _) in &body.0 {
         if !COMMON.contains(&&**name) && name != list {
             wrong.add(name, format!("is not a field of kind {kind:?}"));
         }
@@ -87,45 +86,20 @@ pub fn parse(body: &[u8]) -> Result<Request<'_>, Faulty> {
     })
 }
 
-fn records<'a, T>(
-    wrong: &mut Wrong,
-    sent: Option<Elements<'a>>,
-    check: fn(Element<'a>) -> Result<T, String>,
-) -> Vec<T> {
-    let mut records = Vec::new();
-    match sent {
-        None => wrong.add("records", "is missing"),
-        Some(Elements(None)) => wrong.add("records", "must be an array"),
-        Some(Elements(Some(sent))) if sent.is_empty() => wrong.add("records", "must have at least one element"),
-        Some(Elements(Some(sent))) => {
-            records.reserve(sent.len());
-            for (at, element) in sent.into_iter().enumerate() {
-                match check(element) {
-                    Ok(record) => records.push(record),
-                    Err(error) => wrong.add(&format!("records[{at}]"), error),
-                }
-            }
-        }
-    }
-    records
-}
-
-fn create_record(element: Element<'_>) -> Result<&RawValue, String> {
-    match element {
-        Element::Object { data: Some(data), upstream_id: None, stray: None } if is_object(data) => Ok(data),
+fn create_record(record: &RawValue) -> Result<&RawValue, String> {
+    match Fields::parse(record).as_ref().map(|fields| fields.0.as_slice()) {
+        Some([(name, data)]) if name == "data" && is_object(data) => Ok(data),
         _ => Err(r#"must be {"data": {...}}, and nothing else"#.into()),
     }
 }
 
-fn update_record<'a>(element: Element<'a>) -> Result<(Cow<'a, str>, &'a RawValue), String> {
-    let shape = || r#"must be {"upstream_id": "...", "data": {...}}, and nothing else"#.to_owned();
-    match element {
-        Element::Object { data: Some(data), upstream_id: Some(id), stray: None } if is_object(data) => {
-            let id: Text = serde_json::from_str(id.get()).map_err(|_| shape())?;
-            Ok((id.0, data))
-        }
-        _ => Err(shape()),
-    }
+fn update_record(record: &RawValue) -> Result<(Cow<'_, str>, &RawValue), String> {
+    let fields = Fields::parse(record).filter(|fields| fields.0.len() == 2);
+    let parts = fields.and_then(|fields| {
+        let id: Text = serde_json::from_str(fields.get("upstream_id")?.get()).ok()?;
+        Some((id.0, fields.get("data").filter(|data| is_object(data))?))
+    });
+    parts.ok_or_else(|| r#"must be {"upstream_id": "...", "data": {...}}, and nothing else"#.into())
 }
 
 /// What is wrong, gathered.
@@ -178,6 +152,18 @@ impl Wrong {
             self.add(field, "must have at least one element");
         }
         list.unwrap_or_default()
+    }
+
+    /// A list in which each element is checked.
+    fn records<'a, T>(&mut self, raw: Option<&'a RawValue>, check: fn(&'a RawValue) -> Result<T, String>) -> Vec<T> {
+        let mut records = Vec::new();
+        for (at, element) in self.list("records", raw).into_iter().enumerate() {
+            match check(element) {
+                Ok(record) => records.push(record),
+                Err(error) => self.add(&format!("records[{at}]"), error),
+            }
+        }
+        records
     }
 }
 

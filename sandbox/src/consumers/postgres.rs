@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_postgres::{Client, Config, NoTls, Statement};
 
-use super::table::{self, Table};
+use super::table;
 use super::takes;
 use crate::record::Record;
 use crate::stream::Stream;
@@ -44,7 +44,7 @@ pub struct Trouble {
 
 pub struct Settings {
     pub dsn: Config,
-    pub table: Table,
+    pub table: String,
     pub filter: Option<String>,
     /// How long a batch waits before it is written.
     pub delay: Duration,
@@ -101,11 +101,14 @@ struct Connected {
 
 async fn connect(settings: &Settings) -> Result<Connected, String> {
     let attempt = async {
-        let (client, connection) = settings.dsn.connect(NoTls).await.map_err(|e| describe(&e))?;
+        let mut dsn = settings.dsn.clone();
+        if dsn.get_application_name().is_none() {
+            dsn.application_name("sequin-sandbox");
+        }
+        let (client, connection) = dsn.connect(NoTls).await.map_err(|e| describe(&e))?;
         // It ends when the client is dropped or the server goes; `is_closed` tells.
         tokio::spawn(connection);
-        settings.table.ensure(&client).await.map_err(|e| describe(&e))?;
-        let upsert = settings.table.prepare(&client).await.map_err(|e| describe(&e))?;
+        let upsert = table::prepare(&client, &settings.table).await.map_err(|e| describe(&e))?;
         Ok(Connected { client, upsert })
     };
     timeout(CONNECT, attempt).await.unwrap_or_else(|_| Err("timed out".into()))

@@ -1,21 +1,15 @@
 //! `GET` and `POST /sandbox/consumers`, `DELETE /sandbox/consumers/{id}`.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Bytes;
-use axum::extract::{Path, State};
-use axum::http::StatusCode;
-use axum::response::Response;
 use serde::Deserialize;
-use serde_json::json;
-use tokio_postgres::Config;
+use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::consumers::postgres::{Postgres, Settings};
 use crate::consumers::pull::Pull;
-use crate::consumers::table::Table;
 use crate::consumers::{Consumer, Kind};
+use crate::reply::Reply;
 
 #[derive(Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
@@ -52,22 +46,22 @@ fn lease() -> u64 {
     30_000
 }
 
-pub async fn register(State(app): State<Arc<App>>, body: Bytes) -> Response {
-    let wanted: Wanted = match serde_json::from_slice(&body) {
-        Ok(wanted) => wanted,
-        Err(error) => return super::problem(StatusCode::BAD_REQUEST, error),
+pub async fn register(app: &App, body: &[u8]) -> Reply {
+    let consumer = match serde_json::from_slice(body) {
+        Ok(wanted) => consumer(app, wanted).await,
+        Err(error) => Err((400, error.to_string())),
     };
-    match consumer(&app, wanted).await {
+    match consumer {
         Ok(consumer) => {
             let id = consumer.id.clone();
             app.consumers.put(consumer);
-            super::json(StatusCode::CREATED, &json!({"id": id}))
+            Reply::json(201, &json!({"id": id}))
         }
-        Err((status, reason)) => super::problem(status, reason),
+        Err((status, reason)) => Reply::problem(status, reason),
     }
 }
 
-async fn consumer(app: &App, wanted: Wanted) -> Result<Consumer, (StatusCode, String)> {
+async fn consumer(app: &App, wanted: Wanted) -> Result<Consumer, (u16, String)> {
     match wanted {
         Wanted::Pull { id, collection_id, from, lease_ms } => {
             let lease = Duration::from_millis(lease_ms);
@@ -75,20 +69,11 @@ async fn consumer(app: &App, wanted: Wanted) -> Result<Consumer, (StatusCode, St
             Ok(Consumer { id, collection_id, kind })
         }
         Wanted::Postgres { id, collection_id, from, dsn, table, delay_ms } => {
-            let bad = |reason: String| (StatusCode::BAD_REQUEST, reason);
-            let mut dsn: Config = dsn.parse().map_err(|error| bad(format!("dsn: {error}")))?;
-            if dsn.get_application_name().is_none() {
-                dsn.application_name("sequin-sandbox");
-            }
-            let settings = Settings {
-                dsn,
-                table: Table::parse(&table).map_err(bad)?,
-                filter: collection_id.clone(),
-                delay: Duration::from_millis(delay_ms),
-            };
+            let dsn = dsn.parse().map_err(|error| (400, format!("dsn: {error}")))?;
+            let delay = Duration::from_millis(delay_ms);
+            let settings = Settings { dsn, table, filter: collection_id.clone(), delay };
             let started = Postgres::start(settings, app.stream.clone(), position(app, from)).await;
-            let kind = Kind::Postgres(started.map_err(|reason| (StatusCode::BAD_GATEWAY, reason))?);
-            Ok(Consumer { id, collection_id, kind })
+            Ok(Consumer { id, collection_id, kind: Kind::Postgres(started.map_err(|reason| (502, reason))?) })
         }
     }
 }
@@ -100,13 +85,13 @@ fn position(app: &App, from: From) -> u64 {
     }
 }
 
-pub async fn show(State(app): State<Arc<App>>) -> Response {
+pub fn show(app: &App) -> Reply {
     let end = app.stream.end();
     let shown: Vec<_> = app.consumers.all().iter().map(|consumer| view(consumer, end)).collect();
-    super::json(StatusCode::OK, &json!({"consumers": shown}))
+    Reply::json(200, &json!({"consumers": shown}))
 }
 
-fn view(consumer: &Consumer, end: u64) -> serde_json::Value {
+fn view(consumer: &Consumer, end: u64) -> Value {
     let (kind, position) = match &consumer.kind {
         Kind::Pull(pull) => ("pull", pull.position()),
         Kind::Postgres(postgres) => ("postgres", postgres.position()),
@@ -126,13 +111,13 @@ fn view(consumer: &Consumer, end: u64) -> serde_json::Value {
     view
 }
 
-pub async fn remove(State(app): State<Arc<App>>, Path(id): Path<String>) -> StatusCode {
-    let Some(consumer) = app.consumers.remove(&id) else {
-        return StatusCode::NOT_FOUND;
+pub fn remove(app: &App, id: &str) -> Reply {
+    let Some(consumer) = app.consumers.remove(id) else {
+        return Reply::empty(404);
     };
     // A request that waits for it holds it too, and waits on until its timeout: the copying stops now.
     if let Kind::Postgres(postgres) = &consumer.kind {
         postgres.stop();
     }
-    StatusCode::NO_CONTENT
+    Reply::empty(204)
 }

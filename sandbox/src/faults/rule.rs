@@ -11,7 +11,10 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::Target;
-use crate::api::MUTATIONS;
+use crate::wire::Drip;
+
+/// The path of the rules that name none.
+pub const MUTATIONS: &str = "/v1/mutations/run";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -38,7 +41,7 @@ pub struct Rule {
     pub cut_after: Option<u64>,
     #[serde(default)]
     pub reset: bool,
-    pub read_only_bytes: Option<u64>,
+    pub read_only_bytes: Option<usize>,
     #[serde(skip)]
     pub checked: Checked,
     /// How often the rules had been cleared when it was posted.
@@ -69,13 +72,6 @@ pub enum Stall {
     BodyRead,
     Reply,
     ReplyBody,
-}
-
-#[derive(Deserialize, Clone, Copy)]
-#[serde(deny_unknown_fields)]
-pub struct Drip {
-    pub bytes: usize,
-    pub every_ms: u64,
 }
 
 fn once() -> Option<u64> {

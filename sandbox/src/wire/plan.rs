@@ -3,8 +3,7 @@
 use std::pin::Pin;
 
 use bytes::Bytes;
-
-use crate::faults::Drip;
+use serde::Deserialize;
 
 pub struct Plan {
     /// A reply that is shorter goes out whole, and its connection lives on.
@@ -24,3 +23,10 @@ pub enum End {
 }
 
 pub type Silence = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+#[derive(Deserialize, Clone, Copy)]
+#[serde(deny_unknown_fields)]
+pub struct Drip {
+    pub bytes: usize,
+    pub every_ms: u64,
+}

@@ -1,25 +1,16 @@
 //! Carrying a rule out on a request whose body has arrived.
 
-use std::pin::Pin;
-use std::sync::atomic::Ordering::Relaxed;
-use std::task::{Context, Poll};
-
-use axum::body::Body;
 use bytes::Bytes;
-use http_body::{Frame, SizeHint};
 use hyper::Response;
 use tokio::time::sleep;
 
-use super::rule::Peek;
-use super::{Rule, Stall};
 use crate::api::{self, Call};
 use crate::app::App;
-use crate::gate;
+use crate::faults::{Peek, Rule, Stall};
 use crate::log::Entry;
 use crate::record::provider_name;
-use crate::reply::Reply;
-use crate::serve::conn::{Conn, Hangup};
-use crate::serve::plan::{End, Plan, Silence};
+use crate::reply::{Body, Reply};
+use crate::wire::{Conn, End, Hangup, Plan, Silence};
 
 pub async fn perform(
     app: &App,
@@ -52,15 +43,15 @@ pub async fn perform(
         conn.plan(Plan { cut_after: rule.cut_after, drip: rule.drip, raw: rule.raw.clone().map(Bytes::from), end });
     }
     if rule.cut_after != Some(0) {
-        entry.status.store(reply.status, Relaxed);
+        entry.answered(reply.status);
     }
     let whole = reply.body.len();
-    let shaped = Shaped {
+    let body = Body {
         data: if silent { reply.body.slice(..whole / 2) } else { reply.body.clone() },
-        declared: (!rule.chunked).then_some(whole as u64),
+        length: (!rule.chunked).then_some(whole as u64),
         silence: silent.then(|| silence(app, conn, rule)),
     };
-    Ok(gate::response(reply, Body::new(shaped)))
+    Ok(reply.with_body(body))
 }
 
 /// Lasts until the client closes, or the rules are cleared.
@@ -101,36 +92,5 @@ fn fault(status: u16, call: &Call) -> Reply {
             Reply::error(status, &format!("{provider} API timed out"))
         }
         _ => Reply::error(status, "Sandbox fault"),
-    }
-}
-
-/// A body that may break off in silence, and may hide its length.
-struct Shaped {
-    data: Bytes,
-    declared: Option<u64>,
-    silence: Option<Silence>,
-}
-
-impl http_body::Body for Shaped {
-    type Data = Bytes;
-    type Error = Hangup;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context) -> Poll<Option<Result<Frame<Bytes>, Hangup>>> {
-        if !self.data.is_empty() {
-            let data = std::mem::take(&mut self.data);
-            return Poll::Ready(Some(Ok(Frame::data(data))));
-        }
-        match &mut self.silence {
-            Some(silence) => silence.as_mut().poll(cx).map(|()| Some(Err(Hangup))),
-            None => Poll::Ready(None),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.data.is_empty() && self.silence.is_none()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.declared.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }

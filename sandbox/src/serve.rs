@@ -1,28 +1,25 @@
 //! Sockets: listening, TLS, and one task for each connection.
 
-pub mod conn;
-pub mod plan;
 pub mod tls;
-mod wire;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::Body;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
-use tower_service::Service;
 
 use crate::app::App;
 use crate::control;
 use crate::gate;
-use conn::Conn;
-use wire::Wire;
+use crate::reply::Body;
+use crate::wire::{Conn, Hangup, Wire};
 
 pub async fn bind(address: &str) -> Result<TcpListener, String> {
     let listener = TcpListener::bind(address).await;
@@ -30,53 +27,47 @@ pub async fn bind(address: &str) -> Result<TcpListener, String> {
 }
 
 pub async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, app: Arc<App>) {
-    let control = control::router(app.clone());
     loop {
         match listener.accept().await {
-            Ok((tcp, _)) => {
-                let (tls, app, control) = (tls.clone(), app.clone(), control.clone());
-                tokio::spawn(connection(tcp, tls, app, control));
-            }
+            Ok((tcp, _)) => drop(tokio::spawn(connection(tcp, tls.clone(), app.clone()))),
             // Out of descriptors: the connections that end give some back.
             Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
         }
     }
 }
 
-async fn connection(tcp: TcpStream, tls: Option<TlsAcceptor>, app: Arc<App>, control: Router) {
+async fn connection(tcp: TcpStream, tls: Option<TlsAcceptor>, app: Arc<App>) {
     // A socket that cannot be set up is one whose client has gone.
     let Ok(conn) = Conn::new(&tcp, app.log.clone()) else {
         return;
     };
-    let conn = Arc::new(conn);
     match tls {
-        None => serve(tcp, conn, app, control).await,
+        None => serve(tcp, Arc::new(conn), app).await,
         Some(tls) => {
             if let Ok(stream) = tls.accept(tcp).await {
-                serve(stream, conn, app, control).await;
+                serve(stream, Arc::new(conn), app).await;
             }
         }
     }
 }
 
-async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, conn: Arc<Conn>, app: Arc<App>, control: Router) {
+async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, conn: Arc<Conn>, app: Arc<App>) {
     let io = TokioIo::new(Wire::new(stream, conn.clone()));
-    let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
-        let (conn, app, mut control) = (conn.clone(), app.clone(), control::is(&request).then(|| control.clone()));
-        async move {
-            match &mut control {
-                None => gate::pass(&app, &conn, request).await,
-                Some(control) => {
-                    conn.ticket.control();
-                    conn.forget_plan();
-                    match control.call(request.map(Body::new)).await {
-                        Ok(response) => Ok(response),
-                        Err(never) => match never {},
-                    }
-                }
-            }
-        }
+    let service = service_fn(move |request| {
+        let (conn, app) = (conn.clone(), app.clone());
+        async move { answer(&app, &conn, request).await }
     });
     // A connection that ends in an error ended as its client, or a rule, wanted.
     let _ = http1::Builder::new().half_close(true).serve_connection(io, service).await;
+}
+
+async fn answer(app: &Arc<App>, conn: &Conn, request: Request<Incoming>) -> Result<Response<Body>, Hangup> {
+    conn.forget_plan();
+    if !control::is(request.uri()) {
+        return gate::pass(app, conn, request).await;
+    }
+    conn.ticket.control();
+    let (head, body) = request.into_parts();
+    let body = body.collect().await.map_err(|_| Hangup)?.to_bytes();
+    Ok(control::answer(app, head.method.as_str(), &head.uri, &body).await.into_response())
 }

@@ -2,6 +2,9 @@
 //!
 //! It ends a connection by failing a write: hyper then drops everything, and the socket closes with its last descriptor.
 
+mod conn;
+mod plan;
+
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,8 +15,8 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::conn::Conn;
-use super::plan::{End, Plan};
+pub use conn::{Conn, Hangup};
+pub use plan::{Drip, End, Plan, Silence};
 
 pub struct Wire<S> {
     stream: S,
@@ -120,7 +123,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
 
 impl Act {
     fn new(plan: Plan) -> Act {
-        let dripping = |drip: crate::faults::Drip| Dripping {
+        let dripping = |drip: Drip| Dripping {
             bytes: drip.bytes,
             every: Duration::from_millis(drip.every_ms),
             credit: 0,

@@ -3,7 +3,6 @@
 //! Some rules act before the body is read, and so are looked for at the head, where a body's content cannot be matched yet.
 //! The order of the list holds all the same: a rule that depends on the body hides all rules behind it until the body is there.
 
-pub mod perform;
 mod rule;
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -12,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde_json::Value;
 use tokio::sync::watch;
 
-pub use rule::{Drip, Rule, Stall};
+pub use rule::{MUTATIONS, Peek, Rule, Stall};
 
 #[derive(Default)]
 pub struct Faults {

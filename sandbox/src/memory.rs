@@ -1,0 +1,157 @@
+//! What a mutation does to records: the provider, in memory, as strict as the documentation's examples are.
+//!
+//! An id that is unknown, or deleted, is refused like invalid data is (400). A 404 would say that the endpoint is not
+//! there, and a client must be able to tell a lost record from a wrong address.
+//!
+//! All of it is synchronous on purpose. A request's task may be dropped at any await, when its client hangs up; here there
+//! is none between the last byte of the body and the effect, so "the request arrived whole" and "it was applied or refused"
+//! are the same fact, and tests may rely on it.
+
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use serde_json::value::RawValue;
+
+use crate::email;
+use crate::ids;
+use crate::json;
+use crate::record::Record;
+
+/// A request that has the documented shape.
+pub struct Mutation<'a> {
+    pub sync_id: Arc<str>,
+    pub collection_id: Arc<str>,
+    pub change: Change<'a>,
+}
+
+pub enum Change<'a> {
+    Create(Vec<&'a RawValue>),
+    Update(Vec<(Cow<'a, str>, &'a RawValue)>),
+    Delete(Vec<Cow<'a, str>>),
+}
+
+/// The provider's reason, in its words. Nothing was applied.
+#[derive(Debug)]
+pub struct Refusal(pub String);
+
+/// Hands out `updated_idx`, in the order in which the stream will hold the versions.
+pub struct Marks {
+    pub now: SystemTime,
+    pub next: u64,
+}
+
+impl Marks {
+    fn take(&mut self) -> u64 {
+        self.next += 1;
+        self.next - 1
+    }
+}
+
+/// The records by sync and collection, and in each by upstream id.
+#[derive(Default)]
+pub struct Memory(HashMap<(Arc<str>, Arc<str>), Collection>);
+
+type Collection = HashMap<Arc<str>, Arc<Record>>;
+
+/// The checks that need no record. They read all of the data, and so run before the stream is locked.
+pub fn check(mutation: &Mutation) -> Result<(), Refusal> {
+    let is_good = match &mutation.change {
+        Change::Create(records) => records.iter().all(|data| email::is_good(data)),
+        Change::Update(records) => records.iter().all(|(_, data)| email::is_good(data)),
+        Change::Delete(_) => true,
+    };
+    if is_good { Ok(()) } else { Err(Refusal("Invalid email".into())) }
+}
+
+impl Memory {
+    /// All of the mutation or nothing. One version per change, in the order of the request, marked in that order.
+    pub fn apply(&mut self, mutation: &Mutation, marks: &mut Marks) -> Result<Vec<Arc<Record>>, Refusal> {
+        let key = (mutation.sync_id.clone(), mutation.collection_id.clone());
+        let collection = self.0.entry(key).or_default();
+        match &mutation.change {
+            Change::Create(records) => {
+                Ok(records.iter().map(|data| create(collection, mutation, data, marks)).collect())
+            }
+            Change::Update(records) => {
+                records.iter().try_for_each(|(id, _)| find(collection, id).map(drop))?;
+                let update = |(id, data): &(Cow<str>, &RawValue)| {
+                    let before = find(collection, id)?.clone();
+                    Ok(replace(collection, &before, json::patch(&before.data, data), false, marks))
+                };
+                records.iter().map(update).collect()
+            }
+            Change::Delete(ids) => {
+                let mut named = HashSet::with_capacity(ids.len());
+                for id in ids {
+                    find(collection, id)?;
+                    if !named.insert(&**id) {
+                        return Err(not_found(id));
+                    }
+                }
+                let delete = |id: &Cow<str>| {
+                    let before = find(collection, id)?.clone();
+                    Ok(replace(collection, &before, before.data.clone(), true, marks))
+                };
+                ids.iter().map(delete).collect()
+            }
+        }
+    }
+
+    /// The present version of each record, deleted ones included, in order of creation.
+    pub fn present(&self, wanted: impl Fn(&Record) -> bool) -> Vec<Arc<Record>> {
+        let all = self.0.values().flat_map(HashMap::values);
+        let mut present: Vec<_> = all.filter(|record| wanted(record)).cloned().collect();
+        present.sort_unstable_by_key(|record| record.number);
+        present
+    }
+}
+
+fn create(collection: &mut Collection, mutation: &Mutation, data: &RawValue, marks: &mut Marks) -> Arc<Record> {
+    let number = marks.take();
+    let record = Arc::new(Record {
+        number,
+        sync_id: mutation.sync_id.clone(),
+        collection_id: mutation.collection_id.clone(),
+        upstream_id: ids::upstream(&mutation.collection_id, number).into(),
+        created_at: marks.now,
+        updated_at: marks.now,
+        updated_idx: number,
+        data: data.to_owned(),
+        deleted: false,
+    });
+    collection.insert(record.upstream_id.clone(), record.clone());
+    record
+}
+
+/// Puts the next version of a record in the place of the one `before`.
+fn replace(
+    collection: &mut Collection,
+    before: &Record,
+    data: Box<RawValue>,
+    deleted: bool,
+    marks: &mut Marks,
+) -> Arc<Record> {
+    let record = Arc::new(Record {
+        number: before.number,
+        sync_id: before.sync_id.clone(),
+        collection_id: before.collection_id.clone(),
+        upstream_id: before.upstream_id.clone(),
+        created_at: before.created_at,
+        updated_at: marks.now,
+        updated_idx: marks.take(),
+        data,
+        deleted,
+    });
+    collection.insert(record.upstream_id.clone(), record.clone());
+    record
+}
+
+fn find<'a>(collection: &'a Collection, id: &str) -> Result<&'a Arc<Record>, Refusal> {
+    collection.get(id).filter(|record| !record.deleted).ok_or_else(|| not_found(id))
+}
+
+fn not_found(id: &str) -> Refusal {
+    Refusal(format!("Record not found: {id}"))
+}
