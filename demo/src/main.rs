@@ -31,10 +31,10 @@ fn main() -> ExitCode {
 fn show() -> Result<(), Box<dyn Error>> {
     println!("Starting a throw-away Postgres and a local Mutation API ...");
     let world = World::start()?;
-    steps::run(&world, &world.setup())?;
+    steps::run(world.psql(), &world.setup())?;
     world.arrange();
     for step in steps::all()? {
-        steps::run(&world, &step)?;
+        steps::run(world.psql(), &step)?;
     }
     println!(
         "\nThe API was a local one; with a real one the statements are the same. To try it yourself:  make demo-psql"
@@ -44,7 +44,7 @@ fn show() -> Result<(), Box<dyn Error>> {
 
 fn psql() -> Result<(), Box<dyn Error>> {
     let world = World::start()?;
-    steps::run_silently(&world, &world.setup())?;
+    steps::run_silently(world.psql(), &world.setup())?;
     world.arrange();
     println!(
         "This Postgres has the extension, a server object for the local Mutation API at {}, and a consumer that\n\

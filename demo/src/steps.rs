@@ -6,11 +6,9 @@
 use std::fs;
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use sequin_harness::paths;
-
-use crate::world::World;
 
 const ERRORS_EXPECTED: &str = "-- errors are expected\n";
 
@@ -42,20 +40,20 @@ fn parse(text: &str) -> Step {
 }
 
 /// Shows it.
-pub fn run(world: &World, step: &Step) -> io::Result<()> {
+pub fn run(psql: Command, step: &Step) -> io::Result<()> {
     println!("\n=== {} ===\n", step.title);
     let arguments: &[&str] = if step.errors_expected { &["-a"] } else { &["-a", "-v", "ON_ERROR_STOP=1"] };
-    feed(world, step, arguments, Stdio::inherit())
+    feed(psql, step, arguments, Stdio::inherit())
 }
 
 /// Does it.
-pub fn run_silently(world: &World, step: &Step) -> io::Result<()> {
-    feed(world, step, &["-q", "-v", "ON_ERROR_STOP=1"], Stdio::null())
+pub fn run_silently(psql: Command, step: &Step) -> io::Result<()> {
+    feed(psql, step, &["-q", "-v", "ON_ERROR_STOP=1"], Stdio::null())
 }
 
-fn feed(world: &World, step: &Step, arguments: &[&str], output: Stdio) -> io::Result<()> {
+fn feed(mut psql: Command, step: &Step, arguments: &[&str], output: Stdio) -> io::Result<()> {
     io::stdout().flush()?;
-    let mut psql = world.psql().args(arguments).stdin(Stdio::piped()).stdout(output).spawn()?;
+    let mut psql = psql.args(arguments).stdin(Stdio::piped()).stdout(output).spawn()?;
     if let Some(mut input) = psql.stdin.take() {
         match input.write_all(step.sql.as_bytes()) {
             // It stopped at an error before it read all.

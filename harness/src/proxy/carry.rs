@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use socket2::SockRef;
 
-use super::{Direction, Fault, Harm};
+use super::fault::{Direction, Fault, Harm};
 
 /// Long enough for a reader to get a single byte, short enough for a reply of some hundred.
 const DRIP: Duration = Duration::from_micros(100);
