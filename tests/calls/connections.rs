@@ -231,7 +231,7 @@ fn a_connection_that_the_server_closed_while_it_was_idle_is_replaced() {
         call(&mut client);
         assert_eq!(seen.load(Ordering::SeqCst), calls, "a request was repeated");
         if calls % 2 == 0 {
-            eventually("the server closes", || sockets_to(port).iter().all(|socket| socket.is_half_closed));
+            eventually("the server closes", || sockets_to(port).iter().all(|socket| socket.is_half_closed()));
         }
     }
     assert_eq!(peer.accepted(), 5);
@@ -260,7 +260,7 @@ fn a_tls_connection_that_the_server_closed_while_it_was_idle_is_replaced() {
         call(&mut client);
         assert_eq!((seen.load(Ordering::SeqCst), peer.accepted()), (calls, calls));
         eventually("the server closes", || {
-            sockets_to(port).iter().all(|socket| !socket.is_open || socket.is_half_closed)
+            sockets_to(port).iter().all(|socket| !socket.is_open() || socket.is_half_closed())
         });
     }
 }

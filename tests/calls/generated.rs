@@ -8,7 +8,7 @@ mod document;
 mod ways;
 
 use crate::support::World;
-use crate::support::random::{Dice, seed_and_rounds};
+use crate::support::random::{SeedableRng, SmallRng, seed_and_rounds};
 use choices::Choices;
 use ways::Way;
 
@@ -24,7 +24,7 @@ fn all_pass(make: fn(&mut Choices) -> String, way: Way) {
         let mut documents = Vec::new();
         let mut all_choices = Vec::new();
         for n in 0..DOCUMENTS as u64 {
-            let mut choices = Choices::by(Dice::new(seed.wrapping_add(round << 16 | n)));
+            let mut choices = Choices::by(SmallRng::seed_from_u64(seed.wrapping_add(round << 16 | n)));
             documents.push(make(&mut choices));
             all_choices.push(choices);
         }

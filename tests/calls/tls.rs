@@ -171,7 +171,9 @@ fn a_tls_connection_with_bytes_after_the_reply_is_not_used_again() {
     for calls in 1..=3 {
         assert_eq!(client.column(&create("sequin")), ["003"], "the call {calls}");
         let port = peer.address().port();
-        eventually("all has come", || sockets_to(port).iter().all(|socket| !socket.is_open || !socket.has_read_all));
+        eventually("all has come", || {
+            sockets_to(port).iter().all(|socket| !socket.is_open() || !socket.has_read_all())
+        });
     }
     assert_eq!(peer.accepted(), 3);
 }

@@ -19,7 +19,7 @@ use sequin_harness::{Delays, Server};
 
 use crate::support::Session;
 use crate::support::network::eventually;
-use crate::support::random::{Dice, seed_and_rounds};
+use crate::support::random::{RngExt, SeedableRng, SmallRng, seed_and_rounds};
 use crate::support::server::own;
 use apis::Apis;
 use memory::{MemoryUse, Slack, is_level};
@@ -107,12 +107,12 @@ const BAD: [&str; 6] =
 #[test]
 fn orders_at_random_moments_are_obeyed_and_leave_nothing_behind() {
     let (seed, rounds) = seed_and_rounds(ROUNDS);
-    let mut dice = Dice::new(seed);
+    let mut rng = SmallRng::seed_from_u64(seed);
     let (mut phases, mut orders) = (Histogram::default(), Histogram::default());
     let mut left = rounds;
     while left > 0 {
         let now = left.min(MOST_AT_ONCE);
-        run(now, &mut dice, &mut phases, &mut orders);
+        run(now, &mut rng, &mut phases, &mut orders);
         left -= now;
     }
     print(&phases, &orders);
@@ -120,7 +120,7 @@ fn orders_at_random_moments_are_obeyed_and_leave_nothing_behind() {
     assert!(obeyed >= 1_000 || rounds < ROUNDS, "{obeyed}");
 }
 
-fn run(rounds: u64, dice: &mut Dice, phases: &mut Histogram, orders: &mut Histogram) {
+fn run(rounds: u64, rng: &mut SmallRng, phases: &mut Histogram, orders: &mut Histogram) {
     let server = own("");
     let mut apis = Apis::start(&server);
     let database = server.fresh_database();
@@ -128,7 +128,7 @@ fn run(rounds: u64, dice: &mut Dice, phases: &mut Histogram, orders: &mut Histog
     database.execute(&phases::schema(SERIES.len()));
     let mut all_series: Vec<Series<'_>> = Vec::new();
     for (number, plan) in SERIES.iter().enumerate() {
-        all_series.push(Series::new(number, plan.phases, &database, Dice::new(dice.below(u64::MAX))));
+        all_series.push(Series::new(number, plan.phases, &database, SmallRng::seed_from_u64(rng.random())));
     }
     thread::scope(|scope| {
         for (series, plan) in all_series.iter_mut().zip(&SERIES) {

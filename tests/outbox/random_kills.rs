@@ -10,7 +10,7 @@ use std::time::Duration;
 use sequin_harness::Stop;
 use serde_json::{Value, json};
 
-use crate::support::random::{Dice, seed_and_rounds};
+use crate::support::random::{RngExt, SeedableRng, SmallRng, seed_and_rounds};
 use crate::support::server::PRELOADED;
 use crate::support::{Session, World};
 
@@ -42,10 +42,10 @@ struct Expected {
 
 impl Expected {
     /// Queues one record of some kind, in a transaction of its own.
-    fn queue(&mut self, cluster: &mut World, dice: &mut Dice) {
+    fn queue(&mut self, cluster: &mut World, rng: &mut SmallRng) {
         self.next += 1;
         let number = self.next;
-        match dice.below(6) {
+        match rng.random_range(0..6) {
             0 => {
                 let name = format!("create {number}");
                 cluster.enqueue("create", &json!([{"data": {"Name": name, "n": number}}]));
@@ -75,7 +75,7 @@ impl Expected {
                 }
             }
             _ => {
-                let key = dice.below(KEYS) as usize;
+                let key = rng.random_range(0..KEYS) as usize;
                 cluster.enqueue_number(&self.updated[key], number);
                 self.numbers.insert(format!("update {key}"), number);
             }
@@ -84,8 +84,8 @@ impl Expected {
 }
 
 /// One of the ways in which the API takes its time.
-fn misbehave(cluster: &World, dice: &mut Dice) {
-    let fault = match dice.below(6) {
+fn misbehave(cluster: &World, rng: &mut SmallRng) {
+    let fault = match rng.random_range(0..6) {
         0 => json!({"stall": "reply"}),
         1 => json!({"stall": "reply_body"}),
         2 => json!({"stall": "body_read"}),
@@ -96,8 +96,8 @@ fn misbehave(cluster: &World, dice: &mut Dice) {
     cluster.sandbox.fault(fault);
 }
 
-fn crash(cluster: &mut World, dice: &mut Dice) {
-    if dice.below(2) == 0 {
+fn crash(cluster: &mut World, rng: &mut SmallRng) {
+    if rng.random_range(0..2) == 0 {
         cluster.restart(Stop::Immediate);
     } else {
         cluster.kill_worker();
@@ -111,7 +111,7 @@ const QUIET: &str = "SELECT NOT EXISTS (SELECT FROM sequin.outbox \
 #[test]
 fn crashes_at_random_moments_lose_and_repeat_nothing() {
     let (seed, rounds) = seed_and_rounds(ROUNDS);
-    let mut dice = Dice::new(seed);
+    let mut rng = SmallRng::seed_from_u64(seed);
     let mut cluster = World::with_own_server(PRELOADED);
     cluster.run(
         "CREATE TABLE people (id int PRIMARY KEY, \"Name\" text, n int, sf_id text);
@@ -127,15 +127,15 @@ fn crashes_at_random_moments_lose_and_repeat_nothing() {
             let upstream_id = cluster.create(&name);
             expected.spare.push((name, upstream_id));
         }
-        for _ in 0..10 + dice.below(30) {
-            expected.queue(&mut cluster, &mut dice);
+        for _ in 0..10 + rng.random_range(0..30) {
+            expected.queue(&mut cluster, &mut rng);
         }
-        misbehave(&cluster, &mut dice);
+        misbehave(&cluster, &mut rng);
         for _ in 0..10 {
-            expected.queue(&mut cluster, &mut dice);
+            expected.queue(&mut cluster, &mut rng);
         }
-        thread::sleep(Duration::from_millis(dice.below(MOST_MS)));
-        crash(&mut cluster, &mut dice);
+        thread::sleep(Duration::from_millis(rng.random_range(0..MOST_MS)));
+        crash(&mut cluster, &mut rng);
         cluster.sandbox.clear_faults();
     }
     cluster.until(QUIET);

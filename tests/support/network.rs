@@ -149,70 +149,66 @@ pub fn value_kib(status: &str, name: &str) -> i64 {
     value.unwrap_or_else(|| panic!("no {name} in {status}")).parse().unwrap()
 }
 
-/// The other side of a connection to a server at port `port` of 127.0.0.1.
+/// A TCP socket, as the kernel's table has it.
 pub struct Socket {
-    /// The client has not closed it.
-    pub is_open: bool,
-    /// TCP_CLOSE_WAIT: the server has closed, and the client does not know it yet.
-    pub is_half_closed: bool,
+    local: u16,
+    remote: u16,
+    state: String,
+    /// Bytes that are not sent, or not acknowledged by the other side.
+    unsent: u32,
+    unread: u32,
+}
+
+impl Socket {
+    /// This side has not closed it.
+    pub fn is_open(&self) -> bool {
+        self.state == "01" || self.is_half_closed()
+    }
+
+    /// TCP_CLOSE_WAIT: the other side has closed, and this one does not know it yet.
+    pub fn is_half_closed(&self) -> bool {
+        self.state == "08"
+    }
+
     /// Nothing that has come waits to be read.
-    pub has_read_all: bool,
+    pub fn has_read_all(&self) -> bool {
+        self.unread == 0
+    }
+
+    fn parse(line: &str) -> Option<Socket> {
+        let hex = |text: &str| u32::from_str_radix(text, 16).ok();
+        let port = |address: &str| hex(address.split_once(':')?.1)?.try_into().ok();
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [_, local, remote, state, queues, ..] = words[..] else { return None };
+        let (unsent, unread) = queues.split_once(':')?;
+        let (local, remote) = (port(local)?, port(remote)?);
+        Some(Socket { local, remote, state: state.to_owned(), unsent: hex(unsent)?, unread: hex(unread)? })
+    }
 }
 
-/// How many connections to `port` the client holds open.
-pub fn open_connections(port: u16) -> usize {
-    sockets_to(port).iter().filter(|socket| socket.is_open).count()
+fn sockets() -> Vec<Socket> {
+    fs::read_to_string("/proc/net/tcp").unwrap().lines().skip(1).filter_map(Socket::parse).collect()
 }
 
-/// All connections to `port`, from the client's side.
+/// All connections to `port` of 127.0.0.1, from the clients' side.
 pub fn sockets_to(port: u16) -> Vec<Socket> {
-    let parse = |line: SocketLine| {
-        (line.remote == port).then(|| Socket {
-            is_open: matches!(line.state.as_str(), "01" | "08"),
-            is_half_closed: line.state == "08",
-            has_read_all: line.unread == 0,
-        })
-    };
-    socket_lines().into_iter().filter_map(parse).collect()
+    sockets().into_iter().filter(|socket| socket.remote == port).collect()
+}
+
+/// How many connections to `port` the clients hold open.
+pub fn open_connections(port: u16) -> usize {
+    sockets_to(port).iter().filter(|socket| socket.is_open()).count()
 }
 
 /// Whether all that the server at `port` has written so far has come to the clients, who may have read it or not.
 pub fn has_all_arrived(port: u16) -> bool {
-    socket_lines().iter().filter(|line| line.local == port).all(|line| line.unsent == 0)
+    sockets().iter().filter(|socket| socket.local == port).all(|socket| socket.unsent == 0)
 }
 
 /// Whether clients have read all that the server at `port` has written so far.
 pub fn has_all_been_read(port: u16) -> bool {
     // In this order: what has left the server's side is on the clients', or read.
-    has_all_arrived(port) && sockets_to(port).iter().all(|socket| socket.has_read_all)
-}
-
-/// What the kernel says of a socket: its ports, its state, and how many bytes wait in it.
-struct SocketLine {
-    local: u16,
-    remote: u16,
-    state: String,
-    /// Or not acknowledged by the other side.
-    unsent: u32,
-    unread: u32,
-}
-
-fn socket_lines() -> Vec<SocketLine> {
-    let port = |address: &str| u16::from_str_radix(address.split_once(':')?.1, 16).ok();
-    let parse = |line: &str| {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let [_, local, remote, state, queues, ..] = words[..] else { return None };
-        let (unsent, unread) = queues.split_once(':')?;
-        Some(SocketLine {
-            local: port(local)?,
-            remote: port(remote)?,
-            state: state.to_owned(),
-            unsent: u32::from_str_radix(unsent, 16).ok()?,
-            unread: u32::from_str_radix(unread, 16).ok()?,
-        })
-    };
-    let table = fs::read_to_string("/proc/net/tcp").unwrap();
-    table.lines().skip(1).filter_map(parse).collect()
+    has_all_arrived(port) && sockets_to(port).iter().all(Socket::has_read_all)
 }
 
 /// Answers every request of a connection with [`RECORD`], until the client closes.

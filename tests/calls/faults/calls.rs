@@ -8,7 +8,7 @@ use sequin_harness::proxy::{Direction, Fault, Harm};
 use super::answers::{self, ERRORS, GOOD};
 use super::session::FaultSession;
 use super::{Case, HARMS, KINDS, Place, assert_ran, expected, places};
-use crate::support::random::{Dice, seed_and_rounds};
+use crate::support::random::{RngExt, SeedableRng, SmallRng, seed_and_rounds};
 
 /// How many places of each kind of call the dice choose.
 const BY_DICE: u64 = 20;
@@ -37,7 +37,7 @@ fn by_turns(mut cases: Vec<Case>) -> Vec<Case> {
 }
 
 /// Each harm at each place, and then some by dice.
-fn sample(session: &mut FaultSession, kind: &'static str, dice: &mut Dice, by_dice: u64) -> Vec<Case> {
+fn sample(session: &mut FaultSession, kind: &'static str, rng: &mut SmallRng, by_dice: u64) -> Vec<Case> {
     let (request, reply) = session.measure(kind, &GOOD, false);
     let mut cases = Vec::new();
     for place in places::of_request(&request).into_iter().chain(places::of_reply(&reply)) {
@@ -48,11 +48,11 @@ fn sample(session: &mut FaultSession, kind: &'static str, dice: &mut Dice, by_di
         cases.push(case(kind, &GOOD, place, Harm::Corrupt(bits)));
     }
     for _ in 0..by_dice {
-        let harm = match HARMS[dice.below(HARMS.len() as u64) as usize] {
-            Harm::Corrupt(_) => Harm::Corrupt(1 << dice.below(8)),
+        let harm = match HARMS[rng.random_range(0..HARMS.len() as u64) as usize] {
+            Harm::Corrupt(_) => Harm::Corrupt(1 << rng.random_range(0..8)),
             harm => harm,
         };
-        cases.push(case(kind, &GOOD, places::by_dice(dice, request.len(), reply.len()), harm));
+        cases.push(case(kind, &GOOD, places::by_dice(rng, request.len(), reply.len()), harm));
     }
     by_turns(cases)
 }
@@ -60,18 +60,18 @@ fn sample(session: &mut FaultSession, kind: &'static str, dice: &mut Dice, by_di
 #[test]
 fn each_fault_is_told_as_it_is() {
     let (seed, by_dice) = seed_and_rounds(BY_DICE);
-    let mut dice = Dice::new(seed);
+    let mut rng = SmallRng::seed_from_u64(seed);
     let ran = &AtomicUsize::new(0);
     thread::scope(|scope| {
         for kind in KINDS {
-            let dice = Dice::new(dice.below(u64::MAX));
+            let rng = SmallRng::seed_from_u64(rng.random());
             let name = thread::current().name().unwrap_or_default().to_owned();
             // Most of the time is that of the stalls, which pass as well side by side.
             for half in 0..2 {
-                let mut dice = dice.clone();
+                let mut rng = rng.clone();
                 let work = move || {
                     let mut session = FaultSession::new();
-                    let cases = sample(&mut session, kind, &mut dice, by_dice);
+                    let cases = sample(&mut session, kind, &mut rng, by_dice);
                     // By twos: one over a new connection, and one over a kept one.
                     let cases: Vec<Case> = cases.chunks(2).skip(half).step_by(2).flatten().copied().collect();
                     ran.fetch_add(session.run(&cases), Ordering::Relaxed);

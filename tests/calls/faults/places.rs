@@ -3,7 +3,7 @@
 use sequin_harness::proxy::Direction::{ToApi, ToClient};
 
 use super::{Place, expected};
-use crate::support::random::Dice;
+use crate::support::random::{RngExt, SmallRng};
 
 fn after(bytes: &[u8], text: &str) -> usize {
     let lower = bytes.to_ascii_lowercase();
@@ -47,7 +47,7 @@ pub fn of_reply(bytes: &[u8]) -> Vec<Place> {
 }
 
 /// Anywhere in either.
-pub fn by_dice(dice: &mut Dice, request: usize, reply: usize) -> Place {
-    let (direction, bytes) = if dice.below(2) == 0 { (ToApi, request) } else { (ToClient, reply) };
-    ("by dice", direction, dice.below(bytes as u64) as usize)
+pub fn by_dice(rng: &mut SmallRng, request: usize, reply: usize) -> Place {
+    let (direction, bytes) = if rng.random_range(0..2) == 0 { (ToApi, request) } else { (ToClient, reply) };
+    ("by dice", direction, rng.random_range(0..bytes as u64) as usize)
 }

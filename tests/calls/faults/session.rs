@@ -2,14 +2,14 @@
 
 use postgres::Client;
 use sequin_harness::proxy::{Direction, Harm, Proxy};
-use sequin_harness::{Database, Log, Sandbox};
+use sequin_harness::{Log, Sandbox};
 use serde_json::{Value, json};
 
 use super::reported::{Reported, reported_of};
 use super::{Case, answers, expected, is_wanted};
 use crate::support::network::{PATIENCE, Pending, eventually, has_all_arrived, sockets_to, waits};
 use crate::support::server::shared;
-use crate::support::{Session, TARGET};
+use crate::support::{Session, TARGET, World};
 
 /// Long enough for a busy machine, short enough for some dozens of stalls.
 const REQUEST_TIMEOUT_MS: u32 = 4_000;
@@ -18,10 +18,9 @@ pub struct FaultSession {
     // In the order in which they must go.
     client: Option<Client>,
     pid: i32,
-    admin: Client,
-    _database: Database,
+    /// Its session is the administrator's.
+    world: World,
     pub proxy: Proxy,
-    pub sandbox: Sandbox,
     /// Of a call. All have the same number of digits.
     number: u32,
     failures: Vec<String>,
@@ -45,7 +44,8 @@ impl FaultSession {
 
     /// Calls go to `url`, which leads to the proxy.
     pub fn of(sandbox: Sandbox, proxy: Proxy, url: &str, options: &str, expectation: Expectation) -> FaultSession {
-        let database = shared().fresh_database();
+        let world = World::of(shared().fresh_database(), sandbox);
+        let (database, sandbox) = (&world.database, &world.sandbox);
         let hasty = format!("request_timeout_ms '{REQUEST_TIMEOUT_MS}'");
         for (server, url, more) in [("hasty", url, hasty.as_str()), ("patient", url, ""), ("direct", sandbox.url(), "")]
         {
@@ -54,20 +54,9 @@ impl FaultSession {
                 database.execute(&format!("ALTER SERVER {server} OPTIONS ({options})"));
             }
         }
-        let (mut client, admin) = (database.connect(), database.connect());
+        let mut client = database.connect();
         let pid = client.pid();
-        let failures = Vec::new();
-        FaultSession {
-            client: Some(client),
-            pid,
-            admin,
-            _database: database,
-            proxy,
-            sandbox,
-            number: 10_000,
-            failures,
-            expectation,
-        }
+        FaultSession { client: Some(client), pid, world, proxy, number: 10_000, failures: Vec::new(), expectation }
     }
 
     pub fn client(&mut self) -> &mut Client {
@@ -87,17 +76,17 @@ impl FaultSession {
 
     /// Empties the sandbox, and makes one record there that can be changed.
     pub fn prepare(&mut self) -> String {
-        self.sandbox.control("DELETE".parse().unwrap(), "/sandbox/records", None);
+        self.world.sandbox.control("DELETE".parse().unwrap(), "/sandbox/records", None);
         let sql = format!("SELECT upstream_id FROM sequin_create({TARGET}, '{{}}', server => 'direct')");
-        let id = self.admin.column(&sql).remove(0);
-        self.sandbox.clear_log();
+        let id = self.world.column(&sql).remove(0);
+        self.world.sandbox.clear_log();
         self.number += 1;
         id
     }
 
     /// All of it: a corrupted request may go to another sync or collection.
     fn holdings(&self) -> Holdings {
-        let mut all = self.sandbox.control("GET".parse().unwrap(), "/sandbox/records", None);
+        let mut all = self.world.sandbox.control("GET".parse().unwrap(), "/sandbox/records", None);
         let records = all["records"].take();
         Holdings(records.as_array().unwrap_or_else(|| panic!("no records: {all}")).clone())
     }
@@ -109,7 +98,7 @@ impl FaultSession {
             self.start_afresh();
         }
         if let Some(rule) = answer.rule() {
-            self.sandbox.fault(rule);
+            self.world.sandbox.fault(rule);
         }
         self.proxy.watch();
         let sql = self.sql(kind, &id, "patient");
@@ -136,14 +125,14 @@ impl FaultSession {
             // The call before may have been another server's, or have lost its connection.
             let sql = self.sql("create", "", server);
             self.client().column(&sql);
-            self.sandbox.clear_log();
+            self.world.sandbox.clear_log();
             self.number += 1;
         } else {
             self.start_afresh();
         }
         let before = self.holdings();
         if let Some(rule) = case.answer.rule() {
-            self.sandbox.fault(rule);
+            self.world.sandbox.fault(rule);
         }
         let connections = self.proxy.connections();
         self.proxy.arm(case.fault);
@@ -170,7 +159,7 @@ impl FaultSession {
             self.proxy.hang_up();
         }
         self.proxy.relent();
-        self.sandbox.clear_faults();
+        self.world.sandbox.clear_faults();
         if self.is_out_of_step() {
             self.close();
         }
@@ -187,7 +176,7 @@ impl FaultSession {
         let pending = Pending::start(client, sql);
         if case.cancelled {
             assert!(self.proxy.await_strike(PATIENCE), "{case}: it never stalled");
-            let (admin, pid, port) = (&mut self.admin, self.pid, self.proxy.address().port());
+            let (admin, pid, port) = (&mut self.world.client, self.pid, self.proxy.address().port());
             eventually(&format!("{case}: the call waits"), || has_read_all(port) && waits(admin, pid));
             admin.execute("SELECT pg_cancel_backend($1)", &[&pid]).unwrap();
         }
@@ -207,7 +196,7 @@ impl FaultSession {
         if (!self.is_encrypted() && requests != 1) || connections > 1 || (connections == 0 && !case.kept) {
             wrong.push(format!("{requests} requests were sent on {connections} new connections"));
         }
-        let Log { requests, .. } = self.sandbox.log();
+        let Log { requests, .. } = self.world.sandbox.log();
         let doubled = case.fault.direction == Direction::ToApi && case.fault.harm == Harm::DuplicateRest;
         if requests.iter().filter(|request| request.complete).count() > 1 && !doubled {
             wrong.push(format!("the sandbox got it more than once: {requests:?}"));
@@ -221,7 +210,7 @@ impl FaultSession {
     }
 
     fn is_encrypted(&self) -> bool {
-        self.sandbox.url().starts_with("https")
+        self.world.sandbox.url().starts_with("https")
     }
 
     fn close(&self) {
@@ -235,14 +224,14 @@ impl FaultSession {
             // Any change of the server object will do.
             let limit = self.number % 100 + 1;
             for server in ["hasty", "patient"] {
-                self.admin.run(&format!("ALTER SERVER {server} OPTIONS (SET max_batch '{limit}')"));
+                self.world.run(&format!("ALTER SERVER {server} OPTIONS (SET max_batch '{limit}')"));
             }
         }
     }
 
     /// The call after a fault, in the same session.
     fn next_call(&mut self, server: &str, wrong: &mut Vec<String>) {
-        self.sandbox.clear_log();
+        self.world.sandbox.clear_log();
         self.proxy.watch();
         self.number += 1;
         let sql = self.sql("create", "", server);
@@ -260,7 +249,7 @@ impl FaultSession {
             }
             Err(error) => wrong.push(format!("the next call failed: {error:?}")),
         }
-        let log = self.sandbox.log();
+        let log = self.world.sandbox.log();
         let bodies: Vec<&str> = log.requests.iter().map(|request| request.body.as_str()).collect();
         let number = format!("\"number\":{}", self.number);
         // What a spoilt request has left may come in between.
@@ -284,14 +273,14 @@ pub fn close(proxy: &Proxy) {
     proxy.hang_up();
     let port = proxy.address().port();
     eventually("the kept connections end", || {
-        sockets_to(port).iter().all(|socket| !socket.is_open || socket.is_half_closed)
+        sockets_to(port).iter().all(|socket| !socket.is_open() || socket.is_half_closed())
     });
 }
 
 /// Whether clients have read what was sent to them; but for the ends of connections that they do not use now.
 fn has_read_all(port: u16) -> bool {
     has_all_arrived(port)
-        && sockets_to(port).iter().all(|socket| socket.has_read_all || socket.is_half_closed || !socket.is_open)
+        && sockets_to(port).iter().all(|socket| socket.has_read_all() || socket.is_half_closed() || !socket.is_open())
 }
 
 /// How many requests begin in these bytes.

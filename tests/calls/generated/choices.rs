@@ -3,7 +3,7 @@
 //! The simplest choice is 0, and all that come after the end of what was written down are 0. So whatever is left out or
 //! lowered gives a document still, and a simpler one.
 
-use crate::support::random::Dice;
+use crate::support::random::{RngExt, SeedableRng, SmallRng};
 
 /// How often a smaller document is tried.
 const TRIALS: usize = 3_000;
@@ -11,25 +11,25 @@ const TRIALS: usize = 3_000;
 /// Choices that are made by dice, or read.
 #[derive(Debug)]
 pub struct Choices {
-    dice: Option<Dice>,
+    rng: Option<SmallRng>,
     made: Vec<u64>,
     read: usize,
 }
 
 impl Choices {
-    pub fn by(dice: Dice) -> Choices {
-        Choices { dice: Some(dice), made: Vec::new(), read: 0 }
+    pub fn by(rng: SmallRng) -> Choices {
+        Choices { rng: Some(rng), made: Vec::new(), read: 0 }
     }
 
     fn from(made: &[u64]) -> Choices {
-        Choices { dice: None, made: made.to_vec(), read: 0 }
+        Choices { rng: None, made: made.to_vec(), read: 0 }
     }
 
     /// A number below `limit`.
     pub fn below(&mut self, limit: usize) -> usize {
         let limit = limit as u64;
-        if let Some(dice) = &mut self.dice {
-            self.made.push(dice.below(limit));
+        if let Some(rng) = &mut self.rng {
+            self.made.push(rng.random_range(0..limit));
         }
         let choice = self.made.get(self.read).copied().unwrap_or(0) % limit;
         self.read += 1;
@@ -104,7 +104,7 @@ fn what_fails_is_made_smaller() {
     let fails = |text: &str| text.contains("🪐") && text.contains("1.10");
     let mut sizes = Vec::new();
     for seed in 0..200 {
-        let mut choices = Choices::by(Dice::new(seed));
+        let mut choices = Choices::by(SmallRng::seed_from_u64(seed));
         let text = super::document::object(&mut choices);
         if fails(&text) {
             let simplest = choices.simplest(super::document::object, fails);

@@ -11,7 +11,7 @@ use super::orders::{Caller, Given, Giver, Order};
 use super::phases::{Phase, small};
 use crate::support::Session as _;
 use crate::support::network::{descriptors, eventually, private_kib, threads};
-use crate::support::random::Dice;
+use crate::support::random::{RngExt, SliceRandom, SmallRng};
 
 /// So often an order may come too late. At random moments of a call some do, all of them only if something is wrong.
 const TRIES: usize = 100;
@@ -45,7 +45,7 @@ pub struct Series<'a> {
     phases: &'static [Phase],
     database: &'a Database,
     dir: PathBuf,
-    dice: Dice,
+    rng: SmallRng,
     session: Caller,
     giver: Giver,
     next_mark: usize,
@@ -60,7 +60,7 @@ pub struct Series<'a> {
 }
 
 impl<'a> Series<'a> {
-    pub fn new(number: usize, phases: &'static [Phase], database: &'a Database, dice: Dice) -> Series<'a> {
+    pub fn new(number: usize, phases: &'static [Phase], database: &'a Database, rng: SmallRng) -> Series<'a> {
         let mut giver = Giver::new(database);
         let major = giver.one("SELECT current_setting('server_version_num')::bigint / 10000");
         Series {
@@ -68,7 +68,7 @@ impl<'a> Series<'a> {
             phases,
             database,
             dir: database.server().scratch(&format!("c{number}")),
-            dice,
+            rng,
             session: Caller::new(database),
             giver,
             next_mark: 0,
@@ -104,7 +104,7 @@ impl<'a> Series<'a> {
                 self.longest.insert(*phase, longest);
             }
         }
-        let last = if self.has_transaction_timeout && self.dice.below(2) == 0 {
+        let last = if self.has_transaction_timeout && self.rng.random_range(0..2) == 0 {
             Order::TransactionTimeout
         } else {
             Order::Disconnect
@@ -112,7 +112,7 @@ impl<'a> Series<'a> {
         let orders = [(Order::Cancel, 5), (Order::StatementTimeout, 3), (Order::Terminate, 1), (last, 1)];
         let orders = orders.iter().flat_map(|(order, times)| std::iter::repeat_n(*order, *times));
         let mut cards: Vec<_> = orders.flat_map(|order| self.phases.iter().map(move |phase| (*phase, order))).collect();
-        self.dice.shuffle(&mut cards);
+        cards.shuffle(&mut self.rng);
         for (phase, order) in cards {
             // One that comes too late does not count.
             let is_obeyed = (0..TRIES).any(|_| self.give(phase, order));
@@ -128,7 +128,7 @@ impl<'a> Series<'a> {
         let what = format!("{mark}, {order:?}");
         self.prepare(phase, &mark);
         let sql = phase.statement(&mark, self.number);
-        let moment = Duration::from_micros(1_000 + self.dice.below(self.longest[&phase].as_micros() as u64));
+        let moment = Duration::from_micros(1_000 + self.rng.random_range(0..self.longest[&phase].as_micros() as u64));
         let mut other = order.ends_session().then(|| Caller::for_order(order, self.database, &self.dir));
         if let Some(new) = &mut other {
             // What a first call takes longer would only keep the order's call from its phase.

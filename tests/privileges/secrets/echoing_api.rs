@@ -8,6 +8,7 @@ use std::net::TcpStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use sequin_harness::{RawServer, raw};
 use serde_json::json;
 
@@ -102,7 +103,7 @@ fn refusals(token: &str) -> Ways {
         format!("{{\"error\":{nested},"),
         format!("<p>authorization: Bearer {token}</p>"),
         format!("<p>{}</p>", in_html(token)),
-        format!("/login?token={}", percent(token)),
+        format!("/login?token={}", utf8_percent_encode(token, NON_ALPHANUMERIC)),
         // Where an excerpt ends.
         edge(190),
         edge(4_090),
@@ -181,11 +182,6 @@ fn in_json(text: &str) -> String {
 /// A JSON string of escapes alone.
 fn units(text: &str) -> String {
     format!("\"{}\"", text.bytes().map(|byte| format!("\\u{byte:04x}")).collect::<String>())
-}
-
-fn percent(text: &str) -> String {
-    let spell = |c: char| if c.is_ascii_alphanumeric() { c.to_string() } else { format!("%{:02X}", u32::from(c)) };
-    text.chars().map(spell).collect()
 }
 
 fn in_html(text: &str) -> String {
