@@ -1,7 +1,7 @@
 //! Faults of the network at a chosen byte in either direction: what is claimed is true by the sandbox's word and right by
 //! the table, a request is sent once, and the next call works.
 //!
-//! Some places are chosen by dice: `SEQUIN_SOAK_ROUNDS` says how many, and `SEQUIN_SOAK_SEED` repeats those of another run.
+//! Some places are chosen at random: `SEQUIN_SOAK_ROUNDS` says how many, and `SEQUIN_SOAK_SEED` repeats those of another run.
 //! `SEQUIN_FAULTS_ONLY` runs those cases alone whose name, as a failure prints it, contains this.
 
 mod answers;
@@ -60,7 +60,7 @@ fn is_wanted(case: &impl fmt::Display) -> bool {
 /// That a test has run some of its cases: one that a choice leaves without any has shown nothing.
 fn assert_ran(cases: usize) {
     let only = chosen();
-    assert_ne!(cases, 0, "no case here is named {only:?}: run its test, with its SEQUIN_SOAK_SEED if it is by dice");
+    assert_ne!(cases, 0, "no case here is named {only:?}: run its test, with its SEQUIN_SOAK_SEED if it is at random");
 }
 
 /// The direction and the place in it, of those that are listed.

@@ -10,8 +10,8 @@ use super::session::FaultSession;
 use super::{Case, HARMS, KINDS, Place, assert_ran, expected, places};
 use crate::support::random::{RngExt, SeedableRng, SmallRng, seed_and_rounds};
 
-/// How many places of each kind of call the dice choose.
-const BY_DICE: u64 = 20;
+/// How many places of each kind of call are random.
+const AT_RANDOM: u64 = 20;
 
 /// The digit of a status, and bits of it, so that it says 300, 400, 500, 210, 201, or nothing at all.
 const STATUSES: [(usize, u8); 6] = [(0, 0x01), (0, 0x06), (0, 0x07), (1, 0x01), (2, 0x01), (1, 0x40)];
@@ -36,8 +36,8 @@ fn by_turns(mut cases: Vec<Case>) -> Vec<Case> {
     cases
 }
 
-/// Each harm at each place, and then some by dice.
-fn sample(session: &mut FaultSession, kind: &'static str, rng: &mut SmallRng, by_dice: u64) -> Vec<Case> {
+/// Each harm at each place, and then some at random places.
+fn sample(session: &mut FaultSession, kind: &'static str, rng: &mut SmallRng, at_random: u64) -> Vec<Case> {
     let (request, reply) = session.measure(kind, &GOOD, false);
     let mut cases = Vec::new();
     for place in places::of_request(&request).into_iter().chain(places::of_reply(&reply)) {
@@ -47,19 +47,19 @@ fn sample(session: &mut FaultSession, kind: &'static str, rng: &mut SmallRng, by
         let place = ("the status", Direction::ToClient, expected::STATUS.start() + digit);
         cases.push(case(kind, &GOOD, place, Harm::Corrupt(bits)));
     }
-    for _ in 0..by_dice {
+    for _ in 0..at_random {
         let harm = match HARMS[rng.random_range(0..HARMS.len() as u64) as usize] {
             Harm::Corrupt(_) => Harm::Corrupt(1 << rng.random_range(0..8)),
             harm => harm,
         };
-        cases.push(case(kind, &GOOD, places::by_dice(rng, request.len(), reply.len()), harm));
+        cases.push(case(kind, &GOOD, places::at_random(rng, request.len(), reply.len()), harm));
     }
     by_turns(cases)
 }
 
 #[test]
 fn each_fault_is_told_as_it_is() {
-    let (seed, by_dice) = seed_and_rounds(BY_DICE);
+    let (seed, at_random) = seed_and_rounds(AT_RANDOM);
     let mut rng = SmallRng::seed_from_u64(seed);
     let ran = &AtomicUsize::new(0);
     thread::scope(|scope| {
@@ -71,7 +71,7 @@ fn each_fault_is_told_as_it_is() {
                 let mut rng = rng.clone();
                 let work = move || {
                     let mut session = FaultSession::new();
-                    let cases = sample(&mut session, kind, &mut rng, by_dice);
+                    let cases = sample(&mut session, kind, &mut rng, at_random);
                     // By twos: one over a new connection, and one over a kept one.
                     let cases: Vec<Case> = cases.chunks(2).skip(half).step_by(2).flatten().copied().collect();
                     ran.fetch_add(session.run(&cases), Ordering::Relaxed);

@@ -47,7 +47,7 @@ pub fn of_reply(bytes: &[u8]) -> Vec<Place> {
 }
 
 /// Anywhere in either.
-pub fn by_dice(rng: &mut SmallRng, request: usize, reply: usize) -> Place {
+pub fn at_random(rng: &mut SmallRng, request: usize, reply: usize) -> Place {
     let (direction, bytes) = if rng.random_range(0..2) == 0 { (ToApi, request) } else { (ToClient, reply) };
-    ("by dice", direction, rng.random_range(0..bytes as u64) as usize)
+    ("at random", direction, rng.random_range(0..bytes as u64) as usize)
 }

@@ -8,7 +8,7 @@ use crate::support::random::{RngExt, SeedableRng, SmallRng};
 /// How often a smaller document is tried.
 const TRIALS: usize = 3_000;
 
-/// Choices that are made by dice, or read.
+/// Choices that are made at random, or read.
 #[derive(Debug)]
 pub struct Choices {
     rng: Option<SmallRng>,
