@@ -57,11 +57,7 @@ pub fn delete_by_ids<const COLUMNS: usize>(
                 }
                 let row = pg_sys::ExecCopySlotHeapTuple(slot);
                 pg_sys::heap_deform_tuple(row, (*table).rd_att, values.as_mut_ptr(), nulls.as_mut_ptr());
-                let mut failure = MaybeUninit::uninit();
-                let (tid, none) = (&raw mut (*row).t_self, ptr::null_mut());
-                if pg_sys::heap_delete(table, tid, command, none, true, failure.as_mut_ptr(), false)
-                    == pg_sys::TM_Result::TM_Ok
-                {
+                if delete(table, &raw mut (*row).t_self, command) == pg_sys::TM_Result::TM_Ok {
                     each(id, std::array::from_fn(|column| (!nulls[column]).then_some(values[column])));
                 } else {
                     left.push(id);
@@ -81,13 +77,31 @@ pub fn delete_by_ids<const COLUMNS: usize>(
 }
 
 /// # Safety
+/// An open table, and a place in it that the active snapshot sees a row at.
+unsafe fn delete(
+    table: pg_sys::Relation,
+    tid: pg_sys::ItemPointer,
+    command: pg_sys::CommandId,
+) -> pg_sys::TM_Result::Type {
+    let mut failure = MaybeUninit::uninit();
+    let (none, failure) = (ptr::null_mut(), failure.as_mut_ptr());
+    // SAFETY: as the caller promises.
+    unsafe {
+        #[cfg(any(feature = "pg15", feature = "pg16", feature = "pg17", feature = "pg18"))]
+        return pg_sys::heap_delete(table, tid, command, none, true, failure, false);
+        #[cfg(not(any(feature = "pg15", feature = "pg16", feature = "pg17", feature = "pg18")))]
+        return pg_sys::heap_delete(table, tid, command, 0, none, true, failure);
+    }
+}
+
+/// # Safety
 /// An open table.
 unsafe fn primary_key(table: pg_sys::Relation) -> Oid {
     // SAFETY: as the caller promises.
     unsafe {
         #[cfg(any(feature = "pg15", feature = "pg16", feature = "pg17"))]
         return pg_sys::RelationGetPrimaryKeyIndex(table);
-        #[cfg(feature = "pg18")]
+        #[cfg(not(any(feature = "pg15", feature = "pg16", feature = "pg17")))]
         return pg_sys::RelationGetPrimaryKeyIndex(table, false);
     }
 }
@@ -102,6 +116,8 @@ unsafe fn begin_scan(table: pg_sys::Relation, index: pg_sys::Relation) -> pg_sys
         return pg_sys::index_beginscan(table, index, snapshot, 3, 0);
         #[cfg(feature = "pg18")]
         return pg_sys::index_beginscan(table, index, snapshot, ptr::null_mut(), 3, 0);
+        #[cfg(not(any(feature = "pg15", feature = "pg16", feature = "pg17", feature = "pg18")))]
+        return pg_sys::index_beginscan(table, index, snapshot, ptr::null_mut(), 3, 0, 0);
     }
 }
 

@@ -78,7 +78,7 @@ impl RowInserter {
                     ptr::null_mut(),
                     ptr::null_mut(),
                 );
-                #[cfg(not(feature = "pg15"))]
+                #[cfg(any(feature = "pg16", feature = "pg17", feature = "pg18"))]
                 pg_sys::ExecInsertIndexTuples(
                     self.result,
                     slot,
@@ -89,6 +89,8 @@ impl RowInserter {
                     ptr::null_mut(),
                     false,
                 );
+                #[cfg(not(any(feature = "pg15", feature = "pg16", feature = "pg17", feature = "pg18")))]
+                pg_sys::ExecInsertIndexTuples(self.result, self.state, 0, slot, ptr::null_mut(), ptr::null_mut());
                 let context = (*self.state).es_per_tuple_exprcontext;
                 if !context.is_null() {
                     pg_sys::MemoryContextReset((*context).ecxt_per_tuple_memory);

@@ -107,7 +107,7 @@ pub fn set_argument(trigger: Oid, argument: &str) {
                 value.as_mut_ptr(),
                 is_null.as_mut_ptr(),
             );
-            pg_sys::CatalogTupleUpdate(catalog, &mut (*changed).t_self, changed);
+            pg_sys::CatalogTupleUpdate(catalog, &raw mut (*changed).t_self, changed);
             pg_sys::CacheInvalidateRelcacheByRelid(table);
         }
         pg_sys::systable_endscan(scan);

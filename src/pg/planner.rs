@@ -75,7 +75,7 @@ impl PlannedCall<'_> {
         // Subqueries and CTEs are planned, and asked about, on their own.
         let flags = pg_sys::QTW_IGNORE_RT_SUBQUERIES | pg_sys::QTW_IGNORE_CTE_SUBQUERIES;
         // What is grouped by stands in the select list as well, and is computed once.
-        #[cfg(feature = "pg18")]
+        #[cfg(not(any(feature = "pg15", feature = "pg16", feature = "pg17")))]
         let flags = flags | pg_sys::QTW_IGNORE_GROUPEXPRS;
         // SAFETY: a whole query, and a search that outlives the walk.
         unsafe { pg_sys::query_tree_walker(self.query, Some(visit), (&raw mut search).cast(), flags as c_int) }

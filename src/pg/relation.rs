@@ -145,7 +145,7 @@ pub(super) unsafe fn key_columns(relation: pg_sys::Relation) -> *mut pg_sys::Bit
         let of_key = pg_sys::IndexAttrBitmapKind::INDEX_ATTR_BITMAP_PRIMARY_KEY;
         let columns = pg_sys::RelationGetIndexAttrBitmap(relation, of_key);
         // Known once the indexes have been read. Older majors leave a DEFERRABLE key out by themselves.
-        #[cfg(any(feature = "pg17", feature = "pg18"))]
+        #[cfg(not(any(feature = "pg15", feature = "pg16")))]
         if (*relation).rd_ispkdeferrable {
             return std::ptr::null_mut();
         }
@@ -169,7 +169,7 @@ impl Column {
         let (of_type, modifier, _) = self.declared_type;
         let flags = pg_sys::FORMAT_TYPE_TYPEMOD_GIVEN | pg_sys::FORMAT_TYPE_FORCE_QUALIFY;
         // SAFETY: a look-up by oid; raises if the type is gone, and gives a palloc'd string.
-        let name = unsafe { CStr::from_ptr(pg_sys::format_type_extended(of_type, modifier, flags as pg_sys::bits16)) };
+        let name = unsafe { CStr::from_ptr(pg_sys::format_type_extended(of_type, modifier, flags as u16)) };
         text::from_server(name.to_bytes()).into_owned()
     }
 

@@ -138,7 +138,7 @@ unsafe fn create_set() -> *mut pg_sys::WaitEventSet {
     unsafe {
         #[cfg(any(feature = "pg15", feature = "pg16"))]
         return pg_sys::CreateWaitEventSet(pg_sys::TopMemoryContext, EVENTS);
-        #[cfg(any(feature = "pg17", feature = "pg18"))]
+        #[cfg(not(any(feature = "pg15", feature = "pg16")))]
         return pg_sys::CreateWaitEventSet(ptr::null_mut(), EVENTS);
     }
 }

@@ -1,6 +1,6 @@
 //! What `pg_stat_activity.wait_event` says of a process of ours that waits.
 
-#[cfg(any(feature = "pg17", feature = "pg18"))]
+#[cfg(not(any(feature = "pg15", feature = "pg16")))]
 use std::ffi::CStr;
 
 use pgrx::pg_sys;
@@ -33,7 +33,7 @@ impl WaitEvent {
     }
 }
 
-#[cfg(any(feature = "pg17", feature = "pg18"))]
+#[cfg(not(any(feature = "pg15", feature = "pg16")))]
 const _: () = {
     let mut place = 0;
     while place < WaitEvent::ALL.len() {
@@ -42,7 +42,7 @@ const _: () = {
     }
 };
 
-#[cfg(any(feature = "pg17", feature = "pg18"))]
+#[cfg(not(any(feature = "pg15", feature = "pg16")))]
 impl WaitEvent {
     /// In the order of their declaration.
     const ALL: [WaitEvent; 7] = [

@@ -97,8 +97,14 @@ pub fn begin_without_database() {
 
 // pgrx's own bindings are Rust functions, which Postgres cannot be given to call.
 unsafe extern "C-unwind" {
+    #[cfg(any(feature = "pg15", feature = "pg16", feature = "pg17", feature = "pg18"))]
     fn SignalHandlerForConfigReload(signal: c_int);
+    #[cfg(not(any(feature = "pg15", feature = "pg16", feature = "pg17", feature = "pg18")))]
+    fn SignalHandlerForConfigReload(signal: c_int, sender: *const pg_sys::pg_signal_info);
+    #[cfg(any(feature = "pg15", feature = "pg16", feature = "pg17", feature = "pg18"))]
     fn SignalHandlerForShutdownRequest(signal: c_int);
+    #[cfg(not(any(feature = "pg15", feature = "pg16", feature = "pg17", feature = "pg18")))]
+    fn SignalHandlerForShutdownRequest(signal: c_int, sender: *const pg_sys::pg_signal_info);
 }
 
 /// What an administrator sets for a database's sessions is not meant for its worker, which must be able to write.
@@ -120,7 +126,7 @@ fn set_own_settings() {
 fn catch_signals() {
     #[cfg(any(feature = "pg15", feature = "pg16", feature = "pg17"))]
     use pg_sys::pqsignal;
-    #[cfg(feature = "pg18")]
+    #[cfg(not(any(feature = "pg15", feature = "pg16", feature = "pg17")))]
     use pg_sys::pqsignal_be as pqsignal;
     // SAFETY: handlers of Postgres' own, which set a flag and the latch. Cancelling (SIGINT) is Postgres' default.
     unsafe {
@@ -151,7 +157,7 @@ pub fn leave(code: c_int) -> ! {
     // SAFETY: runs Postgres' own callbacks and does not return.
     unsafe { pg_sys::proc_exit(code) }
     // In PostgreSQL 18's headers it is marked in a way that bindgen does not see.
-    #[cfg(feature = "pg18")]
+    #[cfg(not(any(feature = "pg15", feature = "pg16", feature = "pg17")))]
     unreachable!("proc_exit returned")
 }
 

@@ -9,7 +9,7 @@ use std::mem::MaybeUninit;
 use std::ptr;
 
 use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
-use pgrx::pg_sys::{self, Datum, JsonbIteratorToken as Token, JsonbParseState, JsonbValue, Oid, jbvType};
+use pgrx::pg_sys::{self, Datum, JsonbIteratorToken as Token, JsonbValue, Oid, jbvType};
 
 use contract::json::{self, Cursor};
 
@@ -52,9 +52,14 @@ pub fn build(json: &str) -> Datum {
 /// How many tokens go to Postgres at once. Each way there is guarded against an error, which costs as much as the token.
 const AT_ONCE: usize = 32;
 
+/// Postgres' stack of open containers; zeroes before the root is opened.
+#[cfg(any(feature = "pg15", feature = "pg16", feature = "pg17", feature = "pg18"))]
+type State = *mut pg_sys::JsonbParseState;
+#[cfg(not(any(feature = "pg15", feature = "pg16", feature = "pg17", feature = "pg18")))]
+type State = pg_sys::JsonbInState;
+
 struct Builder {
-    /// Postgres' stack of open containers; null before the root is opened and after it is closed.
-    state: *mut JsonbParseState,
+    state: State,
     waiting: [(Token::Type, MaybeUninit<JsonbValue>); AT_ONCE],
     count: usize,
 }
@@ -62,7 +67,9 @@ struct Builder {
 impl Builder {
     fn new() -> Builder {
         let none = (Token::WJB_DONE, MaybeUninit::uninit());
-        Builder { state: ptr::null_mut(), waiting: [none; AT_ONCE], count: 0 }
+        // SAFETY: plain data, which Postgres wants as zeroes.
+        let state = unsafe { std::mem::zeroed() };
+        Builder { state, waiting: [none; AT_ONCE], count: 0 }
     }
 
     /// Adds one token. A string's bytes are not copied before [`finish`](Self::finish).
@@ -76,13 +83,6 @@ impl Builder {
 
     /// Passes on what waits, and gives what the last token made.
     fn flush(&mut self) -> *mut JsonbValue {
-        unsafe extern "C-unwind" {
-            fn pushJsonbValue(
-                state: *mut *mut JsonbParseState,
-                token: Token::Type,
-                value: *mut JsonbValue,
-            ) -> *mut JsonbValue;
-        }
         let (state, waiting) = (&raw mut self.state, &mut self.waiting[..self.count]);
         self.count = 0;
         // SAFETY: the state is Postgres' own, and tokens come in the order of a valid text; those of containers have no
@@ -92,7 +92,7 @@ impl Builder {
                 let mut made = ptr::null_mut();
                 for (token, value) in waiting {
                     let has_value = matches!(*token, Token::WJB_KEY | Token::WJB_VALUE | Token::WJB_ELEM);
-                    made = pushJsonbValue(state, *token, if has_value { value.as_mut_ptr() } else { ptr::null_mut() });
+                    made = push_token(state, *token, if has_value { value.as_mut_ptr() } else { ptr::null_mut() });
                 }
                 made
             })
@@ -104,6 +104,29 @@ impl Builder {
         let root = self.flush();
         // SAFETY: what the builder gave out for the end of the root.
         unsafe { Datum::from(pg_sys::JsonbValueToJsonb(root)) }
+    }
+}
+
+/// Adds one token, and gives what it completed.
+///
+/// # Safety
+/// As Postgres' function, which raises over the frames between it and its guard.
+unsafe fn push_token(state: *mut State, token: Token::Type, value: *mut JsonbValue) -> *mut JsonbValue {
+    unsafe extern "C-unwind" {
+        #[cfg(any(feature = "pg15", feature = "pg16", feature = "pg17", feature = "pg18"))]
+        fn pushJsonbValue(state: *mut State, token: Token::Type, value: *mut JsonbValue) -> *mut JsonbValue;
+        #[cfg(not(any(feature = "pg15", feature = "pg16", feature = "pg17", feature = "pg18")))]
+        fn pushJsonbValue(state: *mut State, token: Token::Type, value: *mut JsonbValue);
+    }
+    // SAFETY: as the caller promises.
+    unsafe {
+        #[cfg(any(feature = "pg15", feature = "pg16", feature = "pg17", feature = "pg18"))]
+        return pushJsonbValue(state, token, value);
+        #[cfg(not(any(feature = "pg15", feature = "pg16", feature = "pg17", feature = "pg18")))]
+        {
+            pushJsonbValue(state, token, value);
+            (*state).result
+        }
     }
 }
 
