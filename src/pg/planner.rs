@@ -6,7 +6,7 @@
 //! `(f(x)).upstream_id`, a call for each row and PERFORM are left alone (probes.md 5).
 //!
 //! The other way round, a join may remember a call's result and not make the call again for a row with equal values:
-//! see [`forbid_memoize`].
+//! see [`PlannedCall::forbid_memoize`].
 
 use std::ffi::{c_int, c_void};
 
@@ -44,7 +44,7 @@ struct Search {
 
 /// A call that a query under way to its plan would make.
 pub struct PlannedCall<'a> {
-    query: *mut pg_sys::Query,
+    planner: &'a pg_sys::PlannerInfo,
     call: &'a FuncExpr,
 }
 
@@ -60,8 +60,7 @@ impl PlannedCall<'_> {
                 return None;
             }
             let request = &*node.cast::<pg_sys::SupportRequestSimplify>();
-            let planner = request.root.as_ref()?;
-            Some(PlannedCall { query: planner.parse, call: &*request.fcall })
+            Some(PlannedCall { planner: request.root.as_ref()?, call: &*request.fcall })
         }
     }
 
@@ -78,18 +77,24 @@ impl PlannedCall<'_> {
         #[cfg(not(any(feature = "pg15", feature = "pg16", feature = "pg17")))]
         let flags = flags | pg_sys::QTW_IGNORE_GROUPEXPRS;
         // SAFETY: a whole query, and a search that outlives the walk.
-        unsafe { pg_sys::query_tree_walker(self.query, Some(visit), (&raw mut search).cast(), flags as c_int) }
+        unsafe { pg_sys::query_tree_walker(self.planner.parse, Some(visit), (&raw mut search).cast(), flags as c_int) }
     }
-}
 
-/// Keeps the plans of this transaction from remembering a call's result for rows with equal values.
-///
-/// A join that calls a function for each row of its other side may be given a Memoize node, which Postgres does not
-/// deny to volatile functions: then 200 equal rows would make one create. The call itself need not mention the row, so
-/// there is no telling which plans are in danger. It is a setting of the planner, put back at the end of the
-/// transaction; what else is planned until then loses a possible speed-up, and nothing else.
-pub fn forbid_memoize() {
-    guc::set_local(c"enable_memoize", c"off");
+    /// Keeps the plans of this transaction from remembering a call's result for rows with equal values.
+    ///
+    /// A join that calls a function for each row of its other side may be given a Memoize node, which Postgres does not
+    /// deny to volatile functions: then 200 equal rows would make one create. The call itself need not mention the row, so
+    /// there is no telling which plans are in danger. It is a setting of the planner, put back at the end of the
+    /// transaction; what else is planned until then loses a possible speed-up, and nothing else.
+    pub fn forbid_memoize(&self) {
+        guc::set_local(c"enable_memoize", c"off");
+        // From 19 on the planner reads the setting before it asks about calls, and keeps it for the joins to come.
+        #[cfg(not(any(feature = "pg15", feature = "pg16", feature = "pg17", feature = "pg18")))]
+        // SAFETY: the planner's own state, which lives as long as it plans and is not read meanwhile.
+        unsafe {
+            (*self.planner.glob).default_pgs_mask &= !u64::from(pg_sys::PGS_NESTLOOP_MEMOIZE);
+        }
+    }
 }
 
 /// Ends the walk at the second field that is taken from equal calls.

@@ -6,7 +6,7 @@ use pgrx::pg_extern;
 use pgrx::pg_sys::panic::ErrorReport;
 
 use crate::pg::context;
-use crate::pg::planner::{self, AsItIs, PlannedCall};
+use crate::pg::planner::{AsItIs, PlannedCall};
 use contract::outcome::{Outcome, SqlState};
 
 /// Sees to it that a plan makes each call once: it refuses `SELECT (sequin_create(...)).*` while nothing has been sent,
@@ -14,7 +14,7 @@ use contract::outcome::{Outcome, SqlState};
 #[pg_extern(schema = "sequin", volatile, parallel_unsafe, strict)]
 fn plan_calls(request: Internal) -> Result<AsItIs, ErrorReport> {
     let Some(call) = PlannedCall::of(request) else { return Ok(AsItIs) };
-    planner::forbid_memoize();
+    call.forbid_memoize();
     if !call.is_repeated_by_a_star() {
         return Ok(AsItIs);
     }
