@@ -1,6 +1,6 @@
 # make demo: see it work. make test: prove it. make && sudo make install: have it in your own Postgres.
 
-# Any Postgres from 15 to 18.
+# Any Postgres from 15 to 19.
 PG_CONFIG ?= pg_config
 override PG_CONFIG := $(if $(findstring /,$(PG_CONFIG)),$(abspath $(PG_CONFIG)),$(PG_CONFIG))
 export PG_CONFIG
@@ -86,13 +86,13 @@ test-fuzz:
 	cargo clippy $(fuzz) --all-targets --target-dir '$(target)/fuzz' -- -D warnings
 	cargo test $(fuzz) --target-dir '$(target)/fuzz'
 
-test-all: deps ## all tests against each major, those that are not here included; MAJORS='15 16 17 18'
-	scripts/test-majors '$(target)' $(or $(MAJORS),15 16 17 18)
+test-all: deps ## all tests against each major, those that are not here included; MAJORS='15 16 17 18 19'
+	scripts/test-majors '$(target)' $(or $(MAJORS),15 16 17 18 19)
 
 # The oldest and the newest major, for pg_upgrade from the one to the other.
 test-neighbours: deps all members ## beside PgBouncer, other languages' drivers, standbys, subscribers, pg_upgrade
 	scripts/deps-neighbours '$(target)/neighbours'
-	set -e; for other in 15 18; do \
+	set -e; for other in 15 19; do \
 	    scripts/postgres $$other '$(target)/postgres'; \
 	    [ $$other = '$(major)' ] || scripts/build-for $$other '$(target)'; \
 	done
