@@ -26,7 +26,7 @@ pgrx::pg_module_magic!(name, version);
 extern "C-unwind" fn _PG_init() {
     crate::pg::keep_backtraces_out_of_messages();
     settings::register();
-    if crate::pg::worker::is_preloading() {
-        crate::pg::worker::register_launcher();
+    if pg::bgworker::is_preloading() {
+        outbox::worker::lifecycle::register_launcher();
     }
 }

@@ -7,7 +7,7 @@
 
 use std::cell::OnceCell;
 use std::ffi::CStr;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
@@ -18,7 +18,9 @@ use crate::pg::memory_context::ScratchContext;
 use crate::pg::spi::{self, Connection};
 use crate::pg::statement::{Statement, Value};
 use crate::pg::trigger::{Event, Fired};
-use crate::pg::xact_end::{self, Callbacks};
+use crate::pg::xact_callbacks::{
+    SubtransactionEvent, TransactionEvent, on_subtransaction_event, on_transaction_event, with_snapshot,
+};
 use crate::pg::{relation, session};
 
 use super::capture_inline::InlineCapture;
@@ -51,10 +53,17 @@ pub fn begin(fired: &Fired, is_captured: bool) -> Result<(), ErrorReport> {
 }
 
 fn watch() {
-    xact_end::watch(Callbacks {
-        before_commit,
-        ended: forget,
-        subtransaction_undone: open_statements::forget_subtransaction,
+    static REGISTERED: Once = Once::new();
+    REGISTERED.call_once(|| {
+        on_transaction_event(|event| match event {
+            TransactionEvent::BeforeCommit | TransactionEvent::BeforePrepare => before_commit(),
+            TransactionEvent::Committed | TransactionEvent::Prepared | TransactionEvent::Aborted => forget(),
+        });
+        on_subtransaction_event(|event, number| {
+            if event == SubtransactionEvent::Undone {
+                open_statements::forget_subtransaction(number);
+            }
+        });
     });
 }
 
@@ -77,9 +86,8 @@ fn operation_of(event: Event) -> Operation {
 }
 
 fn before_commit() {
-    let unfinished = open_statements::unfinished().map(|table| xact_end::with_snapshot(|| ended_early(table)));
-    let settle =
-        || if reinserted_rows::is_likely() { xact_end::with_snapshot(reinserted_rows::settle) } else { Ok(()) };
+    let unfinished = open_statements::unfinished().map(|table| with_snapshot(|| ended_early(table)));
+    let settle = || if reinserted_rows::is_likely() { with_snapshot(reinserted_rows::settle) } else { Ok(()) };
     if let Err(error) = unfinished.map_or_else(settle, Err) {
         ereport::raise(error);
     }

@@ -11,7 +11,7 @@ use pgrx::pg_sys::Oid;
 
 use crate::pg::session::{self, Identity};
 use crate::pg::trigger;
-use crate::pg::xact_end::current_subtransaction;
+use crate::pg::xact_callbacks::current_subtransaction;
 
 use contract::attachment::{Attachment, Operation};
 use contract::net_change::Change;

@@ -12,6 +12,7 @@ use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::Oid;
 use pgrx::pg_sys::panic::ErrorReport;
 
+use crate::outbox::worker::wake_at_commit;
 use crate::pg::column::row;
 use crate::pg::cursor::Cursor;
 use crate::pg::jsonb::Json;
@@ -22,7 +23,7 @@ use crate::pg::spi::{self, Connection, QueryRows};
 use crate::pg::statement::Statement;
 use crate::pg::text::for_message;
 use crate::pg::transition::CopiedRow;
-use crate::pg::{commit, relation, session, temporary};
+use crate::pg::{relation, session, temporary};
 use crate::settings;
 
 use super::capture::identity;
@@ -252,7 +253,7 @@ impl Departures {
         arrivals: Option<&BTreeSet<String>>,
     ) -> Departures {
         let ids: Vec<&str> = arrivals.into_iter().flatten().map(String::as_str).collect();
-        let values = (server, commit::lowest_queued(), &*attachment.sync_id, &*attachment.collection_id, &*ids);
+        let values = (server, wake_at_commit::lowest_queued(), &*attachment.sync_id, &*attachment.collection_id, &*ids);
         let query = [DELETES, arrivals.map_or("", |_| OF_ARRIVALS), BY_RECORD].concat();
         let cursor =
             session::as_queue_owner(|| Cursor::open::<(&str, i64, &str, &str, &[&str])>(connection, &query, values));

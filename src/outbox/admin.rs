@@ -9,11 +9,13 @@ use pgrx::pg_sys::panic::ErrorReport;
 use crate::attach::write_ids;
 use crate::call::read_only;
 use crate::ereport;
+use crate::outbox::worker::{registry, wake_at_commit};
 use crate::pg::spi::{self, Connection};
 use crate::pg::statement::{Statement, Value};
 use crate::pg::text::for_message;
-use crate::pg::{board, catalog, commit, relation, session};
+use crate::pg::{catalog, relation, session};
 
+use super::claims_lock;
 use super::guard::{self, guarded};
 use super::server_state;
 use super::settle::archive::{Finished, finish_in_part};
@@ -84,7 +86,7 @@ pub fn discard(id: i64) -> Result<(), ErrorReport> {
             remove(connection, server, id);
         }
         // Nothing of a claim that is no worker's is sent. A claim of this record alone would keep its key waiting.
-        let unclaim = || UNCLAIM.run(connection, &[Value::Int8(id), Value::Int8s(&board::owners())]).free();
+        let unclaim = || UNCLAIM.run(connection, &[Value::Int8(id), Value::Int8s(&registry::owners())]).free();
         if let Err(failure) = guarded(unclaim) {
             guard::note("freed from its claim", id, &failure);
         }
@@ -130,7 +132,7 @@ pub fn resolve(id: i64, upstream_id: &str) -> Result<(), ErrorReport> {
         transitions::resolve(connection, &record.server, id, upstream_id);
         write_back::note_ids(connection, &[id]);
         // Everything is looked at, also the ids that are to be written into rows.
-        commit::note_changed();
+        wake_at_commit::note_changed();
         Ok(())
     })
 }
@@ -188,7 +190,7 @@ fn with_record(
             // No worker may claim it in the meantime.
             lock();
             // What a worker that is gone has claimed is not being sent.
-            let rows = FIND.run(connection, &[Value::Int8(id), Value::Int8s(&board::owners())]);
+            let rows = FIND.run(connection, &[Value::Int8(id), Value::Int8s(&registry::owners())]);
             let is_own = rows.len() == 1 && catalog::has_rights_of(role, rows.oid_number(0, 4).unwrap_or_default());
             if !is_own {
                 let message = format!("the outbox has no record {id}");
@@ -209,7 +211,7 @@ fn with_record(
                 is_deferred: rows.boolean(0, 3),
             };
             f(connection, &record)?;
-            commit::note_queued(id);
+            wake_at_commit::note_queued(id);
             Ok(())
         })
     })
@@ -228,7 +230,7 @@ pub fn pause(server: &str) -> Result<(), ErrorReport> {
 pub fn resume(server: &str) -> Result<(), ErrorReport> {
     with_server("sequin_resume", server, |connection| server_state::resume(connection, server, None))?;
     // From here on everything is looked at.
-    commit::note_changed();
+    wake_at_commit::note_changed();
     Ok(())
 }
 
@@ -277,8 +279,8 @@ fn possible(verb: &str) -> Result<(), ErrorReport> {
 
 /// Keeps the workers away to the end of the transaction.
 fn lock() {
-    session::lock_out_other_workers();
-    commit::note_locked();
+    claims_lock::acquire();
+    wake_at_commit::note_locked();
 }
 
 fn error(code: Code, message: String, hint: &str) -> ErrorReport {

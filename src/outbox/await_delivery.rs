@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 use pgrx::PgSqlErrorCode as Code;
 use pgrx::pg_sys::panic::ErrorReport;
 
+use crate::outbox::worker::wake_at_commit;
 use crate::pg::spi;
 use crate::pg::statement::{Statement, Value};
 use crate::pg::text::for_message;
 use crate::pg::wait_event::WaitEvent;
-use crate::pg::worker as process;
-use crate::pg::{commit, session};
+use crate::pg::{bgworker, session};
 
 /// Those of the records that are open, and whether they wait for a person; as far as a role may see them.
 static OPEN: Statement = Statement::new(concat!(
@@ -31,7 +31,7 @@ const LONGEST: Duration = Duration::from_millis(50);
 /// Waits until the records are delivered. True: all are. False: one needs a person. None: one was still open after
 /// `timeout_ms`.
 pub fn await_delivery(ids: &[i64], timeout_ms: Option<i32>) -> Result<Option<bool>, ErrorReport> {
-    if ids.iter().any(|id| commit::has_queued(*id)) {
+    if ids.iter().any(|id| wake_at_commit::has_queued(*id)) {
         let message = "these records were enqueued in this transaction, and are sent after its commit";
         return Err(error(Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, message, "COMMIT first."));
     }
@@ -60,7 +60,7 @@ pub fn await_delivery(ids: &[i64], timeout_ms: Option<i32>) -> Result<Option<boo
             let has_dead = open(&left, role)?.iter().any(|(_, is_dead)| *is_dead);
             return Ok(has_dead.then_some(false));
         }
-        process::wait(pause.min(time), WaitEvent::AwaitDelivery);
+        bgworker::wait(pause.min(time), WaitEvent::AwaitDelivery);
         pause = (pause * 2).min(LONGEST);
     }
     Ok(Some(true))

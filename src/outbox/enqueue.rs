@@ -9,10 +9,10 @@ use crate::pg::bulk_insert::{RowInserter, next_value, random_uuids};
 use crate::pg::memory_context::ScratchContext;
 use crate::pg::statement::Value;
 use crate::pg::text::to_text_datum;
-use crate::pg::{commit, relation, session};
+use crate::pg::{relation, session};
 use contract::kind::Kind;
 
-use super::worker::identity;
+use super::worker::{identity, wake_at_commit};
 
 /// What records that are enqueued together have in common.
 pub struct Route<'a> {
@@ -78,7 +78,7 @@ pub fn append(route: &Route<'_>, columns: &Columns<'_>) -> Vec<i64> {
     });
     scratch.leave();
     if let Some(lowest) = ids.first() {
-        commit::note_queued(*lowest);
+        wake_at_commit::note_queued(*lowest);
     }
     ids
 }

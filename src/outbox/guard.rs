@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::ereport;
-use crate::pg::worker::{Cause, Failure, try_to};
+use crate::pg::transaction::{Cause, Failure, try_to};
 
 use contract::batching::halves::by_halves;
 

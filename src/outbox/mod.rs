@@ -66,11 +66,12 @@ macro_rules! same_key {
 pub mod admin;
 pub mod await_delivery;
 mod claim;
+mod claims_lock;
 pub mod enqueue;
 mod guard;
 mod send;
 pub mod server_rename;
 mod server_state;
 mod settle;
-mod worker;
+pub mod worker;
 mod write_back;

@@ -3,11 +3,13 @@
 use pgrx::PgSqlErrorCode as Code;
 use pgrx::pg_sys::panic::ErrorReport;
 
+use crate::outbox::claims_lock;
+use crate::outbox::worker::{registry, wake_at_commit};
 use crate::pg::event_trigger::Renaming;
+use crate::pg::session;
 use crate::pg::spi::Connection;
 use crate::pg::statement::{Statement, Value};
 use crate::pg::text::{for_message, quoted};
-use crate::pg::{board, commit, session};
 
 /// Keeps the workers away, and refuses the new name if requests under the old one are under way: what becomes of their
 /// records is looked for under the name that the claim has.
@@ -20,10 +22,10 @@ pub fn begin(connection: &Connection, renaming: &Renaming) -> Result<(), ErrorRe
             "It cannot see what was sent since it began. Rename the server in a transaction that is READ COMMITTED.";
         return Err(error(Code::ERRCODE_ACTIVE_SQL_TRANSACTION, message, hint.to_owned()));
     }
-    session::lock_out_other_workers();
-    commit::note_locked();
+    claims_lock::acquire();
+    wake_at_commit::note_locked();
     let claims = CLAIMS.run(connection, &[Value::Text(Some(&renaming.before))]);
-    let alive = board::owners();
+    let alive = registry::owners();
     // A request of a worker that is gone is settled by the next worker, under whatever name.
     if (0..claims.len()).any(|row| claims.int8(row, 1).is_some_and(|owner| alive.contains(&owner))) {
         let message = format!("server \"{}\" cannot be renamed while requests to it are under way", renaming.before);
@@ -74,7 +76,7 @@ pub fn finish(connection: &Connection, renaming: &Renaming) {
         statement.run(connection, &names(renaming)).free();
     }
     UNPAUSE.run(connection, &old).free();
-    commit::note_changed();
+    wake_at_commit::note_changed();
 }
 
 fn names(renaming: &Renaming) -> [Value<'_>; 2] {

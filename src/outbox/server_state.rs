@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::pg::spi::Connection;
 use crate::pg::statement::{Statement, Value};
-use crate::pg::{text, worker};
+use crate::pg::{random, text};
 
 use contract::batching::backoff;
 
@@ -183,7 +183,7 @@ pub fn trouble(connection: &Connection, server: &str, error: &str, delay: Durati
     let rows = WRITE.run(connection, &[Value::Text(Some(server)), Value::Text(Some(&error)), after(delay)]);
     if has_lost_creates {
         let lost = rows.int4(0, 1).unwrap_or_default().saturating_add(1);
-        let longer = backoff::create_delay(lost.max(1) as u32, worker::random()).max(delay);
+        let longer = backoff::create_delay(lost.max(1) as u32, random::fraction()).max(delay);
         LOST.run(connection, &[Value::Text(Some(server)), Value::Int4(Some(lost)), after(longer)]).free();
     }
 }

@@ -47,6 +47,17 @@ pub fn databases() -> Vec<Oid> {
     databases
 }
 
+/// The extension named `name`, as other sessions have committed it by now.
+pub fn extension_oid(name: &CStr) -> Option<Oid> {
+    // SAFETY: in a transaction; without one the look-up would be a failed assertion, and SQL functions and a worker's
+    // transactions are the only callers. The name is NUL-terminated.
+    let oid = unsafe {
+        pg_sys::AcceptInvalidationMessages();
+        pg_sys::get_extension_oid(name.as_ptr(), true)
+    };
+    (oid != Oid::INVALID).then_some(oid)
+}
+
 /// The server named `name`, whatever its wrapper.
 pub fn server_oid(name: &str) -> Option<Oid> {
     let name = text::to_server_cstring(name);

@@ -4,12 +4,11 @@
 //! raises inside arrives as a panic that pgrx turns back into that error at the SQL function's boundary, and the
 //! waits, which run below a foreign library, hand interrupts back as a value instead (see [`interrupt`]).
 
-pub mod board;
+pub mod bgworker;
 pub mod bulk_delete;
 pub mod bulk_insert;
 pub mod catalog;
 pub mod column;
-pub mod commit;
 pub mod context;
 pub mod cursor;
 pub mod elog;
@@ -17,14 +16,18 @@ pub mod event_trigger;
 pub mod guc;
 pub mod interrupt;
 pub mod jsonb;
+pub mod latch;
+pub mod lock;
 pub mod memory_context;
 pub mod output;
 pub mod param;
 pub mod planner;
+pub mod random;
 pub mod relation;
 pub mod result_set;
 mod row_key;
 pub mod session;
+pub mod shared_memory;
 pub mod socket;
 pub mod spi;
 pub mod statement;
@@ -32,14 +35,12 @@ mod tally;
 pub mod temporary;
 pub mod text;
 pub mod thread;
-mod transaction;
+pub mod transaction;
 pub mod transition;
 pub mod trigger;
 pub mod wait;
 pub mod wait_event;
-mod wanted;
-pub mod worker;
-pub mod xact_end;
+pub mod xact_callbacks;
 
 /// Makes a type that reads a datum an argument of SQL functions.
 macro_rules! argument_from_datum {

@@ -39,38 +39,10 @@ pub fn unix_now() -> i64 {
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
-/// Keeps the outbox's other workers, and the verbs that change its records, away until the end of the transaction. Only
-/// they take this lock: that of an object which is nobody's, so that no statement on a table waits for it.
-pub fn lock_out_other_workers() {
-    // SAFETY: within a transaction. Raises if a deadlock is found, or the wait is cancelled.
-    unsafe {
-        let tag = object_tag(pg_sys::RelationRelationId, relation::of_outbox(c"claims"));
-        pg_sys::LockAcquire(&tag, pg_sys::ExclusiveLock as pg_sys::LOCKMODE, false, false);
-    }
-}
-
-/// The same for a worker, which does not wait: whoever called a verb may stay in that transaction for hours. False if
-/// somebody has the lock.
-pub fn try_lock_out_other_workers() -> bool {
-    // SAFETY: within a transaction.
-    unsafe {
-        let tag = object_tag(pg_sys::RelationRelationId, relation::of_outbox(c"claims"));
-        let taken = pg_sys::LockAcquire(&tag, pg_sys::ExclusiveLock as pg_sys::LOCKMODE, false, true);
-        taken != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
-    }
-}
-
-/// The lock of an object of this database, as LockDatabaseObject names it.
-pub(super) fn object_tag(class: pg_sys::Oid, object: pg_sys::Oid) -> pg_sys::LOCKTAG {
-    pg_sys::LOCKTAG {
-        // SAFETY: a variable of the process.
-        locktag_field1: unsafe { pg_sys::MyDatabaseId }.to_u32(),
-        locktag_field2: class.to_u32(),
-        locktag_field3: object.to_u32(),
-        locktag_field4: 0,
-        locktag_type: pg_sys::LockTagType::LOCKTAG_OBJECT as u8,
-        locktag_lockmethodid: pg_sys::DEFAULT_LOCKMETHOD as u8,
-    }
+/// The oid of the database, as a number; 0 in a process that is connected to none.
+pub fn database() -> u32 {
+    // SAFETY: a variable of the process, which is set once.
+    unsafe { pg_sys::MyDatabaseId.to_u32() }
 }
 
 /// The clock, in Postgres' microseconds since 2000.

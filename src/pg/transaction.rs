@@ -9,8 +9,8 @@ use std::time::Duration;
 use pgrx::pg_sys::panic::{CaughtError, ErrorReport, ErrorReportWithLevel};
 use pgrx::{PgSqlErrorCode, pg_sys};
 
+use super::bgworker::is_shutdown_requested;
 use super::elog;
-use super::worker::is_leaving;
 
 /// Runs `f` in a transaction of its own, and commits it. A panic of `f`, that is an error of Postgres, goes on.
 pub fn transaction<T>(f: impl FnOnce() -> T) -> T {
@@ -37,7 +37,8 @@ pub fn transaction<T>(f: impl FnOnce() -> T) -> T {
 pub fn try_transaction<T>(f: impl FnOnce() -> T) -> Result<T, Failure> {
     catch_unwind(AssertUnwindSafe(|| transaction(f))).map_err(|payload| {
         let failure = Failure::of(&*payload);
-        let stays = |failure: &Failure| !is_leaving() && failure.code != PgSqlErrorCode::ERRCODE_QUERY_CANCELED;
+        let stays =
+            |failure: &Failure| !is_shutdown_requested() && failure.code != PgSqlErrorCode::ERRCODE_QUERY_CANCELED;
         let Some(failure) = failure.filter(stays) else { resume_unwind(payload) };
         // SAFETY: outside of any frame of Postgres: pgrx has turned the longjmp into a panic, which ends here. Postgres
         // aborts a transaction in whatever state an error has left it.
@@ -56,7 +57,7 @@ pub fn try_transaction<T>(f: impl FnOnce() -> T) -> Result<T, Failure> {
 pub fn try_without_transaction<T>(f: impl FnOnce() -> T) -> Result<T, Failure> {
     catch_unwind(AssertUnwindSafe(f)).map_err(|payload| {
         let failure = Failure::of(&*payload);
-        failure.filter(|_| !is_leaving()).unwrap_or_else(|| resume_unwind(payload))
+        failure.filter(|_| !is_shutdown_requested()).unwrap_or_else(|| resume_unwind(payload))
     })
 }
 
@@ -208,7 +209,7 @@ fn parting() -> c_int {
 
 /// Called in a signal handler. A wait for a lock ends by an error then, and one for a standby by a warning.
 unsafe extern "C" fn cancel_if_leaving() {
-    if is_leaving() {
+    if is_shutdown_requested() {
         // SAFETY: as in `end_process`.
         unsafe {
             (&raw mut pg_sys::QueryCancelPending).write_volatile(1);

@@ -6,13 +6,26 @@
 use std::ffi::c_int;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::{self, NonNull};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use pgrx::pg_sys;
 
-use super::interrupt::{Interrupted, caught, check};
+use super::interrupt::{Interrupted, caught, check, time_left_after_shutdown};
 use super::wait_event::WaitEvent;
-use super::worker;
+
+static ON_WAKE_UP: OnceLock<fn()> = OnceLock::new();
+
+/// Has `f` called when another process sets the latch while a request waits. It may raise, and must be quick.
+pub fn on_wake_up(f: fn()) {
+    ON_WAKE_UP.get_or_init(|| f);
+}
+
+fn wake_up() {
+    if let Some(f) = ON_WAKE_UP.get() {
+        f();
+    }
+}
 
 /// What the socket is wanted for. A connect under way counts as writable when it has ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -95,11 +108,11 @@ impl SocketWait {
             if left.is_zero() {
                 return Err(Unready::TimedOut);
             }
-            match self.wait_once(worker::grace().map_or(left, |grace| left.min(grace)), event)? {
+            match self.wait_once(time_left_after_shutdown().map_or(left, |most| left.min(most)), event)? {
                 Some(events) if events & pg_sys::WL_LATCH_SET != 0 => {
                     // SAFETY: the backend's own latch, on its main thread.
                     unsafe { pg_sys::ResetLatch(pg_sys::MyLatch) };
-                    caught(worker::woken_in_a_request)?;
+                    caught(wake_up)?;
                 }
                 Some(_) => return Ok(()),
                 None => {}

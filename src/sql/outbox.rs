@@ -8,10 +8,11 @@ use crate::call::read_only;
 use crate::call::server;
 use crate::ereport;
 use crate::outbox::enqueue::{self, Columns, Route};
+use crate::outbox::worker::registry;
 use crate::outbox::{admin, await_delivery};
 use crate::pg::jsonb::{self, Json};
+use crate::pg::session;
 use crate::pg::text::{Name, Text, TextArray};
-use crate::pg::{board, session};
 use contract::outcome::Outcome;
 use contract::request::{self, Arguments, Invalid, Request, limits};
 
@@ -117,5 +118,5 @@ fn sequin_await_delivery(
 /// The process ids of this database's workers.
 #[pg_extern(schema = "sequin", volatile, parallel_unsafe)]
 fn workers() -> Vec<i32> {
-    board::pids()
+    registry::pids()
 }

@@ -137,9 +137,18 @@ fn a_role_that_owns_nothing_of_the_database_reads_no_inner_table() {
     let role = format!("other_{}", owned.world.database.name());
     owned.world.run(&format!("CREATE ROLE \"{role}\" LOGIN"));
     let mut session = owned.world.database.connect_as(&role);
-    for table in
-        ["queue", "deferred", "claims", "pending_upstream_ids", "pauses", "holds", "origin", "first_ids", "history", "outbox_id"]
-    {
+    for table in [
+        "queue",
+        "deferred",
+        "claims",
+        "pending_upstream_ids",
+        "pauses",
+        "holds",
+        "origin",
+        "first_ids",
+        "history",
+        "outbox_id",
+    ] {
         let error = session.query(&format!("SELECT FROM sequin.{table}"), &[]).unwrap_err();
         assert_eq!(error.code().unwrap().code(), "42501", "{table}");
     }

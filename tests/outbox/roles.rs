@@ -139,7 +139,9 @@ fn a_role_sees_its_own_records_and_touches_nothing_else() {
     let seen = one.count("sequin.outbox WHERE pg_temp.peek(id)");
     assert_eq!(seen, 1);
 
-    for table in ["queue", "deferred", "claims", "history", "pending_upstream_ids", "pauses", "server_backoff", "origin"] {
+    for table in
+        ["queue", "deferred", "claims", "history", "pending_upstream_ids", "pauses", "server_backoff", "origin"]
+    {
         for sql in [
             format!("SELECT FROM sequin.{table}"),
             format!("DELETE FROM sequin.{table}"),

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use crate::pg::spi::QueryRows;
 use crate::pg::text;
-use crate::pg::worker::Failure;
+use crate::pg::transaction::Failure;
 use contract::kind::Kind;
 
 use crate::outbox::guard::{guarded, is_careful};

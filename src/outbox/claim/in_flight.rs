@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 
-use crate::pg::board;
+use crate::outbox::worker::registry;
 use crate::pg::spi::Connection;
 use crate::pg::statement::{Statement, Value};
 use contract::batching::ordering_key::OrderingKey;
@@ -37,7 +37,7 @@ pub struct InFlight {
 impl InFlight {
     /// Reads the claims. Those of workers that are gone are ended: what may be sent again is free, a create is unknown.
     pub fn read(connection: &Connection, cursors: &mut Cursors) -> InFlight {
-        let alive = board::owners();
+        let alive = registry::owners();
         let claims = CLAIMS.run(connection, &[Value::Int8(cursors.claims_from)]);
         let mut in_flight = InFlight { ids: HashSet::new(), servers: HashSet::new(), keys: HashSet::new() };
         let mut oldest = None;

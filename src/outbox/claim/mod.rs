@@ -1,7 +1,7 @@
 //! Taking records for a worker: what is to be sent is written down and committed before any of it is sent.
 //!
 //! Claims are made one worker at a time, in a short transaction. Records are read in the order of their ids from where
-//! this worker stopped reading; those that a commit brought below that place, the commit has told of (`pg::board`).
+//! this worker stopped reading; those that a commit brought below that place, the commit has told of (`worker::registry`).
 //! So what was delivered an hour ago is not stepped over again, however long another transaction keeps its dead rows
 //! from being vacuumed.
 
@@ -15,7 +15,7 @@ use crate::call::server::{self, Server};
 use crate::ereport;
 use crate::pg::spi::{Connection, QueryRows};
 use crate::pg::statement::{Statement, Value};
-use crate::pg::worker;
+use crate::pg::transaction;
 use contract::kind::Kind;
 
 mod cursor;
@@ -225,7 +225,7 @@ pub fn write(connection: &Connection, owner: i64, server: &str, kind: Kind, oper
         Value::Int8s(&keys),
     ];
     if kind == Kind::Create {
-        worker::commit_to_disk();
+        transaction::commit_to_disk();
     }
     WRITE_CLAIM.run(connection, &values).int8(0, 1).expect("an id is not NULL")
 }

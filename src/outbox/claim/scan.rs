@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::call::server::{self, Server, ServerError};
 use crate::pg::spi::{Connection, QueryRows};
 use crate::pg::statement::{Statement, Value};
-use crate::pg::worker::Failure;
+use crate::pg::transaction::Failure;
 use crate::pg::{catalog, session};
 use contract::batching::ordering_key::OrderingKey;
 use contract::kind::Kind;

@@ -9,7 +9,8 @@ use ureq::http::header::{HeaderName, HeaderValue};
 
 use crate::call::server::{self, Server};
 use crate::call::{facts, observe};
-use crate::pg::worker::{self, Cause, Failure};
+use crate::pg::bgworker;
+use crate::pg::transaction::{self, Cause, Failure};
 use contract::kind::Kind;
 use contract::outcome::{self, APPLIED, Action, Facts, Outcome, OutcomeKind};
 use contract::reply::pairing;
@@ -41,11 +42,11 @@ pub fn send<'a>(server: &Server, planned: &'a Planned) -> (Vec<(&'a Operation, D
     let mut news = News::Answers;
     let mut parts: Vec<&[Operation]> = vec![&planned.operations];
     while let Some(part) = parts.pop() {
-        if worker::is_leaving() || !matches!(news, News::Answers) {
+        if bgworker::is_shutdown_requested() || !matches!(news, News::Answers) {
             dispositions.extend(part.iter().map(|operation| (operation, Disposition::Free)));
             continue;
         }
-        let attempted = worker::try_without_transaction(|| {
+        let attempted = transaction::try_without_transaction(|| {
             let mut news = News::Answers;
             (attempt(server, &planned.batch_key, planned.kind, part, &mut news), news)
         });

@@ -2,7 +2,7 @@
 
 use crate::ereport;
 use crate::pg::spi::Connection;
-use crate::pg::worker as process;
+use crate::pg::{random, transaction};
 use contract::kind::Kind;
 
 use super::claim::{self, Claimed};
@@ -96,7 +96,7 @@ pub fn write(
         is_noted = false;
     }
     if sent.iter().any(|sent| sent.claimed.planned.kind == Kind::Create) {
-        process::commit_to_disk();
+        transaction::commit_to_disk();
     }
     Written { freed, is_noted }
 }
@@ -136,7 +136,7 @@ fn tell_listeners(connection: &Connection, server: &str, dispositions: &[(&Opera
 
 /// Writes down what the last of some requests has said about the server.
 fn write_news(connection: &Connection, server: &str, last: &Sent<'_>, said: &Said) {
-    let rest = || said.health.rest(process::random()).unwrap_or_default();
+    let rest = || said.health.rest(random::fraction()).unwrap_or_default();
     match &last.news {
         None => {}
         Some(News::Answers) if said.was_well => {}

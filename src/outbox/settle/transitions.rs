@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::ereport;
+use crate::outbox::worker::registry;
 use crate::pg::spi::Connection;
 use crate::pg::statement::{Statement, Value};
-use crate::pg::worker::{Cause, Failure};
-use crate::pg::{board, text, worker};
+use crate::pg::transaction::{Cause, Failure};
+use crate::pg::{random, text, transaction};
 use contract::merge;
 use contract::outcome::OutcomeKind;
 
@@ -151,7 +152,7 @@ pub fn write(connection: &Connection, server: &str, dispositions: &[(&Operation,
             }
             Disposition::Again { outcome, error } => {
                 let ids: Vec<i64> = operation.ids().collect();
-                let delay = Some(backoff::retry_delay(operation.attempts + 1, worker::random()));
+                let delay = Some(backoff::retry_delay(operation.attempts + 1, random::fraction()));
                 mark(connection, server, &ids, "pending", Mark { delay, outcome, error });
             }
         }
@@ -276,7 +277,7 @@ pub fn fail(connection: &Connection, server: &str, id: i64, what: &str, failure:
 }
 
 fn is_storable(text: &str) -> bool {
-    worker::attempt(|| text::to_text_datum(text)).is_ok()
+    transaction::attempt(|| text::to_text_datum(text)).is_ok()
 }
 
 fn absorbed_ids(operation: &Operation) -> Vec<i64> {
@@ -429,7 +430,7 @@ pub fn end_dead_claim(connection: &Connection, claim: &DeadClaim<'_>) -> bool {
         ids.is_empty()
     });
     if let Some(lowest) = claim.ids.iter().min() {
-        board::announce(*lowest);
+        registry::wake_workers(*lowest);
     }
     ended.unwrap_or_else(|failure| {
         ereport::log(&format!("the claim of a worker that is gone could not be ended: {}", failure.message));

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::pg::spi::{self, Connection};
 use crate::pg::statement::{Statement, Value};
-use crate::pg::worker;
+use crate::pg::{bgworker, session};
 
 use crate::outbox::claim::NAMED_SERVERS;
 use crate::outbox::server_state;
@@ -26,7 +26,7 @@ static IS_FROM_TEMPLATE: Statement = Statement::new(
 
 /// This cluster and database, as parameters.
 fn here() -> [Value<'static>; 2] {
-    let (system, database) = worker::home();
+    let (system, database) = (bgworker::system_identifier(), session::database());
     [Value::Int8(system), Value::Oid(database)]
 }
 

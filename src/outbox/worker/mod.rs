@@ -8,25 +8,32 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use pgrx::pg_guard;
-use pgrx::pg_sys::{Datum, Oid};
+use pgrx::pg_sys::Oid;
 
 use crate::ereport;
-use crate::pg::board::{self, Place};
-use crate::pg::session;
+use crate::pg::bgworker::{self, Activity, main_function};
 use crate::pg::spi::{self, Connection};
 use crate::pg::statement::Statement;
+use crate::pg::transaction::{self, Cause, Failure};
 use crate::pg::wait_event::WaitEvent;
-use crate::pg::worker::{self as process, Activity, Cause, Extension, Failure, Life};
+use crate::pg::{random, wait};
 use crate::settings;
 use contract::kind::Kind;
 
 pub mod identity;
 mod launcher;
+pub mod lifecycle;
+pub mod presence;
+pub mod registry;
 mod retention;
+pub mod wake_at_commit;
 
+use self::lifecycle::RestartPolicy;
+use self::presence::Presence;
+use self::registry::Slot;
 use self::retention::Retention;
 use crate::outbox::claim::{self, Claimed, Cursors, Found, Work};
+use crate::outbox::claims_lock;
 use crate::outbox::guard;
 use crate::outbox::send::{self, News};
 use crate::outbox::settle::transitions::Disposition;
@@ -59,37 +66,37 @@ const FAILED: (Duration, Duration) = (Duration::from_secs(1), Duration::from_sec
 /// How often a worker tries to write down results while an error that is not one of the surroundings prevents it.
 const MOST_FAILURES: u32 = 5;
 
-/// Called by Postgres as the whole life of a worker.
-#[unsafe(no_mangle)]
-#[pg_guard]
-pub extern "C-unwind" fn sequin_worker_main(argument: Datum) {
-    let life = process::begin(argument);
-    board::prepare();
-    if !has_extension_soon(life) {
-        board::start_ended();
-        process::leave(0);
+main_function!(sequin_worker_main, main);
+
+/// Serves one database until the process ends.
+fn main(argument: u64) {
+    let policy = lifecycle::connect(argument);
+    registry::prepare();
+    if !has_extension_soon(policy) {
+        registry::end_start();
+        bgworker::exit(0);
     }
     // Without room for a lasting one it does the work itself.
-    if life == Life::Once && (!board::pids().is_empty() || process::start(Life::Lasting)) {
-        process::leave(0);
+    if policy == RestartPolicy::Once && (!registry::pids().is_empty() || lifecycle::start(RestartPolicy::Respawn)) {
+        bgworker::exit(0);
     }
-    let owner = process::unique_number();
-    let Some(place) = Place::take(owner) else {
+    let owner = random::unique_number();
+    let Some(slot) = Slot::take(owner) else {
         ereport::log("there are too many workers already");
-        process::leave(0);
+        bgworker::exit(0);
     };
-    if board::pids().len() > settings::workers() && !place.is_first() {
-        process::leave(0);
+    if registry::pids().len() > settings::workers() && !slot.is_first() {
+        bgworker::exit(0);
     }
     // While this worker waits for an API, somebody else's records need not.
-    process::when_woken_in_a_request(|| {
-        if board::has_word() {
+    wait::on_wake_up(|| {
+        if registry::is_signalled() {
             call_for_help();
         }
     });
     let worker = Worker {
         owner,
-        place,
+        slot,
         extension: None,
         cursors: Cursors::default(),
         health: HashMap::new(),
@@ -102,8 +109,8 @@ pub extern "C-unwind" fn sequin_worker_main(argument: Datum) {
     };
     // A transaction that was cancelled because the process shall end must not be an error that brings it back.
     let ended = catch_unwind(AssertUnwindSafe(|| worker.run()));
-    if process::is_leaving() {
-        process::leave_to_heir();
+    if bgworker::is_shutdown_requested() {
+        lifecycle::exit_and_respawn();
     }
     let Err(error) = ended;
     resume_unwind(error);
@@ -111,17 +118,17 @@ pub extern "C-unwind" fn sequin_worker_main(argument: Datum) {
 
 /// Whether the extension is there. A transaction that creates it, and enqueues at once, asks for a worker just before it
 /// commits.
-fn has_extension_soon(life: Life) -> bool {
+fn has_extension_soon(policy: RestartPolicy) -> bool {
     const PATIENCE: Duration = Duration::from_secs(5);
     let begun = Instant::now();
     loop {
-        if process::transaction(process::extension) != Extension::Absent {
+        if transaction::transaction(presence::of_extension) != Presence::Absent {
             return true;
         }
-        if life == Life::Once || begun.elapsed() > PATIENCE || process::is_leaving() {
+        if policy == RestartPolicy::Once || begun.elapsed() > PATIENCE || bgworker::is_shutdown_requested() {
             return false;
         }
-        process::wait(Duration::from_millis(100), WaitEvent::WorkerMain);
+        bgworker::wait(Duration::from_millis(100), WaitEvent::WorkerMain);
     }
 }
 
@@ -129,15 +136,15 @@ fn has_extension_soon(life: Life) -> bool {
 /// before the commit that brings it back.
 fn leave_for_good() -> ! {
     const COMMIT: Duration = Duration::from_secs(1);
-    board::leave();
+    registry::give_back();
     let begun = Instant::now();
-    while begun.elapsed() < COMMIT && !process::is_leaving() && !process::database_is_wanted() {
-        if process::extension() != Extension::Absent {
-            process::leave_to_heir();
+    while begun.elapsed() < COMMIT && !bgworker::is_shutdown_requested() && !presence::is_database_being_dropped() {
+        if presence::of_extension() != Presence::Absent {
+            lifecycle::exit_and_respawn();
         }
-        process::wait(COMMIT / 50, WaitEvent::WorkerMain);
+        bgworker::wait(COMMIT / 50, WaitEvent::WorkerMain);
     }
-    process::leave(0)
+    bgworker::exit(0)
 }
 
 /// Starts another worker, if there may be one more. It takes some milliseconds to appear.
@@ -145,9 +152,9 @@ fn call_for_help() {
     const PATIENCE: Duration = Duration::from_secs(1);
     static CALLED: Mutex<Option<Instant>> = Mutex::new(None);
     let mut called = CALLED.lock().unwrap_or_else(PoisonError::into_inner);
-    if called.is_none_or(|at| at.elapsed() >= PATIENCE) && board::pids().len() < settings::workers() {
+    if called.is_none_or(|at| at.elapsed() >= PATIENCE) && registry::pids().len() < settings::workers() {
         *called = Some(Instant::now());
-        process::start(Life::Lasting);
+        lifecycle::start(RestartPolicy::Respawn);
     }
 }
 
@@ -156,12 +163,12 @@ fn call_for_help() {
 fn rest(most: Duration) {
     const WORTH_IT: Duration = Duration::from_millis(2);
     let until = Instant::now() + most;
-    while most > WORTH_IT && !process::is_leaving() {
+    while most > WORTH_IT && !bgworker::is_shutdown_requested() {
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return;
         }
-        process::wait(left, WaitEvent::WorkerMain);
+        bgworker::wait(left, WaitEvent::WorkerMain);
     }
 }
 
@@ -172,7 +179,7 @@ fn has_failed(what: &str, failure: &Failure, before: u32) -> u32 {
     let is_first = before == 0 && failure.cause() != Cause::Surroundings;
     guard::be_careful();
     if !is_first {
-        back_off(backoff::delay(before + 1, FAILED.0, FAILED.1, process::random().max(0.5)));
+        back_off(backoff::delay(before + 1, FAILED.0, FAILED.1, random::fraction().max(0.5)));
     }
     before.saturating_add(1)
 }
@@ -182,19 +189,19 @@ fn back_off(delay: Duration) {
     let until = Instant::now() + delay;
     loop {
         let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() || process::is_leaving() {
+        if left.is_zero() || bgworker::is_shutdown_requested() {
             return;
         }
-        if process::database_is_wanted() {
-            process::leave_to_heir();
+        if presence::is_database_being_dropped() {
+            lifecycle::exit_and_respawn();
         }
-        process::wait(left.min(WANTED), WaitEvent::WorkerMain);
+        bgworker::wait(left.min(WANTED), WaitEvent::WorkerMain);
     }
 }
 
 struct Worker {
     owner: i64,
-    place: Place,
+    slot: Slot,
     /// The one that it has looked at last.
     extension: Option<Oid>,
     cursors: Cursors,
@@ -217,13 +224,13 @@ impl Worker {
         loop {
             if self.looked_around.elapsed() > WANTED {
                 self.looked_around = Instant::now();
-                if process::database_is_wanted() {
-                    process::leave_to_heir();
+                if presence::is_database_being_dropped() {
+                    lifecycle::exit_and_respawn();
                 }
             }
-            if process::is_leaving() {
+            if bgworker::is_shutdown_requested() {
                 // Somebody may have asked for this process alone; and if the server shuts down, no heir is started.
-                process::leave_to_heir();
+                lifecycle::exit_and_respawn();
             }
             let begun = Instant::now();
             match self.look() {
@@ -237,11 +244,11 @@ impl Worker {
                     let behind = is_behind.then_some(Duration::from_millis(1));
                     let next = next.into_iter().chain(self.write_backs.due_in()).chain(behind).min();
                     let since = *idle_since.get_or_insert_with(Instant::now);
-                    if since.elapsed() > IDLE && !self.place.is_first() {
+                    if since.elapsed() > IDLE && !self.slot.is_first() {
                         // The first one may be leaving at this moment, too.
-                        process::leave_to_heir();
+                        lifecycle::exit_and_respawn();
                     }
-                    if board::pids().len() > 1 && self.failures == 0 {
+                    if registry::pids().len() > 1 && self.failures == 0 {
                         rest(begun.elapsed() * 2);
                     }
                     self.wait(next);
@@ -252,41 +259,41 @@ impl Worker {
 
     /// Waits until there may be something to do, at most `next`.
     fn wait(&self, next: Option<Duration>) {
-        process::report(Activity::Idle, "waiting for records to deliver");
-        let most = if self.place.is_prepared() { PREPARED } else { SAFETY };
-        let others = if self.place.is_first() { most } else { most.min(IDLE) };
+        bgworker::report_activity(Activity::Idle, "waiting for records to deliver");
+        let most = if self.slot.is_prepared() { PREPARED } else { SAFETY };
+        let others = if self.slot.is_first() { most } else { most.min(IDLE) };
         let until = Instant::now() + next.unwrap_or(others).min(others);
         loop {
             let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() || self.place.has_word() || process::is_leaving() {
+            if left.is_zero() || self.slot.is_signalled() || bgworker::is_shutdown_requested() {
                 return;
             }
-            if process::database_is_wanted() {
-                process::leave_to_heir();
+            if presence::is_database_being_dropped() {
+                lifecycle::exit_and_respawn();
             }
-            if process::wait(left.min(WANTED), WaitEvent::WorkerMain) {
+            if bgworker::wait(left.min(WANTED), WaitEvent::WorkerMain) {
                 return;
             }
         }
     }
 
     fn look(&mut self) -> Found {
-        if let Some(lowest) = self.place.collect() {
+        if let Some(lowest) = self.slot.take_signals() {
             if lowest == i64::MIN { self.looked_at_all = None } else { self.cursors.go_back(lowest) }
         }
-        let is_prepared = self.place.is_prepared();
-        let prepared = if is_prepared { self.place.collect_prepared() } else { i64::MAX };
+        let is_prepared = self.slot.is_prepared();
+        let prepared = if is_prepared { self.slot.take_prepared() } else { i64::MAX };
         self.cursors.go_back(prepared);
         let mut is_time = self.looked_at_all.is_none_or(|at| at.elapsed() >= SAFETY);
-        let found = process::try_transaction(|| {
-            match process::extension() {
-                Extension::Present(number) if session::try_lock_out_other_workers() => {
+        let found = transaction::try_transaction(|| {
+            match presence::of_extension() {
+                Presence::Present(number) if claims_lock::try_acquire() => {
                     // In another outbox the ids begin anew: what is known of the old one's would hide claims.
                     is_time |= self.extension.replace(number) != Some(number);
                 }
                 // Whoever has the lock may keep it for long, and this worker must not hold a snapshot for as long.
-                Extension::Present(_) | Extension::Wanted => return None,
-                Extension::Absent => leave_for_good(),
+                Presence::Present(_) | Presence::BeingDropped => return None,
+                Presence::Absent => leave_for_good(),
             }
             if is_time {
                 self.cursors.forget();
@@ -298,7 +305,7 @@ impl Worker {
                     self.write_backs.find_all(connection);
                 }
                 if is_prepared && has_prepared(connection) {
-                    self.place.note_prepared(prepared);
+                    self.slot.note_prepared(prepared);
                 }
                 self.retention.enforce(connection, settings::retention());
                 Ok(claim::claim(connection, &mut self.cursors, self.owner))
@@ -318,7 +325,7 @@ impl Worker {
         };
         self.failures = 0;
         if found.is_none() && is_prepared {
-            self.place.note_prepared(prepared);
+            self.slot.note_prepared(prepared);
         }
         self.was_locked_out = found.is_none().then(|| self.was_locked_out.unwrap_or_else(Instant::now));
         found.unwrap_or_else(|| Found::Nothing(Some(self.lock_is_tried_in())))
@@ -344,7 +351,7 @@ impl Worker {
         let mut is_refused = false;
         for (place, claimed) in requests.iter().enumerate() {
             let count = claimed.planned.operations.len();
-            process::report(
+            bgworker::report_activity(
                 Activity::Running,
                 &format!(
                     "{} of {count} in {} through server \"{server}\"",
@@ -389,10 +396,10 @@ impl Worker {
         let (mut freed, mut is_noted) = (None, true);
         let write_backs = &mut self.write_backs;
         let mut settle = || {
-            match process::extension() {
-                Extension::Present(_) => {}
-                Extension::Wanted => return false,
-                Extension::Absent => leave_for_good(),
+            match presence::of_extension() {
+                Presence::Present(_) => {}
+                Presence::BeingDropped => return false,
+                Presence::Absent => leave_for_good(),
             }
             let connected = spi::connected(|connection| -> Result<(), std::convert::Infallible> {
                 let written = settle::write(connection, server, sent, &said, self.owner, write_backs);
@@ -403,10 +410,10 @@ impl Worker {
             true
         };
         loop {
-            match process::try_transaction(&mut settle) {
+            match transaction::try_transaction(&mut settle) {
                 Ok(true) => break,
                 Ok(false) => {
-                    process::wait(DROPPING, WaitEvent::WorkerMain);
+                    bgworker::wait(DROPPING, WaitEvent::WorkerMain);
                 }
                 // What is known is known to this worker alone, which therefore goes on trying.
                 Err(failure) => {
@@ -420,7 +427,7 @@ impl Worker {
         }
         self.failures = 0;
         // After the commit, so that whoever looks finds it: this worker too.
-        board::announce(freed.unwrap_or(i64::MAX));
+        registry::wake_workers(freed.unwrap_or(i64::MAX));
         if !is_noted {
             // Otherwise a server that fails or refuses would be asked again at once.
             back_off(FAILED.0);

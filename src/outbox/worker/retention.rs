@@ -9,7 +9,7 @@ use crate::ereport;
 use crate::pg::session;
 use crate::pg::spi::Connection;
 use crate::pg::statement::{Statement, Value};
-use crate::pg::worker as process;
+use crate::pg::transaction;
 
 use crate::outbox::guard;
 
@@ -53,7 +53,7 @@ impl Retention {
         }
         let until = session::now() - i64::try_from(kept.as_micros()).unwrap_or(i64::MAX);
         let values = [Value::Time(self.clean_until), Value::Time(until), Value::Int8(AT_ONCE as i64)];
-        let deleted = process::attempt(|| match guard::carefully(|| DELETE.run(connection, &values).len()) {
+        let deleted = transaction::attempt(|| match guard::carefully(|| DELETE.run(connection, &values).len()) {
             Ok(deleted) => deleted,
             Err(_) => {
                 guard::be_careful();

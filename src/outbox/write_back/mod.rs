@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 
 use crate::attach::write_ids::{self, WriteBackRow};
 use crate::ereport;
+use crate::outbox::worker::presence::{self, Presence};
 use crate::pg::relation::Table;
 use crate::pg::spi::{self, Connection};
 use crate::pg::statement::{Statement, Value};
-use crate::pg::worker::{self as process, Extension, Failure};
+use crate::pg::transaction::{self, Failure};
 use crate::pg::{session, text};
 use contract::kind::Kind;
 
@@ -221,8 +222,8 @@ impl Pending {
 
 /// Runs `f` in a transaction. None if somebody is taking the extension away, or has: then nothing is done.
 fn in_transaction<T>(f: impl FnOnce(&Connection) -> T) -> Result<Option<T>, Failure> {
-    process::try_transaction(|| {
-        let Extension::Present(_) = process::extension() else { return None };
+    transaction::try_transaction(|| {
+        let Presence::Present(_) = presence::of_extension() else { return None };
         let connected = spi::connected(|connection| -> Result<T, std::convert::Infallible> { Ok(f(connection)) });
         let Ok(result) = connected;
         Some(result)
@@ -311,7 +312,7 @@ fn write_rows(connection: &Connection, relation: u32, rows: &[&WriteBackRow]) ->
     // The catalogs hold what others have written, too.
     let opened = Table::open_to_write(relation.into()).and_then(|table| {
         let Some(table) = table else { return Ok(None) };
-        let statement = process::attempt(|| write_ids::of(connection, &table))?;
+        let statement = transaction::attempt(|| write_ids::of(connection, &table))?;
         Ok(statement.map(|statement| (statement, table.owner)))
     });
     let (statement, owner) = match opened {
@@ -332,8 +333,8 @@ fn write_rows(connection: &Connection, relation: u32, rows: &[&WriteBackRow]) ->
             fail(&mut visit, part, "the triggers of the table take too long");
             continue;
         }
-        let deadline = process::Deadline::after(left);
-        let written = process::attempt(|| {
+        let deadline = transaction::Deadline::after(left);
+        let written = transaction::attempt(|| {
             let written = session::restricted_to_owner(owner, || statement.write(connection, part));
             // Committed since the last look: then what was written may be another row.
             if !deleted(connection, relation, part).is_empty() {

@@ -1,0 +1,37 @@
+//! Whether the database and the extension that a worker serves are there, or another session is dropping them.
+
+use std::ffi::CStr;
+
+use pgrx::pg_sys::Oid;
+
+use crate::pg::catalog;
+use crate::pg::lock::{self, Mode, Object};
+
+const EXTENSION: &CStr = c"sequin_mutations";
+
+/// Whether another session drops, renames or copies this database, and waits for all other sessions to leave it.
+pub fn is_database_being_dropped() -> bool {
+    !lock::is_database_lock_free()
+}
+
+/// Whether the extension is in this database.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// It stays to the end of the transaction. An extension that is made anew has another oid.
+    Present(Oid),
+    Absent,
+    /// Another session drops it, or alters it, in a transaction that is still open.
+    BeingDropped,
+}
+
+/// Looks for the extension, in a transaction that has not touched a table yet. DROP EXTENSION locks the extension first,
+/// and then its tables in an order of its own: a worker that had one of them and waited for another would end in a
+/// deadlock.
+pub fn of_extension() -> Presence {
+    let Some(found) = catalog::extension_oid(EXTENSION) else { return Presence::Absent };
+    if !Object::extension(found).try_lock(Mode::AccessShare) {
+        return Presence::BeingDropped;
+    }
+    // It may have gone before the lock was taken.
+    if catalog::extension_oid(EXTENSION) == Some(found) { Presence::Present(found) } else { Presence::Absent }
+}

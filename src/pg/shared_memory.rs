@@ -1,0 +1,79 @@
+//! Structures of atomic numbers in shared memory.
+//!
+//! Postgres keeps some shared memory to spare for libraries that are loaded after its start. So this library need not be
+//! preloaded. A crash of one process makes Postgres start all anew, with shared memory that is empty again.
+
+use std::ffi::CStr;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU32, AtomicU64};
+
+use pgrx::pg_sys;
+
+/// The lock under which libraries make their structures: its number in lwlocknames.h, the same in 15 to 19.
+const ADDIN_SHMEM_INIT_LOCK: usize = 21;
+
+/// A type that processes may share.
+///
+/// # Safety
+/// All its bytes are atomic numbers, for which each pattern of bits is a value, or padding. It holds no pointer.
+pub unsafe trait Shared: Sync {}
+
+// SAFETY: atomic numbers.
+unsafe impl Shared for AtomicI32 {}
+// SAFETY: as above.
+unsafe impl Shared for AtomicI64 {}
+// SAFETY: as above.
+unsafe impl Shared for AtomicU32 {}
+// SAFETY: as above.
+unsafe impl Shared for AtomicU64 {}
+// SAFETY: nothing but its elements.
+unsafe impl<T: Shared, const N: usize> Shared for [T; N] {}
+
+/// Defines a structure whose fields are all [`Shared`], and which therefore is so itself.
+macro_rules! shared_struct {
+    ($(#[$of_struct:meta])* struct $name:ident { $($(#[$of_field:meta])* $field:ident: $type:ty,)* }) => {
+        $(#[$of_struct])*
+        #[repr(C)]
+        struct $name { $($(#[$of_field])* $field: $type,)* }
+
+        // SAFETY: the bounds say that each field is shared.
+        unsafe impl $crate::pg::shared_memory::Shared for $name where $($type: $crate::pg::shared_memory::Shared,)* {}
+    };
+}
+pub(crate) use shared_struct;
+
+/// A structure that all processes find under one name. At first all its numbers are 0.
+pub struct SharedStruct<T: 'static> {
+    name: &'static CStr,
+    found: OnceLock<&'static T>,
+}
+
+impl<T: Shared + 'static> SharedStruct<T> {
+    /// The name has to change with the layout: after an upgrade of the library, old and new processes may meet.
+    pub const fn new(name: &'static CStr) -> SharedStruct<T> {
+        SharedStruct { name, found: OnceLock::new() }
+    }
+
+    /// Raises, at the first call in a process, if there is no room left.
+    pub fn get(&self) -> &'static T {
+        self.found.get_or_init(|| find_or_make(self.name))
+    }
+}
+
+fn find_or_make<T: Shared + 'static>(name: &CStr) -> &'static T {
+    let mut is_found = false;
+    // SAFETY: a process that runs SQL or a worker is attached to shared memory, until its end. The array has the lock
+    // under this number. ShmemInitStruct gives an address that fits every type, of as many bytes as asked for; it raises
+    // if the name has another size. Postgres does not promise zeroes, so the first process writes them, before it lets
+    // others in. An error gives the lock back. After that only atomic operations touch the memory: `T` is `Shared`.
+    unsafe {
+        let lock = &raw mut (*pg_sys::MainLWLockArray.add(ADDIN_SHMEM_INIT_LOCK)).lock;
+        pg_sys::LWLockAcquire(lock, pg_sys::LWLockMode::LW_EXCLUSIVE);
+        let memory = pg_sys::ShmemInitStruct(name.as_ptr(), size_of::<T>(), &mut is_found).cast::<T>();
+        if !is_found {
+            memory.write_bytes(0, 1);
+        }
+        pg_sys::LWLockRelease(lock);
+        &*memory
+    }
+}
