@@ -21,7 +21,7 @@ use crate::pg::trigger::{Event, Fired};
 use crate::pg::xact_callbacks::{
     SubtransactionEvent, TransactionEvent, on_subtransaction_event, on_transaction_event, with_snapshot,
 };
-use crate::pg::{relation, session};
+use crate::pg::{relation, security_context, session};
 
 use super::capture_inline::InlineCapture;
 use super::capture_outbox::OutboxCapture;
@@ -162,10 +162,12 @@ pub fn end_statement() -> Result<(), ErrorReport> {
 fn ask_for_end(relation: u32, operation: Operation) -> bool {
     static NO_ROW: Statement<()> =
         Statement::new("UPDATE sequin.statement_end AS e SET id = e.id WHERE e.id OPERATOR(pg_catalog.<>) e.id");
-    if session::is_read_only() || !open_statements::ask_for_end(relation, operation, session::Identity::current()) {
+    if session::is_read_only()
+        || !open_statements::ask_for_end(relation, operation, security_context::Identity::current())
+    {
         return false;
     }
-    session::as_queue_owner(|| {
+    security_context::as_queue_owner(|| {
         let ask = |connection: &Connection| {
             NO_ROW.leave_triggers_to_caller(connection);
             Ok::<_, std::convert::Infallible>(true)

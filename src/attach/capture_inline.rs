@@ -18,7 +18,7 @@ use crate::pg::output::{DependsOn, printed_alike, read_alike};
 use crate::pg::spi;
 use crate::pg::statement::Value;
 use crate::pg::trigger::Fired;
-use crate::pg::{relation, session};
+use crate::pg::{relation, security_context, session};
 use contract::kind::Kind;
 use contract::merge;
 use contract::outcome::Outcome;
@@ -147,7 +147,11 @@ impl InlineCapture<'_> {
         let write_all = || {
             let _quiet = WriteBackGuard::begin(self.table.oid, Afterwards::Waiting);
             // A role that may only insert: as the owner, as the checks of foreign keys are made.
-            let kept = if self.table.may_be_updated() { write() } else { session::as_table_owner(self.table, &write) };
+            let kept = if self.table.may_be_updated() {
+                write()
+            } else {
+                security_context::as_table_owner(self.table, &write)
+            };
             match count - kept.min(count) {
                 0 => Ok(()),
                 lost => Err(format!("{lost} of {count} upstream ids were not kept in their rows")),

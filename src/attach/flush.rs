@@ -9,7 +9,7 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 
 use crate::pg::context::Tally;
-use crate::pg::{relation, session};
+use crate::pg::{relation, security_context, session};
 use contract::kind::Kind;
 
 use super::capture_inline::{InlineCapture, no_upstream_id};
@@ -146,7 +146,7 @@ fn send_part(part: &[Net<Arc<Target>>], operation: Operation, tally: &Tally) -> 
     {
         owner_rights::check_role(role, &open(target.relation)?)?;
     }
-    session::acting_as(role, &target.search_path, send)
+    security_context::acting_as(role, &target.search_path, send)
 }
 
 fn queue_part(

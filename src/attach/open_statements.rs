@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pgrx::pg_sys::Oid;
 
-use crate::pg::session::{self, Identity};
+use crate::pg::security_context::Identity;
+use crate::pg::session;
 use crate::pg::trigger;
 use crate::pg::xact_callbacks::current_subtransaction;
 

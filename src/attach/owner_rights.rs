@@ -10,7 +10,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 
 use crate::call::refuse;
 use crate::pg::trigger::{Event, Fired};
-use crate::pg::{relation, session, temporary};
+use crate::pg::{relation, session, temporary_objects};
 use contract::outcome::{Outcome, SqlState};
 
 use contract::attachment::{Attachment, Delivery};
@@ -34,7 +34,7 @@ pub fn check_role(role: pg_sys::Oid, table: &relation::Table) -> Result<(), Erro
 }
 
 fn refuse_temporary(role: pg_sys::Oid, table: &relation::Table) -> Result<(), ErrorReport> {
-    let Some(object) = temporary::object_in_the_way(table, role) else { return Ok(()) };
+    let Some(object) = temporary_objects::object_in_the_way(table, role) else { return Ok(()) };
     let quoted = &table.quoted;
     let message = format!(
         "cannot write upstream ids into {quoted} as its owner while the session has the temporary object {object}"

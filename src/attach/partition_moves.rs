@@ -8,9 +8,9 @@ use pgrx::pg_sys::panic::ErrorReport;
 
 use crate::pg::context;
 use crate::pg::relation::Table;
+use crate::pg::row_trigger::RowUpdate;
 use crate::pg::spi::{self, Connection};
 use crate::pg::statement::{Statement, Value};
-use crate::pg::trigger::RowUpdate;
 
 use super::columns::changed_key;
 use super::open_statements;

@@ -23,7 +23,7 @@ use crate::pg::spi::{self, Connection, QueryRows};
 use crate::pg::statement::Statement;
 use crate::pg::text::for_message;
 use crate::pg::transition::CopiedRow;
-use crate::pg::{relation, session, temporary};
+use crate::pg::{relation, security_context, session, temporary_objects};
 use crate::settings;
 
 use super::capture::identity;
@@ -177,7 +177,7 @@ fn drop_repeated(connection: &Connection, deletes: &Repeated) -> Result<(), Erro
 /// Takes deletes out of the queue.
 fn drop_deletes(connection: &Connection, server: &str, queue_ids: &[i64]) {
     if !queue_ids.is_empty() {
-        freeing(|| session::as_queue_owner(|| DROP.run(connection, (server, queue_ids)).free()));
+        freeing(|| security_context::as_queue_owner(|| DROP.run(connection, (server, queue_ids)).free()));
     }
 }
 
@@ -195,7 +195,8 @@ fn settle_table(
     oid: u32,
     arrivals: Option<&BTreeSet<String>>,
 ) -> Result<Option<Repeated>, ErrorReport> {
-    let argument = session::as_queue_owner(|| ARGUMENT.run(connection, (Oid::from(oid),))).first::<(String,)>();
+    let argument =
+        security_context::as_queue_owner(|| ARGUMENT.run(connection, (Oid::from(oid),))).first::<(String,)>();
     // Detached since, or dropped.
     let Some(attachment) = argument.and_then(|(argument,)| Attachment::from_argument(&argument).ok()) else {
         return Ok(None);
@@ -223,7 +224,7 @@ fn check_reader(table: &relation::Table) -> Result<(), ErrorReport> {
     if table.may_be_updated() {
         return Ok(());
     }
-    let Some(object) = temporary::object_in_the_way(table, table.owner) else { return Ok(()) };
+    let Some(object) = temporary_objects::object_in_the_way(table, table.owner) else { return Ok(()) };
     let quoted = &table.quoted;
     let message = format!(
         "cannot search {quoted} as its owner for rows that were deleted and came back, while the session has the \
@@ -255,8 +256,9 @@ impl Departures {
         let ids: Vec<&str> = arrivals.into_iter().flatten().map(String::as_str).collect();
         let values = (server, wake_at_commit::lowest_queued(), &*attachment.sync_id, &*attachment.collection_id, &*ids);
         let query = [DELETES, arrivals.map_or("", |_| OF_ARRIVALS), BY_RECORD].concat();
-        let cursor =
-            session::as_queue_owner(|| Cursor::open::<(&str, i64, &str, &str, &[&str])>(connection, &query, values));
+        let cursor = security_context::as_queue_owner(|| {
+            Cursor::open::<(&str, i64, &str, &str, &[&str])>(connection, &query, values)
+        });
         Departures { cursor, begun: None, is_at_end: false }
     }
 
@@ -265,7 +267,7 @@ impl Departures {
         let mut departures: Vec<Departure> = Vec::new();
         while !self.is_at_end && departures.is_empty() {
             departures.extend(self.begun.take());
-            let rows = session::as_queue_owner(|| self.cursor.fetch(connection, DEPARTURES));
+            let rows = security_context::as_queue_owner(|| self.cursor.fetch(connection, DEPARTURES));
             let own = rows.iter::<QueuedDelete>().filter(|delete| session::is_own_transaction(delete.writer as u32));
             for QueuedDelete { queue_id, upstream_id, .. } in own {
                 match departures.last_mut() {
@@ -331,7 +333,7 @@ impl TableSearch<'_> {
         // The planner calls functions of the table's owner: in the condition of an index, for instance. So the rights are
         // those of a role that wrote the table, or the owner's. No policy may hide a row.
         let table = self.columns.table;
-        freeing(|| if table.may_be_updated() { run() } else { session::as_table_owner(table, run) })
+        freeing(|| if table.may_be_updated() { run() } else { security_context::as_table_owner(table, run) })
     }
 
     /// What has become of the deletes in `found`, each with the place of its row.
@@ -354,7 +356,8 @@ impl TableSearch<'_> {
 
     /// The digests of the rows of queued deletes, by the ids of these.
     fn digests(&self, queue_ids: Vec<i64>) -> HashMap<i64, String> {
-        let rows = freeing(|| session::as_queue_owner(|| DIGESTS.run(self.connection, (self.server, &*queue_ids))));
+        let rows =
+            freeing(|| security_context::as_queue_owner(|| DIGESTS.run(self.connection, (self.server, &*queue_ids))));
         let digests = rows.iter::<(i64, Json)>().map(|(queue_id, digests)| (queue_id, digests.to_text())).collect();
         rows.free();
         digests
@@ -370,7 +373,7 @@ impl TableSearch<'_> {
         let ids: Vec<i64> = turned.iter().map(|moved| moved.last).collect();
         if !ids.is_empty() {
             let values = (self.server, &*ids, JsonbArray(&data), &*keys, Oid::from(self.identity));
-            freeing(|| session::as_queue_owner(|| TURN.run(self.connection, values).free()));
+            freeing(|| security_context::as_queue_owner(|| TURN.run(self.connection, values).free()));
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::outbox::worker::{registry, wake_at_commit};
 use crate::pg::spi::{self, Connection};
 use crate::pg::statement::{Statement, Value};
 use crate::pg::text::for_message;
-use crate::pg::{catalog, relation, session};
+use crate::pg::{catalog, relation, security_context, session};
 
 use super::claims_lock;
 use super::guard::{self, guarded};
@@ -52,7 +52,7 @@ fn id_of_row(id: i64) -> Result<Option<String>, ErrorReport> {
          AND p.kind OPERATOR(pg_catalog.<>) 'create' AND p.upstream_id IS NULL AND p.ordering_key IS NOT NULL",
     );
     let role = session::current_role();
-    session::as_queue_owner(|| {
+    security_context::as_queue_owner(|| {
         spi::connected(|connection| {
             let rows = FIND.run(connection, &[Value::Int8(id)]);
             let may = |row| catalog::has_rights_of(role, rows.oid_number(row, 3).unwrap_or_default());
@@ -63,7 +63,7 @@ fn id_of_row(id: i64) -> Result<Option<String>, ErrorReport> {
             let Some(table) = relation::Table::open(table.into()) else { return Ok(None) };
             let Some(statement) = write_ids::of(connection, &table) else { return Ok(None) };
             // A subtransaction, because a deferred constraint or a setting of the owner's code must leave nothing behind.
-            let found = guarded(|| session::as_table_owner(&table, || statement.find(connection, &key)));
+            let found = guarded(|| security_context::as_table_owner(&table, || statement.find(connection, &key)));
             found.or_else(|failure| {
                 guard::note("given the upstream id of its row", id, &failure);
                 Ok(None)
@@ -185,7 +185,7 @@ fn with_record(
     ));
     possible(verb)?;
     let role = session::current_role();
-    session::as_queue_owner(|| {
+    security_context::as_queue_owner(|| {
         spi::connected(|connection| {
             // No worker may claim it in the meantime.
             lock();
@@ -254,7 +254,7 @@ fn with_server(verb: &str, server: &str, f: impl FnOnce(&Connection)) -> Result<
             return Err(error(Code::ERRCODE_UNDEFINED_OBJECT, message, "The view sequin.status shows the servers."));
         }
     }
-    session::as_queue_owner(|| {
+    security_context::as_queue_owner(|| {
         spi::connected(|connection| {
             // A worker that has read the pauses would go by them: sending what is enqueued after this commits, or
             // parking what nobody frees any more.

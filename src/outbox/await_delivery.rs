@@ -10,7 +10,7 @@ use crate::pg::spi;
 use crate::pg::statement::{Statement, Value};
 use crate::pg::text::for_message;
 use crate::pg::wait_event::WaitEvent;
-use crate::pg::{bgworker, session};
+use crate::pg::{bgworker, security_context, session};
 
 /// Those of the records that are open, and whether they wait for a person; as far as a role may see them.
 static OPEN: Statement = Statement::new(concat!(
@@ -67,7 +67,7 @@ pub fn await_delivery(ids: &[i64], timeout_ms: Option<i32>) -> Result<Option<boo
 }
 
 fn open(ids: &[i64], role: u32) -> Result<Vec<(i64, bool)>, ErrorReport> {
-    session::as_queue_owner(|| {
+    security_context::as_queue_owner(|| {
         spi::connected(|connection| {
             let rows = OPEN.run(connection, &[Value::Int8s(ids), Value::Oid(role)]);
             Ok((0..rows.len()).filter_map(|row| Some((rows.int8(row, 1)?, rows.boolean(row, 2)))).collect())

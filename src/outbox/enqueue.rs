@@ -9,7 +9,7 @@ use crate::pg::bulk_insert::{RowInserter, next_value, random_uuids};
 use crate::pg::memory_context::ScratchContext;
 use crate::pg::statement::Value;
 use crate::pg::text::to_text_datum;
-use crate::pg::{relation, session};
+use crate::pg::{relation, security_context, session};
 use contract::kind::Kind;
 
 use super::worker::{identity, wake_at_commit};
@@ -45,7 +45,7 @@ pub fn append(route: &Route<'_>, columns: &Columns<'_>) -> Vec<i64> {
     let await_consumers = route.await_consumers.and_then(|consumers| Value::Texts(consumers).datum());
     let timeout_ms = route.timeout_ms.map(Datum::from);
     let relation = route.relation.map(Datum::from);
-    let ids = session::as_queue_owner(|| {
+    let ids = security_context::as_queue_owner(|| {
         let sequence = relation::of_outbox(c"outbox_id");
         let now = session::transaction_start();
         let mut queue = RowInserter::open(relation::of_outbox(c"queue"));

@@ -91,7 +91,7 @@ impl Table {
             let key = key_columns(relation);
             let descriptor = (*relation).rd_att;
             let columns = (0..(*descriptor).natts as usize)
-                .map(|i| &*super::result_set::attribute(descriptor, i))
+                .map(|i| &*super::tuple_descriptor::attribute(descriptor, i))
                 .filter(|attribute| !attribute.attisdropped)
                 .map(|attribute| Column::describe(attribute, key))
                 .collect();

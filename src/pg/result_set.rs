@@ -17,6 +17,7 @@ use contract::reply::{Record, Timestamp};
 
 use super::memory_context::ScratchContext;
 use super::text::to_text_datum;
+use super::tuple_descriptor::attribute;
 use super::{elog, jsonb};
 
 /// The columns of `sequin_record` by type, in their order.
@@ -85,18 +86,6 @@ fn check_columns(descriptor: TupleDesc) -> Result<(), AlteredType> {
             && COLUMN_TYPES.iter().enumerate().all(|(i, expected)| (*attribute(descriptor, i)).atttypid == *expected)
     };
     if fits { Ok(()) } else { Err(AlteredType) }
-}
-
-/// # Safety
-/// `descriptor` has more than `i` attributes.
-pub(super) unsafe fn attribute(descriptor: TupleDesc, i: usize) -> *const pg_sys::FormData_pg_attribute {
-    // SAFETY: as the caller promises. From 18 on a compact form stands before the full attributes.
-    unsafe {
-        #[cfg(not(any(feature = "pg15", feature = "pg16", feature = "pg17")))]
-        return pg_sys::TupleDescAttr(descriptor, i as std::ffi::c_int);
-        #[cfg(any(feature = "pg15", feature = "pg16", feature = "pg17"))]
-        (*descriptor).attrs.as_ptr().add(i)
-    }
 }
 
 /// What a set-returning function returns when its rows are in a tuplestore: nothing more.

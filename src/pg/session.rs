@@ -5,9 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use pgrx::pg_sys;
 
-use super::relation::{self, Table};
 use super::spi::Connection;
-use super::{elog, guc, temporary};
 
 /// Whether the transaction may not write; on a standby none may.
 pub fn is_read_only() -> bool {
@@ -91,85 +89,10 @@ pub fn without_triggers<T>(connection: &Connection, f: impl FnOnce() -> T) -> T 
     result
 }
 
-/// Whose rights count, and what is restricted for now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Identity {
-    role: pg_sys::Oid,
-    context: i32,
-}
-
-impl Identity {
-    pub fn current() -> Identity {
-        let mut identity = Identity { role: pg_sys::Oid::INVALID, context: 0 };
-        // SAFETY: reads variables of the backend.
-        unsafe { pg_sys::GetUserIdAndSecContext(&mut identity.role, &mut identity.context) };
-        identity
-    }
-
-    /// Runs `f` as this identity, which the session has had within the same statement. An error inside ends the
-    /// (sub)transaction, which puts the former one back.
-    pub fn run<T>(self, f: impl FnOnce() -> T) -> T {
-        let before = Identity::current();
-        // SAFETY: sets variables of the backend, and sets them back.
-        unsafe {
-            pg_sys::SetUserIdAndSecContext(self.role, self.context);
-            let result = f();
-            pg_sys::SetUserIdAndSecContext(before.role, before.context);
-            result
-        }
-    }
-}
-
-/// Runs `f` with the rights of `owner`, in the restricted manner in which Postgres runs the functions of an index: the code
-/// of a table can neither change its role nor leave a deferred trigger or a setting behind. Row security hides no row
-/// of the owner's tables.
-///
-/// An object that such code leaves in the temporary schema would be found by the code of the next owner. So `f` fails if
-/// the session has a temporary schema afterwards; the caller rolls the subtransaction back, and the schema with it.
-pub fn restricted_to_owner<T>(owner: pg_sys::Oid, f: impl FnOnce() -> T) -> T {
-    let flags =
-        pg_sys::SECURITY_RESTRICTED_OPERATION | pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_NOFORCE_RLS;
-    acting(owner, flags, false, || {
-        let result = f();
-        if temporary_schema().is_some() {
-            elog::internal_error("the code of the table has made an object in pg_temp".to_owned());
-        }
-        result
-    })
-}
-
-/// Runs `f`, an UPDATE of `table`, with the rights of its owner. Postgres looks for relations and types in the temporary
-/// schema before or after all others, whatever search_path says. So an object of the session could stand in for one that
-/// the owner's triggers name without a schema: then `f` is not run.
-pub fn as_table_owner<T>(table: &Table, f: impl FnOnce() -> T) -> T {
-    if let Some(object) = temporary::object_in_the_way(table, table.owner) {
-        elog::internal_error(format!("the code of the table's owner could find the temporary object {object}"));
-    }
-    acting(table.owner, pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_NOFORCE_RLS, true, f)
-}
-
-/// Runs `f` with the rights of the outbox's owner. It executes statements of this extension only. They name the schema
-/// of each relation, function, type and operator, so a temporary object is never found.
-pub fn as_queue_owner<T>(f: impl FnOnce() -> T) -> T {
-    let owner = relation::owner_of_queue();
-    acting(owner, pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_NOFORCE_RLS, true, f)
-}
-
 /// The search_path that is set.
 pub fn search_path() -> CString {
     // SAFETY: a variable of the backend, a string that ends with a NUL.
     unsafe { CStr::from_ptr(pg_sys::namespace_search_path).to_owned() }
-}
-
-/// Runs `f` with the rights and the search_path that the session has had within the same statement.
-pub fn acting_as<T>(role: pg_sys::Oid, search_path: &CStr, f: impl FnOnce() -> T) -> T {
-    let flags = if role == current_role() { 0 } else { pg_sys::SECURITY_LOCAL_USERID_CHANGE };
-    acting_in(search_path, role, flags, true, f)
-}
-
-/// Runs `f`, which reads catalogs and executes no statement, with the rights of `role`.
-pub fn looking_up_as<T>(role: pg_sys::Oid, f: impl FnOnce() -> T) -> T {
-    acting(role, pg_sys::SECURITY_LOCAL_USERID_CHANGE, true, f)
 }
 
 /// Whether the session has made a temporary object, which may be gone again.
@@ -178,27 +101,9 @@ pub fn has_temporary_schema() -> bool {
 }
 
 /// The session's schema of temporary objects; None if it has not needed one yet.
-pub(super) fn temporary_schema() -> Option<pg_sys::Oid> {
+pub fn temporary_schema() -> Option<pg_sys::Oid> {
     let (mut schema, mut toast) = (pg_sys::Oid::INVALID, pg_sys::Oid::INVALID);
     // SAFETY: copies two variables of the backend.
     unsafe { pg_sys::GetTempNamespaceState(&mut schema, &mut toast) };
     (schema != pg_sys::Oid::INVALID).then_some(schema)
-}
-
-/// Runs `f` as `role`, with a search_path in which no other role can have put functions or operators. An error inside
-/// ends the (sub)transaction, and with it the change of both.
-fn acting<T>(role: pg_sys::Oid, flags: u32, keeps_settings: bool, f: impl FnOnce() -> T) -> T {
-    acting_in(c"pg_catalog, pg_temp", role, flags, keeps_settings, f)
-}
-
-fn acting_in<T>(search_path: &CStr, role: pg_sys::Oid, flags: u32, keeps_settings: bool, f: impl FnOnce() -> T) -> T {
-    // SAFETY: reads and sets variables of the backend; the old values are put back.
-    unsafe {
-        let (mut before, mut context) = (pg_sys::Oid::INVALID, 0);
-        pg_sys::GetUserIdAndSecContext(&mut before, &mut context);
-        pg_sys::SetUserIdAndSecContext(role, context | flags as std::ffi::c_int);
-        let result = guc::with_values([(c"search_path", search_path)], keeps_settings, f);
-        pg_sys::SetUserIdAndSecContext(before, context);
-        result
-    }
 }

@@ -15,9 +15,9 @@ use pgrx::{PgLogLevel, PgSqlErrorCode};
 use super::column::{Columns, FromRow, Undecodable};
 use super::jsonb::Json;
 use super::param::{Arguments, Params};
-use super::result_set::attribute;
 use super::statement::Value;
 use super::text;
+use super::tuple_descriptor::attribute;
 
 /// An open SPI connection.
 pub struct Connection(());

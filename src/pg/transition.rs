@@ -10,8 +10,8 @@ use std::slice;
 
 use pgrx::pg_sys::{self, Datum};
 
+use super::image::is_same_image;
 use super::relation::Column;
-use super::row_key::datum_image_eq;
 use super::spi::QueryRows;
 use super::text;
 
@@ -150,7 +150,7 @@ impl Row<'_> {
         match (self.value(column), other.value(column)) {
             (None, None) => false,
             // SAFETY: two values of the column's type.
-            (Some(one), Some(two)) => unsafe { !is_same_image(one, two, column) },
+            (Some(one), Some(two)) => unsafe { !is_same_image(one, two, column.by_value, column.length) },
             _ => true,
         }
     }
@@ -165,7 +165,7 @@ impl Row<'_> {
                 let entry = pg_sys::lookup_type_cache(column.base_type, flag);
                 let function = &raw mut (*entry).eq_opr_finfo;
                 if (*function).fn_oid == pg_sys::Oid::INVALID {
-                    return is_same_image(one, two, column);
+                    return is_same_image(one, two, column.by_value, column.length);
                 }
                 let (_, _, collation) = column.declared_type;
                 pg_sys::FunctionCall2Coll(function, collation, one, two).value() != 0
@@ -173,41 +173,4 @@ impl Row<'_> {
             _ => false,
         }
     }
-}
-
-/// # Safety
-/// Two values of the column's type that are not NULL.
-unsafe fn is_same_image(one: Datum, two: Datum, column: &Column) -> bool {
-    if column.by_value {
-        return one == two;
-    }
-    // SAFETY: as the caller promises: pointers to values of that length, or to values with a length of their own.
-    unsafe {
-        if column.length > 0 {
-            return bytes(one, column.length as usize) == bytes(two, column.length as usize);
-        }
-        let (first, second) = (one.cast_mut_ptr(), two.cast_mut_ptr());
-        let is_elsewhere = |value| pgrx::varatt_is_1b_e(value) || pgrx::varatt_is_4b_c(value);
-        if column.length == -1 && !is_elsewhere(first) && !is_elsewhere(second) {
-            let content =
-                |value| slice::from_raw_parts(pgrx::vardata_any(value).cast::<u8>(), pgrx::varsize_any_exhdr(value));
-            return content(first) == content(second);
-        }
-        // Values of length -2 are C strings, which begin with no header.
-        if column.length == -1 {
-            let (size, other_size) = (pgrx::varsize_any(first), pgrx::varsize_any(second));
-            // Most values that were not written are the same pointer to the same place.
-            if size == other_size && bytes(one, size) == bytes(two, size) {
-                return true;
-            }
-        }
-        datum_image_eq(one, two, column.by_value, c_int::from(column.length))
-    }
-}
-
-/// # Safety
-/// A pointer to so many bytes, which last as long as they are looked at.
-unsafe fn bytes<'a>(value: Datum, length: usize) -> &'a [u8] {
-    // SAFETY: as the caller promises.
-    unsafe { slice::from_raw_parts(value.cast_mut_ptr::<u8>(), length) }
 }

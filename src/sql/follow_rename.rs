@@ -8,7 +8,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use crate::attach;
 use crate::outbox;
 use crate::pg::event_trigger::{Command, NoResult};
-use crate::pg::{catalog, session, spi};
+use crate::pg::{catalog, security_context, spi};
 
 /// Fires after each ALTER SERVER. A role that may rename the server need not own the tables: the names are written with
 /// the rights of the extension's owner.
@@ -26,7 +26,7 @@ fn follow_rename(call: FunctionCallInfo) -> Result<NoResult, ErrorReport> {
     if server.is_none_or(|server| catalog::server_object(server).wrapper != catalog::WRAPPER) {
         return Ok(NoResult);
     }
-    session::as_queue_owner(|| {
+    security_context::as_queue_owner(|| {
         spi::connected(|connection| {
             outbox::server_rename::begin(connection, &renaming)?;
             attach::server_rename::follow(connection, &renaming);

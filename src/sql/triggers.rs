@@ -8,8 +8,9 @@ use pgrx::pg_sys::FunctionCallInfo;
 use pgrx::pg_sys::panic::ErrorReport;
 
 use crate::attach::{capture, owner_rights, partition_moves};
+use crate::pg::row_trigger::{RowUpdate, StoredRow};
 use crate::pg::text::{database_is_utf8, for_message};
-use crate::pg::trigger::{Fired, NoRow, RowUpdate, StoredRow};
+use crate::pg::trigger::{Fired, NoRow};
 use crate::settings;
 use contract::attachment::{self, Attachment};
 

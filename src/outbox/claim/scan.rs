@@ -11,7 +11,7 @@ use crate::call::server::{self, Server, ServerError};
 use crate::pg::spi::{Connection, QueryRows};
 use crate::pg::statement::{Statement, Value};
 use crate::pg::transaction::Failure;
-use crate::pg::{catalog, session};
+use crate::pg::{catalog, security_context, session};
 use contract::batching::ordering_key::OrderingKey;
 use contract::kind::Kind;
 
@@ -242,7 +242,7 @@ impl QueueScan<'_> {
         let Some(name) = catalog::role_name(role) else {
             return Err(format!("the role {role} does not exist any more"));
         };
-        session::looking_up_as(role.into(), || server::find(Some(self.server)))
+        security_context::looking_up_as(role.into(), || server::find(Some(self.server)))
             .map_err(|unusable| format!("role \"{name}\": {unusable}"))
     }
 

@@ -16,7 +16,7 @@ use crate::pg::relation::Table;
 use crate::pg::spi::{self, Connection};
 use crate::pg::statement::{Statement, Value};
 use crate::pg::transaction::{self, Failure};
-use crate::pg::{session, text};
+use crate::pg::{security_context, text};
 use contract::kind::Kind;
 
 mod propagate_ids;
@@ -335,7 +335,7 @@ fn write_rows(connection: &Connection, relation: u32, rows: &[&WriteBackRow]) ->
         }
         let deadline = transaction::Deadline::after(left);
         let written = transaction::attempt(|| {
-            let written = session::restricted_to_owner(owner, || statement.write(connection, part));
+            let written = security_context::restricted_to_owner(owner, || statement.write(connection, part));
             // Committed since the last look: then what was written may be another row.
             if !deleted(connection, relation, part).is_empty() {
                 ereport::internal_error("the row was deleted meanwhile".to_owned());
