@@ -1,40 +1,41 @@
-//! What an API says when it refuses: its text for the message, its `docs` for programs.
+//! Reads the body of an error reply: a text for the message, and `docs` for programs.
 //!
-//! The body comes from the API or from any proxy in between. Nothing of it is trusted: texts are made printable and
-//! cut, the token is taken out also where it is echoed, and JSON is rewritten so that it can stand within other JSON.
+//! The body comes from the API or from any proxy on the way, and is not trusted. Texts become printable and are cut, an
+//! echoed token is redacted, and JSON is rewritten so that it can be embedded in other JSON.
 
 use super::json::{self, Cursor};
 use super::{reply, text};
 
-/// The longest `docs` that an error carries on, in bytes.
+/// The longest `docs` that an outcome keeps, in bytes.
 pub const DOCS_BYTES: usize = 16 * 1024;
-/// The deepest: more, and a program's cast to jsonb could run out of stack.
+/// The deepest `docs` that an outcome keeps. A cast of deeper JSON to jsonb could exhaust the stack.
 const DOCS_DEPTH: usize = 64;
-/// How the text of the one error begins that means "applied": only the wait for consumers failed.
+/// The beginning of the one error text that means "applied": the provider answered, and the wait for consumers timed out.
+/// The contract documents this text.
 const CONSUMERS_TIMED_OUT: &str = "timed out waiting for consumer";
 
-/// The readable parts of an error's body.
+/// The readable parts of an error body.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ApiError {
-    /// The API's own text.
+    /// The API's own error text.
     pub text: Option<String>,
-    /// A line from the beginning of a body that is not the API's own form: a proxy's page, other JSON.
+    /// One line from the beginning of a body in another format: a proxy's page, other JSON.
     pub excerpt: Option<String>,
-    /// JSON text: `docs`, else `validation_errors`.
+    /// `docs`, else `validation_errors`, as JSON text.
     pub docs: Option<String>,
-    /// There were `docs`, but too long or too deep to carry on.
+    /// The body has `docs`, but they are too long or too deep to keep.
     pub has_lost_docs: bool,
-    /// The text says that the wait for consumers timed out.
+    /// The error text says that the wait for consumers timed out.
     pub consumers_timed_out: bool,
 }
 
 impl ApiError {
-    /// Reads any body. `token` is the secret that must not show.
+    /// Reads any body. `token` is redacted from all texts.
     pub fn read(body: &[u8], token: &str) -> ApiError {
-        let body = reply::without_mark(body);
+        let body = reply::without_byte_order_mark(body);
         let parts = std::str::from_utf8(body)
             .ok()
-            .and_then(|text| json::fields(text, ["error", "docs", "summary", "validation_errors"]).ok());
+            .and_then(|text| json::select_fields(text, ["error", "docs", "summary", "validation_errors"]).ok());
         let Some([error, docs, summary, validation]) = parts else {
             return ApiError { excerpt: plain_excerpt(body, token), ..ApiError::default() };
         };
@@ -42,33 +43,33 @@ impl ApiError {
         let error = error.and_then(text_of);
         let own_text = error.clone().or_else(|| with_fields(summary.and_then(text_of), validation));
         let docs = [docs, validation].into_iter().flatten().find(|value| *value != "null");
-        let tidy_docs = docs.and_then(|docs| tidy(docs, token, DOCS_BYTES));
+        let sanitized_docs = docs.and_then(|docs| sanitize_json(docs, token, DOCS_BYTES));
         ApiError {
             excerpt: if own_text.is_none() { json_excerpt(body, token) } else { None },
-            // None is left of a text that could be the beginning of the token all along.
-            text: own_text.map(|own| text::message(&own, token)).filter(|text| !text.is_empty()),
-            has_lost_docs: docs.is_some() && tidy_docs.is_none(),
-            docs: tidy_docs,
+            // A text that could be the beginning of the token throughout is redacted to nothing.
+            text: own_text.map(|own| text::sanitize(&own, token)).filter(|text| !text.is_empty()),
+            has_lost_docs: docs.is_some() && sanitized_docs.is_none(),
+            docs: sanitized_docs,
             consumers_timed_out: error.is_some_and(|text| is_consumer_timeout(&text)),
         }
     }
 }
 
-/// A string that says something.
+/// The content of a JSON string that is not blank.
 fn text_of(value: &str) -> Option<String> {
     let content = json::unquote(value)?;
     let content = content.trim();
     (!content.is_empty()).then(|| content.to_owned())
 }
 
-/// Only at the beginning: within a provider's text the words may be quoted from a record, and to call such a mutation
-/// applied would be a lie.
+/// Looks only at the beginning. Elsewhere a provider's text may quote these words from a record, although nothing was
+/// applied.
 fn is_consumer_timeout(text: &str) -> bool {
     let text = text.strip_prefix("Error:").unwrap_or(text).trim_start();
     text.get(..CONSUMERS_TIMED_OUT.len()).is_some_and(|start| start.eq_ignore_ascii_case(CONSUMERS_TIMED_OUT))
 }
 
-/// The summary of a validation and the names of the fields that failed it: `Invalid request (sync_id, records)`.
+/// The summary of a validation error with the names of the invalid fields: `Invalid request (sync_id, records)`.
 fn with_fields(summary: Option<String>, validation: Option<&str>) -> Option<String> {
     let mut cursor = Cursor::new(validation.unwrap_or_default());
     let mut names = Vec::new();
@@ -89,21 +90,20 @@ fn with_fields(summary: Option<String>, validation: Option<&str>) -> Option<Stri
 
 fn plain_excerpt(body: &[u8], token: &str) -> Option<String> {
     match std::str::from_utf8(body) {
-        // JSON, though not an object: escapes could hide the token.
+        // JSON that is not an object. Its escapes could hide the token.
         Ok(text) if json::is_valid(text) => json_excerpt(body, token),
         _ => text::excerpt(body, token),
     }
 }
 
 fn json_excerpt(body: &[u8], token: &str) -> Option<String> {
-    let json = tidy(std::str::from_utf8(body).ok()?, token, DOCS_BYTES)?;
+    let json = sanitize_json(std::str::from_utf8(body).ok()?, token, DOCS_BYTES)?;
     text::excerpt(json.as_bytes(), "")
 }
 
-/// Rewrites JSON so that it can be shown to anybody and read by any program: without the token, without white space
-/// between its tokens, hidden characters escaped, texts and numbers that jsonb refuses replaced. `None` if it is too
-/// long or too deep.
-fn tidy(json: &str, token: &str, limit: usize) -> Option<String> {
+/// Rewrites JSON so that it is safe to print and to cast to jsonb. It redacts the token, drops white space, escapes hidden
+/// characters, and replaces strings and numbers that jsonb refuses. `None` if the JSON is too long or too deep.
+fn sanitize_json(json: &str, token: &str, limit: usize) -> Option<String> {
     let mut cursor = Cursor::new(json);
     let mut out = String::new();
     let mut depth = 0_usize;
@@ -111,11 +111,11 @@ fn tidy(json: &str, token: &str, limit: usize) -> Option<String> {
         match part.as_bytes()[0] {
             b'"' => {
                 let content = json::unquote(part).unwrap_or("[unreadable]".into());
-                // To look for the token costs more than a copy does.
+                // The search for the token is slow, so check the length first.
                 if content.len() > limit {
                     return None;
                 }
-                push_tidy_string(&mut out, &text::redact(&content, token));
+                push_sanitized_string(&mut out, &text::redact(&content, token));
             }
             b'{' | b'[' => {
                 depth += 1;
@@ -128,7 +128,7 @@ fn tidy(json: &str, token: &str, limit: usize) -> Option<String> {
             b',' | b':' => out.push_str(part),
             _ if part.len() > limit => return None,
             _ if is_huge_number(part) || (!token.is_empty() && part.contains(token)) => {
-                push_tidy_string(&mut out, &text::redact(part, token));
+                push_sanitized_string(&mut out, &text::redact(part, token));
             }
             _ => out.push_str(part),
         }
@@ -139,13 +139,13 @@ fn tidy(json: &str, token: &str, limit: usize) -> Option<String> {
     Some(out)
 }
 
-/// A number whose exponent may be more than jsonb's numbers can hold.
+/// Whether a number's exponent may exceed the range of jsonb's numeric.
 fn is_huge_number(part: &str) -> bool {
     part.starts_with(|c: char| c == '-' || c.is_ascii_digit())
         && part.split_once(['e', 'E']).is_some_and(|(_, exponent)| exponent.len() > 4)
 }
 
-fn push_tidy_string(out: &mut String, content: &str) {
+fn push_sanitized_string(out: &mut String, content: &str) {
     out.push('"');
     for c in content.chars() {
         match c {

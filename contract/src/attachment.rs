@@ -1,7 +1,7 @@
-//! What attaches a table: the argument of its triggers, one JSON object.
+//! An attachment: how an attached table is sent, as one JSON object.
 //!
-//! It stands in the trigger's definition and nowhere else, so `\d table` shows it, pg_dump dumps it and a rename of the
-//! table takes it along.
+//! It is the argument of the table's triggers and is stored nowhere else. So `\d table` shows it, pg_dump dumps it, and a
+//! rename of the table keeps it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,146 +10,168 @@ use serde::{Deserialize, Serialize};
 use crate::json;
 use crate::request::Arguments;
 
-/// An attachment as it is stored.
+/// An attachment, with the field names of its JSON form.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Attachment {
+    /// The sync that the collection belongs to.
     pub sync_id: String,
-    /// `provider:collection`
+    /// The collection that holds the table's records.
     pub collection_id: String,
     /// The column that holds each row's upstream id.
     pub upstream_id_column: String,
-    /// Column to provider field. None: every column but the key and the upstream id, under its own name.
+    /// The provider's field for each column. `None` sends every column under its own name, except the primary key and the
+    /// upstream id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fields: Option<BTreeMap<String, String>>,
+    /// When changes are sent.
     pub delivery: Delivery,
+    /// The consumers that the API waits for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub await_consumers: Option<Vec<String>>,
-    /// Milliseconds.
+    /// How long the API waits for consumers, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<i32>,
-    /// None, in a trigger that was written by hand: the one that `sequin.server` names when it fires.
+    /// The foreign server. `sequin_attach` always stores it. A trigger written by hand may omit it: then the setting
+    /// `sequin.server` names the server each time the trigger fires.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<String>,
 }
 
-/// When a change is sent.
+/// When the changes of an attached table are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Delivery {
-    /// Within the statement.
+    /// At the end of the statement, which waits for the reply.
     Inline,
-    /// After the commit.
+    /// After the commit, by a background worker.
     Outbox,
 }
 
-/// What a statement does to the rows of a table.
+/// The statements that fire a trigger of an attached table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Operation {
+pub enum TriggerEvent {
+    /// INSERT, COPY or MERGE adds rows.
     Insert,
+    /// UPDATE or MERGE changes rows.
     Update,
+    /// DELETE or MERGE removes rows.
     Delete,
 }
 
-impl Operation {
-    pub const ALL: [Operation; 3] = [Operation::Insert, Operation::Update, Operation::Delete];
+impl TriggerEvent {
+    /// All events, in the order that messages list them.
+    pub const ALL: [TriggerEvent; 3] = [TriggerEvent::Insert, TriggerEvent::Update, TriggerEvent::Delete];
 
-    /// The word that `sequin_attach` takes.
+    /// The word for it in the argument `operations` of `sequin_attach`.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Operation::Insert => "insert",
-            Operation::Update => "update",
-            Operation::Delete => "delete",
+            TriggerEvent::Insert => "insert",
+            TriggerEvent::Update => "update",
+            TriggerEvent::Delete => "delete",
         }
     }
 
-    /// The word of SQL.
+    /// The SQL keyword.
     pub const fn keyword(self) -> &'static str {
         match self {
-            Operation::Insert => "INSERT",
-            Operation::Update => "UPDATE",
-            Operation::Delete => "DELETE",
+            TriggerEvent::Insert => "INSERT",
+            TriggerEvent::Update => "UPDATE",
+            TriggerEvent::Delete => "DELETE",
         }
     }
 }
 
-/// Why arguments do not attach a table.
+/// Why `sequin_attach` refuses an argument.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Mistaken {
+pub enum AttachArgumentError {
+    /// An element of `operations` is no operation.
     #[error("unknown operation \"{0}\": it must be insert, update or delete")]
-    Operation(String),
+    UnknownOperation(String),
+    /// `operations` is an empty array.
     #[error("operations must not be empty")]
-    NoOperation,
+    NoOperations,
+    /// `delivery` is another word.
     #[error("unknown delivery \"{0}\": it must be inline or outbox")]
-    Delivery(String),
+    UnknownDelivery(String),
+    /// `fields` is not a JSON object of strings.
     #[error("fields must be a JSON object from column to field, as in {{\"first_name\": \"FirstName\"}}")]
-    Fields,
-    #[error("fields maps no column")]
-    NoField,
+    FieldsNotAnObject,
+    /// `fields` is an empty object.
+    #[error("fields must map at least one column")]
+    NoFields,
+    /// Two columns map to this field.
     #[error("fields maps two columns to the field \"{0}\"")]
-    SameField(String),
+    DuplicateField(String),
+    /// This column maps to an empty string.
     #[error("fields maps the column \"{0}\" to an empty field")]
     EmptyField(String),
 }
 
-impl Mistaken {
-    /// What to write instead.
+impl AttachArgumentError {
+    /// The HINT: what to write instead.
     pub fn hint(&self) -> &'static str {
         match self {
-            Mistaken::Operation(_) | Mistaken::NoOperation => {
-                "Write operations => '{insert,update,delete}', or some of them."
+            AttachArgumentError::UnknownOperation(_) | AttachArgumentError::NoOperations => {
+                "Pass operations => '{insert,update,delete}', or a subset."
             }
-            Mistaken::Delivery(_) => {
-                "With 'inline' a statement waits for the API and fails if it refuses; with 'outbox' it is sent after commit."
+            AttachArgumentError::UnknownDelivery(_) => {
+                "With 'inline' a statement waits for the API and fails if the API refuses; with 'outbox' changes are sent after commit."
             }
-            Mistaken::Fields | Mistaken::NoField | Mistaken::SameField(_) | Mistaken::EmptyField(_) => {
-                "Map each column to a field of its own, or leave fields out to send every column under its own name."
+            AttachArgumentError::FieldsNotAnObject
+            | AttachArgumentError::NoFields
+            | AttachArgumentError::DuplicateField(_)
+            | AttachArgumentError::EmptyField(_) => {
+                "Map each column to a field of its own, or omit fields to send every column under its own name."
             }
         }
     }
 }
 
 impl Delivery {
-    /// The delivery that `word` names.
-    pub fn from_word(word: &str) -> Result<Delivery, Mistaken> {
+    /// Parses the argument `delivery`.
+    pub fn from_word(word: &str) -> Result<Delivery, AttachArgumentError> {
         match word {
             "inline" => Ok(Delivery::Inline),
             "outbox" => Ok(Delivery::Outbox),
-            other => Err(Mistaken::Delivery(other.to_owned())),
+            other => Err(AttachArgumentError::UnknownDelivery(other.to_owned())),
         }
     }
 }
 
-/// The operations that `words` name, each once, in the order insert, update, delete.
-pub fn operations<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<Vec<Operation>, Mistaken> {
+/// Parses the argument `operations`. The result has each event once, in the order insert, update, delete.
+pub fn parse_operations<'a>(
+    words: impl IntoIterator<Item = &'a str>,
+) -> Result<Vec<TriggerEvent>, AttachArgumentError> {
     let mut named = BTreeSet::new();
     for word in words {
-        let operation = Operation::ALL.into_iter().find(|operation| operation.as_str() == word);
-        named.insert(operation.ok_or_else(|| Mistaken::Operation(word.to_owned()))?);
+        let operation = TriggerEvent::ALL.into_iter().find(|operation| operation.as_str() == word);
+        named.insert(operation.ok_or_else(|| AttachArgumentError::UnknownOperation(word.to_owned()))?);
     }
-    if named.is_empty() { Err(Mistaken::NoOperation) } else { Ok(named.into_iter().collect()) }
+    if named.is_empty() { Err(AttachArgumentError::NoOperations) } else { Ok(named.into_iter().collect()) }
 }
 
-/// The map that `json`, a jsonb as text, is.
-pub fn fields(json: &str) -> Result<BTreeMap<String, String>, Mistaken> {
-    let fields: BTreeMap<String, String> = serde_json::from_str(json).map_err(|_| Mistaken::Fields)?;
+/// Parses the argument `fields`, a jsonb as text: a provider field for each column. Each field appears once.
+pub fn parse_fields(json: &str) -> Result<BTreeMap<String, String>, AttachArgumentError> {
+    let fields: BTreeMap<String, String> =
+        serde_json::from_str(json).map_err(|_| AttachArgumentError::FieldsNotAnObject)?;
     if fields.is_empty() {
-        return Err(Mistaken::NoField);
+        return Err(AttachArgumentError::NoFields);
     }
     let mut seen = BTreeSet::new();
     for (column, field) in &fields {
         if field.is_empty() {
-            return Err(Mistaken::EmptyField(column.clone()));
+            return Err(AttachArgumentError::EmptyField(column.clone()));
         }
         if !seen.insert(field) {
-            return Err(Mistaken::SameField(field.clone()));
+            return Err(AttachArgumentError::DuplicateField(field.clone()));
         }
     }
     Ok(fields)
 }
 
 impl Attachment {
-    /// Hands what its requests have in common to `f`.
+    /// Calls `f` with the arguments that all requests of the table share.
     pub fn with_arguments<T>(&self, f: impl FnOnce(&Arguments<'_>) -> T) -> T {
         let consumers: Option<Vec<Option<&str>>> =
             self.await_consumers.as_ref().map(|ids| ids.iter().map(|id| Some(id.as_str())).collect());
@@ -161,32 +183,35 @@ impl Attachment {
         })
     }
 
-    /// The trigger's argument.
+    /// The trigger argument that stores the attachment.
     pub fn to_argument(&self) -> String {
         serde_json::to_string(self).expect("strings and numbers can be written")
     }
 
-    /// Reads a trigger's argument. The error says what a person who wrote it by hand did wrong.
+    /// Reads a trigger argument. The error text says where a trigger written by hand is wrong.
     pub fn from_argument(argument: &str) -> Result<Attachment, String> {
         serde_json::from_str(argument).map_err(|error| error.to_string())
     }
 }
 
-/// Far more than the longest one: a table has 1,600 columns at most.
-const MOST_BYTES: usize = 1 << 20;
+/// The longest argument that the view shows, in bytes. A table has at most 1,600 columns, so a valid one is far shorter.
+const MAX_ARGUMENT_BYTES: usize = 1 << 20;
 
-/// Whether `argument`, in the encoding of the database, is an attachment that can be converted to jsonb there. It is given
-/// by whoever may make triggers, and must not keep others from reading the view: nothing here raises.
+/// Whether the view of attachments can show `argument`: it is an attachment, and the database can cast it to jsonb.
+/// `argument` is in the database's encoding; `is_utf8` is whether that is UTF-8.
 ///
-/// In an encoding other than UTF-8, escapes beyond ASCII may stand for characters that the database does not have, and
-/// sequin_attach writes none: an argument with one of them is no attachment.
-pub fn is_shown(argument: &[u8], is_utf8: bool) -> bool {
-    if argument.len() > MOST_BYTES {
+/// Any role that may create triggers chooses the argument. One row that raises an error would hide the view's other rows
+/// from everybody, so this function only answers.
+///
+/// In another encoding than UTF-8, an escape beyond ASCII may name a character that the encoding lacks. `sequin_attach`
+/// writes no such escape, so an argument with one is not an attachment.
+pub fn is_displayable(argument: &[u8], is_utf8: bool) -> bool {
+    if argument.len() > MAX_ARGUMENT_BYTES {
         return false;
     }
-    // In every encoding of a server, the bytes of a character that is not ASCII are none of ASCII.
+    // In every server encoding, each byte of a non-ASCII character has its high bit set, so it cannot pass for ASCII.
     let text: String = argument.iter().map(|&byte| if byte.is_ascii() { char::from(byte) } else { '?' }).collect();
-    // An array of the same values would be read as well.
+    // serde also reads a struct from an array of its values.
     text.trim_start().starts_with('{')
         && Attachment::from_argument(&text).is_ok()
         && json::is_storable(&text)
@@ -241,46 +266,57 @@ mod tests {
             (r"\", false, false),
         ] {
             let argument = written(column);
-            assert_eq!(is_shown(argument.as_bytes(), true), in_utf8, "{argument}");
-            assert_eq!(is_shown(argument.as_bytes(), false), in_another, "{argument}");
+            assert_eq!(is_displayable(argument.as_bytes(), true), in_utf8, "{argument}");
+            assert_eq!(is_displayable(argument.as_bytes(), false), in_another, "{argument}");
         }
         // Of another encoding.
-        assert!(is_shown(
+        assert!(is_displayable(
             &written("X").into_bytes().iter().map(|&b| if b == b'X' { 0xff } else { b }).collect::<Vec<_>>(),
             false
         ));
         // serde reads this too.
-        assert!(!is_shown(br#"["s","c","i",null,"outbox"]"#, true));
-        assert!(!is_shown(b"", true) && !is_shown(b" ", true) && !is_shown(b"{}", true) && !is_shown(b"null", true));
-        assert!(!is_shown(written(&"x".repeat(MOST_BYTES)).as_bytes(), true));
+        assert!(!is_displayable(br#"["s","c","i",null,"outbox"]"#, true));
+        assert!(
+            !is_displayable(b"", true)
+                && !is_displayable(b" ", true)
+                && !is_displayable(b"{}", true)
+                && !is_displayable(b"null", true)
+        );
+        assert!(!is_displayable(written(&"x".repeat(MAX_ARGUMENT_BYTES)).as_bytes(), true));
     }
 
     #[test]
     fn operations_are_named_once() {
-        assert_eq!(operations(["delete", "insert", "delete"]), Ok(vec![Operation::Insert, Operation::Delete]));
-        assert_eq!(operations([]), Err(Mistaken::NoOperation));
-        assert_eq!(operations(["insert", "truncate"]), Err(Mistaken::Operation("truncate".into())));
+        assert_eq!(
+            parse_operations(["delete", "insert", "delete"]),
+            Ok(vec![TriggerEvent::Insert, TriggerEvent::Delete])
+        );
+        assert_eq!(parse_operations([]), Err(AttachArgumentError::NoOperations));
+        assert_eq!(
+            parse_operations(["insert", "truncate"]),
+            Err(AttachArgumentError::UnknownOperation("truncate".into()))
+        );
     }
 
     #[test]
     fn deliveries() {
         assert_eq!(Delivery::from_word("inline"), Ok(Delivery::Inline));
         assert_eq!(Delivery::from_word("outbox"), Ok(Delivery::Outbox));
-        assert_eq!(Delivery::from_word("INLINE"), Err(Mistaken::Delivery("INLINE".into())));
+        assert_eq!(Delivery::from_word("INLINE"), Err(AttachArgumentError::UnknownDelivery("INLINE".into())));
     }
 
     #[test]
     fn a_field_map_maps_each_field_once() {
-        assert_eq!(fields(r#"{"a": "A", "b": "B"}"#).unwrap().len(), 2);
+        assert_eq!(parse_fields(r#"{"a": "A", "b": "B"}"#).unwrap().len(), 2);
         for (json, mistake) in [
-            ("[]", Mistaken::Fields),
-            (r#"{"a": 1}"#, Mistaken::Fields),
-            ("null", Mistaken::Fields),
-            ("{}", Mistaken::NoField),
-            (r#"{"a": "X", "b": "X"}"#, Mistaken::SameField("X".into())),
-            (r#"{"a": ""}"#, Mistaken::EmptyField("a".into())),
+            ("[]", AttachArgumentError::FieldsNotAnObject),
+            (r#"{"a": 1}"#, AttachArgumentError::FieldsNotAnObject),
+            ("null", AttachArgumentError::FieldsNotAnObject),
+            ("{}", AttachArgumentError::NoFields),
+            (r#"{"a": "X", "b": "X"}"#, AttachArgumentError::DuplicateField("X".into())),
+            (r#"{"a": ""}"#, AttachArgumentError::EmptyField("a".into())),
         ] {
-            assert_eq!(fields(json), Err(mistake), "{json}");
+            assert_eq!(parse_fields(json), Err(mistake), "{json}");
         }
     }
 }

@@ -1,12 +1,13 @@
-//! Days between dates, for the two places that read one: timestamps of a reply and the header `Retry-After`.
+//! Counts days. Two readers need it: timestamps in replies, and the header `Retry-After`. No crate that the extension
+//! depends on has a calendar.
 
-/// Days from 1970-01-01 to the given date of the proleptic Gregorian calendar, the one Postgres uses; `None` if that
-/// month has no such day. `month` counts from 1.
+/// The days from 1970-01-01 to a date in the proleptic Gregorian calendar, which Postgres uses. `month` and `day` count
+/// from 1. `None` if the month or the day does not exist.
 pub fn days_since_1970(year: i64, month: u32, day: u32) -> Option<i64> {
     if day == 0 || day > days_in_month(year, month)? {
         return None;
     }
-    // The year begins in March here, so that the leap day is its last and the months before it need no correction.
+    // Counts years from March, so the leap day is the last day of its year and no month before it needs a correction.
     let year = if month <= 2 { year - 1 } else { year };
     let month_from_march = i64::from((month + 9) % 12);
     let day_of_year = (153 * month_from_march + 2) / 5 + i64::from(day) - 1;

@@ -1,13 +1,16 @@
-//! JSON text without values: a cursor that cuts a text into its parts, and the two checks that serde_json makes for us.
+//! JSON as text: serde_json validates it, and a [`Cursor`] cuts it into parts.
 //!
-//! serde_json judges, the cursor cuts. A value tree would change numbers (`1.10`, twenty digits), stop at a depth of
-//! 128 and cost three times the text in memory; serde's visitors push, whereas rows are made one at a time and so must
-//! be pulled. The cursor needs text that is known to be valid JSON: the database's own jsonb, or what [`fields`] has
-//! passed. Given anything else it still ends, and never panics, but what it returns means nothing.
+//! The extension never builds a tree of values. A tree would change numbers (`1.10`, twenty digits), stop at a depth of
+//! 128, and take three times the memory of the text. A serde visitor is called for each value, but rows are returned one
+//! at a time, so the reader must be able to stop between records: hence a cursor.
+//!
+//! The cursor needs valid JSON: jsonb that the database printed, or text that [`select_fields`] or [`is_valid`] accepted.
+//! On other text it still terminates and never panics, but its results are meaningless.
 
 use std::borrow::Cow;
 use std::fmt;
 
+use memchr::memchr2;
 use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
@@ -19,11 +22,12 @@ pub struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
+    /// A cursor at the beginning of `text`.
     pub fn new(text: &'a str) -> Cursor<'a> {
         Cursor { text, at: 0 }
     }
 
-    /// The next byte that is not white space, which stays where it is; `None` at the end.
+    /// Skips white space and returns the next byte without consuming it. `None` at the end of the text.
     #[inline]
     pub fn peek(&mut self) -> Option<u8> {
         let bytes = self.text.as_bytes();
@@ -36,7 +40,7 @@ impl<'a> Cursor<'a> {
         None
     }
 
-    /// Steps into the array or object that starts here.
+    /// Enters the array or object at the cursor. Does nothing at any other value.
     #[inline]
     pub fn enter(&mut self) {
         if matches!(self.peek(), Some(b'{' | b'[')) {
@@ -44,7 +48,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Within an array: goes to the next element. `false` when there is none, which also steps out of the array.
+    /// Within an array: moves to the next element. At the end of the array, leaves it and returns `false`.
     #[inline]
     pub fn next_element(&mut self) -> bool {
         match self.peek() {
@@ -61,8 +65,8 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Within an object: the next key with its quotes, after which the cursor is at its value. `None` when there is
-    /// none, which also steps out of the object.
+    /// Within an object: returns the next field name, with its quotes, and moves to the field's value. At the end of the
+    /// object, leaves it and returns `None`.
     #[inline]
     pub fn next_key(&mut self) -> Option<&'a str> {
         if !self.next_element() {
@@ -75,7 +79,7 @@ impl<'a> Cursor<'a> {
         Some(key)
     }
 
-    /// Steps over one value of any depth and returns its text.
+    /// Skips one value of any depth and returns its text.
     #[inline]
     pub fn value(&mut self) -> &'a str {
         let first = self.peek();
@@ -90,7 +94,8 @@ impl<'a> Cursor<'a> {
         &self.text[start..self.at]
     }
 
-    /// The next token: a bracket, comma or colon, a string with its quotes, or a number or word. `None` at the end.
+    /// The next token: a bracket, a comma, a colon, a string with its quotes, a number or a word. `None` at the end of the
+    /// text.
     pub fn token(&mut self) -> Option<&'a str> {
         match self.peek()? {
             b'{' | b'}' | b'[' | b']' | b',' | b':' => {
@@ -106,39 +111,17 @@ impl<'a> Cursor<'a> {
 #[inline]
 fn string_end(bytes: &[u8], start: usize) -> usize {
     let mut at = start + 1;
-    loop {
-        at = quote_or_backslash(bytes, at);
-        match bytes.get(at) {
-            Some(b'"') => return at + 1,
-            Some(_) => at += 2,
-            None => return bytes.len(),
+    while let Some(offset) = bytes.get(at..).and_then(|rest| memchr2(b'"', b'\\', rest)) {
+        at += offset;
+        if bytes[at] == b'"' {
+            return at + 1;
         }
+        at += 2;
     }
+    bytes.len()
 }
 
-/// The position of the first quote or backslash at or after `at`, or the end. Eight bytes at a time: most of JSON is
-/// inside strings, and this is where the time goes.
-#[inline]
-fn quote_or_backslash(bytes: &[u8], mut at: usize) -> usize {
-    const ONES: u64 = u64::from_le_bytes([0x01; 8]);
-    const HIGHS: u64 = u64::from_le_bytes([0x80; 8]);
-    // Sets the high bit of each byte that is zero. Bytes after the first such one may be marked wrongly.
-    let zeros = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
-
-    while let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
-        let word = u64::from_le_bytes(*chunk);
-        let found = zeros(word ^ (ONES * u64::from(b'"'))) | zeros(word ^ (ONES * u64::from(b'\\')));
-        if found != 0 {
-            return at + found.trailing_zeros() as usize / 8;
-        }
-        at += 8;
-    }
-    let is_end = |byte: &u8| matches!(byte, b'"' | b'\\');
-    let rest = bytes.get(at..).unwrap_or_default();
-    rest.iter().position(is_end).map_or(bytes.len(), |offset| at + offset)
-}
-
-/// The end of the array or object that opens at `start`. It counts instead of recursing: depth costs nothing.
+/// The end of the array or object that opens at `start`. It counts brackets and does not recurse, so depth is unlimited.
 fn container_end(bytes: &[u8], start: usize) -> usize {
     let mut depth = 0_usize;
     let mut at = start;
@@ -169,7 +152,7 @@ fn scalar_end(bytes: &[u8], start: usize) -> usize {
     bytes[start..].iter().position(is_end).map_or(bytes.len(), |length| start + length)
 }
 
-/// What kind of value a text is, with its article, for messages: `an object`, `null`.
+/// The JSON type of `value`, with its article, for messages: `an object`, `null`. An empty text gives `nothing`.
 pub fn type_of(value: &str) -> &'static str {
     match value.trim_start().as_bytes().first() {
         Some(b'{') => "an object",
@@ -182,8 +165,8 @@ pub fn type_of(value: &str) -> &'static str {
     }
 }
 
-/// The content of a string value, or `None` if `value` is not a string or holds half of a surrogate pair, which no
-/// text can hold.
+/// The content of a JSON string: without its quotes, and with its escapes decoded. `None` if `value` is not a string, or
+/// has half of a surrogate pair, which UTF-8 cannot encode.
 #[inline]
 pub fn unquote(value: &str) -> Option<Cow<'_, str>> {
     let inner = value.strip_prefix('"')?.strip_suffix('"')?;
@@ -194,7 +177,8 @@ pub fn unquote(value: &str) -> Option<Cow<'_, str>> {
     }
 }
 
-/// A key with its quotes in its plain spelling: JSON may write `id` as `\u0069d`.
+/// A field name with its quotes and with its escapes decoded, to compare names: JSON may spell `id` as `\u0069d`. A name
+/// that cannot be decoded is returned as it is.
 #[inline]
 pub fn plain_key(key: &str) -> Cow<'_, str> {
     if !key.as_bytes().contains(&b'\\') {
@@ -203,9 +187,9 @@ pub fn plain_key(key: &str) -> Cow<'_, str> {
     unquote(key).map_or(Cow::Borrowed(key), |name| Cow::Owned(format!("\"{name}\"")))
 }
 
-/// Whether jsonb and text can hold every string in `value`: no `\u0000` and no half of a surrogate pair.
+/// Whether jsonb can hold every string in `value`. It cannot hold `\u0000` or half of a surrogate pair.
 pub fn is_storable(value: &str) -> bool {
-    // As a rule there is no such escape, and to find that out is quicker than to look at each backslash.
+    // Most texts have no such escape, and this search is faster than a visit to each backslash.
     if !value.contains("\\u") {
         return true;
     }
@@ -223,14 +207,14 @@ pub fn is_storable(value: &str) -> bool {
     true
 }
 
-/// Whether no string in `value` has an escape of a character beyond ASCII, which other encodings than UTF-8 may not have.
+/// Whether every `\uXXXX` escape in `value` is ASCII. A database encoding other than UTF-8 may lack other characters.
 pub fn escapes_are_ascii(value: &str) -> bool {
     escapes(value).all(|(_, unit)| unit < 0x80)
 }
 
-/// Where each `\uXXXX` in `value` is, and its number.
+/// The byte offset and the code unit of each `\uXXXX` in `value`.
 fn escapes(value: &str) -> impl Iterator<Item = (usize, u16)> {
-    // Valid JSON has backslashes within strings only, so strings need not be told from the rest.
+    // Valid JSON has backslashes only within strings, so there is no need to track where strings begin.
     let bytes = value.as_bytes();
     let mut end = 0;
     std::iter::from_fn(move || {
@@ -245,21 +229,25 @@ fn escapes(value: &str) -> impl Iterator<Item = (usize, u16)> {
     })
 }
 
-/// The number of the escape `\uXXXX` at `at`; `None` if something else is there.
+/// The code unit of the escape `\uXXXX` at `at`. `None` if there is no such escape.
 fn code_unit(bytes: &[u8], at: usize) -> Option<u16> {
     let digits = bytes.get(at..at + 6)?.strip_prefix(b"\\u")?;
     u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
 }
 
-/// Writes `text` as a JSON string.
+/// Appends `text` to `out` as a JSON string, with quotes.
 pub fn push_string(out: &mut Vec<u8>, text: &str) {
     serde_json::to_writer(out, text).expect("writing to a vector cannot fail");
 }
 
-/// Checks that `text` is one JSON object and nothing else, and returns the values of the fields with these names.
+/// Checks that `text` is exactly one JSON object, and returns the values of the named fields as text.
 ///
-/// It reads the text once, keeps nothing but slices, and has no depth limit. Of several equal keys the last wins.
-pub fn fields<'a, const N: usize>(text: &'a str, names: [&str; N]) -> Result<[Option<&'a str>; N], serde_json::Error> {
+/// It reads the text once, allocates no values, and has no depth limit. Of several equal names the last one wins. The
+/// error is serde_json's; its text may repeat parts of `text`.
+pub fn select_fields<'a, const N: usize>(
+    text: &'a str,
+    names: [&str; N],
+) -> Result<[Option<&'a str>; N], serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let found = deserializer.deserialize_map(FieldsVisitor { names })?;
     deserializer.end()?;
@@ -291,7 +279,7 @@ impl<'de, const N: usize> Visitor<'de> for FieldsVisitor<'_, N> {
     }
 }
 
-/// Checks that `text` is one JSON value and nothing else.
+/// Whether `text` is exactly one JSON value.
 pub fn is_valid(text: &str) -> bool {
     serde_json::from_str::<&RawValue>(text).is_ok()
 }

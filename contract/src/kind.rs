@@ -1,22 +1,26 @@
-//! The three things a mutation can do.
+//! The three kinds of mutation: create, update, delete.
 
 use std::fmt;
 use std::str::FromStr;
 
 use super::text;
 
-/// What one request does to all of its records.
+/// The kind of a mutation. All records of one request share it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
+    /// Makes new records. The provider assigns their upstream ids.
     Create,
+    /// Changes the given fields of existing records, as an HTTP PATCH does.
     Update,
+    /// Removes existing records.
     Delete,
 }
 
 impl Kind {
+    /// All kinds, in the order that messages list them.
     pub const ALL: [Kind; 3] = [Kind::Create, Kind::Update, Kind::Delete];
 
-    /// The word that the API and SQL use.
+    /// The word that SQL and the API's `kind` field use.
     pub const fn as_str(self) -> &'static str {
         match self {
             Kind::Create => "create",
@@ -25,7 +29,7 @@ impl Kind {
         }
     }
 
-    /// The kind as the subject of a sentence: `an update needs ...`.
+    /// The kind with its article, to begin a sentence: `an update needs ...`.
     pub const fn with_article(self) -> &'static str {
         match self {
             Kind::Create => "a create",
@@ -34,7 +38,7 @@ impl Kind {
         }
     }
 
-    /// Whether doing it twice leaves the provider as doing it once: a second create makes a second record.
+    /// Whether sending the mutation twice has the same effect as sending it once. A second create makes a second record.
     pub const fn is_repeatable(self) -> bool {
         !matches!(self, Kind::Create)
     }
@@ -46,7 +50,7 @@ impl fmt::Display for Kind {
     }
 }
 
-/// A word that names no kind; it prints a message that lists the valid ones.
+/// The error for a word that is not a kind. Its text lists the valid kinds.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unknown kind \"{0}\": it must be create, update or delete")]
 pub struct UnknownKind(String);
@@ -74,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn other_words_are_refused_and_the_valid_ones_named() {
+    fn an_unknown_word_is_refused_and_the_valid_kinds_are_listed() {
         for word in ["", "Create", "CREATE", " create", "upsert", "patch", "a\nb"] {
             let message = word.parse::<Kind>().unwrap_err().to_string();
             assert!(message.ends_with("it must be create, update or delete"), "{message}");

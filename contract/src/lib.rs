@@ -1,21 +1,24 @@
-//! The Mutation API's contract, and every rule of the extension that is a function of values.
+//! The rules of the extension that need neither Postgres nor a socket.
 //!
-//! Nothing here touches Postgres, a socket, a clock or a thread, and nothing is `unsafe`. So every rule is tested as a
-//! table, in seconds and without a server.
+//! No code here reads a clock, opens a socket, starts a thread or is `unsafe`: every rule is a function from values to
+//! values. Such rules are tested as tables, in seconds and without a database server.
 //!
 //! A mutation passes three steps:
-//! 1. [`request`] checks the arguments and writes the body, before anything is sent;
-//! 2. the extension sends the body and notes an [`outcome::Observation`];
-//! 3. [`outcome::judge`] says what the observation means: the reply's records, or an [`outcome::Outcome`] to raise.
+//! 1. [`request`] checks the arguments and writes the request body, before the extension sends anything.
+//! 2. The extension sends the body and reports an [`outcome::Observation`].
+//! 3. [`outcome::judge`] turns the observation into the reply's records, or into an [`outcome::Outcome`] to raise.
 //!
-//! Around it: [`options`] and [`secret`] read what a server and its user mapping say; [`attachment`], [`capture_sql`],
-//! [`net_change`], [`field_digests`] and [`unqualified_writes`] serve tables that write through; [`batching`] decides
-//! what the outbox sends together, and when it sends it again.
+//! [`options`] and [`secret`] read the options of servers and user mappings. [`attachment`], [`capture_sql`],
+//! [`net_change`], [`field_digests`] and [`unqualified_writes`] serve attached tables. [`batching`] decides which queued
+//! changes the outbox sends together, and when it retries.
 //!
-//! Two rules hold throughout. Data passes byte for byte: no number is parsed, no depth is too deep. And once a mutation
-//! was applied, no fault of its reply may read as "failed".
+//! Two promises hold throughout:
+//! - Data passes byte for byte. Numbers are never parsed, and nesting depth has no limit.
+//! - After a mutation was applied, no fault in its reply is reported as a failed mutation. A caller who believed that it
+//!   had failed would repeat it, and a repeated create makes a second record.
 
 #![forbid(unsafe_code)]
+#![warn(missing_docs)]
 
 mod api_error;
 pub mod attachment;

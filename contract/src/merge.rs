@@ -1,23 +1,23 @@
-//! Several changes of one record as one: an update is a PATCH, so what comes later wins, field by field.
+//! Merges several changes of one record into one. An update is a PATCH, so for each field the latest value wins.
 //!
-//! The data is jsonb as text, or as valid as that. It is cut, not parsed, so every digit is kept; and each text is read
-//! once, however many changes of one record there are.
+//! The data is valid JSON text, as jsonb prints it. The code cuts it without parsing values, so every digit survives. It
+//! reads each text once, so many changes of one record cost no more than their total length.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use super::json::{self, Cursor};
 
-/// Merges the changes of each record, which are its upstream id and its data as JSON text, into the first of them. The
-/// order is otherwise kept.
+/// Merges changes that share an upstream id. Each change is an upstream id and its data as JSON text. The result has one
+/// change for each id, in the order in which the ids first appear.
 pub fn by_id(changes: Vec<(String, String)>) -> Vec<(String, String)> {
-    let mut places: HashMap<String, usize> = HashMap::with_capacity(changes.len());
+    let mut positions: HashMap<String, usize> = HashMap::with_capacity(changes.len());
     let mut records: Vec<(String, Vec<String>)> = Vec::with_capacity(changes.len());
     for (id, data) in changes {
-        match places.get(&id) {
-            Some(&place) => records[place].1.push(data),
+        match positions.get(&id) {
+            Some(&position) => records[position].1.push(data),
             None => {
-                places.insert(id.clone(), records.len());
+                positions.insert(id.clone(), records.len());
                 records.push((id, vec![data]));
             }
         }
@@ -25,8 +25,8 @@ pub fn by_id(changes: Vec<(String, String)>) -> Vec<(String, String)> {
     records.into_iter().map(|(id, data)| (id, later_wins(data))).collect()
 }
 
-/// The union of the fields of JSON objects, given from the earliest to the latest. One alone passes byte for byte; of
-/// several, whatever is no object has no fields.
+/// The union of the fields of JSON objects, ordered from the earliest to the latest. A single text is returned byte for
+/// byte. Among several texts, a value that is not an object contributes no fields.
 pub fn later_wins(mut objects: Vec<String>) -> String {
     if objects.len() == 1
         && let Some(only) = objects.pop()
@@ -41,13 +41,13 @@ pub fn later_wins(mut objects: Vec<String>) -> String {
             fields.insert(json::plain_key(key), (key, cursor.value()));
         }
     }
-    written(&fields)
+    to_object(&fields)
 }
 
-/// Names in their plain spelling, to tell which are the same; and as they were spelled, to be valid when written again.
-type Fields<'a> = BTreeMap<Cow<'a, str>, (&'a str, &'a str)>;
+/// By unescaped field name, so that two spellings of a name are one field: the name as it was spelled, and its value.
+type MergedFields<'a> = BTreeMap<Cow<'a, str>, (&'a str, &'a str)>;
 
-fn written(fields: &Fields<'_>) -> String {
+fn to_object(fields: &MergedFields<'_>) -> String {
     let room = fields.values().map(|(key, value)| key.len() + value.len() + 2).sum::<usize>();
     let mut object = String::with_capacity(room + 2);
     object.push('{');
@@ -81,7 +81,7 @@ mod tests {
     #[test]
     fn objects_become_one() {
         let table: &[(&[&str], &str)] = &[
-            // One alone is not even read.
+            // A single text is not read.
             (&[" { \"x\" :  1.10}"], " { \"x\" :  1.10}"),
             (&["{}", "{}"], "{}"),
             (&["{}", r#"{"x": 1}"#], r#"{"x":1}"#),
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_the_union_that_a_parser_sees() {
+    fn a_parser_sees_the_union_of_the_fields() {
         let objects = [r#"{"é\n": "\ud83d\ude00", "": [], "b": {"c": [{}, "]"]}}"#, r#"{"b": true, "t\t": "\\"}"#];
         let merged = later_wins(objects.map(str::to_owned).into());
         let merged: serde_json::Value = serde_json::from_str(&merged).unwrap();

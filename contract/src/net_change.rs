@@ -1,13 +1,13 @@
-//! What several statements have done to a row together, as one change.
+//! Combines the changes that several statements made to a row into one net change.
 //!
-//! A trigger of the application's can write the row that it fires for. Its statement ends, and is captured, before the
-//! statement that the trigger fires for; so the order in which changes are captured is not the order in which they were
-//! made. But the changes of one row form a chain: each finds the row as the one before has left it. So the values that
-//! were left, less those that were found, are the last ones; and the other way round they are the first ones. No order
-//! is needed for that.
+//! An application's trigger can write the row that it fires for. That inner statement ends, and is captured, before the outer
+//! one, so the order of capture is not the order of the writes. But the changes of a row form a chain: each finds the row
+//! as its predecessor left it. So the last values are those that some change left and no change found, and the first values
+//! are those that some change found and none left. This needs no order.
 //!
-//! Everything here is a value: rows are keys and JSON texts. A statement may have very many rows, most of them with one
-//! change. So the text of a row's fields is cut into its parts only where changes are compared.
+//! A statement may change very many rows, most of them once. So a row's fields stay JSON text until they are compared.
+
+mod moves;
 
 use std::borrow::Cow;
 use std::collections::hash_map::Entry;
@@ -16,29 +16,30 @@ use std::hash::Hash;
 
 use crate::json::{self, Cursor};
 
-/// Fields of a row, a JSON object.
+/// RowFields of a row, a JSON object.
 #[derive(Debug, Clone)]
-pub struct Fields(Box<str>);
+pub struct RowFields(Box<str>);
 
-impl Fields {
-    /// The fields of a JSON object.
-    pub fn of_object(object: &str) -> Fields {
-        Fields(object.into())
+impl RowFields {
+    /// Wraps a JSON object.
+    pub fn of_object(object: &str) -> RowFields {
+        RowFields(object.into())
     }
 
-    /// The JSON object of these fields.
+    /// The JSON object.
     pub fn to_object(&self) -> String {
         String::from(&*self.0)
     }
 
+    /// Whether there are no fields.
     pub fn is_empty(&self) -> bool {
         let mut cursor = Cursor::new(&self.0);
         cursor.enter();
         cursor.next_key().is_none()
     }
 
-    /// Those of these fields whose value is another one in `before`, or is not there.
-    pub fn changed_since(self, before: &Fields) -> Fields {
+    /// The fields that `before` lacks, or has with another value.
+    pub fn changed_since(self, before: &RowFields) -> RowFields {
         let (mut own, before) = (self.parts(), before.parts());
         let count = own.len();
         own.retain(|name, (_, value)| before.get(name).is_none_or(|(_, was)| was != value));
@@ -56,21 +57,21 @@ impl Fields {
     }
 }
 
-impl Default for Fields {
-    fn default() -> Fields {
-        Fields::of_object("{}")
+impl Default for RowFields {
+    fn default() -> RowFields {
+        RowFields::of_object("{}")
     }
 }
 
-impl PartialEq for Fields {
-    fn eq(&self, other: &Fields) -> bool {
+impl PartialEq for RowFields {
+    fn eq(&self, other: &RowFields) -> bool {
         self.0 == other.0 || are_equal(&self.parts(), &other.parts())
     }
 }
 
-impl Eq for Fields {}
+impl Eq for RowFields {}
 
-/// The parts of a JSON object by their names in plain spelling: each name as it is spelled, and its value.
+/// The fields of a JSON object by unescaped name: the name as it is spelled, and the value.
 type Parts<'a> = BTreeMap<Cow<'a, str>, (&'a str, &'a str)>;
 
 fn are_equal(one: &Parts<'_>, other: &Parts<'_>) -> bool {
@@ -79,55 +80,61 @@ fn are_equal(one: &Parts<'_>, other: &Parts<'_>) -> bool {
     one.len() == other.len() && one.iter().all(is_there)
 }
 
-fn object_of(parts: &Parts<'_>) -> Fields {
+fn object_of(parts: &Parts<'_>) -> RowFields {
     let fields: Vec<String> = parts.values().map(|(name, value)| [*name, ":", *value].concat()).collect();
-    Fields(format!("{{{}}}", fields.join(",")).into())
+    RowFields(format!("{{{}}}", fields.join(",")).into())
 }
 
-/// A row: the table whose rows its key tells apart, and its primary key as a JSON array.
+/// Identifies a row.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RowKey {
-    pub table: u32,
-    pub key: String,
+pub struct RowId {
+    /// The oid of the table in which the primary key is unique.
+    pub relation: u32,
+    /// The primary key's values, as a JSON array.
+    pub primary_key: String,
 }
 
-/// How a statement found a row, or left it.
+/// A row before or after a statement.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Image {
-    /// The upstream id, which is not blank.
+pub struct RowImage {
+    /// The upstream id, which is never blank.
     pub id: Option<String>,
-    pub fields: Fields,
+    /// The row's fields. See [`RowChange`] for which.
+    pub fields: RowFields,
 }
 
-/// What one statement did to one row. An insert, a delete, and an update that changes the upstream id have all fields;
-/// another update has only those that it changed.
+/// The change that one statement made to one row. An insert, a delete, and an update of the upstream id have all fields.
+/// Any other update has only the fields that it changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change<T> {
-    pub row: RowKey,
-    /// Where it is sent.
+pub struct RowChange<T> {
+    /// The changed row.
+    pub row: RowId,
+    /// The attachment that sends the change.
     pub target: T,
-    /// None: there was no such row.
-    pub before: Option<Image>,
-    /// None: there is no such row any more.
-    pub after: Option<Image>,
+    /// The row before the statement. `None` for an insert.
+    pub before: Option<RowImage>,
+    /// The row after the statement. `None` for a delete.
+    pub after: Option<RowImage>,
 }
 
-/// What all changes of a row come to.
+/// The net effect of all changes of a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "id is the row's upstream id afterwards, fields its new values")]
 pub enum Effect {
-    /// A new row without an upstream id: its record is to be created.
-    Create(Fields),
-    /// A new row that came with an upstream id: its record is there already.
-    Arrival { id: String, fields: Fields },
-    /// The row is the one that it was. `takes_id` if it had another upstream id, or none.
-    Update { id: Option<String>, fields: Fields, takes_id: bool },
-    /// The row is gone. The fields are those that it had first.
-    Delete(Image),
+    /// A new row without an upstream id, whose record must be created.
+    Create(RowFields),
+    /// A new row with an upstream id, whose record exists already.
+    Arrival { id: String, fields: RowFields },
+    /// A changed row. `changes_id` is whether its upstream id was another one, or NULL.
+    Update { id: Option<String>, fields: RowFields, changes_id: bool },
+    /// A deleted row, with its first upstream id and its first fields.
+    Delete(RowImage),
 }
 
 impl Effect {
-    /// Deletes come first, for a row may take the place, or the id, of one that is gone. Updates come last.
-    pub fn turn(&self) -> u8 {
+    /// The position of an effect among all effects: deletes first, since another row may take over the primary key or the
+    /// upstream id of a deleted one; then creates; updates last.
+    pub fn send_order(&self) -> u8 {
         match self {
             Effect::Delete(_) => 0,
             Effect::Create(_) | Effect::Arrival { .. } => 1,
@@ -136,85 +143,88 @@ impl Effect {
     }
 }
 
-/// The effect on one row, and where it is sent.
+/// The net effect on one row.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Net<T> {
-    pub row: RowKey,
+pub struct NetChange<T> {
+    /// The row.
+    pub row: RowId,
+    /// The attachment that sends the change: that of the row's last captured change.
     pub target: T,
+    /// The effect.
     pub effect: Effect,
 }
 
-/// What `changes`, in the order in which they were captured, come to. Deletes come first, for a row may take the place, or
-/// the upstream id, of another; then creates, then updates. `group` says which collection a target belongs to: a row that
-/// is gone from one place and has arrived at another with the same upstream id was moved, and its record lives on.
-pub fn net<T: Clone>(changes: Vec<Change<T>>, group: impl Fn(&T) -> usize) -> Vec<Net<T>> {
+/// The net changes of `changes`, which are in the order of their capture. The result is sorted by
+/// [`send_order`](Effect::send_order). `group` numbers the collection of a target: if a row was deleted and another row of
+/// the same collection has its upstream id, the row was moved, and its record is not deleted.
+pub fn net_changes<T: Clone>(changes: Vec<RowChange<T>>, group: impl Fn(&T) -> usize) -> Vec<NetChange<T>> {
     let further = further_changes(&changes);
-    let mut changes: Vec<Option<Change<T>>> = changes.into_iter().map(Some).collect();
-    let (mut all, mut takers) = (Vec::with_capacity(changes.len()), HashMap::new());
-    for place in 0..changes.len() {
-        let Some(change) = changes[place].take() else { continue };
-        let Some(further) = further.get(&place) else {
+    let mut changes: Vec<Option<RowChange<T>>> = changes.into_iter().map(Some).collect();
+    let (mut all, mut adopters) = (Vec::with_capacity(changes.len()), HashMap::new());
+    for position in 0..changes.len() {
+        let Some(change) = changes[position].take() else { continue };
+        let Some(further) = further.get(&position) else {
             if let (Some(before), Some(after)) = (&change.before, &change.after)
                 && before.id != after.id
             {
-                takers.insert(all.len(), after.fields.clone());
+                adopters.insert(all.len(), after.fields.clone());
             }
             all.extend(of_change(change));
             continue;
         };
         let mut of_one = vec![change];
-        of_one.extend(further.iter().filter_map(|place| changes[*place].take()));
+        of_one.extend(further.iter().filter_map(|position| changes[*position].take()));
         let effects = of_row(&of_one);
-        if let [Net { effect: Effect::Update { takes_id: true, .. }, .. }] = &effects[..] {
-            takers.insert(all.len(), kept_fields(&of_one));
+        if let [NetChange { effect: Effect::Update { changes_id: true, .. }, .. }] = &effects[..] {
+            adopters.insert(all.len(), kept_fields(&of_one));
         }
         all.extend(effects);
     }
-    join_moves(&mut all, takers, group);
-    all.sort_by_key(|net| net.effect.turn());
+    moves::join(&mut all, adopters, group);
+    all.sort_by_key(|net| net.effect.send_order());
     all
 }
 
-/// By the place of a row's first change: the places of its other ones.
-fn further_changes<T>(changes: &[Change<T>]) -> HashMap<usize, Vec<usize>> {
-    let mut first: HashMap<&RowKey, usize> = HashMap::with_capacity(changes.len());
+/// The positions of the further changes of each row that has several, by the position of the row's first change.
+fn further_changes<T>(changes: &[RowChange<T>]) -> HashMap<usize, Vec<usize>> {
+    let mut first: HashMap<&RowId, usize> = HashMap::with_capacity(changes.len());
     let mut further: HashMap<usize, Vec<usize>> = HashMap::new();
-    for (place, change) in changes.iter().enumerate() {
+    for (position, change) in changes.iter().enumerate() {
         match first.entry(&change.row) {
-            Entry::Vacant(new) => drop(new.insert(place)),
-            Entry::Occupied(known) => further.entry(*known.get()).or_default().push(place),
+            Entry::Vacant(new) => drop(new.insert(position)),
+            Entry::Occupied(known) => further.entry(*known.get()).or_default().push(position),
         }
     }
     further
 }
 
-/// What the only change of a row comes to.
-fn of_change<T>(change: Change<T>) -> Option<Net<T>> {
-    let Change { row, target, before, after } = change;
+/// The net change of a row with a single change. `None` if it changed nothing.
+fn of_change<T>(change: RowChange<T>) -> Option<NetChange<T>> {
+    let RowChange { row, target, before, after } = change;
     let effect = match (before, after) {
         (None, None) => return None,
-        (None, Some(Image { id: None, fields })) => Effect::Create(fields),
-        (None, Some(Image { id: Some(id), fields })) => Effect::Arrival { id, fields },
+        (None, Some(RowImage { id: None, fields })) => Effect::Create(fields),
+        (None, Some(RowImage { id: Some(id), fields })) => Effect::Arrival { id, fields },
         (Some(image), None) => Effect::Delete(image),
-        (Some(before), Some(Image { id, fields })) => {
-            let (takes_id, fields) = (before.id != id, fields.changed_since(&before.fields));
-            if fields.is_empty() && !takes_id {
+        (Some(before), Some(RowImage { id, fields })) => {
+            let (changes_id, fields) = (before.id != id, fields.changed_since(&before.fields));
+            if fields.is_empty() && !changes_id {
                 return None;
             }
-            Effect::Update { id, fields, takes_id }
+            Effect::Update { id, fields, changes_id }
         }
     };
-    Some(Net { row, target, effect })
+    Some(NetChange { row, target, effect })
 }
 
-/// What several changes of one row come to: mostly one effect; two if the row is another one under the same key.
-fn of_row<T: Clone>(changes: &[Change<T>]) -> Vec<Net<T>> {
+/// The net changes of a row with several changes. There are two if a new row has the primary key of a deleted one.
+fn of_row<T: Clone>(changes: &[RowChange<T>]) -> Vec<NetChange<T>> {
     let inserts = changes.iter().filter(|change| change.before.is_none()).count();
     let deletes = changes.iter().filter(|change| change.after.is_none()).count();
     // The outermost statement is captured last.
-    let Some(Change { row, target, .. }) = changes.last() else { return Vec::new() };
+    let Some(RowChange { row, target, .. }) = changes.last() else { return Vec::new() };
     let (first_id, last_id) = ids(changes);
-    let net = |effect| Net { row: row.clone(), target: target.clone(), effect };
+    let net = |effect| NetChange { row: row.clone(), target: target.clone(), effect };
     let arrived = |id: Option<String>, fields| match id {
         None => net(Effect::Create(fields)),
         Some(id) => net(Effect::Arrival { id, fields }),
@@ -222,46 +232,49 @@ fn of_row<T: Clone>(changes: &[Change<T>]) -> Vec<Net<T>> {
     if inserts > deletes {
         return vec![arrived(last_id, all_fields(changes))];
     }
-    let Ends { first, last } = ends(changes);
+    let FirstAndLast { first, last } = first_and_last(changes);
     if deletes > inserts {
-        return vec![net(Effect::Delete(Image { id: first_id, fields: object_of(&first) }))];
+        return vec![net(Effect::Delete(RowImage { id: first_id, fields: object_of(&first) }))];
     }
     let is_same_record = inserts == 0 || first_id.is_some() && first_id == last_id;
     if is_same_record {
-        let takes_id = first_id != last_id;
-        let is_nothing = last.is_empty() && !takes_id;
+        let changes_id = first_id != last_id;
+        let is_nothing = last.is_empty() && !changes_id;
         return if is_nothing {
             Vec::new()
         } else {
-            vec![net(Effect::Update { id: last_id, fields: object_of(&last), takes_id })]
+            vec![net(Effect::Update { id: last_id, fields: object_of(&last), changes_id })]
         };
     }
     if first_id == last_id && are_equal(&first, &last) {
-        // It was made and is gone again; or it went and came back, which is the same to those who never knew it.
+        // The row was inserted and deleted, or deleted and inserted again unchanged.
         return Vec::new();
     }
-    vec![net(Effect::Delete(Image { id: first_id, fields: object_of(&first) })), arrived(last_id, all_fields(changes))]
+    vec![
+        net(Effect::Delete(RowImage { id: first_id, fields: object_of(&first) })),
+        arrived(last_id, all_fields(changes)),
+    ]
 }
 
-/// The upstream ids that the row had first and last.
-fn ids<T>(changes: &[Change<T>]) -> (Option<String>, Option<String>) {
+/// The first and the last upstream id of the row.
+fn ids<T>(changes: &[RowChange<T>]) -> (Option<String>, Option<String>) {
     let found = changes.iter().filter_map(|change| change.before.as_ref()).map(|image| &image.id).collect();
     let left = changes.iter().filter_map(|change| change.after.as_ref()).map(|image| &image.id).collect();
     let (first, last) = unmatched(found, left);
     let any = changes.iter().flat_map(|change| [&change.before, &change.after]).flatten().map(|image| &image.id).next();
-    // Those that cancel each other out: the row has the one that it had.
+    // If all found and left ids cancel out, the row kept its id.
     let both = if first.is_empty() && last.is_empty() { any } else { None };
     (first.first().copied().or(both).cloned().flatten(), last.last().copied().or(both).cloned().flatten())
 }
 
-/// The values that a row's fields had first and have last, of the fields that have changed.
+/// The first and the last values of a row's changed fields.
 #[derive(Default)]
-struct Ends<'a> {
+struct FirstAndLast<'a> {
     first: Parts<'a>,
     last: Parts<'a>,
 }
 
-fn ends<T>(changes: &[Change<T>]) -> Ends<'_> {
+fn first_and_last<T>(changes: &[RowChange<T>]) -> FirstAndLast<'_> {
     #[derive(Default)]
     struct Values<'a> {
         spelled: &'a str,
@@ -281,7 +294,7 @@ fn ends<T>(changes: &[Change<T>]) -> Ends<'_> {
             values.left.push(value);
         }
     }
-    let mut ends = Ends::default();
+    let mut ends = FirstAndLast::default();
     for (name, Values { spelled, found, left }) in values {
         let (first, last) = unmatched(found, left);
         if let Some(first) = first.last() {
@@ -294,29 +307,30 @@ fn ends<T>(changes: &[Change<T>]) -> Ends<'_> {
     ends
 }
 
-fn parts_of(image: &Option<Image>) -> Parts<'_> {
+fn parts_of(image: &Option<RowImage>) -> Parts<'_> {
     image.as_ref().map(|image| image.fields.parts()).unwrap_or_default()
 }
 
-/// All fields of a row that is there now, and that an insert has made.
-fn all_fields<T>(changes: &[Change<T>]) -> Fields {
+/// All fields of a row that an insert has made.
+fn all_fields<T>(changes: &[RowChange<T>]) -> RowFields {
     let inserted = changes.iter().filter(|change| change.before.is_none()).map(|change| &change.after);
     with_last(inserted, changes)
 }
 
-/// All fields of a row that was there before, and has another upstream id now.
-fn kept_fields<T>(changes: &[Change<T>]) -> Fields {
+/// All fields of an existing row whose upstream id has changed.
+fn kept_fields<T>(changes: &[RowChange<T>]) -> RowFields {
     with_last(changes.iter().map(|change| &change.before), changes)
 }
 
-/// The fields of these images, of a later one rather than of an earlier one, with the values that `changes` have left.
-fn with_last<'a, T>(images: impl Iterator<Item = &'a Option<Image>>, changes: &'a [Change<T>]) -> Fields {
+/// The fields of `images`, where a later image wins, with the last values of `changes`.
+fn with_last<'a, T>(images: impl Iterator<Item = &'a Option<RowImage>>, changes: &'a [RowChange<T>]) -> RowFields {
     let mut all: Parts<'_> = images.flat_map(parts_of).collect();
-    all.extend(ends(changes).last);
+    all.extend(first_and_last(changes).last);
     object_of(&all)
 }
 
-/// What stands in one list and not in the other, each as often as it does. A row may have been written very often.
+/// The elements of each list that are not in the other, by multiplicity. Hashing keeps the time linear: a row may have very
+/// many changes.
 fn unmatched<'a, V: Eq + Hash + ?Sized>(found: Vec<&'a V>, left: Vec<&'a V>) -> (Vec<&'a V>, Vec<&'a V>) {
     let mut surplus: HashMap<&V, isize> = HashMap::with_capacity(left.len());
     for value in &left {
@@ -333,62 +347,13 @@ fn unmatched<'a, V: Eq + Hash + ?Sized>(found: Vec<&'a V>, left: Vec<&'a V>) -> 
     (first, left.into_iter().filter(|value| take(value, 1)).collect())
 }
 
-/// The last value of several. In a whole chain there is one. If a write was not captured, what the statements within the
-/// outermost one have left is later than what that one has.
+/// The latest of the values that no change found. A complete chain has one such value. If a write was not captured, there
+/// are several; inner statements write later than the outermost one, which is captured last.
 fn latest<'a, V: ?Sized>(values: &[&'a V]) -> Option<&'a V> {
     match values {
         [within @ .., _] if !within.is_empty() => within.last().copied(),
         _ => values.last().copied(),
     }
-}
-
-/// Makes one change of a delete and of what has its upstream id now. `takers` are all fields of the rows, by their places,
-/// that were there before and have another upstream id now.
-fn join_moves<T>(all: &mut Vec<Net<T>>, mut takers: HashMap<usize, Fields>, group: impl Fn(&T) -> usize) {
-    let new_id = |effect: &Effect| match effect {
-        Effect::Arrival { id, .. } | Effect::Update { id: Some(id), takes_id: true, .. } => Some(id.clone()),
-        _ => None,
-    };
-    let arrived: Vec<(usize, (usize, String))> = all
-        .iter()
-        .enumerate()
-        .filter_map(|(place, net)| Some((place, (group(&net.target), new_id(&net.effect)?))))
-        .collect();
-    if arrived.is_empty() {
-        return;
-    }
-    let gone: HashMap<(usize, String), usize> = all
-        .iter()
-        .enumerate()
-        .filter_map(|(place, net)| match &net.effect {
-            Effect::Delete(Image { id: Some(id), .. }) => Some(((group(&net.target), id.clone()), place)),
-            _ => None,
-        })
-        .collect();
-    if gone.is_empty() {
-        return;
-    }
-    let mut lives_on = vec![false; all.len()];
-    for (place, id) in arrived {
-        let Some(&was) = gone.get(&id) else { continue };
-        lives_on[was] = true;
-        let Effect::Delete(before) = &all[was].effect else { continue };
-        match &all[place].effect {
-            Effect::Arrival { id, fields } => {
-                let fields = fields.clone().changed_since(&before.fields);
-                lives_on[place] = fields.is_empty();
-                all[place].effect = Effect::Update { id: Some(id.clone()), fields, takes_id: false };
-            }
-            Effect::Update { id, .. } => {
-                // The record has the fields of the row that is gone.
-                let fields = takers.remove(&place).unwrap_or_default().changed_since(&before.fields);
-                all[place].effect = Effect::Update { id: id.clone(), fields, takes_id: true };
-            }
-            _ => {}
-        }
-    }
-    let mut lives_on = lives_on.into_iter();
-    all.retain(|_| lives_on.next() == Some(false));
 }
 
 #[cfg(test)]

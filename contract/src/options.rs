@@ -1,7 +1,7 @@
-//! The options of servers and user mappings: one table for each, which validates, lists and reads them.
+//! The options of servers and user mappings. One table for each validates, lists and reads them.
 //!
-//! The same rule runs when a server is created and when it is used, so a value that was accepted can be used, and one
-//! that a newer or older version wrote is refused in the same words.
+//! The same rules run when an object is created and when it is used. So an accepted value can always be used, and an option
+//! from another version of the extension is refused with the same message at both times.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
@@ -13,86 +13,97 @@ use http::uri::Scheme;
 
 use super::secret::Secret;
 
-/// The path of the operation below the server's url.
-const OPERATION: &str = "/v1/mutations/run";
+/// The path of the mutation endpoint, which is appended to the option `url`.
+const MUTATION_PATH: &str = "/v1/mutations/run";
 
-/// What a server object says, with the defaults of what it leaves out.
+/// The options of a server object, with defaults for the omitted ones.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ServerOptions {
-    /// The whole address of the operation.
+    /// The whole address of the mutation endpoint.
     pub uri: Uri,
+    /// The time limit for name resolution, the connection and the TLS handshake.
     pub connect_timeout: Duration,
+    /// The time limit for a whole request, without the wait for consumers.
     pub request_timeout: Duration,
+    /// The largest reply body, in bytes.
     pub max_response_bytes: u64,
+    /// A file of PEM certificates to trust in place of the system's.
     pub ca_file: Option<PathBuf>,
     /// The most records that the outbox and table triggers put into one request.
     pub max_batch: u32,
-    /// Whether a refusal of a batch applies nothing of it.
+    /// Whether the API applies nothing of a batch that it refuses.
     pub atomic_batches: bool,
-    /// Whether a reply has its records in the order of the request.
+    /// Whether the API returns records in the order of the request.
     pub ordered_replies: bool,
-    /// The request header that carries a key for each request.
+    /// The request header that carries the idempotency key.
     pub idempotency_header: Option<HeaderName>,
 }
 
 impl ServerOptions {
-    /// The most creates that one request may have. The contract promises no order, and an id in another row's place
-    /// sends that row's changes to the wrong record.
+    /// The most creates that one request may hold. Without `ordered_replies` it is 1: an upstream id written into the wrong
+    /// row would send all later changes of that row to another record.
     pub fn creates_per_request(&self) -> u32 {
         if self.ordered_replies { self.max_batch } else { 1 }
     }
 }
 
-/// Where the token of a user mapping is.
+/// The option that gives a user mapping its token.
 #[derive(Clone)]
-pub enum Token {
+pub enum TokenOption {
+    /// `token`: the token itself.
     Inline(Secret),
-    /// A file below `sequin.secrets_directory`.
+    /// `token_file`: the path of a file, relative to `sequin.secrets_directory`.
     File(PathBuf),
 }
 
-/// What is wrong with the options of an object. It never holds a token.
+/// Why the options of an object are refused. No variant holds a token.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadOption {
+pub enum OptionError {
+    /// The object takes no such option. `valid` lists the ones that it takes.
     #[error("invalid option \"{name}\"")]
+    #[expect(missing_docs, reason = "the variant's comment names its fields")]
     Unknown { name: String, valid: Vec<&'static str> },
+    /// The value is invalid. `reason` continues the message.
     #[error("invalid value for option \"{name}\": {reason}")]
+    #[expect(missing_docs, reason = "the variant's comment names its fields")]
     Value { name: &'static str, reason: String },
+    /// A required option is absent.
     #[error("option \"{0}\" is required")]
     Missing(&'static str),
+    /// A user mapping has both token options, or neither.
     #[error("a user mapping needs exactly one of the options \"token\" and \"token_file\"")]
     NotOneToken,
 }
 
-impl BadOption {
-    /// What to do about it.
+impl OptionError {
+    /// The HINT: what to write instead.
     pub fn hint(&self) -> Option<String> {
         match self {
-            BadOption::Unknown { valid, .. } if valid.is_empty() => {
+            OptionError::Unknown { valid, .. } if valid.is_empty() => {
                 Some("There are no valid options in this context.".into())
             }
-            BadOption::Unknown { valid, .. } => {
+            OptionError::Unknown { valid, .. } => {
                 Some(format!("Valid options in this context are: {}.", valid.join(", ")))
             }
-            BadOption::Value { name: "url", .. } => {
-                Some("Write it as url 'https://api.example.com'; /v1/mutations/run is added to it.".into())
+            OptionError::Value { name: "url", .. } => {
+                Some("Write it as url 'https://api.example.com'; the extension appends /v1/mutations/run.".into())
             }
-            BadOption::Missing("url") => Some("Add OPTIONS (url 'https://api.example.com').".into()),
-            BadOption::NotOneToken => {
-                Some("Write OPTIONS (token_file 'prod'), or OPTIONS (token '...') if dumps may hold it.".into())
-            }
+            OptionError::Missing("url") => Some("Add OPTIONS (url 'https://api.example.com').".into()),
+            OptionError::NotOneToken => Some(
+                "Write OPTIONS (token_file 'prod'), or OPTIONS (token '...') if dumps may contain the token.".into(),
+            ),
             _ => None,
         }
     }
 }
 
-/// One option: its name, and how its value is taken into the raw options `T`.
+/// One option: its name, and the function that reads its value into the raw options `T`.
 struct Rule<T> {
     name: &'static str,
     take: fn(&mut T, &str) -> Result<(), String>,
 }
 
-/// The server's options as they are given, before the ones that depend on each other are brought together.
+/// The options of a server as written, before defaults and before rules that involve several options.
 #[derive(Default)]
 struct RawServer {
     base: Option<Uri>,
@@ -125,7 +136,7 @@ const SERVER_RULES: &[Rule<RawServer>] = &[
     },
     Rule {
         name: "max_response_bytes",
-        // A jsonb value ends at 256 MB, a palloc at 1 GB; a larger reply could not be stored anyway.
+        // Postgres cannot store a larger reply: jsonb holds at most 256 MB, and palloc at most 1 GB.
         take: |raw, value| number(value, 1, 1 << 30).map(|bytes| raw.max_response_bytes = Some(bytes)),
     },
     Rule { name: "ca_file", take: |raw, value| absolute_path(value).map(|path| raw.ca_file = Some(path)) },
@@ -153,26 +164,26 @@ const MAPPING_RULES: &[Rule<RawMapping>] = &[
     Rule { name: "token_file", take: |raw, value| relative_path(value).map(|path| raw.token_file = Some(path)) },
 ];
 
-/// The options that name files of the server's machine. Who may set them may make Postgres read those files.
+/// The options that name files on the database host. A role that may set them can make Postgres read those files.
 pub const FILE_OPTIONS: &[&str] = &["ca_file", "token_file"];
 
-/// Reads the options of a server object.
-pub fn server(options: &[(String, String)]) -> Result<ServerOptions, BadOption> {
+/// Reads the options of a server object, as name and value.
+pub fn read_server(options: &[(String, String)]) -> Result<ServerOptions, OptionError> {
     let raw = read(SERVER_RULES, options)?;
-    let uri = raw.base.ok_or(BadOption::Missing("url"))?;
+    let uri = raw.base.ok_or(OptionError::Missing("url"))?;
     if uri.scheme() == Some(&Scheme::HTTP) && !raw.allow_http && !is_loopback(&uri) {
-        let reason = "the token would travel unencrypted; use https, or set the option \"allow_http\"".into();
-        return Err(BadOption::Value { name: "url", reason });
+        let reason = "it would send the token unencrypted; use https, or set the option \"allow_http\"".into();
+        return Err(OptionError::Value { name: "url", reason });
     }
     Ok(ServerOptions {
         uri,
-        // A connection that takes longer does not come.
+        // A connection that takes longer rarely succeeds.
         connect_timeout: raw.connect_timeout.unwrap_or(Duration::from_secs(5)),
-        // Twice what the slowest provider takes for a full batch.
+        // The slowest provider needs up to half of this for a full batch.
         request_timeout: raw.request_timeout.unwrap_or(Duration::from_secs(60)),
         max_response_bytes: raw.max_response_bytes.unwrap_or(64 << 20),
         ca_file: raw.ca_file,
-        // The most that Salesforce takes; see the contract for the others.
+        // Salesforce accepts no larger batch. The reference lists the limits of other providers.
         max_batch: raw.max_batch.unwrap_or(200),
         atomic_batches: raw.atomic_batches,
         ordered_replies: raw.ordered_replies,
@@ -180,55 +191,55 @@ pub fn server(options: &[(String, String)]) -> Result<ServerOptions, BadOption> 
     })
 }
 
-/// Reads the options of a user mapping.
-pub fn user_mapping(options: &[(String, String)]) -> Result<Token, BadOption> {
+/// Reads the options of a user mapping, as name and value.
+pub fn read_user_mapping(options: &[(String, String)]) -> Result<TokenOption, OptionError> {
     match read(MAPPING_RULES, options)? {
-        RawMapping { token: Some(secret), token_file: None } => Ok(Token::Inline(secret)),
-        RawMapping { token: None, token_file: Some(path) } => Ok(Token::File(path)),
-        _ => Err(BadOption::NotOneToken),
+        RawMapping { token: Some(secret), token_file: None } => Ok(TokenOption::Inline(secret)),
+        RawMapping { token: None, token_file: Some(path) } => Ok(TokenOption::File(path)),
+        _ => Err(OptionError::NotOneToken),
     }
 }
 
-/// Checks the options of an object that takes none.
-pub fn none(options: &[(String, String)]) -> Result<(), BadOption> {
+/// Checks an object that takes no options, such as the foreign-data wrapper. Any option is an error.
+pub fn reject_all(options: &[(String, String)]) -> Result<(), OptionError> {
     read::<()>(&[], options)
 }
 
-fn read<T: Default>(rules: &[Rule<T>], options: &[(String, String)]) -> Result<T, BadOption> {
+fn read<T: Default>(rules: &[Rule<T>], options: &[(String, String)]) -> Result<T, OptionError> {
     let mut raw = T::default();
     for (name, value) in options {
         let Some(rule) = rules.iter().find(|rule| rule.name == name) else {
             let valid = rules.iter().map(|rule| rule.name).collect();
-            return Err(BadOption::Unknown { name: name.clone(), valid });
+            return Err(OptionError::Unknown { name: name.clone(), valid });
         };
-        (rule.take)(&mut raw, value).map_err(|reason| BadOption::Value { name: rule.name, reason })?;
+        (rule.take)(&mut raw, value).map_err(|reason| OptionError::Value { name: rule.name, reason })?;
     }
     Ok(raw)
 }
 
-/// The operation's address below the url that the user wrote.
+/// The address of the mutation endpoint for the option `url`.
 fn base_url(value: &str) -> Result<Uri, String> {
-    // The parser lets other characters through in a path, and they would stand in the request's first line.
+    // The parser accepts other characters in a path, and they would reach the request line.
     if !value.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err("it must be printable ASCII, with anything else as %XX".into());
+        return Err("it must be printable ASCII, with other characters as %XX".into());
     }
-    let uri: Uri = value.parse().map_err(|error| format!("it is not a url ({error})"))?;
+    let uri: Uri = value.parse().map_err(|error| format!("it is not a URL ({error})"))?;
     let scheme = uri.scheme().ok_or("it must begin with https:// or http://")?;
     if *scheme != Scheme::HTTPS && *scheme != Scheme::HTTP {
         return Err("it must begin with https:// or http://".into());
     }
     let authority = uri.authority().ok_or("it names no host")?;
     if authority.as_str().contains('@') {
-        return Err("it must not hold a user or a password".into());
+        return Err("it must not contain a user or a password".into());
     }
     if authority.host().is_empty() {
         return Err("it names no host".into());
     }
-    // Other readers of urls take the brackets away and look a name up.
+    // Other URL parsers remove the brackets and resolve the rest as a name.
     if authority.host().starts_with('[') && ipv6_literal(authority.host()).is_none() {
-        return Err("only an IPv6 address can stand in brackets".into());
+        return Err("only an IPv6 address can be in brackets".into());
     }
-    // To the parser a port that is no number is none, and the token would go to another port than the one that is meant.
+    // The parser ignores a port that is not a number, and the token would then go to the default port.
     let port = &authority.as_str()[authority.host().len()..];
     if !port.is_empty() && authority.port_u16().is_none_or(|number| number == 0 || port != format!(":{number}")) {
         return Err("its port must be a number from 1 to 65535".into());
@@ -236,8 +247,8 @@ fn base_url(value: &str) -> Result<Uri, String> {
     if uri.query().is_some() || value.contains('#') {
         return Err("it must not have a query or a fragment".into());
     }
-    let whole = format!("{scheme}://{authority}{}{OPERATION}", uri.path().trim_end_matches('/'));
-    whole.parse().map_err(|error| format!("it is not a url ({error})"))
+    let whole = format!("{scheme}://{authority}{}{MUTATION_PATH}", uri.path().trim_end_matches('/'));
+    whole.parse().map_err(|error| format!("it is not a URL ({error})"))
 }
 
 /// The address of a host that is written as `[::1]`.
@@ -245,7 +256,7 @@ fn ipv6_literal(host: &str) -> Option<Ipv6Addr> {
     host.strip_prefix('[')?.strip_suffix(']')?.parse().ok()
 }
 
-/// Whether a request to `uri` stays on this machine, without asking a name server, which could lie.
+/// Whether `uri` leads to the database host itself. It does not resolve names, since a resolver could be spoofed.
 fn is_loopback(uri: &Uri) -> bool {
     let host = uri.host().unwrap_or_default();
     host.eq_ignore_ascii_case("localhost")
@@ -261,12 +272,12 @@ fn number(value: &str, least: u64, most: u64) -> Result<u64, String> {
     }
 }
 
-/// From one millisecond to a day.
+/// A time limit from one millisecond to one day.
 fn milliseconds(value: &str) -> Result<Duration, String> {
     number(value, 1, 86_400_000).map(Duration::from_millis)
 }
 
-/// The words that Postgres takes for a boolean.
+/// A boolean, in the words that Postgres accepts.
 fn boolean(value: &str) -> Result<bool, String> {
     match value.to_ascii_lowercase().as_str() {
         "true" | "on" | "yes" | "1" => Ok(true),
@@ -288,13 +299,13 @@ fn relative_path(value: &str) -> Result<PathBuf, String> {
     if stays && !value.is_empty() {
         Ok(path)
     } else {
-        Err("it must be the name of a file within sequin.secrets_directory".into())
+        Err("it must be the path of a file below sequin.secrets_directory".into())
     }
 }
 
-/// A header that the extension does not send itself.
+/// A request header that the extension does not set for another purpose.
 fn header_name(value: &str) -> Result<HeaderName, String> {
-    const OURS: &[HeaderName] = &[
+    const RESERVED: &[HeaderName] = &[
         header::AUTHORIZATION,
         header::CONTENT_TYPE,
         header::CONTENT_LENGTH,
@@ -308,8 +319,8 @@ fn header_name(value: &str) -> Result<HeaderName, String> {
         header::UPGRADE,
         header::TE,
     ];
-    let name: HeaderName = value.parse().map_err(|_| "it is not the name of a header")?;
-    if OURS.contains(&name) { Err("that header has a meaning of its own".into()) } else { Ok(name) }
+    let name: HeaderName = value.parse().map_err(|_| "it is not a header name")?;
+    if RESERVED.contains(&name) { Err("the extension uses that header for another purpose".into()) } else { Ok(name) }
 }
 
 #[cfg(test)]

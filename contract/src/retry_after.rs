@@ -1,29 +1,29 @@
-//! The header `Retry-After`: how long an API asks to be left alone.
+//! The header `Retry-After`: how long an API asks its clients to wait.
 
 use std::time::Duration;
 
 use super::calendar::days_since_1970;
 
-/// The longest time that is obeyed. A queue that a stray date put off for years would look dead.
-pub const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+/// The longest wait that is honoured. A wrong date could otherwise stop a queue for years.
+pub const MAX_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Reads the header's value: a number of seconds, or a date as HTTP writes it since 1994
-/// (`Fri, 21 Nov 2025 19:20:00 GMT`; the two older forms are not sent any more).
+/// Reads the header's value: a number of seconds, or a date in HTTP's preferred form, `Fri, 21 Nov 2025 19:20:00 GMT`
+/// (RFC 9110, section 5.6.7). The two obsolete forms are not read.
 ///
-/// `now` is in seconds since 1970. A date in the past gives zero, a time over [`LONGEST`] gives that. `None` if the
-/// value is neither: then nothing was asked.
+/// `now` is in seconds since 1970-01-01 00:00:00 UTC. A date in the past gives zero; a longer wait than [`MAX_WAIT`] gives
+/// `MAX_WAIT`. Any other value gives `None`, as if the header were absent.
 pub fn parse(header: &str, now: i64) -> Option<Duration> {
     let header = header.trim();
     let seconds = if !header.is_empty() && header.bytes().all(|byte| byte.is_ascii_digit()) {
-        // Digits that do not fit are a very long time, not an unreadable one.
+        // A number that overflows u64 is a very long wait. It is cut to MAX_WAIT below.
         header.parse().unwrap_or(u64::MAX)
     } else {
         u64::try_from(http_date(header)?.saturating_sub(now)).unwrap_or(0)
     };
-    Some(Duration::from_secs(seconds).min(LONGEST))
+    Some(Duration::from_secs(seconds).min(MAX_WAIT))
 }
 
-/// Seconds since 1970 of `Fri, 21 Nov 2025 19:20:00 GMT`. The name of the day is not compared with the date.
+/// The seconds since 1970 of a date such as `Fri, 21 Nov 2025 19:20:00 GMT`. The name of the weekday is not checked.
 fn http_date(text: &str) -> Option<i64> {
     const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
@@ -44,7 +44,7 @@ fn http_date(text: &str) -> Option<i64> {
     Some(days * 86_400 + i64::from(hour * 3_600 + minute * 60 + second))
 }
 
-/// A number of exactly so many digits.
+/// A number of exactly `digits` digits.
 fn number(text: &str, digits: usize) -> Option<u32> {
     let is_number = text.len() == digits && text.bytes().all(|byte| byte.is_ascii_digit());
     if is_number { text.parse().ok() } else { None }
@@ -58,7 +58,7 @@ mod tests {
     const NOW: i64 = 1_763_752_800;
 
     #[test]
-    fn values_that_are_obeyed() {
+    fn waits_that_are_honoured() {
         for (header, seconds) in [
             ("0", 0),
             ("1", 1),
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn values_that_ask_for_nothing() {
+    fn values_that_are_ignored() {
         for header in [
             "",
             " ",

@@ -1,36 +1,40 @@
-//! A bearer token that cannot be shown by mistake.
+//! A bearer token that no message can print by mistake.
 
-/// A token as it stands after `Bearer `. It has neither Display nor Debug: no error value that holds one can print it.
+/// A bearer token, without the prefix `Bearer `. It implements neither `Display` nor `Debug`, so an error value that holds
+/// one cannot print it.
 #[derive(Clone)]
 pub struct Secret(String);
 
-/// Why a text cannot be a token. It does not repeat the text.
+/// The reasons to refuse a text as a token. The error does not contain the text.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotAToken {
+pub enum InvalidToken {
+    /// The text is empty.
     #[error("the token is empty")]
     Empty,
-    #[error("the token has a character that is not printable ASCII")]
+    /// A character is outside `!` to `~`.
+    #[error("the token contains a character that is not printable ASCII")]
     Character,
+    /// The text is longer than [`MAX_BYTES`].
     #[error("the token is longer than {MAX_BYTES} bytes")]
     TooLong,
 }
 
-/// HTTP servers commonly refuse a header line of more than 8 KiB.
+/// The longest accepted token, in bytes. HTTP servers commonly refuse a header line of more than 8 KiB.
 pub const MAX_BYTES: usize = 8 * 1024;
 
 impl Secret {
-    /// Takes a token of printable ASCII: anything else could end the header line and begin another (RFC 9110, 5.5), or
-    /// is a file of the wrong kind.
-    pub fn new(token: &str) -> Result<Secret, NotAToken> {
+    /// Accepts 1 to [`MAX_BYTES`] bytes of printable ASCII. A control character could end the header line and begin
+    /// another one (RFC 9110, section 5.5). Other bytes usually mean that the token file is of the wrong kind.
+    pub fn new(token: &str) -> Result<Secret, InvalidToken> {
         match token {
-            "" => Err(NotAToken::Empty),
-            long if long.len() > MAX_BYTES => Err(NotAToken::TooLong),
+            "" => Err(InvalidToken::Empty),
+            long if long.len() > MAX_BYTES => Err(InvalidToken::TooLong),
             token if token.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(Secret(token.to_owned())),
-            _ => Err(NotAToken::Character),
+            _ => Err(InvalidToken::Character),
         }
     }
 
-    /// The token itself, for the request header and for removing it from what the API says.
+    /// The token itself: for the request header, and to remove it from texts that the API returns.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -48,16 +52,16 @@ mod tests {
     }
 
     #[test]
-    fn what_could_break_out_of_the_header_is_not() {
+    fn a_text_that_could_end_the_header_line_is_refused() {
         let cases = [
-            ("", NotAToken::Empty),
-            ("a b", NotAToken::Character),
-            ("a\r\nx-admin: 1", NotAToken::Character),
-            ("a\tb", NotAToken::Character),
-            ("a\u{7f}", NotAToken::Character),
-            ("a\0", NotAToken::Character),
-            ("gehéim", NotAToken::Character),
-            (&"a".repeat(MAX_BYTES + 1), NotAToken::TooLong),
+            ("", InvalidToken::Empty),
+            ("a b", InvalidToken::Character),
+            ("a\r\nx-admin: 1", InvalidToken::Character),
+            ("a\tb", InvalidToken::Character),
+            ("a\u{7f}", InvalidToken::Character),
+            ("a\0", InvalidToken::Character),
+            ("gehéim", InvalidToken::Character),
+            (&"a".repeat(MAX_BYTES + 1), InvalidToken::TooLong),
         ];
         for (token, expected) in cases {
             assert_eq!(Secret::new(token).err(), Some(expected));

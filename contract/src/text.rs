@@ -1,7 +1,7 @@
-//! What others wrote, made fit for a message: no secret, no control character, no end to its length.
+//! Makes foreign text safe for a message: without the token, without hidden characters, and of limited length.
 //!
-//! Error texts reach logs and terminals. A newline in one forges a log line, an ESC moves the cursor, a bidirectional
-//! override makes a line read backwards, and an API that echoes its request's headers echoes the token.
+//! Error texts reach logs and terminals. A newline forges a log line, an ESC moves the cursor, and a bidirectional override
+//! reverses a line. An API that echoes the request's headers echoes the token.
 
 mod redact;
 
@@ -10,24 +10,25 @@ use std::fmt::Write as _;
 
 pub use redact::redact;
 
-/// The longest message taken from an API, in characters.
+/// The longest message copied from an API, in characters.
 pub const MESSAGE_CHARS: usize = 1_000;
-/// The longest excerpt of a body that is not the API's own kind of error, in characters.
+/// The longest excerpt of a body that is not an error in the API's format, in characters.
 pub const EXCERPT_CHARS: usize = 200;
-/// The longest name (a key, a word) repeated from what somebody wrote, in characters.
+/// The longest name (of a server, a collection, a JSON field) that a message repeats, in characters.
 pub const NAME_CHARS: usize = 60;
 
-/// Whether a character changes how a log or terminal shows what is around it, or shows nothing itself.
+/// Whether a character is invisible, or changes how a terminal shows its neighbours. Joiners are not hidden.
 pub fn is_hidden(c: char) -> bool {
     is_not_shown(c) && !is_joiner(c)
 }
 
-/// The joiners are part of emojis and of Persian words, and stay in a message.
+/// Zero-width joiners are parts of emojis and of Persian words, so messages keep them.
 fn is_joiner(c: char) -> bool {
     matches!(c, '\u{200C}' | '\u{200D}')
 }
 
-/// Unicode's Default_Ignorable_Code_Point, the separators of lines, and the controls.
+/// Unicode's Default_Ignorable_Code_Point property, line and paragraph separators, bidirectional controls, and control
+/// characters.
 fn is_not_shown(c: char) -> bool {
     c.is_control()
         || matches!(c,
@@ -38,15 +39,15 @@ fn is_not_shown(c: char) -> bool {
             | '\u{E0000}'..='\u{E0FFF}')
 }
 
-/// `text` with its hidden characters escaped as in JSON, cut to `limit` characters of which the last is then `…`.
+/// `text` with hidden characters escaped as in JSON. A longer text is cut to `limit` characters and ends in `…`.
 pub fn printable(text: &str, limit: usize) -> String {
-    // Most names, and each call has one.
+    // The fast path for most names. Every call makes one printable.
     if text.len() <= limit && text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
         return text.to_owned();
     }
     let mut out = String::with_capacity(text.len().min(4 * limit));
     let mut length = 0;
-    // Where to cut if more follows: the last place that leaves room for the `…`.
+    // Where to cut a text that turns out too long: it leaves room for the `…`.
     let mut cut = 0;
     for c in text.chars() {
         let start = out.len();
@@ -69,7 +70,7 @@ pub fn printable(text: &str, limit: usize) -> String {
     out
 }
 
-/// Appends one character as JSON escapes it.
+/// Appends one character as a JSON escape: `\n`, `\r`, `\t` or `\uXXXX`.
 pub fn push_escaped(out: &mut String, c: char) {
     match c {
         '\n' => out.push_str("\\n"),
@@ -83,25 +84,26 @@ pub fn push_escaped(out: &mut String, c: char) {
     }
 }
 
-/// What a message says of a text of any length.
-pub fn message(text: &str, secret: &str) -> String {
+/// A text of any length, fit for a message: `secret` is redacted, hidden characters are escaped, and at most
+/// [`MESSAGE_CHARS`] characters remain.
+pub fn sanitize(text: &str, secret: &str) -> String {
     let beginning = &text[..text.floor_char_boundary(window(secret))];
     printable(&without(secret, beginning, beginning.len() < text.len()), MESSAGE_CHARS)
 }
 
-/// How many bytes are looked at, because a body may be 64 MiB of anything: enough for a message of characters of four
-/// bytes, with the secret in it.
+/// How many bytes of a text are read. A body may have 64 MiB, and a search for the secret is slow. This many bytes hold a
+/// whole message of four-byte characters and one secret.
 fn window(secret: &str) -> usize {
     4 * MESSAGE_CHARS + secret.len() * redact::LONGEST_UNIT
 }
 
-/// A secret that was cut in two must not show either.
+/// `text` without the secret. A text that was cut may end within the secret: then its first part is removed too.
 fn without<'a>(secret: &str, text: &'a str, is_cut: bool) -> Cow<'a, str> {
     if is_cut { redact::redact_beginning(text, secret) } else { redact(text, secret) }
 }
 
-/// A single line from the beginning of any bytes: a proxy's HTML page, plain text, binary. `None` if nothing is there
-/// to be read.
+/// One line from the beginning of any bytes: an HTML page of a proxy, plain text, binary data. `secret` is redacted, and
+/// at most [`EXCERPT_CHARS`] characters remain. `None` if only white space is left.
 pub fn excerpt(bytes: &[u8], secret: &str) -> Option<String> {
     let window = &bytes[..bytes.len().min(window(secret))];
     let lossy = String::from_utf8_lossy(window);

@@ -1,12 +1,14 @@
-//! Which tables the body of a function writes by a bare name.
+//! Finds the tables that the body of a function writes by an unqualified name.
 //!
-//! Such a name is looked up in the search_path of the moment. Upstream ids are written into rows under a search_path
-//! that has no schema of the user's, so a trigger that writes a bare name fails there. This module reads SQL as tokens:
-//! it knows comments, strings and quoted names, and it does not see into a string that EXECUTE runs.
+//! Postgres resolves such a name in the current search_path. The write-back runs with a search_path without user schemas, so
+//! a trigger function that writes an unqualified name fails there. `sequin_attach` warns about it.
+//!
+//! The module reads SQL as tokens. It recognizes comments, strings and quoted names, but not SQL in a string that EXECUTE
+//! runs.
 
 use std::collections::BTreeSet;
 
-/// A token, as far as it matters here.
+/// A token of SQL. `Other` is any token that the search ignores.
 #[derive(Debug, PartialEq, Eq)]
 enum Token {
     /// A bare word in lower case.
@@ -17,7 +19,7 @@ enum Token {
     Other,
 }
 
-/// The names that `body` writes without a schema, each once, as they are in the catalogs.
+/// The tables that `body` writes without a schema, each once, sorted, spelled as in the catalogs.
 pub fn written_without_schema(body: &str) -> Vec<String> {
     let tokens = tokens(body);
     let temporary = temporary_tables(&tokens);
@@ -27,7 +29,7 @@ pub fn written_without_schema(body: &str) -> Vec<String> {
         let after = match word.as_str() {
             "insert" | "merge" if is_word(&tokens, place + 1, "into") => place + 2,
             "delete" if is_word(&tokens, place + 1, "from") => place + 2,
-            // FOR UPDATE, FOR NO KEY UPDATE and ON UPDATE write nothing.
+            // FOR UPDATE, FOR NO KEY UPDATE and ON UPDATE are not writes.
             "update" if !["for", "key", "on"].iter().any(|word| place > 0 && is_word(&tokens, place - 1, word)) => {
                 place + 1
             }
@@ -35,7 +37,7 @@ pub fn written_without_schema(body: &str) -> Vec<String> {
         };
         let after = if is_word(&tokens, after, "only") { after + 1 } else { after };
         let name = match tokens.get(after) {
-            // ON CONFLICT DO UPDATE SET, WHEN MATCHED THEN UPDATE SET: the table was named before.
+            // ON CONFLICT DO UPDATE SET, WHEN MATCHED THEN UPDATE SET: the statement has named its table already.
             Some(Token::Word(word)) if word == "set" && !is_word(&tokens, after + 1, "set") => continue,
             Some(Token::Word(name) | Token::Quoted(name)) => name,
             _ => continue,
@@ -47,7 +49,7 @@ pub fn written_without_schema(body: &str) -> Vec<String> {
     names.into_iter().collect()
 }
 
-/// The tables that the body makes for its session, which are found under any search_path.
+/// The temporary tables that the body creates. Postgres finds them under any search_path.
 fn temporary_tables(tokens: &[Token]) -> BTreeSet<&str> {
     let starts = (0..tokens.len()).filter(|&place| {
         is_word(tokens, place, "create")
@@ -105,7 +107,7 @@ fn tokens(body: &str) -> Vec<Token> {
     tokens
 }
 
-/// The length of the comment that `text` begins with. Comments nest.
+/// The length of the comment at the beginning of `text`. Comments nest.
 fn comment(text: &str) -> usize {
     let (mut depth, mut place) = (0_usize, 0);
     let bytes = text.as_bytes();
@@ -128,7 +130,7 @@ fn comment(text: &str) -> usize {
     text.len()
 }
 
-/// The length of the string that `text` begins with.
+/// The length of the string at the beginning of `text`.
 fn string(text: &str, has_escapes: bool) -> usize {
     let bytes = text.as_bytes();
     let mut place = 1;
@@ -143,7 +145,7 @@ fn string(text: &str, has_escapes: bool) -> usize {
     text.len()
 }
 
-/// The length of the quoted name that `text` begins with.
+/// The length of the quoted name at the beginning of `text`.
 fn quoted(text: &str) -> usize {
     let bytes = text.as_bytes();
     let mut place = 1;
@@ -157,7 +159,7 @@ fn quoted(text: &str) -> usize {
     text.len()
 }
 
-/// The length of the string between dollar tags that `text` begins with; None if the dollar begins none.
+/// The length of the dollar-quoted string at the beginning of `text`. `None` if the dollar does not begin one.
 fn dollar_quoted(text: &str) -> Option<usize> {
     let end = 1 + text[1..].find('$')?;
     let tag = &text[..=end];
@@ -192,12 +194,12 @@ mod tests {
             ("INSERT INTO app.t VALUES (1) ON CONFLICT (id) DO UPDATE SET n = excluded.n", &[]),
             ("INSERT INTO b VALUES (1); INSERT INTO a VALUES (1); DELETE FROM b", &["a", "b"]),
             ("WITH gone AS (DELETE FROM queue RETURNING *) INSERT INTO app.log SELECT * FROM gone", &["queue"]),
-            // What only reads.
+            // Reads.
             ("SELECT * FROM t WHERE id = NEW.id FOR UPDATE", &[]),
             ("SELECT * FROM t FOR NO KEY UPDATE OF t", &[]),
             ("NEW.updated_at := now(); RETURN NEW", &[]),
             ("SELECT count(*) INTO n FROM t", &[]),
-            // What is no code.
+            // Comments and strings.
             ("-- INSERT INTO audit VALUES (1)\nRETURN NEW", &[]),
             ("/* INSERT /* INTO */ audit */ RETURN NEW", &[]),
             ("/* never closed INSERT INTO audit", &[]),
@@ -210,11 +212,11 @@ mod tests {
             ("EXECUTE 'INSERT INTO audit VALUES (1)'", &[]),
             ("EXECUTE format('INSERT INTO %I VALUES (1)', TG_ARGV[0])", &[]),
             ("EXECUTE \"INSERT INTO audit\"", &[]),
-            // Found under any search_path.
+            // Temporary tables.
             ("CREATE TEMP TABLE IF NOT EXISTS scratch (id int); INSERT INTO scratch VALUES (1)", &[]),
             ("CREATE TEMPORARY TABLE \"S\" (id int); DELETE FROM \"S\"; DELETE FROM s", &["s"]),
             ("INSERT INTO pg_temp.scratch VALUES (1)", &[]),
-            // What no server would take.
+            // Invalid SQL.
             ("", &[]),
             ("INSERT INTO", &[]),
             ("UPDATE", &[]),

@@ -11,7 +11,7 @@ use crate::pg::relation;
 use crate::pg::spi::{self, Connection};
 use crate::pg::text::{for_message, quoted};
 
-use contract::attachment::Operation;
+use contract::attachment::TriggerEvent;
 use contract::capture_sql::literal;
 use contract::unqualified_writes::written_without_schema;
 
@@ -132,9 +132,9 @@ pub fn warn_of_bare_names(
     connection: &Connection,
     table: &relation::Table,
     upstream_id_column: &str,
-    operations: &[Operation],
+    operations: &[TriggerEvent],
 ) {
-    if !operations.contains(&Operation::Insert) {
+    if !operations.contains(&TriggerEvent::Insert) {
         return;
     }
     // Bit 16 of tgtype is UPDATE. Of a trigger and its clones on partitions the first is enough, and of a function one.

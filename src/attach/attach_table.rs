@@ -10,28 +10,30 @@ use crate::pg::relation::{self, is_owned};
 use crate::pg::spi::{self, Connection};
 use crate::pg::text::for_message;
 use contract::outcome::Outcome;
-use contract::request::{Request, limits};
+use contract::request::{Request, size_limits};
 
 use super::attach_checks;
 use super::columns::resolve;
 use super::triggers::{self, UnattachedTable};
-use contract::attachment::{Attachment, Operation};
+use contract::attachment::{Attachment, TriggerEvent};
 
 /// Attaches the table `target` and its partitions, after everything that can be known now to be wrong.
 ///
 /// The triggers of a statement fire on the table that it names and on no other. So the partitions need some of their
 /// own, and no statement fires two. Partitions that are attached in the same way already stay as they are: what was
 /// attached before a partition came can be completed.
-pub fn attach(target: Oid, attachment: &Attachment, operations: &[Operation]) -> Result<(), ErrorReport> {
+pub fn attach(target: Oid, attachment: &Attachment, operations: &[TriggerEvent]) -> Result<(), ErrorReport> {
     let table = owned_table(target)?;
     attach_checks::refuse_unsuitable(&table)?;
     // Sync, collection and consumers are checked as for a request, when there is none yet.
     attachment
-        .with_arguments(|arguments| Request::draft(Some("create"), arguments).and_then(|_| limits::check(arguments)))
+        .with_arguments(|arguments| {
+            Request::draft(Some("create"), arguments).and_then(|_| size_limits::check(arguments))
+        })
         .and_then(|()| {
             let fields = attachment.fields.iter().flatten();
             let bytes = fields.map(|(column, field)| column.len() + field.len()).sum();
-            limits::bytes_at_most("fields", bytes, limits::FIELDS_BYTES)
+            size_limits::bytes_at_most("fields", bytes, size_limits::FIELDS_BYTES)
         })
         .map_err(|invalid| ereport::error(&Outcome::from(invalid)))?;
     check_columns(&table, attachment)?;

@@ -31,8 +31,8 @@ use super::open_statements::{self, Target};
 use super::reinserted_rows;
 use super::write_back_guard::WriteBackGuard;
 use super::written_rows::{DataPrinter, KeyInAnotherForm, WrittenRows};
-use contract::attachment::{Attachment, Delivery, Operation};
-use contract::net_change::{Change, Fields, Image, RowKey};
+use contract::attachment::{Attachment, Delivery, TriggerEvent};
+use contract::net_change::{RowChange, RowFields, RowId, RowImage};
 
 /// The function that the triggers of attached tables call.
 const CAPTURE: &CStr = c"capture";
@@ -77,11 +77,11 @@ fn ended_early(table: pg_sys::Oid) -> ErrorReport {
     )
 }
 
-fn operation_of(event: Event) -> Operation {
+fn operation_of(event: Event) -> TriggerEvent {
     match event {
-        Event::Insert => Operation::Insert,
-        Event::Update => Operation::Update,
-        Event::Delete | Event::Truncate => Operation::Delete,
+        Event::Insert => TriggerEvent::Insert,
+        Event::Update => TriggerEvent::Update,
+        Event::Delete | Event::Truncate => TriggerEvent::Delete,
     }
 }
 
@@ -107,7 +107,7 @@ pub fn capture(fired: &Fired, attachment: &Attachment) -> Result<(), ErrorReport
     let operation = operation_of(fired.event());
     let table = fired.table();
     let relation = table.oid.to_u32();
-    let is_of_ids = operation == Operation::Update && WriteBackGuard::is_ending(table.oid);
+    let is_of_ids = operation == TriggerEvent::Update && WriteBackGuard::is_ending(table.oid);
     let around = open_statements::surroundings(relation, operation);
     let is_within = around.is_within || WriteBackGuard::keeps_waiting();
     let is_followed = !is_within && !is_of_ids && fired.is_followed(CAPTURE);
@@ -142,7 +142,7 @@ pub fn pass_over(fired: &Fired) -> Result<(), ErrorReport> {
     context::during(operation.keyword(), |tally| end(fired.relation(), operation, tally))
 }
 
-fn end(relation: u32, operation: Operation, tally: &Tally) -> Result<(), ErrorReport> {
+fn end(relation: u32, operation: TriggerEvent, tally: &Tally) -> Result<(), ErrorReport> {
     let is_last = open_statements::end(relation, operation);
     if is_last && !WriteBackGuard::keeps_waiting() { flush(operation, tally) } else { Ok(()) }
 }
@@ -151,7 +151,7 @@ fn end(relation: u32, operation: Operation, tally: &Tally) -> Result<(), ErrorRe
 pub fn end_statement() -> Result<(), ErrorReport> {
     let Some(identity) = open_statements::take_end() else { return Ok(()) };
     // From 18 on, Postgres fires a trigger as the role that was current when its statement ran: here the outbox's owner.
-    identity.run(|| context::during("the end of the statement", |tally| flush(Operation::Update, tally)))
+    identity.run(|| context::during("the end of the statement", |tally| flush(TriggerEvent::Update, tally)))
 }
 
 /// Has [`end_statement`] called when all triggers of this statement have fired that are still to fire. False if it cannot
@@ -159,7 +159,7 @@ pub fn end_statement() -> Result<(), ErrorReport> {
 ///
 /// A statement that is run without firing triggers of its own (as those of foreign keys are) leaves its triggers to the
 /// statement that it is a part of, which fires them after its own.
-fn ask_for_end(relation: u32, operation: Operation) -> bool {
+fn ask_for_end(relation: u32, operation: TriggerEvent) -> bool {
     static NO_ROW: Statement<()> =
         Statement::new("UPDATE sequin.statement_end AS e SET id = e.id WHERE e.id OPERATOR(pg_catalog.<>) e.id");
     if session::is_read_only()
@@ -200,7 +200,7 @@ pub fn identity(table: &relation::Table) -> u32 {
 fn keep(
     fired: &Fired,
     attachment: &Attachment,
-    operation: Operation,
+    operation: TriggerEvent,
     columns: &Columns<'_>,
 ) -> Result<(), ErrorReport> {
     let target = Arc::new(Target {
@@ -222,11 +222,11 @@ fn keep(
         let row = rows.row();
         let id = rows.id(&row);
         let mut image =
-            |row: &_, id, places: &[usize]| Image { id, fields: Fields::of_object(&data.text(row, places)) };
+            |row: &_, id, places: &[usize]| RowImage { id, fields: RowFields::of_object(&data.text(row, places)) };
         let (before, after) = match operation {
-            Operation::Insert => (None, Some(image(&row, id, &all))),
-            Operation::Delete => (Some(image(&row, id, &all)), None),
-            Operation::Update => {
+            TriggerEvent::Insert => (None, Some(image(&row, id, &all))),
+            TriggerEvent::Delete => (Some(image(&row, id, &all)), None),
+            TriggerEvent::Update => {
                 let (old, changed) = (rows.old_row(), rows.changed());
                 let old_id = rows.id(&old);
                 if changed.is_empty() && id == old_id {
@@ -238,9 +238,9 @@ fn keep(
                 (Some(image(&old, old_id, places)), Some(image(&row, id, places)))
             }
         };
-        let row = RowKey { table, key: key.text(&row) };
+        let row = RowId { relation: table, primary_key: key.text(&row) };
         scratch.reset();
-        Some(Change { row, target: Arc::clone(&target), before, after })
+        Some(RowChange { row, target: Arc::clone(&target), before, after })
     })?;
     scratch.leave();
     rows.close();

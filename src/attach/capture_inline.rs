@@ -22,15 +22,15 @@ use crate::pg::{relation, security_context, session};
 use contract::kind::Kind;
 use contract::merge;
 use contract::outcome::Outcome;
-use contract::reply::{Lacking, Record, Records};
-use contract::reply::{pairing, presence};
+use contract::reply::{Record, ReplyRecords, UnusableReply};
+use contract::reply::{matching, pairing};
 use contract::request::Request;
 
 use super::columns::{Columns, mistake};
 use super::write_back_guard::{Afterwards, WriteBackGuard};
 use super::written_rows::{DataPrinter, KeyInAnotherForm, WrittenRows};
-use contract::attachment::{Attachment, Operation};
-use contract::capture_sql::{KeyColumn, WrittenTable};
+use contract::attachment::{Attachment, TriggerEvent};
+use contract::capture_sql::{PrimaryKeyColumn, WriteBackTable};
 
 /// The requests of one attached table.
 pub struct InlineCapture<'a> {
@@ -38,7 +38,7 @@ pub struct InlineCapture<'a> {
     pub table: &'a relation::Table,
     /// Found when there is something to send: a statement that changes nothing upstream needs no right to.
     pub server: OnceCell<Server>,
-    pub operation: Operation,
+    pub operation: TriggerEvent,
     /// What has been applied by the client's statement.
     pub tally: &'a Tally,
 }
@@ -49,9 +49,9 @@ impl InlineCapture<'_> {
         let mut rows = WrittenRows::of(fired, self.operation, columns, KeyInAnotherForm::Taken);
         let mut data = DataPrinter::new(columns);
         match self.operation {
-            Operation::Insert => self.insert(fired, columns, &mut rows, &mut data)?,
-            Operation::Update => self.update(&mut rows, &mut data)?,
-            Operation::Delete => self.delete(&mut rows)?,
+            TriggerEvent::Insert => self.insert(fired, columns, &mut rows, &mut data)?,
+            TriggerEvent::Update => self.update(&mut rows, &mut data)?,
+            TriggerEvent::Delete => self.delete(&mut rows)?,
         }
         rows.close();
         Ok(())
@@ -198,7 +198,7 @@ impl InlineCapture<'_> {
                 format!("{{\"upstream_id\":{id},\"data\":{data}}}")
             });
             let ids: Vec<&str> = batch.iter().map(|(id, _)| id.as_str()).collect();
-            self.send(Kind::Update, records, |records| all_there(&ids, &records))?;
+            self.send(Kind::Update, records, |records| require_all(&ids, &records))?;
             self.tally.speak_of(0);
         }
         Ok(())
@@ -241,7 +241,7 @@ impl InlineCapture<'_> {
         for batch in ids.chunks(self.max_batch()?) {
             let records = batch.iter().map(|id| serde_json::to_string(id).expect("a string can be written"));
             let ids: Vec<&str> = batch.iter().map(String::as_str).collect();
-            self.send(Kind::Delete, records, |records| all_there(&ids, &records))?;
+            self.send(Kind::Delete, records, |records| require_all(&ids, &records))?;
             self.tally.speak_of(0);
         }
         Ok(())
@@ -272,7 +272,7 @@ impl InlineCapture<'_> {
         &self,
         kind: Kind,
         records: impl Iterator<Item = String>,
-        store: impl FnOnce(Records<'_>) -> Result<T, Lacking>,
+        store: impl FnOnce(ReplyRecords<'_>) -> Result<T, UnusableReply>,
     ) -> Result<T, ErrorReport> {
         let scratch = ScratchContext::enter();
         let sent = self.attachment.with_arguments(|arguments| {
@@ -304,37 +304,37 @@ pub fn no_upstream_id(table: &relation::Table, key: &str) -> ErrorReport {
 }
 
 /// The table as the statements that write upstream ids need it.
-fn written(columns: &Columns<'_>) -> WrittenTable {
-    let key = columns.key.iter().map(|column| KeyColumn {
+fn written(columns: &Columns<'_>) -> WriteBackTable {
+    let key = columns.key.iter().map(|column| PrimaryKeyColumn {
         column: column.quoted.clone(),
         equality: column.key_equality(),
-        of_type: column.type_name(),
+        type_name: column.type_name(),
     });
-    WrittenTable {
+    WriteBackTable {
         name: columns.table.quoted.clone(),
         is_partitioned: columns.table.is_partitioned,
-        key: key.collect(),
-        upstream_id: columns.upstream_id.quoted.clone(),
+        primary_key: key.collect(),
+        upstream_id_column: columns.upstream_id.quoted.clone(),
     }
 }
 
 /// Fails if a record of an update or delete is not in its reply.
-fn all_there(sent: &[&str], records: &Records<'_>) -> Result<(), Lacking> {
-    let whole = records.whole();
+fn require_all(sent: &[&str], records: &ReplyRecords<'_>) -> Result<(), UnusableReply> {
+    let whole = records.raw_records();
     let mut replied: Vec<Option<&str>> = whole.iter().map(|record| record.upstream_id.as_deref()).collect();
     // What cannot be read has no id.
-    replied.resize(records.length(), None);
-    presence::all_there(sent, &replied).map_err(Lacking::Missing)
+    replied.resize(records.element_count(), None);
+    matching::require_all(sent, &replied).map_err(UnusableReply::Missing)
 }
 
 /// The upstream ids of the records of a reply, in the order of the data that was sent.
-fn upstream_ids(sent: &[String], records: Records<'_>) -> Result<Vec<String>, Lacking> {
-    let length = records.length();
-    let reason = || format!("it holds {length} records for the {} that were sent", sent.len());
+fn upstream_ids(sent: &[String], records: ReplyRecords<'_>) -> Result<Vec<String>, UnusableReply> {
+    let length = records.element_count();
+    let reason = || format!("it has {length} records for the {} sent", sent.len());
     match length {
-        0 => return Err(Lacking::Missing("it holds no record".to_owned())),
-        _ if length < sent.len() => return Err(Lacking::Missing(reason())),
-        _ if length > sent.len() => return Err(Lacking::Unreadable(reason())),
+        0 => return Err(UnusableReply::Missing("it has no record".to_owned())),
+        _ if length < sent.len() => return Err(UnusableReply::Missing(reason())),
+        _ if length > sent.len() => return Err(UnusableReply::Unreadable(reason())),
         _ => {}
     }
     let records: Vec<_> = records.collect::<Result<_, _>>().map_err(|error| error.to_string())?;
@@ -344,17 +344,17 @@ fn upstream_ids(sent: &[String], records: Records<'_>) -> Result<Vec<String>, La
     if sent.len() > 1 && pairing::contradicts(&sent, &replied) {
         let reason =
             "its records are in another order than they were sent, which the option \"ordered_replies\" denies";
-        return Err(Lacking::Unreadable(reason.to_owned()));
+        return Err(UnusableReply::Unreadable(reason.to_owned()));
     }
     let ids: HashSet<&str> = records.iter().filter_map(|record| record.upstream_id.as_deref()).collect();
     if ids.iter().any(|id| id.trim().is_empty()) {
-        return Err(Lacking::Unreadable("it has an empty upstream_id".to_owned()));
+        return Err(UnusableReply::Unreadable("it has an empty upstream_id".to_owned()));
     }
     if ids.len() < records.len() && records.iter().all(|record| record.upstream_id.is_some()) {
-        return Err(Lacking::Unreadable("it has the same upstream_id for two records".to_owned()));
+        return Err(UnusableReply::Unreadable("it has the same upstream_id for two records".to_owned()));
     }
     let id = |(i, record): (usize, &Record<'_>)| {
-        let reason = || Lacking::Unreadable(format!("its records[{i}] has no upstream_id"));
+        let reason = || UnusableReply::Unreadable(format!("its records[{i}] has no upstream_id"));
         record.upstream_id.as_deref().map(str::to_owned).ok_or_else(reason)
     };
     records.iter().enumerate().map(id).collect()

@@ -21,7 +21,7 @@ use contract::kind::Kind;
 use super::columns::Columns;
 use super::reinserted_rows;
 use super::written_rows::{DataPrinter, KeyInAnotherForm, WrittenRows};
-use contract::attachment::{Attachment, Operation};
+use contract::attachment::{Attachment, TriggerEvent};
 use contract::field_digests;
 
 /// Rows that are read and written at once.
@@ -32,7 +32,7 @@ pub struct OutboxCapture<'a> {
     pub attachment: &'a Attachment,
     /// The oid of the table whose rows the keys tell apart.
     pub identity: u32,
-    pub operation: Operation,
+    pub operation: TriggerEvent,
     /// Found when there is a record: a statement that changes nothing upstream needs no right to.
     pub server: OnceCell<Server>,
 }
@@ -61,20 +61,20 @@ impl OutboxCapture<'_> {
                 let row = rows.row();
                 let id = rows.id(&row);
                 let (upstream_id, data) = match self.operation {
-                    Operation::Insert => {
+                    TriggerEvent::Insert => {
                         arrived(&id);
                         (None, Some(id.is_none().then(|| data.datum(&row, &all))?))
                     }
-                    Operation::Update => {
+                    TriggerEvent::Update => {
                         if id.is_some() && id != rows.id(&rows.old_row()) {
                             arrived(&id);
                         }
                         let is_changed = !rows.changed().is_empty();
                         (id, Some(is_changed.then(|| data.datum(&row, rows.changed()))?))
                     }
-                    Operation::Delete => {
+                    TriggerEvent::Delete => {
                         let scratch = ScratchContext::enter();
-                        let digests = id.is_some().then(|| field_digests::digests(&data.text(&row, &all)));
+                        let digests = id.is_some().then(|| field_digests::digest_fields(&data.text(&row, &all)));
                         scratch.leave();
                         (id, digests.map(|digests| jsonb::to_datum(&digests)))
                     }
@@ -96,9 +96,9 @@ impl OutboxCapture<'_> {
 
     fn kind(&self) -> Kind {
         match self.operation {
-            Operation::Insert => Kind::Create,
-            Operation::Update => Kind::Update,
-            Operation::Delete => Kind::Delete,
+            TriggerEvent::Insert => Kind::Create,
+            TriggerEvent::Update => Kind::Update,
+            TriggerEvent::Delete => Kind::Delete,
         }
     }
 
@@ -109,7 +109,7 @@ impl OutboxCapture<'_> {
             key: (*key).to_owned(),
             upstream_id: upstream_id.map(str::to_owned),
             data: match kind {
-                Kind::Delete => upstream_id.map(|_| jsonb::to_datum(&field_digests::digests(data))),
+                Kind::Delete => upstream_id.map(|_| jsonb::to_datum(&field_digests::digest_fields(data))),
                 Kind::Create | Kind::Update => Some(jsonb::to_datum(data)),
             },
         });

@@ -18,24 +18,24 @@ use super::columns::{mistake, resolve};
 use super::open_statements::{self, Target};
 use super::owner_rights;
 use super::reinserted_rows;
-use contract::attachment::{Attachment, Delivery, Operation};
-use contract::net_change::{self, Change, Effect, Image, Net};
+use contract::attachment::{Attachment, Delivery, TriggerEvent};
+use contract::net_change::{self, Effect, NetChange, RowChange, RowImage};
 
 /// How often the triggers that run while upstream ids are written may write further rows that need some. A trigger that
 /// inserts a row for each row that gets its id would never end.
 const MOST_ROUNDS: usize = 100;
 
 /// Sends what waits, and what is captured meanwhile.
-pub fn flush(operation: Operation, tally: &Tally) -> Result<(), ErrorReport> {
+pub fn flush(operation: TriggerEvent, tally: &Tally) -> Result<(), ErrorReport> {
     for _ in 0..MOST_ROUNDS {
         let waiting = open_statements::take();
         if waiting.is_empty() {
             return Ok(());
         }
         let targets = Targets::of(&waiting);
-        let mut all = net_change::net(waiting, |target| targets.collection(target));
+        let mut all = net_change::net_changes(waiting, |target| targets.collection(target));
         check(&all)?;
-        all.sort_by_key(|net| (net.effect.turn(), targets.place(&net.target), kind_of(&net.effect).is_none()));
+        all.sort_by_key(|net| (net.effect.send_order(), targets.place(&net.target), kind_of(&net.effect).is_none()));
         for part in all.chunk_by(|one, other| targets.are_of_one_request(one, other)) {
             send_part(part, operation, tally)?;
         }
@@ -55,7 +55,7 @@ struct Targets {
 }
 
 impl Targets {
-    fn of(waiting: &[Change<Arc<Target>>]) -> Targets {
+    fn of(waiting: &[RowChange<Arc<Target>>]) -> Targets {
         let mut targets = Targets { distinct: Vec::new(), places: HashMap::new(), collections: Vec::new() };
         for change in waiting {
             targets.places.entry(Arc::as_ptr(&change.target)).or_insert_with(|| {
@@ -85,7 +85,7 @@ impl Targets {
         self.collections.get(self.place(target)).copied().unwrap_or_default()
     }
 
-    fn are_of_one_request(&self, one: &Net<Arc<Target>>, other: &Net<Arc<Target>>) -> bool {
+    fn are_of_one_request(&self, one: &NetChange<Arc<Target>>, other: &NetChange<Arc<Target>>) -> bool {
         self.place(&one.target) == self.place(&other.target) && kind_of(&one.effect) == kind_of(&other.effect)
     }
 }
@@ -101,13 +101,13 @@ fn kind_of(effect: &Effect) -> Option<Kind> {
 }
 
 /// Refuses what cannot be sent, before anything is.
-fn check(all: &[Net<Arc<Target>>]) -> Result<(), ErrorReport> {
-    let is_lost = |net: &&Net<Arc<Target>>| {
+fn check(all: &[NetChange<Arc<Target>>]) -> Result<(), ErrorReport> {
+    let is_lost = |net: &&NetChange<Arc<Target>>| {
         net.target.attachment.delivery == Delivery::Inline
             && matches!(&net.effect, Effect::Update { id: None, fields, .. } if !fields.is_empty())
     };
     match all.iter().find(is_lost) {
-        Some(net) => Err(no_upstream_id(&open(net.target.relation)?, &net.row.key)),
+        Some(net) => Err(no_upstream_id(&open(net.target.relation)?, &net.row.primary_key)),
         None => Ok(()),
     }
 }
@@ -118,13 +118,13 @@ fn open(oid: u32) -> Result<relation::Table, ErrorReport> {
 }
 
 /// Sends changes of one kind and one table.
-fn send_part(part: &[Net<Arc<Target>>], operation: Operation, tally: &Tally) -> Result<(), ErrorReport> {
-    let Some(Net { target, effect, row }) = part.first() else { return Ok(()) };
+fn send_part(part: &[NetChange<Arc<Target>>], operation: TriggerEvent, tally: &Tally) -> Result<(), ErrorReport> {
+    let Some(NetChange { target, effect, row }) = part.first() else { return Ok(()) };
     let send = || -> Result<(), ErrorReport> {
         let attachment = &target.attachment;
         match (attachment.delivery, kind_of(effect)) {
             (Delivery::Outbox, kind) => {
-                let queued = OutboxCapture { attachment, identity: row.table, operation, server: OnceCell::new() };
+                let queued = OutboxCapture { attachment, identity: row.relation, operation, server: OnceCell::new() };
                 part.chunks(ROWS).try_for_each(|rows| queue_part(&queued, kind, target, rows))
             }
             (Delivery::Inline, None) => Ok(()),
@@ -153,23 +153,23 @@ fn queue_part(
     queued: &OutboxCapture<'_>,
     kind: Option<Kind>,
     target: &Target,
-    part: &[Net<Arc<Target>>],
+    part: &[NetChange<Arc<Target>>],
 ) -> Result<(), ErrorReport> {
     let mut changes = Vec::with_capacity(part.len());
-    for Net { row, effect, .. } in part {
-        let key = row.key.as_str();
+    for NetChange { row, effect, .. } in part {
+        let key = row.primary_key.as_str();
         match effect {
             Effect::Create(fields) => changes.push((key, None, fields.to_object())),
             Effect::Arrival { id, .. } => reinserted_rows::note_arrival(target.relation, id),
-            Effect::Update { id, fields, takes_id } => {
-                if let (Some(id), true) = (id, takes_id) {
+            Effect::Update { id, fields, changes_id } => {
+                if let (Some(id), true) = (id, changes_id) {
                     reinserted_rows::note_arrival(target.relation, id);
                 }
                 if !fields.is_empty() {
                     changes.push((key, id.as_deref(), fields.to_object()));
                 }
             }
-            Effect::Delete(Image { id, fields }) => changes.push((key, id.as_deref(), fields.to_object())),
+            Effect::Delete(RowImage { id, fields }) => changes.push((key, id.as_deref(), fields.to_object())),
         }
     }
     match kind {
@@ -178,12 +178,12 @@ fn queue_part(
     }
 }
 
-fn send_inline(inline: &InlineCapture<'_>, kind: Kind, part: &[Net<Arc<Target>>]) -> Result<(), ErrorReport> {
+fn send_inline(inline: &InlineCapture<'_>, kind: Kind, part: &[NetChange<Arc<Target>>]) -> Result<(), ErrorReport> {
     match kind {
         Kind::Create => {
             let columns = resolve(inline.table, inline.attachment)?;
             let rows = part.iter().filter_map(|net| match &net.effect {
-                Effect::Create(fields) => Some((net.row.key.clone(), fields.to_object())),
+                Effect::Create(fields) => Some((net.row.primary_key.clone(), fields.to_object())),
                 _ => None,
             });
             inline.create_rows(&columns, &rows.collect::<Vec<_>>())

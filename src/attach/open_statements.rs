@@ -14,8 +14,8 @@ use crate::pg::session;
 use crate::pg::trigger;
 use crate::pg::xact_callbacks::current_subtransaction;
 
-use contract::attachment::{Attachment, Operation};
-use contract::net_change::Change;
+use contract::attachment::{Attachment, TriggerEvent};
+use contract::net_change::RowChange;
 
 /// Where a captured change is sent.
 #[derive(Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub struct Target {
 #[derive(Debug, Clone, Copy)]
 struct OpenStatement {
     relation: u32,
-    operation: Operation,
+    operation: TriggerEvent,
     /// How many triggers it runs within, and one more. The statement of a foreign key runs within the trigger of that key,
     /// and its own triggers fire later, less deep.
     depth: i32,
@@ -46,7 +46,7 @@ struct OpenStatement {
 
 /// A change that waits for the end of the outermost statement.
 struct HeldChange {
-    change: Change<Arc<Target>>,
+    change: RowChange<Arc<Target>>,
     subtransaction: u32,
 }
 
@@ -57,7 +57,7 @@ struct OpenStatements {
 
 impl OpenStatements {
     /// The statement of this kind whose triggers fire at this depth.
-    fn place_of(&self, relation: u32, operation: Operation, depth: i32) -> Option<usize> {
+    fn place_of(&self, relation: u32, operation: TriggerEvent, depth: i32) -> Option<usize> {
         let is_own =
             |begun: &OpenStatement| begun.relation == relation && begun.operation == operation && begun.depth >= depth;
         self.begun.iter().rposition(is_own)
@@ -72,7 +72,7 @@ fn state() -> MutexGuard<'static, OpenStatements> {
 
 /// Notes that a statement begins. If one that began in an earlier statement of the client has not ended, its table is the
 /// error.
-pub fn begin(relation: u32, operation: Operation) -> Result<(), Oid> {
+pub fn begin(relation: u32, operation: TriggerEvent) -> Result<(), Oid> {
     let begun = OpenStatement {
         relation,
         operation,
@@ -104,12 +104,12 @@ pub struct Surroundings {
 pub fn updated_here() -> Vec<u32> {
     let depth = trigger::depth();
     let state = state();
-    let is_here = |begun: &&OpenStatement| begun.operation == Operation::Update && begun.depth == depth;
+    let is_here = |begun: &&OpenStatement| begun.operation == TriggerEvent::Update && begun.depth == depth;
     state.begun.iter().filter(is_here).map(|begun| begun.relation).collect()
 }
 
 /// Looks around at the end of a statement.
-pub fn surroundings(relation: u32, operation: Operation) -> Surroundings {
+pub fn surroundings(relation: u32, operation: TriggerEvent) -> Surroundings {
     let depth = trigger::depth();
     let state = state();
     let own = state.place_of(relation, operation, depth);
@@ -122,13 +122,13 @@ pub fn surroundings(relation: u32, operation: Operation) -> Surroundings {
     Surroundings {
         is_within: others().any(is_around),
         may_move_rows: !is_alone
-            && (operation == Operation::Delete || others().any(|begun| begun.operation == Operation::Delete)),
+            && (operation == TriggerEvent::Delete || others().any(|begun| begun.operation == TriggerEvent::Delete)),
         is_waited_for: !state.waiting.is_empty(),
     }
 }
 
 /// Notes that a statement has ended. True if it was the last one.
-pub fn end(relation: u32, operation: Operation) -> bool {
+pub fn end(relation: u32, operation: TriggerEvent) -> bool {
     let depth = trigger::depth();
     let mut state = state();
     if let Some(place) = state.place_of(relation, operation, depth) {
@@ -138,18 +138,18 @@ pub fn end(relation: u32, operation: Operation) -> bool {
 }
 
 /// Keeps a change until the outermost statement has ended.
-pub fn keep(changes: Vec<Change<Arc<Target>>>) {
+pub fn keep(changes: Vec<RowChange<Arc<Target>>>) {
     let subtransaction = current_subtransaction();
     state().waiting.extend(changes.into_iter().map(|change| HeldChange { change, subtransaction }));
 }
 
 /// Takes what waits, in the order in which it was captured.
-pub fn take() -> Vec<Change<Arc<Target>>> {
+pub fn take() -> Vec<RowChange<Arc<Target>>> {
     std::mem::take(&mut state().waiting).into_iter().map(|waiting| waiting.change).collect()
 }
 
 /// Notes that the end of a statement was asked for. False if it is not known to have begun.
-pub fn ask_for_end(relation: u32, operation: Operation, identity: Identity) -> bool {
+pub fn ask_for_end(relation: u32, operation: TriggerEvent, identity: Identity) -> bool {
     let depth = trigger::depth();
     let mut state = state();
     let own = state.place_of(relation, operation, depth);

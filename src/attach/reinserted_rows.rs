@@ -348,7 +348,7 @@ impl TableSearch<'_> {
             let (last, earlier) = queue_ids.split_last()?;
             let deleted: Vec<String> = queue_ids.iter().filter_map(|queue_id| deleted.remove(queue_id)).collect();
             // An update that was queued between two deletes comes before the last one, and must not have the last word.
-            let data = field_digests::of_row(&data.text(&row, &places), &deleted);
+            let data = field_digests::changed_fields(&data.text(&row, &places), &deleted);
             Some(Move { last: *last, earlier: earlier.to_vec(), key: key.text(&row), data })
         };
         printed_alike(DependsOn::of(all.iter().copied()), || found.iter().filter_map(read).collect())

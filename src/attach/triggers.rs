@@ -10,8 +10,8 @@ use pgrx::pg_sys::Oid;
 
 use crate::pg::spi::{Connection, QueryRows};
 
-use contract::attachment::{Attachment, Operation};
-use contract::capture_sql::{NEW, OLD, literal};
+use contract::attachment::{Attachment, TriggerEvent};
+use contract::capture_sql::{NEW_ROWS, OLD_ROWS, literal};
 
 /// What attaches a table, to be compared: of each trigger for statements its events, as pg_trigger has them, and its
 /// argument.
@@ -31,18 +31,18 @@ const TRUNCATE: &str = "32";
 
 impl TriggerSet {
     /// What [`create`] makes.
-    pub fn of(operations: &[Operation], argument: &str) -> TriggerSet {
+    pub fn of(operations: &[TriggerEvent], argument: &str) -> TriggerSet {
         let captures = operations.iter().map(|operation| (event(*operation), Some(argument.to_owned())));
         TriggerSet(captures.chain([(ANY_WRITE.to_owned(), None), (TRUNCATE.to_owned(), None)]).collect())
     }
 }
 
 /// The bit of pg_trigger.h for it, as a query gives it.
-fn event(operation: Operation) -> String {
+fn event(operation: TriggerEvent) -> String {
     let bit = match operation {
-        Operation::Insert => 4,
-        Operation::Delete => 8,
-        Operation::Update => 16,
+        TriggerEvent::Insert => 4,
+        TriggerEvent::Delete => 8,
+        TriggerEvent::Update => 16,
     };
     bit.to_string()
 }
@@ -85,7 +85,7 @@ pub struct UnattachedTable {
 }
 
 /// Makes the triggers on `table`.
-pub fn create(connection: &Connection, table: &UnattachedTable, operations: &[Operation], attachment: &Attachment) {
+pub fn create(connection: &Connection, table: &UnattachedTable, operations: &[TriggerEvent], attachment: &Attachment) {
     let (quoted, argument) = (&table.quoted, literal(&attachment.to_argument()));
     connection.execute(&format!(
         "CREATE TRIGGER sequin_begin BEFORE INSERT OR UPDATE OR DELETE ON {quoted} FOR EACH STATEMENT EXECUTE FUNCTION \
@@ -94,9 +94,9 @@ pub fn create(connection: &Connection, table: &UnattachedTable, operations: &[Op
     for operation in operations {
         let (name, keyword) = (operation.as_str(), operation.keyword());
         let referencing = match operation {
-            Operation::Insert => format!("NEW TABLE AS {NEW}"),
-            Operation::Update => format!("NEW TABLE AS {NEW} OLD TABLE AS {OLD}"),
-            Operation::Delete => format!("OLD TABLE AS {OLD}"),
+            TriggerEvent::Insert => format!("NEW TABLE AS {NEW_ROWS}"),
+            TriggerEvent::Update => format!("NEW TABLE AS {NEW_ROWS} OLD TABLE AS {OLD_ROWS}"),
+            TriggerEvent::Delete => format!("OLD TABLE AS {OLD_ROWS}"),
         };
         connection.execute(&format!(
             "CREATE TRIGGER sequin_{name} AFTER {keyword} ON {quoted} REFERENCING {referencing} FOR EACH STATEMENT \

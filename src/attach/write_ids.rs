@@ -16,7 +16,7 @@ use crate::pg::text;
 use contract::json::Cursor;
 
 use super::write_back_guard::{Afterwards, WriteBackGuard};
-use contract::capture_sql::upstream_id_of;
+use contract::capture_sql::upstream_id_expression;
 
 /// An id that is to be written.
 pub struct WriteBackRow {
@@ -67,7 +67,7 @@ pub fn of(connection: &Connection, table: &Table) -> Option<IdWriter> {
     }
     let only = if table.is_partitioned { "" } else { "ONLY " };
     let (name, id) = (&table.quoted, &id.quoted);
-    let given = upstream_id_of("t", id, text::database_is_utf8());
+    let given = upstream_id_expression("t", id, text::database_is_utf8());
     let wanted = format!(
         "ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) AS w(id, key, upstream_id) \
          CROSS JOIN LATERAL pg_catalog.jsonb_to_record(w.key::pg_catalog.jsonb) AS k({columns})"

@@ -13,7 +13,7 @@ use crate::pg::transition::{Row, Rows};
 use crate::pg::trigger::Fired;
 
 use super::columns::{Columns, changed_key, rewritten_key};
-use contract::attachment::Operation;
+use contract::attachment::TriggerEvent;
 
 /// The rows of a statement.
 pub struct WrittenRows<'a> {
@@ -38,12 +38,12 @@ pub enum KeyInAnotherForm {
 impl<'a> WrittenRows<'a> {
     pub fn of(
         fired: &Fired,
-        operation: Operation,
+        operation: TriggerEvent,
         columns: &'a Columns<'a>,
         key_in_another_form: KeyInAnotherForm,
     ) -> WrittenRows<'a> {
-        let new = (operation != Operation::Delete).then(|| fired.new_rows(columns.all()));
-        let old = (operation != Operation::Insert).then(|| fired.old_rows(columns.all()));
+        let new = (operation != TriggerEvent::Delete).then(|| fired.new_rows(columns.all()));
+        let old = (operation != TriggerEvent::Insert).then(|| fired.old_rows(columns.all()));
         WrittenRows { columns, new, old, changed: Vec::new(), key_in_another_form }
     }
 

@@ -15,8 +15,8 @@ use crate::ereport;
 use crate::pg::context::Tally;
 use crate::pg::{context, result_set, session};
 use contract::kind::Kind;
-use contract::outcome::{self, Applied, Body, Content, Earlier, Facts, Observation, Outcome, SqlState};
-use contract::reply::{Lacking, Records};
+use contract::outcome::{self, Applied, Body, ContentHeaders, Earlier, Facts, Observation, Outcome, SqlState};
+use contract::reply::{ReplyRecords, UnusableReply};
 use contract::request::Request;
 use contract::{retry_after, text};
 use server::{Server, ServerError};
@@ -69,7 +69,7 @@ pub fn send<T>(
     request: Request<'_>,
     server: &Server,
     tally: Option<&Tally>,
-    store: impl FnOnce(Records<'_>, u16) -> Result<T, Lacking>,
+    store: impl FnOnce(ReplyRecords<'_>, u16) -> Result<T, UnusableReply>,
 ) -> Result<T, ErrorReport> {
     let facts = facts(request.kind(), request.len(), request.collection_id(), server);
     let context = summary(&facts);
@@ -84,7 +84,7 @@ fn send_within<T>(
     facts: Facts<'_>,
     server: &Server,
     tally: &Tally,
-    store: impl FnOnce(Records<'_>, u16) -> Result<T, Lacking>,
+    store: impl FnOnce(ReplyRecords<'_>, u16) -> Result<T, UnusableReply>,
 ) -> Result<T, ErrorReport> {
     let failed = |mut outcome: Outcome| {
         outcome.note_earlier(tally.before());
@@ -94,7 +94,7 @@ fn send_within<T>(
     let token = server.token().map_err(|unusable| failed(unusable.into()))?;
     let facts = Facts { token: token.expose(), ..facts };
     let headers = [server::authorization(&token)];
-    let patience = request.awaits().unwrap_or(Duration::ZERO);
+    let patience = request.consumer_wait().unwrap_or(Duration::ZERO);
     let exchange = server.client().post(headers, request.body(), patience);
     // The rows are made next; a large request need not be in memory beside them.
     drop(request);
@@ -108,8 +108,8 @@ fn send_within<T>(
             say_applied(Applied::All);
             let status = exchange.status().unwrap_or_default();
             result_set::caught_storing(|| store(records, status)).map_err(|lacking| match lacking {
-                Lacking::Unreadable(reason) => Outcome::reply_lost(&facts, status, &reason),
-                Lacking::Missing(reason) => Outcome::missing(&facts, status, &reason),
+                UnusableReply::Unreadable(reason) => Outcome::reply_lost(&facts, status, &reason),
+                UnusableReply::Missing(reason) => Outcome::missing(&facts, status, &reason),
             })
         }
         Err(outcome) => Err(outcome),
@@ -149,7 +149,7 @@ fn summary(facts: &Facts<'_>) -> String {
 pub fn observe<'a>(exchange: &'a Exchange, server: &Server) -> Observation<'a> {
     match exchange {
         Exchange::NotSent(cause) => Observation::NotSent { cause },
-        Exchange::Cut(cause) => Observation::Cut { cause },
+        Exchange::Cut(cause) => Observation::ConnectionLost { cause },
         Exchange::TimedOut(after) => Observation::TimedOut { after: *after },
         Exchange::Reply { status, headers, body } => Observation::Reply {
             status: *status,
@@ -157,7 +157,7 @@ pub fn observe<'a>(exchange: &'a Exchange, server: &Server) -> Observation<'a> {
                 .retry_after
                 .as_deref()
                 .and_then(|header| retry_after::parse(header, session::unix_now())),
-            content: Content {
+            content: ContentHeaders {
                 media_type: headers.content_type.as_deref(),
                 encoding: headers.content_encoding.as_deref(),
             },
@@ -167,7 +167,7 @@ pub fn observe<'a>(exchange: &'a Exchange, server: &Server) -> Observation<'a> {
                 ReplyBody::TooLarge { beginning } => {
                     Body::TooLarge { beginning, limit: server.options().max_response_bytes }
                 }
-                ReplyBody::Unread { cause } => Body::Unread { cause },
+                ReplyBody::Unread { cause } => Body::InvalidHeaders { cause },
             },
         },
     }

@@ -7,9 +7,9 @@ use crate::attach::attach_table;
 use crate::ereport;
 use crate::pg::jsonb::Json;
 use crate::pg::text::{Name, Regclass, Text, TextArray};
-use contract::attachment::{self, Attachment, Delivery, Mistaken};
+use contract::attachment::{self, AttachArgumentError, Attachment, Delivery};
 use contract::outcome::Outcome;
-use contract::request::Invalid;
+use contract::request::InvalidRequest;
 
 #[allow(clippy::too_many_arguments, reason = "they are the SQL function's")]
 #[pg_extern(volatile, parallel_unsafe)]
@@ -35,13 +35,13 @@ fn sequin_attach(
         sync_id: sync_id.ok_or_else(|| null("sync_id"))?.0,
         collection_id: collection_id.ok_or_else(|| null("collection_id"))?.0,
         upstream_id_column: upstream_id_column.ok_or_else(|| null("upstream_id_column"))?.0,
-        fields: fields.map(|json| attachment::fields(&json.to_text())).transpose().map_err(mistaken)?,
+        fields: fields.map(|json| attachment::parse_fields(&json.to_text())).transpose().map_err(mistaken)?,
         delivery: Delivery::from_word(&delivery.0).map_err(mistaken)?,
         await_consumers: consumers,
         timeout_ms,
         server: server.map(|name| name.0),
     };
-    let operations = attachment::operations(words).map_err(mistaken)?;
+    let operations = attachment::parse_operations(words).map_err(mistaken)?;
     attach_table::attach(target.0, &attachment, &operations)
 }
 
@@ -53,15 +53,15 @@ fn sequin_detach(target: Option<Regclass>) -> Result<(), ErrorReport> {
 /// Consumers that all have a name.
 fn consumers(ids: Vec<Option<String>>) -> Result<Vec<String>, ErrorReport> {
     let named = |(i, id): (usize, Option<String>)| {
-        id.ok_or_else(|| ereport::error(&Outcome::from(Invalid::NullConsumer(i + 1))))
+        id.ok_or_else(|| ereport::error(&Outcome::from(InvalidRequest::NullConsumer(i + 1))))
     };
     ids.into_iter().enumerate().map(named).collect()
 }
 
 fn null(argument: &'static str) -> ErrorReport {
-    ereport::error(&Outcome::from(Invalid::Null(argument)))
+    ereport::error(&Outcome::from(InvalidRequest::Null(argument)))
 }
 
-fn mistaken(mistake: Mistaken) -> ErrorReport {
+fn mistaken(mistake: AttachArgumentError) -> ErrorReport {
     ereport::mistake(&mistake.to_string(), mistake.hint())
 }

@@ -10,8 +10,8 @@ use crate::pg::result_set::AlteredType;
 use crate::pg::session;
 use crate::pg::text::{Name, Text, TextArray};
 use contract::outcome::{Facts, Outcome, SqlState};
-use contract::reply::{Lacking, Records};
-use contract::request::{Arguments, Invalid, Request};
+use contract::reply::{ReplyRecords, UnusableReply};
+use contract::request::{Arguments, InvalidRequest, Request};
 
 /// The arguments that all verbs take, as SQL gave them.
 pub struct Call {
@@ -39,8 +39,8 @@ impl Call {
     pub fn run<P, T>(
         &self,
         target: Result<P, AlteredType>,
-        prepare: impl for<'a> FnOnce(&Arguments<'a>) -> Result<Request<'a>, Invalid>,
-        store: impl FnOnce(P, Records<'_>, &Sent<'_>) -> Result<T, Lacking>,
+        prepare: impl for<'a> FnOnce(&Arguments<'a>) -> Result<Request<'a>, InvalidRequest>,
+        store: impl FnOnce(P, ReplyRecords<'_>, &Sent<'_>) -> Result<T, UnusableReply>,
     ) -> Result<T, ErrorReport> {
         if session::is_read_only() {
             return self.refuse(read_only(&format!("{}()", self.verb)));

@@ -7,7 +7,7 @@ use pgrx::pg_sys::{self, Oid};
 
 use crate::pg::session;
 use crate::pg::text::{TextArray, for_message};
-use contract::options::{self, BadOption, FILE_OPTIONS};
+use contract::options::{self, FILE_OPTIONS, OptionError};
 
 /// `options` has elements `name=value`; `catalog` says what kind of object they are for.
 #[pg_extern(schema = "sequin", volatile, parallel_unsafe, strict)]
@@ -28,18 +28,18 @@ fn validate_options(options: TextArray, catalog: Oid) -> Result<(), ErrorReport>
         .set_hint("They make the server read files. It takes the rights of pg_read_server_files."));
     }
     match catalog {
-        pg_sys::ForeignServerRelationId => options::server(&options).map(drop),
-        pg_sys::UserMappingRelationId => options::user_mapping(&options).map(drop),
-        _ => options::none(&options),
+        pg_sys::ForeignServerRelationId => options::read_server(&options).map(drop),
+        pg_sys::UserMappingRelationId => options::read_user_mapping(&options).map(drop),
+        _ => options::reject_all(&options),
     }
     .map_err(refuse)
 }
 
-fn refuse(bad: BadOption) -> ErrorReport {
+fn refuse(bad: OptionError) -> ErrorReport {
     let code = match bad {
-        BadOption::Unknown { .. } => Code::ERRCODE_FDW_INVALID_OPTION_NAME,
-        BadOption::Value { .. } => Code::ERRCODE_INVALID_PARAMETER_VALUE,
-        BadOption::Missing(_) | BadOption::NotOneToken => Code::ERRCODE_FDW_OPTION_NAME_NOT_FOUND,
+        OptionError::Unknown { .. } => Code::ERRCODE_FDW_INVALID_OPTION_NAME,
+        OptionError::Value { .. } => Code::ERRCODE_INVALID_PARAMETER_VALUE,
+        OptionError::Missing(_) | OptionError::NotOneToken => Code::ERRCODE_FDW_OPTION_NAME_NOT_FOUND,
     };
     let report = ErrorReport::new(code, for_message(bad.to_string()), "sequin_mutations");
     match bad.hint() {

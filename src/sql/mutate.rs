@@ -10,8 +10,8 @@ use crate::pg::jsonb::Json;
 use crate::pg::result_set::{RecordSet, SetTarget};
 use crate::pg::text::{Name, Text, TextArray};
 use contract::outcome::Outcome;
-use contract::reply::Lacking;
-use contract::request::{Invalid, Request};
+use contract::reply::UnusableReply;
+use contract::request::{InvalidRequest, Request};
 
 use super::call::{Call, Sent};
 
@@ -33,13 +33,13 @@ fn sequin_mutate(
         target,
         |arguments| {
             let mut draft = Request::draft(kind.as_ref().map(|text| text.0.as_str()), arguments)?;
-            records.as_ref().ok_or(Invalid::Null("records"))?.print_to(draft.records_mut());
+            records.as_ref().ok_or(InvalidRequest::Null("records"))?.print_to(draft.records_mut());
             draft.finish()
         },
         |target, records, sent| {
             let mut count = 0;
             let rows = target.fill(records.inspect(|_| count += 1));
-            let rows = rows.map_err(|error| Lacking::Unreadable(error.to_string()))?;
+            let rows = rows.map_err(|error| UnusableReply::Unreadable(error.to_string()))?;
             tell_of_missing(count, sent)?;
             Ok(rows)
         },
@@ -48,11 +48,11 @@ fn sequin_mutate(
 
 /// Says what is not known of a reply with fewer records than were sent. The records that it has are worth more than an
 /// error: they hold the ids of what was created.
-fn tell_of_missing(count: usize, Sent { facts, status }: &Sent<'_>) -> Result<(), Lacking> {
+fn tell_of_missing(count: usize, Sent { facts, status }: &Sent<'_>) -> Result<(), UnusableReply> {
     match count {
-        0 => return Err(Lacking::Missing("it holds no record".to_owned())),
+        0 => return Err(UnusableReply::Missing("it has no record".to_owned())),
         _ if count < facts.records => {
-            let reason = format!("it holds {count} of the {} records that were sent", facts.records);
+            let reason = format!("it has {count} of the {} records sent", facts.records);
             context::now_known(c"whether it was applied is unknown");
             ereport::warn(&Outcome::missing(facts, *status, &reason));
         }

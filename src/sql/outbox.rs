@@ -14,7 +14,7 @@ use crate::pg::jsonb::{self, Json};
 use crate::pg::session;
 use crate::pg::text::{Name, Text, TextArray};
 use contract::outcome::Outcome;
-use contract::request::{self, Arguments, Invalid, Request, limits};
+use contract::request::{self, Arguments, InvalidRequest, Request, size_limits};
 
 #[allow(clippy::too_many_arguments, reason = "they are the SQL function's")]
 #[pg_extern(volatile, parallel_unsafe)]
@@ -43,16 +43,16 @@ fn sequin_enqueue(
     let records = records.as_ref().map(Json::to_text);
     let request = Request::from_records(kind, &arguments, records.as_deref()).map_err(invalid)?;
     if ordering_key.as_ref().is_some_and(|key| key.0.trim().is_empty()) {
-        return Err(invalid(Invalid::Empty("ordering_key")));
+        return Err(invalid(InvalidRequest::Empty("ordering_key")));
     }
-    limits::check(&arguments).map_err(invalid)?;
+    size_limits::check(&arguments).map_err(invalid)?;
     let server = server::find_and_keep(server.as_ref().map(|name| name.0.as_str()))
         .map_err(|unusable| ereport::error(&Outcome::from(unusable)))?;
-    let elements = request::elements(records.as_deref().unwrap_or_default());
-    limits::check_records(&elements, ordering_key.as_ref().map(|key| key.0.as_str())).map_err(invalid)?;
-    let upstream_ids: Vec<Option<&str>> = elements.iter().map(|element| element.upstream_id.as_deref()).collect();
+    let records = request::split_records(records.as_deref().unwrap_or_default());
+    size_limits::check_records(&records, ordering_key.as_ref().map(|key| key.0.as_str())).map_err(invalid)?;
+    let upstream_ids: Vec<Option<&str>> = records.iter().map(|element| element.upstream_id.as_deref()).collect();
     let ordering_keys = match &ordering_key {
-        Some(key) => vec![Some(key.0.as_str()); elements.len()],
+        Some(key) => vec![Some(key.0.as_str()); records.len()],
         None => upstream_ids.clone(),
     };
     let route = Route {
@@ -64,16 +64,16 @@ fn sequin_enqueue(
         timeout_ms,
         relation: None,
     };
-    let data = elements.iter().map(|element| element.data.map(jsonb::to_datum)).collect();
+    let data = records.iter().map(|element| element.data.map(jsonb::to_datum)).collect();
     Ok(SetOfIterator::new(enqueue::append(&route, &Columns { ordering_keys, upstream_ids, data })))
 }
 
-fn invalid(invalid: Invalid) -> ErrorReport {
+fn invalid(invalid: InvalidRequest) -> ErrorReport {
     ereport::error(&Outcome::from(invalid))
 }
 
 fn given<T>(name: &'static str, argument: Option<T>) -> Result<T, ErrorReport> {
-    argument.ok_or_else(|| invalid(Invalid::Null(name)))
+    argument.ok_or_else(|| invalid(InvalidRequest::Null(name)))
 }
 
 #[pg_extern(volatile, parallel_unsafe)]
@@ -90,9 +90,9 @@ fn sequin_discard(id: Option<i64>) -> Result<(), ErrorReport> {
 fn sequin_resolve(id: Option<i64>, upstream_id: Option<Text>) -> Result<(), ErrorReport> {
     let upstream_id = given("upstream_id", upstream_id)?.0;
     if upstream_id.trim().is_empty() {
-        return Err(invalid(Invalid::Empty("upstream_id")));
+        return Err(invalid(InvalidRequest::Empty("upstream_id")));
     }
-    limits::at_most("upstream_id", Some(&upstream_id), limits::UPSTREAM_ID_BYTES).map_err(invalid)?;
+    size_limits::at_most("upstream_id", Some(&upstream_id), size_limits::UPSTREAM_ID_BYTES).map_err(invalid)?;
     admin::resolve(given("id", id)?, &upstream_id)
 }
 

@@ -7,8 +7,8 @@ use pgrx::{default, pg_extern};
 use crate::pg::jsonb::Json;
 use crate::pg::result_set::{OneRecord, OneTarget};
 use crate::pg::text::{Name, Text, TextArray};
-use contract::reply::presence;
-use contract::reply::{Lacking, Record, Records};
+use contract::reply::matching;
+use contract::reply::{Record, ReplyRecords, UnusableReply};
 use contract::request::Request;
 
 use super::call::Call;
@@ -76,16 +76,16 @@ fn sequin_delete(
 }
 
 /// The record of a reply that must have one, since one was sent: that with `id`, if it had one.
-fn the_only(target: OneTarget, records: Records<'_>, id: Option<&Text>) -> Result<OneRecord, Lacking> {
+fn the_only(target: OneTarget, records: ReplyRecords<'_>, id: Option<&Text>) -> Result<OneRecord, UnusableReply> {
     let records: Vec<Record<'_>> =
-        records.collect::<Result<_, _>>().map_err(|error| Lacking::Unreadable(error.to_string()))?;
+        records.collect::<Result<_, _>>().map_err(|error| UnusableReply::Unreadable(error.to_string()))?;
     let replied: Vec<Option<&str>> = records.iter().map(|record| record.upstream_id.as_deref()).collect();
     if let Some(id) = id {
-        presence::all_there(&[&id.0], &replied).map_err(Lacking::Missing)?;
+        matching::require_all(&[&id.0], &replied).map_err(UnusableReply::Missing)?;
     }
     match &records[..] {
-        [] => Err(Lacking::Missing("it holds no record".to_owned())),
+        [] => Err(UnusableReply::Missing("it has no record".to_owned())),
         [record] => Ok(target.fill(record)),
-        _ => Err(Lacking::Unreadable("it holds more than the one record".to_owned())),
+        _ => Err(UnusableReply::Unreadable("it has more than one record".to_owned())),
     }
 }

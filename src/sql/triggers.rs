@@ -63,7 +63,7 @@ fn keep_upstream_id(update: &RowUpdate) -> StoredRow {
 /// Whether a trigger's argument, without the zero byte at its end, is one that `sequin.attachments` can show.
 #[pg_extern(schema = "sequin", immutable, parallel_safe)]
 fn is_attachment(argument: &[u8]) -> bool {
-    attachment::is_shown(argument, database_is_utf8())
+    attachment::is_displayable(argument, database_is_utf8())
 }
 
 /// Refuses TRUNCATE, which tells a trigger of no rows.

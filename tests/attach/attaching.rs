@@ -61,7 +61,7 @@ fn what_is_refused() {
             "22023",
             "fields must be a JSON object from column to field, as in {\"first_name\": \"FirstName\"}",
         ),
-        (plain(", '{}'"), "22023", "fields maps no column"),
+        (plain(", '{}'"), "22023", "fields must map at least one column"),
         (plain(", '{\"name\": \"\"}'"), "22023", "fields maps the column \"name\" to an empty field"),
         (plain(", '{\"name\": \"N\", \"n\": \"N\"}'"), "22023", "fields maps two columns to the field \"N\""),
         (plain(", '{\"nmae\": \"N\"}'"), "42703", "column \"nmae\" of public.t does not exist"),

@@ -107,7 +107,7 @@ fn the_diagnostics_hold_everything_that_a_client_sees() {
         .rows("SELECT (it).*, (it).detail::text AS said FROM told($1) AS it", &[&format!("SELECT {}", create("'{}'"))]);
     let text = |column: &str| row[0].get::<_, String>(column);
     assert_eq!((text("state"), text("message")), ("53400".into(), "Error: slow down".into()));
-    assert_eq!(text("hint"), "Nothing was applied. Repeat it in 7000 ms.");
+    assert_eq!(text("hint"), "Nothing was applied. Retry after 7000 ms.");
     let said: Value = serde_json::from_str(&text("said")).unwrap();
     let expected = json!({
         "outcome": "refused_for_now", "applied": "none", "http_status": 429, "docs": null, "retry_after_ms": 7000

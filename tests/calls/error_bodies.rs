@@ -129,7 +129,7 @@ fn docs_that_are_left_out_are_mentioned() {
     let mut world = World::new();
     world.sandbox.fault(json!({"status": 400, "body": json!({"error": "x", "docs": "y".repeat(20_000)}).to_string()}));
     let error = world.error(&create_three());
-    assert!(hint_of(&error).contains("docs are left out"), "{}", hint_of(&error));
+    assert!(hint_of(&error).contains("docs are omitted"), "{}", hint_of(&error));
     assert_eq!(detail_of(&error)["docs"], Value::Null);
 }
 

@@ -23,12 +23,15 @@ fn unreadable() -> Vec<(String, &'static str)> {
         ("{\"records\":[]} trailing".into(), "its body is not JSON"),
         ("{\"records\":[{\"data\":{\"a\":01}}]}".into(), "its body is not JSON"),
         ("{\"records\":[{},7]}".into(), "records[1] is not an object"),
-        (record("\"data\":{\"a\":\"\\u0000\"}"), "records[1] has a text in \"data\" that Postgres cannot store"),
-        (record("\"data\":{\"\\u0000\":1}"), "records[1] has a text in \"data\" that Postgres cannot store"),
-        (record("\"data\":{\"a\":\"\\ud83e\"}"), "records[1] has a text in \"data\" that Postgres cannot store"),
-        (record("\"id\":\"a\\u0000b\""), "records[1] has a text in \"id\" that Postgres cannot store"),
-        (record("\"upstream_id\":\"\\udead\""), "records[1] has a text in \"upstream_id\" that Postgres cannot store"),
-        (record("\"more\":[\"\\u0000\"]"), "records[1] has a text in \"extra\" that Postgres cannot store"),
+        (record("\"data\":{\"a\":\"\\u0000\"}"), "records[1] has a string in \"data\" that Postgres cannot store"),
+        (record("\"data\":{\"\\u0000\":1}"), "records[1] has a string in \"data\" that Postgres cannot store"),
+        (record("\"data\":{\"a\":\"\\ud83e\"}"), "records[1] has a string in \"data\" that Postgres cannot store"),
+        (record("\"id\":\"a\\u0000b\""), "records[1] has a string in \"id\" that Postgres cannot store"),
+        (
+            record("\"upstream_id\":\"\\udead\""),
+            "records[1] has a string in \"upstream_id\" that Postgres cannot store",
+        ),
+        (record("\"more\":[\"\\u0000\"]"), "records[1] has a string in \"extra\" that Postgres cannot store"),
         (record("\"data\":{\"a\":1e200000}"), "numeric"),
         (record("\"more\":-1e200000"), "numeric"),
         (record(&format!("\"data\":{deep}")), "stack depth limit exceeded"),
@@ -72,7 +75,7 @@ fn a_200_that_is_no_answer_of_the_api_is_unknown() {
         world.sandbox.fault(rule);
         let error = world.error(&create_three());
         assert_told(&error, "create", 3, "HV00K", &unknown(200));
-        assert!(error.message().starts_with("the answer with status 200 is no reply of the API: "), "{error:?}");
+        assert!(error.message().starts_with("the response with status 200 is not a reply of the API: "), "{error:?}");
         assert!(error.message().contains(reason), "{body}: {error:?}");
         assert!(hint_of(&error).contains("Check the option \"url\" of server \"sequin\""), "{error:?}");
     }
@@ -90,7 +93,7 @@ fn a_reply_with_a_content_encoding_names_it() {
     let error = world.error(&create_three());
     assert_told(&error, "create", 3, "HV00K", &unknown(200));
     assert!(error.message().ends_with("(content-type application/json, content-encoding gzip)"), "{error:?}");
-    assert!(hint_of(&error).contains("send plain JSON"), "{error:?}");
+    assert!(hint_of(&error).contains("unencoded JSON"), "{error:?}");
 }
 
 #[test]
@@ -200,8 +203,8 @@ fn a_body_over_the_servers_limit_is_told_as_applied() {
 fn a_verb_for_one_record_wants_one_back() {
     let mut world = World::new();
     for (records, state, detail, reason) in [
-        ("", "HV00K", unknown(200), "it holds no record"),
-        ("{\"id\":\"1\"},{}", "HV00M", lost(200), "it holds more than the one record"),
+        ("", "HV00K", unknown(200), "it has no record"),
+        ("{\"id\":\"1\"},{}", "HV00M", lost(200), "it has more than one record"),
     ] {
         world.sandbox.fault(json!({"status": 200, "body": format!("{{\"records\":[{records}]}}")}));
         let error = world.error(&format!("SELECT {}", create("'{}'")));
@@ -225,7 +228,7 @@ fn a_reply_with_another_record_is_no_answer_to_an_update_or_delete() {
             world.sandbox.fault(json!({"status": 200, "body": body, "apply": false}));
             let error = world.error(&sql);
             assert_told(&error, kind, 1, "HV00K", &unknown(200));
-            assert!(error.message().ends_with("it holds another record than the one that was sent"), "{error:?}");
+            assert!(error.message().ends_with("it has another record than the one sent"), "{error:?}");
         }
         // The same id as Salesforce also writes it, and a record that does not say which it is.
         for (id, given) in [("\"0018b000021BldzAAS\"", Some("0018b000021BldzAAS")), ("null", None)] {
@@ -265,9 +268,9 @@ fn a_set_with_fewer_records_than_were_sent_comes_with_a_warning() {
     assert!(output.status.success() && rows.contains("(2 rows)"), "{rows}{warning}");
     for part in [
         "WARNING:",
-        "does not say that the create was applied: it holds 2 of the 3 records that were sent",
+        "does not say that the create was applied: it has 2 of the 3 records sent",
         "\"applied\": \"unknown\"",
-        "Do not simply repeat it",
+        "Before a retry, look for",
         "through server \"sequin\": whether it was applied is unknown",
     ] {
         assert!(warning.contains(part), "{part}: {warning}");
@@ -275,7 +278,7 @@ fn a_set_with_fewer_records_than_were_sent_comes_with_a_warning() {
     world.sandbox.fault(json!({"status": 200, "body": "{\"records\":[]}"}));
     let error = world.error(&create_three());
     assert_told(&error, "create", 3, "HV00K", &unknown(200));
-    assert!(error.message().ends_with("it holds no record"), "{error:?}");
+    assert!(error.message().ends_with("it has no record"), "{error:?}");
 }
 
 /// And no row before it is given out: a caller who has seen rows would take the statement for done.

@@ -54,13 +54,13 @@ const TABLE: &[Row] = &[
 fn advice(kind: &str, outcome: &str, applied: &str) -> &'static str {
     match (applied, kind) {
         ("none", _) => "Nothing was applied.",
-        ("all", "create") => "Do not repeat it",
-        ("all", _) => "There is no need to repeat it",
-        (_, "create") => "Do not simply repeat it: look for",
-        (_, "update") if outcome == "rejected" => "repeating the update is safe",
-        (_, "update") => "Repeating the update is safe",
-        _ if outcome == "rejected" => "repeating the delete is safe",
-        _ => "Repeating the delete is safe",
+        ("all", "create") => "Do not retry",
+        ("all", _) => "There is no need to retry",
+        (_, "create") => "Before a retry, look for",
+        (_, "update") if outcome == "rejected" => "a retry is safe",
+        (_, "update") => "A retry is safe",
+        _ if outcome == "rejected" => "a retry is safe",
+        _ => "A retry is safe",
     }
 }
 
@@ -214,7 +214,7 @@ fn the_pause_that_the_api_asks_for_is_passed_on() {
             let expected = detail(outcome, applied, Some(status), Value::Null, milliseconds);
             assert_told(&error, "create", 3, state, &expected);
             if let (429, Some(milliseconds)) = (status, milliseconds) {
-                assert!(hint_of(&error).contains(&format!("Repeat it in {milliseconds} ms.")), "{error:?}");
+                assert!(hint_of(&error).contains(&format!("Retry after {milliseconds} ms.")), "{error:?}");
             }
         }
     }

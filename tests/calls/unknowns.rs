@@ -97,7 +97,7 @@ fn an_address_at_which_nobody_listens_is_told_as_not_sent() {
         assert_eq!(error.code().code(), "HV00N");
         assert!(error.message().starts_with("could not connect to the API: "), "{error:?}");
         assert_eq!(detail_of(&error), detail("not_sent", "none", None, Value::Null, None));
-        assert!(hint_of(&error).starts_with("Nothing was sent, so repeating it is safe."), "{error:?}");
+        assert!(hint_of(&error).starts_with("Nothing was sent, so a retry is safe."), "{error:?}");
         let noun = if records == 1 { "record" } else { "records" };
         let call = format!("{kind} of {records} {noun} in salesforce:contact through server \"sequin\"");
         assert_eq!(context_of(&error), format!("{call}: nothing was applied"));

@@ -155,7 +155,7 @@ fn whatever_is_no_reply_of_the_api_pauses() {
         world.sandbox.fault(json!({"status": 200, "body": body, "apply": false}));
         world.enqueue_update(&id, &json!({"n": 7}));
         let reason = world.reason_of_pause();
-        assert!(reason.contains("is no reply of the API"), "{body}: {reason}");
+        assert!(reason.contains("is not a reply of the API"), "{body}: {reason}");
         world.run("SELECT sequin_resume('sequin')");
         world.settled();
         assert_eq!((world.endings(), world.sent()), (vec!["applied".to_owned()], 2), "{body}");
@@ -246,7 +246,7 @@ fn headers_that_cannot_be_read_pause_the_server() {
         let records: Vec<Value> = (0..6).map(|n| json!({"data": {"n": n}})).collect();
         world.enqueue("create", &json!(records));
         let reason = world.reason_of_pause();
-        assert!(reason.starts_with("the API answered 200 with headers that cannot be read: "), "{header}: {reason}");
+        assert!(reason.starts_with("the API answered 200 with invalid headers: "), "{header}: {reason}");
         world.unknown_creates();
     }
 }

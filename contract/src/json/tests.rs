@@ -1,6 +1,6 @@
 use super::*;
 
-/// Texts of every form that matters to the cursor; all are valid JSON.
+/// Valid JSON of every form that the cursor distinguishes.
 const VALID: [&str; 22] = [
     "0",
     "-1.50e+10",
@@ -26,7 +26,7 @@ const VALID: [&str; 22] = [
     r#"[1e400,"\u0000"]"#,
 ];
 
-/// Cuts a value into pieces with the cursor and glues them together again without white space.
+/// Cuts a value into parts with the cursor and joins them without white space.
 fn rebuild(cursor: &mut Cursor<'_>, out: &mut String) {
     match cursor.peek() {
         Some(b'[') => {
@@ -64,7 +64,7 @@ fn stepping_over_a_value_takes_all_of_it() {
         let mut cursor = Cursor::new(text);
         assert_eq!(cursor.value(), text.trim(), "{text}");
         assert_eq!(cursor.peek(), None, "{text}");
-        // The same with something behind it.
+        // The same value with more text after it.
         let followed = format!("{text},1");
         assert_eq!(Cursor::new(&followed).value(), text.trim(), "{text}");
     }
@@ -109,13 +109,13 @@ fn depth_has_no_limit() {
     let text = format!("{{\"data\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
     let mut cursor = Cursor::new(&text);
     assert_eq!(cursor.value().len(), text.len());
-    let [data] = fields(&text, ["data"]).unwrap();
+    let [data] = select_fields(&text, ["data"]).unwrap();
     assert_eq!(data.unwrap().len(), 2 * depth);
     assert!(is_valid(&text));
 }
 
 #[test]
-fn what_is_not_json_ends_and_does_not_panic() {
+fn invalid_json_terminates_without_a_panic() {
     for text in VALID {
         for start in (0..text.len()).filter(|at| text.is_char_boundary(*at)) {
             for end in (start..=text.len()).filter(|at| text.is_char_boundary(*at)) {
@@ -133,7 +133,7 @@ fn what_is_not_json_ends_and_does_not_panic() {
         tokens(broken);
         is_storable(broken);
     }
-    // Taken for an object, which it is not.
+    // A caller treats these as objects by mistake.
     for broken in ["é", "\u{a0}{\"x", "7", "\"é\""] {
         let mut cursor = Cursor::new(broken);
         cursor.enter();
@@ -213,8 +213,8 @@ fn storable_is_what_jsonb_takes() {
 #[test]
 fn fields_are_found_and_the_rest_is_checked() {
     let text = r#" {"x":[1,{"a":9}],"a":1,"b": {"c": 1.10} ,"\u0061":2e999} "#;
-    assert_eq!(fields(text, ["a", "b", "c"]).unwrap(), [Some("2e999"), Some(r#"{"c": 1.10}"#), None]);
-    assert_eq!(fields("{}", ["a"]).unwrap(), [None]);
+    assert_eq!(select_fields(text, ["a", "b", "c"]).unwrap(), [Some("2e999"), Some(r#"{"c": 1.10}"#), None]);
+    assert_eq!(select_fields("{}", ["a"]).unwrap(), [None]);
     for broken in [
         "",
         " ",
@@ -239,7 +239,7 @@ fn fields_are_found_and_the_rest_is_checked() {
         "{'a':1}",
         "\u{feff}{}",
     ] {
-        assert!(fields(broken, ["a"]).is_err(), "{broken}");
+        assert!(select_fields(broken, ["a"]).is_err(), "{broken}");
     }
 }
 

@@ -1,31 +1,31 @@
 use super::*;
 
-fn image(id: Option<&str>, object: &str) -> Option<Image> {
-    Some(Image { id: id.map(str::to_owned), fields: Fields::of_object(object) })
+fn image(id: Option<&str>, object: &str) -> Option<RowImage> {
+    Some(RowImage { id: id.map(str::to_owned), fields: RowFields::of_object(object) })
 }
 
-fn change(key: &str, before: Option<Image>, after: Option<Image>) -> Change<usize> {
-    Change { row: RowKey { table: 1, key: key.to_owned() }, target: 0, before, after }
+fn change(key: &str, before: Option<RowImage>, after: Option<RowImage>) -> RowChange<usize> {
+    RowChange { row: RowId { relation: 1, primary_key: key.to_owned() }, target: 0, before, after }
 }
 
 /// The effects, with the key of each row.
-fn effects(changes: Vec<Change<usize>>) -> Vec<(String, Effect)> {
-    net(changes, |target| *target).into_iter().map(|net| (net.row.key, net.effect)).collect()
+fn effects(changes: Vec<RowChange<usize>>) -> Vec<(String, Effect)> {
+    net_changes(changes, |target| *target).into_iter().map(|net| (net.row.primary_key, net.effect)).collect()
 }
 
-fn of_one(changes: Vec<Change<usize>>) -> Vec<Effect> {
+fn of_one(changes: Vec<RowChange<usize>>) -> Vec<Effect> {
     effects(changes).into_iter().map(|(_, effect)| effect).collect()
 }
 
 fn update(id: Option<&str>, object: &str) -> Effect {
-    Effect::Update { id: id.map(str::to_owned), fields: Fields::of_object(object), takes_id: false }
+    Effect::Update { id: id.map(str::to_owned), fields: RowFields::of_object(object), changes_id: false }
 }
 
 #[test]
 fn an_update_within_an_insert_is_a_part_of_the_create() {
     let inner = change("[1]", image(None, r#"{"slug":null}"#), image(None, r#"{"slug":"1-paul"}"#));
     let outer = change("[1]", None, image(None, r#"{"name":"Paul","slug":null}"#));
-    let created = Effect::Create(Fields::of_object(r#"{"name":"Paul","slug":"1-paul"}"#));
+    let created = Effect::Create(RowFields::of_object(r#"{"name":"Paul","slug":"1-paul"}"#));
     assert_eq!(of_one(vec![inner, outer]), [created]);
 }
 
@@ -69,8 +69,8 @@ fn another_row_under_the_same_key_is_another_record() {
     let gone = change("[1]", image(Some("U"), r#"{"a":1,"b":2}"#), None);
     let new = change("[1]", None, image(None, r#"{"a":1,"b":3}"#));
     let expected = [
-        Effect::Delete(Image { id: Some("U".into()), fields: Fields::of_object(r#"{"b":2}"#) }),
-        Effect::Create(Fields::of_object(r#"{"a":1,"b":3}"#)),
+        Effect::Delete(RowImage { id: Some("U".into()), fields: RowFields::of_object(r#"{"b":2}"#) }),
+        Effect::Create(RowFields::of_object(r#"{"a":1,"b":3}"#)),
     ];
     assert_eq!(of_one(vec![gone, new]), expected);
 }
@@ -79,7 +79,7 @@ fn another_row_under_the_same_key_is_another_record() {
 fn a_row_that_takes_the_id_of_a_deleted_one_keeps_its_record() {
     let gone = change("[1]", image(Some("U"), r#"{"a":1}"#), None);
     let takes = change("[2]", image(None, r#"{"a":2}"#), image(Some("U"), r#"{"a":3}"#));
-    let effect = Effect::Update { id: Some("U".into()), fields: Fields::of_object(r#"{"a":3}"#), takes_id: true };
+    let effect = Effect::Update { id: Some("U".into()), fields: RowFields::of_object(r#"{"a":3}"#), changes_id: true };
     assert_eq!(effects(vec![gone, takes]), [("[2]".to_owned(), effect)]);
 }
 
@@ -89,7 +89,8 @@ fn a_row_that_takes_an_id_sends_what_the_record_lacks() {
     let takes = change("[2]", image(None, r#"{"a":1,"b":2,"c":2}"#), image(Some("U"), r#"{"a":1,"b":2,"c":1}"#));
     // A trigger of the application's has written the row as well.
     let also = change("[2]", image(Some("U"), r#"{"a":1}"#), image(Some("U"), r#"{"a":3}"#));
-    let effect = |object| Effect::Update { id: Some("U".into()), fields: Fields::of_object(object), takes_id: true };
+    let effect =
+        |object| Effect::Update { id: Some("U".into()), fields: RowFields::of_object(object), changes_id: true };
     let key = || "[2]".to_owned();
     assert_eq!(effects(vec![gone.clone(), takes.clone()]), [(key(), effect(r#"{"b":2}"#))]);
     assert_eq!(effects(vec![also, takes.clone(), gone]), [(key(), effect(r#"{"a":3,"b":2}"#))]);
@@ -100,14 +101,14 @@ fn a_row_that_takes_an_id_sends_what_the_record_lacks() {
 #[test]
 fn a_name_that_json_escapes_stays_as_it_is() {
     let object = r#"{"say \"a\"":1,"b\\":2}"#;
-    let made = |object| Fields::of_object(object);
+    let made = |object| RowFields::of_object(object);
     let changes = vec![
         change("[1]", image(Some("U"), r#"{"say \"a\"":0}"#), image(Some("U"), r#"{"say \"a\"":1}"#)),
         change("[1]", image(Some("U"), r#"{"b\\":0}"#), image(Some("U"), r#"{"b\\":2}"#)),
     ];
     let [Effect::Update { fields, .. }] = &of_one(changes)[..] else { panic!("no update") };
     assert_eq!(fields, &made(object));
-    assert!(crate::json::fields(&fields.to_object(), [""]).is_ok(), "{}", fields.to_object());
+    assert!(crate::json::select_fields(&fields.to_object(), [""]).is_ok(), "{}", fields.to_object());
     let rest = made(object).changed_since(&made(r#"{"b\\":2}"#));
     assert_eq!(rest.to_object(), r#"{"say \"a\"":1}"#);
 }
@@ -163,16 +164,16 @@ fn the_order_of_capture_does_not_matter() {
         }
         let expected = match (&first, &state) {
             (None, None) => vec![],
-            (None, Some(new)) => vec![Effect::Arrival { id: "U".into(), fields: Fields::of_object(&whole(new)) }],
+            (None, Some(new)) => vec![Effect::Arrival { id: "U".into(), fields: RowFields::of_object(&whole(new)) }],
             (Some(old), None) => {
-                vec![Effect::Delete(Image { id: Some("U".into()), fields: Fields::of_object(&whole(old)) })]
+                vec![Effect::Delete(RowImage { id: Some("U".into()), fields: RowFields::of_object(&whole(old)) })]
             }
             (Some(old), Some(new)) => {
-                let fields = Fields::of_object(&whole(new)).changed_since(&Fields::of_object(&whole(old)));
+                let fields = RowFields::of_object(&whole(new)).changed_since(&RowFields::of_object(&whole(old)));
                 if fields.is_empty() {
                     vec![]
                 } else {
-                    vec![Effect::Update { id: Some("U".into()), fields, takes_id: false }]
+                    vec![Effect::Update { id: Some("U".into()), fields, changes_id: false }]
                 }
             }
         };

@@ -4,10 +4,10 @@ fn options(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
     pairs.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
 }
 
-fn server_with(pairs: &[(&str, &str)]) -> Result<ServerOptions, BadOption> {
+fn server_with(pairs: &[(&str, &str)]) -> Result<ServerOptions, OptionError> {
     let mut all = options(&[("url", "https://api.example.com")]);
     all.extend(options(pairs));
-    server(&all)
+    read_server(&all)
 }
 
 #[test]
@@ -33,7 +33,7 @@ fn the_operation_is_added_to_the_url() {
         ("http://[::1]:80", "http://[::1]:80/v1/mutations/run"),
     ];
     for (url, whole) in cases {
-        assert_eq!(server(&options(&[("url", url)])).unwrap().uri.to_string(), whole);
+        assert_eq!(read_server(&options(&[("url", url)])).unwrap().uri.to_string(), whole);
     }
 }
 
@@ -75,15 +75,15 @@ fn urls_that_are_none_are_refused() {
         "https://[example.com]",
     ];
     for url in bad {
-        let error = server(&options(&[("url", url)])).unwrap_err();
-        assert!(matches!(error, BadOption::Value { name: "url", .. }), "{url}: {error}");
+        let error = read_server(&options(&[("url", url)])).unwrap_err();
+        assert!(matches!(error, OptionError::Value { name: "url", .. }), "{url}: {error}");
     }
-    assert_eq!(server(&[]).unwrap_err(), BadOption::Missing("url"));
+    assert_eq!(read_server(&[]).unwrap_err(), OptionError::Missing("url"));
 }
 
 #[test]
 fn http_beyond_loopback_takes_allow_http() {
-    let remote = |allow| server(&options(&[("url", "http://api.example.com"), ("allow_http", allow)]));
+    let remote = |allow| read_server(&options(&[("url", "http://api.example.com"), ("allow_http", allow)]));
     assert!(remote("true").is_ok());
     assert!(remote("false").is_err());
 }
@@ -129,15 +129,17 @@ fn an_unknown_option_names_the_valid_ones() {
     assert_eq!(error.to_string(), "invalid option \"token\"");
     let hint = error.hint().unwrap();
     assert!(hint.contains("url, connect_timeout_ms") && hint.contains("allow_http"), "{hint}");
-    assert!(none(&options(&[("url", "x")])).unwrap_err().hint().unwrap().contains("no valid options"));
+    assert!(reject_all(&options(&[("url", "x")])).unwrap_err().hint().unwrap().contains("no valid options"));
 }
 
 #[test]
 fn a_mapping_has_one_token_within_its_directory() {
     assert!(
-        matches!(user_mapping(&options(&[("token", "abc")])), Ok(Token::Inline(secret)) if secret.expose() == "abc")
+        matches!(read_user_mapping(&options(&[("token", "abc")])), Ok(TokenOption::Inline(secret)) if secret.expose() == "abc")
     );
-    assert!(matches!(user_mapping(&options(&[("token_file", "prod/a")])), Ok(Token::File(path)) if path == *"prod/a"));
+    assert!(
+        matches!(read_user_mapping(&options(&[("token_file", "prod/a")])), Ok(TokenOption::File(path)) if path == *"prod/a")
+    );
     let bad = [
         options(&[]),
         options(&[("token", "a"), ("token_file", "b")]),
@@ -149,12 +151,12 @@ fn a_mapping_has_one_token_within_its_directory() {
         options(&[("user", "x")]),
     ];
     for options in bad {
-        assert!(user_mapping(&options).is_err(), "{options:?}");
+        assert!(read_user_mapping(&options).is_err(), "{options:?}");
     }
 }
 
 #[test]
 fn an_error_does_not_repeat_the_token() {
-    let error = user_mapping(&options(&[("token", "geheim\n")])).err().unwrap();
+    let error = read_user_mapping(&options(&[("token", "geheim\n")])).err().unwrap();
     assert!(!format!("{error} {error:?} {:?}", error.hint()).contains("geheim"));
 }

@@ -1,16 +1,21 @@
-//! What was applied before the request that an error is about, and what the error's HINT says of it.
+//! Adds to an outcome what earlier requests of the same statement or transaction have applied.
+//!
+//! Postgres rolls the statement back, but the provider keeps those records. A HINT that advised to repeat the whole
+//! statement would apply them twice.
 
 use super::Outcome;
 
-/// What a failure takes back here, and not upstream.
+/// The unit that Postgres rolls back when a request fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
+    /// One statement.
     Statement,
-    /// Several statements of the client that end together.
+    /// A transaction of several statements.
     Transaction,
 }
 
 impl Scope {
+    /// The word for messages.
     pub const fn as_str(self) -> &'static str {
         match self {
             Scope::Statement => "statement",
@@ -22,12 +27,14 @@ impl Scope {
 /// What earlier requests of the same statement or transaction have applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Earlier {
+    /// The number of applied records.
     pub records: usize,
+    /// The unit that Postgres rolls back, which contains those requests.
     pub scope: Scope,
 }
 
 impl Outcome {
-    /// Notes what was applied before. The HINT advises on this request alone then, and says so.
+    /// Sets `applied_before`. If earlier requests applied records, the HINT says so and limits its advice to this request.
     pub fn note_earlier(&mut self, earlier: Earlier) {
         self.applied_before = earlier.records;
         if earlier.records == 0 {
@@ -40,8 +47,8 @@ impl Outcome {
         });
         let advice = alone.unwrap_or_else(|| format!("Of this request: {}", self.hint));
         self.hint = format!(
-            "Earlier requests of this {scope} were applied and stay so, although it is rolled back: to repeat the {scope} \
-             as a whole would repeat them. {advice}"
+            "Earlier requests of this {scope} were applied, and a rollback does not undo them: repeating the whole {scope} \
+             would repeat them. {advice}"
         )
         .trim_end()
         .to_owned();
@@ -62,12 +69,12 @@ mod tests {
 
     #[test]
     fn a_hint_speaks_of_this_request_alone_if_others_were_applied() {
-        let statement = "Earlier requests of this statement were applied and stay so, although it is rolled back: to \
-                         repeat the statement as a whole would repeat them.";
+        let statement = "Earlier requests of this statement were applied, and a rollback does not undo them: repeating \
+                         the whole statement would repeat them.";
         let transaction = statement.replace("statement", "transaction");
         for (alone, beside_others) in [
-            ("Nothing was applied. Repeat it in 7 ms.", "This request was not applied. Repeat it in 7 ms."),
-            ("Nothing was sent, so repeating it is safe.", "This request was not sent, so repeating it is safe."),
+            ("Nothing was applied. Retry after 7 ms.", "This request was not applied. Retry after 7 ms."),
+            ("Nothing was sent, so a retry is safe.", "This request was not sent, so a retry is safe."),
             ("It is not known whether.", "Of this request: It is not known whether."),
         ] {
             assert_eq!(hint(alone, 0, Scope::Statement), alone);

@@ -1,12 +1,10 @@
-//! What is known after a mutation: was it applied, and what should be done now?
+//! The outcome of a mutation: whether it was applied, and what to do next.
 //!
-//! An error that only says "failed" makes people repeat a create, and the provider then has two records. So every end
-//! of a mutation maps to one [`Outcome`] that says which of the three holds: nothing was applied, everything was, or
-//! nobody knows. The mapping is a pure function of the [`Facts`] and one [`Observation`]; where the contract is silent
-//! it answers "unknown", never "not applied".
+//! A user who only reads "failed" repeats a create, and the provider then has two records. So every failed mutation has
+//! one [`Outcome`], which says that nothing was applied, that everything was applied, or that this is unknown. [`judge`]
+//! is a pure function of the [`Facts`] and one [`Observation`]. Where the API's contract is silent, it answers "unknown".
 //!
-//! [`policy`] is the table, [`messages`] what people read of it, [`ending`] the result, [`earlier`] what
-//! other requests have applied before.
+//! `policy` is the outcome table, `messages` its texts, and `earlier` adds what previous requests have applied.
 
 mod earlier;
 mod judge;
@@ -19,33 +17,34 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::api_error::ApiError;
-use crate::request::Invalid;
+use crate::request::InvalidRequest;
 pub use earlier::{Earlier, Scope};
 pub use judge::{APPLIED, judge};
-use messages::Words;
-pub use observation::{Body, Content, Facts, Observation};
+use messages::Texts;
+pub use observation::{Body, ContentHeaders, Facts, Observation};
 pub use sqlstate::SqlState;
 
-/// How a mutation ended. What is simply applied is no [`Outcome`]: see [`APPLIED`](super::APPLIED).
+/// How a mutation ended, if its reply gave no records. For the other mutations see [`APPLIED`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum OutcomeKind {
-    /// Nothing left this machine.
+    /// The request was not sent.
     NotSent,
-    /// The provider's validation refused a record.
+    /// The API or the provider refused a record.
     Rejected,
-    /// The API refused the caller or the address.
+    /// The API refused the token or the address.
     Refused,
-    /// The API asks to be left alone for a while.
+    /// The API asks the client to wait.
     RefusedForNow,
-    /// Applied, but the records of the reply cannot be given out.
+    /// The mutation was applied, but the records of its reply are unusable.
     AppliedReplyLost,
-    /// Applied, but the wait for consumers timed out.
+    /// The mutation was applied, but the wait for consumers timed out.
     AppliedNotConfirmed,
-    /// It may have been applied or not.
+    /// The mutation may have been applied.
     Unknown,
 }
 
 impl OutcomeKind {
+    /// The word for it in the DETAIL and in the outbox's tables.
     pub const fn as_str(self) -> &'static str {
         match self {
             OutcomeKind::NotSent => "not_sent",
@@ -59,15 +58,19 @@ impl OutcomeKind {
     }
 }
 
-/// How much of the mutation was applied at the provider.
+/// How much of the mutation the provider has applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Applied {
+    /// Nothing.
     None,
+    /// All records.
     All,
+    /// Nothing, some records or all.
     Unknown,
 }
 
 impl Applied {
+    /// The word for it in the DETAIL.
     pub const fn as_str(self) -> &'static str {
         match self {
             Applied::None => "none",
@@ -77,51 +80,56 @@ impl Applied {
     }
 }
 
-/// What a queue does with the records.
+/// What the outbox does with the queued records of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Action {
-    /// They are delivered, though without their records.
+    /// Settle them as delivered, without the reply's records.
     DeliverReplyLost,
-    /// They are delivered, though no consumer confirmed it.
+    /// Settle them as delivered, without confirmation by a consumer.
     DeliverNotConfirmed,
-    /// Send them again, after a backoff.
+    /// Send them again after a backoff.
     Retry,
-    /// Send them again when `retry_after` is over; it costs no attempt.
+    /// Send them again after `retry_after`. This costs no attempt.
     Defer,
-    /// Send them again in halves, to find the one that is refused.
+    /// Send them again in halves, to find the refused record.
     Bisect,
-    /// It stands alone and is refused for good.
+    /// Settle the only record of the request as rejected.
     Reject,
-    /// Nothing can be delivered until somebody changes the server or its user mapping. If the outcome is unknown, a
-    /// create of the request waits for a person.
+    /// Pause the server until its options or its user mapping change. Creates with an unknown outcome become unknown.
     PauseServer,
-    /// Nobody knows, and a repeat could do harm: a person must look.
-    ParkUnknown,
+    /// Settle them as unknown, for a person to decide: a retry could repeat a create.
+    MarkUnknown,
 }
 
-/// The end of a mutation that gives no records. As an error it displays its message.
+/// A mutation whose reply gave no records. As an error it displays its message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Outcome {
+    /// How the mutation ended.
     pub kind: OutcomeKind,
+    /// How much was applied.
     pub applied: Applied,
+    /// The SQLSTATE to raise.
     pub sqlstate: SqlState,
+    /// What the outbox does.
     pub action: Action,
-    /// The API's own text if it gave one; printable, limited, without the token.
+    /// The API's error text, if the reply has one. It is printable, limited in length, and without the token.
     pub message: String,
-    /// What to do, in whole sentences.
+    /// The HINT: what to do, in whole sentences.
     pub hint: String,
+    /// The status of the reply. `None` if there was no reply.
     pub http_status: Option<u16>,
-    /// JSON text.
+    /// The reply's `docs` or `validation_errors`, as JSON text.
     pub docs: Option<String>,
+    /// How long the API asks to wait.
     pub retry_after: Option<Duration>,
-    /// Of several requests that one statement makes: how many records the ones before this have applied.
+    /// The number of records that earlier requests of the statement or transaction have applied.
     pub applied_before: usize,
 }
 
 impl Outcome {
-    /// A problem found before anything was sent: with the server, its user mapping, or a read-only transaction. Wrong
-    /// arguments become an outcome by `From<Invalid>`.
+    /// The outcome of a problem found before the request was sent: in the server, in its user mapping, or because the
+    /// transaction is read-only. Invalid arguments become an outcome through `From<InvalidRequest>`.
     pub fn not_sent(sqlstate: SqlState, message: String, hint: String) -> Outcome {
         Outcome {
             kind: OutcomeKind::NotSent,
@@ -137,8 +145,8 @@ impl Outcome {
         }
     }
 
-    /// A mutation that was applied, by a reply with `status`, whose records cannot be given out. `reason` ends the
-    /// message: `its body is empty`, or what the database said when it was to store them.
+    /// The outcome of an applied mutation whose reply, with this `status`, is unusable. `reason` completes the message: a
+    /// [`ReplyError`](crate::reply::ReplyError), or the database's error when it stored the records.
     pub fn reply_lost(facts: &Facts<'_>, status: u16, reason: &str) -> Box<Outcome> {
         Self::new(facts, OutcomeKind::AppliedReplyLost, Some(status), messages::reply_lost(facts, reason))
     }
@@ -147,47 +155,46 @@ impl Outcome {
         Self::new(facts, OutcomeKind::AppliedReplyLost, Some(status), messages::reply_too_large(facts, limit))
     }
 
-    /// A reply with `status` that is the API's, and does not have what was sent. `reason` ends the message: `it holds no
-    /// record`.
+    /// The outcome of a valid reply that lacks a sent record. `reason` completes the message: `it has no record`.
     pub fn missing(facts: &Facts<'_>, status: u16, reason: &str) -> Box<Outcome> {
         Self::new(facts, OutcomeKind::Unknown, Some(status), messages::missing(facts, status, reason))
     }
 
-    /// A reply with `status` that broke off before it said whether it is the API's.
-    pub(super) fn reply_cut(facts: &Facts<'_>, status: u16, reason: &str) -> Box<Outcome> {
-        Self::new(facts, OutcomeKind::Unknown, Some(status), messages::reply_cut(facts, status, reason))
+    /// A reply that was truncated before the array `records` began.
+    pub(super) fn reply_truncated(facts: &Facts<'_>, status: u16, reason: &str) -> Box<Outcome> {
+        Self::new(facts, OutcomeKind::Unknown, Some(status), messages::reply_truncated(facts, status, reason))
     }
 
-    /// A body that another service has written, or a proxy.
-    pub(super) fn not_the_apis(
+    /// A reply of another service or of a proxy.
+    pub(super) fn foreign_reply(
         facts: &Facts<'_>,
         status: u16,
         reason: &str,
-        content: Content<'_>,
+        content: ContentHeaders<'_>,
         body: &[u8],
     ) -> Box<Outcome> {
-        let words = messages::not_the_apis(facts, status, reason, content, body);
+        let texts = messages::foreign_reply(facts, status, reason, content, body);
         Box::new(Outcome {
             action: Action::PauseServer,
-            ..*Self::new(facts, OutcomeKind::Unknown, Some(status), words)
+            ..*Self::new(facts, OutcomeKind::Unknown, Some(status), texts)
         })
     }
 
-    /// A reply of which no more than the status line can be read.
-    pub(super) fn headers_unread(facts: &Facts<'_>, status: u16, cause: &str) -> Box<Outcome> {
-        let words = messages::headers_unread(facts, status, cause);
+    /// A reply with a valid status line and invalid headers.
+    pub(super) fn invalid_headers(facts: &Facts<'_>, status: u16, cause: &str) -> Box<Outcome> {
+        let texts = messages::invalid_headers(facts, status, cause);
         Box::new(Outcome {
             action: Action::PauseServer,
-            ..*Self::new(facts, OutcomeKind::Unknown, Some(status), words)
+            ..*Self::new(facts, OutcomeKind::Unknown, Some(status), texts)
         })
     }
 
-    pub(super) fn unreached(facts: &Facts<'_>, cause: &str) -> Box<Outcome> {
-        Self::new(facts, OutcomeKind::NotSent, None, messages::unreached(facts, cause))
+    pub(super) fn unreachable(facts: &Facts<'_>, cause: &str) -> Box<Outcome> {
+        Self::new(facts, OutcomeKind::NotSent, None, messages::unreachable(facts, cause))
     }
 
-    pub(super) fn cut(facts: &Facts<'_>, cause: &str) -> Box<Outcome> {
-        Self::new(facts, OutcomeKind::Unknown, None, messages::cut(facts, cause))
+    pub(super) fn connection_lost(facts: &Facts<'_>, cause: &str) -> Box<Outcome> {
+        Self::new(facts, OutcomeKind::Unknown, None, messages::connection_lost(facts, cause))
     }
 
     pub(super) fn timed_out(facts: &Facts<'_>, after: Duration) -> Box<Outcome> {
@@ -202,21 +209,21 @@ impl Outcome {
         error: ApiError,
     ) -> Box<Outcome> {
         let kind = policy::kind(status, error.consumers_timed_out);
-        let words = messages::status(facts, kind, status, retry_after, &error);
-        let mut outcome = Self::new(facts, kind, Some(status), words);
+        let texts = messages::status(facts, kind, status, retry_after, &error);
+        let mut outcome = Self::new(facts, kind, Some(status), texts);
         outcome.docs = error.docs;
         outcome.retry_after = retry_after;
         outcome
     }
 
-    fn new(facts: &Facts<'_>, kind: OutcomeKind, http_status: Option<u16>, words: Words) -> Box<Outcome> {
+    fn new(facts: &Facts<'_>, kind: OutcomeKind, http_status: Option<u16>, texts: Texts) -> Box<Outcome> {
         Box::new(Outcome {
             kind,
             applied: policy::applied(facts, kind),
             sqlstate: policy::sqlstate(kind, http_status),
             action: policy::action(facts, kind),
-            message: words.message,
-            hint: words.hint,
+            message: texts.message,
+            hint: texts.hint,
             http_status,
             docs: None,
             retry_after: None,
@@ -224,8 +231,8 @@ impl Outcome {
         })
     }
 
-    /// The DETAIL, for programs: one JSON object that always has the same keys, null where there is nothing to say;
-    /// and `applied_before` when that is not 0.
+    /// The DETAIL, for programs: a JSON object with the keys `outcome`, `applied`, `http_status`, `docs` and
+    /// `retry_after_ms`. An absent value is null. The key `applied_before` is added if it is not 0.
     pub fn detail_json(&self) -> String {
         let mut json = format!(
             r#"{{"outcome": "{}", "applied": "{}", "http_status": "#,
@@ -252,8 +259,8 @@ fn push_or_null(json: &mut String, value: Option<impl std::fmt::Display>) {
     }
 }
 
-impl From<Invalid> for Outcome {
-    fn from(invalid: Invalid) -> Outcome {
+impl From<InvalidRequest> for Outcome {
+    fn from(invalid: InvalidRequest) -> Outcome {
         let sqlstate = if invalid.is_null() { SqlState::NullValueNotAllowed } else { SqlState::InvalidParameterValue };
         Outcome { action: Action::Reject, ..Outcome::not_sent(sqlstate, invalid.to_string(), invalid.hint()) }
     }

@@ -1,80 +1,103 @@
-//! What is known of one request: the [`Facts`] it was sent with, and the [`Observation`] of what came back.
+//! The input of [`judge`](super::judge): the [`Facts`] of a request, and the [`Observation`] of its exchange.
 
 use std::time::Duration;
 
 use crate::kind::Kind;
 
-/// What the outcome depends on besides the observation, and what its words name. No `Debug`: it holds the token.
+/// The facts of a request that its outcome depends on, and the names that its messages mention. No `Debug`: it holds the
+/// token.
 #[derive(Clone, Copy)]
 pub struct Facts<'a> {
+    /// The kind of the mutation.
     pub kind: Kind,
     /// The number of records sent.
     pub records: usize,
+    /// The collection that the records belong to.
     pub collection_id: &'a str,
     /// The name of the foreign server.
     pub server: &'a str,
     /// The server's option: the API applies nothing of a batch that it refuses.
     pub atomic_batches: bool,
-    /// The token, so that no text that echoes it gets through. Empty if there is none.
+    /// The token, which is redacted from all texts. Empty if there is none.
     pub token: &'a str,
 }
 
-/// What became of the request on the wire.
+/// What the transport saw of one request.
 #[derive(Debug, Clone, Copy)]
 pub enum Observation<'a> {
-    /// OutcomeKind look-up, connection or TLS failed: not one byte of the request was written.
-    NotSent { cause: &'a str },
-    /// Something of the request was written, then the connection failed or the answer was not HTTP.
-    Cut { cause: &'a str },
-    /// Something of the request was written, then no status came in this time.
-    TimedOut { after: Duration },
-    /// A status came.
+    /// Name resolution, the connection or the TLS handshake failed. No byte of the request was written.
+    NotSent {
+        /// The reason, for the message.
+        cause: &'a str,
+    },
+    /// Part of the request was written, then the connection failed or the answer was not HTTP.
+    ConnectionLost {
+        /// The reason, for the message.
+        cause: &'a str,
+    },
+    /// Part of the request was written, and no status arrived in time.
+    TimedOut {
+        /// The time limit.
+        after: Duration,
+    },
+    /// A status arrived.
     Reply {
+        /// The HTTP status.
         status: u16,
-        /// See [`retry_after::parse`](super::retry_after::parse).
+        /// The header `Retry-After`, read by [`retry_after::parse`](crate::retry_after::parse).
         retry_after: Option<Duration>,
-        content: Content<'a>,
+        /// The headers that describe the body.
+        content: ContentHeaders<'a>,
+        /// The body, or the part of it that was read.
         body: Body<'a>,
     },
 }
 
-/// What a reply's headers say of its body.
+/// The reply headers that describe its body.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Content<'a> {
+pub struct ContentHeaders<'a> {
+    /// The header `Content-Type`.
     pub media_type: Option<&'a str>,
+    /// The header `Content-Encoding`.
     pub encoding: Option<&'a str>,
 }
 
-impl Content<'_> {
+impl ContentHeaders<'_> {
     pub(super) fn is_json(&self) -> bool {
         let media_type = self.media_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
         let media_type = media_type.to_ascii_lowercase();
         media_type == "application/json" || media_type.ends_with("+json")
     }
 
-    /// The encoding, if it was none that was asked for.
-    pub(super) fn foreign_encoding(&self) -> Option<&str> {
+    /// The encoding, unless it is `identity`. The request accepts no other encoding.
+    pub(super) fn unexpected_encoding(&self) -> Option<&str> {
         self.encoding
             .filter(|encoding| !encoding.trim().is_empty() && !encoding.trim().eq_ignore_ascii_case("identity"))
     }
 }
 
-/// What was read of a reply's body.
+/// The body of a reply, as far as it was read.
 #[derive(Debug, Clone, Copy)]
 pub enum Body<'a> {
+    /// The whole body.
     Whole(&'a [u8]),
-    /// The connection failed, or the time was up, before its end.
+    /// The connection failed, or the time limit passed, before the body's end.
     Truncated {
+        /// The bytes that arrived.
         beginning: &'a [u8],
+        /// The reason, for the message.
         cause: &'a str,
     },
-    /// It is longer than the server's `max_response_bytes`. Nothing was read of one that was announced as such.
+    /// The body is longer than the server's option `max_response_bytes`.
     TooLarge {
+        /// The bytes that were read. Empty if `Content-Length` announced the size.
         beginning: &'a [u8],
+        /// The value of `max_response_bytes`.
         limit: u64,
     },
-    /// What stood before it are no headers.
-    Unread {
+    /// The headers before the body are invalid, so the body was not read.
+    InvalidHeaders {
+        /// The reason, for the message.
         cause: &'a str,
     },
 }

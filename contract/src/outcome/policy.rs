@@ -1,12 +1,15 @@
-//! The table: what each observation means for the caller, for the provider's data and for a queue.
+//! The outcome table: for each status, what was applied, which SQLSTATE to raise, and what the outbox does.
+//!
+//! The default for a status without a rule is "unknown". A wrong "not applied" would let a caller repeat a create.
 
 use super::{Action, Applied, Facts, OutcomeKind, SqlState};
 
-/// What a status outside 2xx means. Everything that is not listed may have been applied.
+/// The outcome for a status outside 2xx. A mutation with an unlisted status may have been applied.
 pub(super) fn kind(status: u16, consumers_timed_out: bool) -> OutcomeKind {
     match status {
         300..=399 | 401 | 403 | 404 | 405 => OutcomeKind::Refused,
-        // A proxy gives up waiting with 408, a server does not begin with 425: the request may yet be processed.
+        // A proxy sends 408 when it stops waiting, a server 425 before it processes early data. In both cases the API may
+        // still process the request.
         408 | 425 => OutcomeKind::Unknown,
         429 => OutcomeKind::RefusedForNow,
         400..=499 => OutcomeKind::Rejected,
@@ -15,7 +18,7 @@ pub(super) fn kind(status: u16, consumers_timed_out: bool) -> OutcomeKind {
     }
 }
 
-/// Whether a refusal of the request says that none of its records was applied: a provider may accept some records of a
+/// Whether a refused request applied none of its records. Without `atomic_batches` a provider may accept some records of a
 /// batch and refuse others.
 pub(super) fn refusal_is_total(facts: &Facts<'_>) -> bool {
     facts.records <= 1 || facts.atomic_batches
@@ -40,8 +43,8 @@ pub(super) fn action(facts: &Facts<'_>, kind: OutcomeKind) -> Action {
         OutcomeKind::AppliedReplyLost => Action::DeliverReplyLost,
         OutcomeKind::AppliedNotConfirmed => Action::DeliverNotConfirmed,
         OutcomeKind::Unknown if facts.kind.is_repeatable() => Action::Retry,
-        // Half of a refused batch, or all after a cut, would create again what was created.
-        OutcomeKind::Rejected | OutcomeKind::Unknown => Action::ParkUnknown,
+        // A retry could repeat a create: part of a refused batch, or all of it after a lost connection.
+        OutcomeKind::Rejected | OutcomeKind::Unknown => Action::MarkUnknown,
     }
 }
 
@@ -57,8 +60,8 @@ pub(super) fn sqlstate(kind: OutcomeKind, status: Option<u16>) -> SqlState {
     }
 }
 
-/// What a queue does when a request could not even be begun: a standby may be promoted; anything else about the server
-/// needs somebody to change it, and no record should be lost to that.
+/// What the outbox does when a request cannot begin. A standby may be promoted, so it retries. Every other cause is in the
+/// configuration, so it pauses the server and keeps the records.
 pub(super) fn action_before_sending(sqlstate: SqlState) -> Action {
     match sqlstate {
         SqlState::ReadOnlySqlTransaction => Action::Retry,

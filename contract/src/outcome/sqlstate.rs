@@ -1,10 +1,9 @@
-//! The SQLSTATEs that a mutation can end with.
+//! The SQLSTATEs that a mutation can raise.
 //!
-//! All of them are standard codes with their documented meaning, since pgrx knows no others. None is in class 08, 40
-//! or 57P: drivers and pools repeat a transaction or drop a connection on those by themselves, and a repeated create
-//! is a second record.
+//! All are standard codes with their documented meaning, because pgrx defines no others. None is in class 08, 40 or 57P:
+//! drivers and connection pools react to those by repeating the transaction, and a repeated create makes a second record.
 
-/// A code; the variants have the names of Postgres' `errcodes.txt`.
+/// An SQLSTATE. The variants have the names in Postgres' `errcodes.txt`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SqlState {
     /// 22004: an argument is NULL.
@@ -21,21 +20,22 @@ pub enum SqlState {
     UndefinedObject,
     /// 53400: the API asks for a pause.
     ConfigurationLimitExceeded,
-    /// HV00L: the server object, its user mapping or a file that they name cannot be used.
+    /// HV00L: the server object, its user mapping or a file that they name is unusable.
     FdwUnableToCreateExecution,
-    /// HV00K: no reply that says whether it was applied.
+    /// HV00K: no reply says whether the mutation was applied.
     FdwReplyHandle,
-    /// HV00M: applied, but the reply does not give its records.
+    /// HV00M: the mutation was applied, but the reply does not give its records.
     FdwUnableToCreateReply,
-    /// HV00N: the API was not reached, nothing was sent.
+    /// HV00N: no connection to the API, so nothing was sent.
     FdwUnableToEstablishConnection,
-    /// HV00R: there is nothing at this address.
+    /// HV00R: the API has no such address, collection or record.
     FdwTableNotFound,
     /// HV024: the API refused the records.
     FdwInvalidAttributeValue,
 }
 
 impl SqlState {
+    /// All codes.
     pub const ALL: [SqlState; 13] = [
         SqlState::NullValueNotAllowed,
         SqlState::InvalidParameterValue,
@@ -52,7 +52,7 @@ impl SqlState {
         SqlState::FdwInvalidAttributeValue,
     ];
 
-    /// The five characters.
+    /// The code's five characters.
     pub const fn code(self) -> &'static str {
         match self {
             SqlState::NullValueNotAllowed => "22004",
@@ -84,7 +84,7 @@ mod tests {
         assert_eq!(codes.len(), SqlState::ALL.len());
         for code in &codes {
             assert_eq!(code.len(), 5);
-            // In PL/pgSQL a condition of such a code catches all of its class.
+            // A code that ends in 000 is a category: in PL/pgSQL, WHEN with such a code catches its whole class.
             let is_category = code.ends_with("000") && codes.iter().filter(|other| other[..2] == code[..2]).count() > 1;
             assert!(!is_category, "{code}");
             assert!(!["08", "40", "57P"].iter().any(|class| code.starts_with(class)), "{code}");

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::kind::Kind;
-use crate::request::Invalid;
+use crate::request::InvalidRequest;
 
 mod matrix;
 mod messages;
@@ -14,7 +14,7 @@ fn facts(kind: Kind, records: usize, atomic_batches: bool) -> Facts<'static> {
 }
 
 fn reply(status: u16, body: Body<'_>) -> Observation<'_> {
-    Observation::Reply { status, retry_after: None, content: Content::default(), body }
+    Observation::Reply { status, retry_after: None, content: ContentHeaders::default(), body }
 }
 
 /// name, applied, SQLSTATE, action.
@@ -27,7 +27,7 @@ fn summary(outcome: &Outcome) -> Expected {
 const GOOD: &[u8] = br#"{"records":[{"id":"a"}]}"#;
 const CONSUMERS: &[u8] = br#"{"error":"Error: Timed out waiting for consumers: contacts","docs":[]}"#;
 
-const CREATE_UNKNOWN: Expected = ("unknown", "unknown", "HV00K", Action::ParkUnknown);
+const CREATE_UNKNOWN: Expected = ("unknown", "unknown", "HV00K", Action::MarkUnknown);
 const OTHER_UNKNOWN: Expected = ("unknown", "unknown", "HV00K", Action::Retry);
 
 #[test]

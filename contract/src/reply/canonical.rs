@@ -1,16 +1,16 @@
-//! JSON values in a form that is equal for equal values, however an API writes them.
+//! Spells JSON values canonically, to compare what an API replied with what was sent.
 //!
-//! Numbers are compared digit by digit: a double holds 17 of them, and ids have more.
+//! Numbers stay decimal digits. A double keeps only 17 of them, and ids may have more.
 
 use super::timestamp;
 use crate::json::{self, Cursor};
 
-/// The canonical form of a JSON value: of numbers (`1.10` and `1.1`), of instants (`Z` and `+00:00`) and of escapes
-/// there is one spelling, and no white space. The order of an object's fields is kept. It is for comparison only.
+/// The canonical spelling of a JSON value: one for all spellings of a number (`1.10`, `1.1`), of an instant (`Z`,
+/// `+00:00`) and of a character, and no white space. It keeps the order of an object's fields. The result is not JSON.
 pub fn canonical(value: &str) -> String {
     let mut cursor = Cursor::new(value);
     let mut out = String::with_capacity(value.len());
-    // Token by token, because a value's depth has no limit.
+    // Not recursive, because the depth of a value is unlimited.
     while let Some(token) = cursor.token() {
         match token.as_bytes()[0] {
             b'"' => push_text(&mut out, token),
@@ -29,7 +29,7 @@ fn push_text(out: &mut String, token: &str) {
     }
 }
 
-/// A timestamp in microseconds; one without a zone as if it were in UTC.
+/// The microseconds of a timestamp. A time without a zone counts as UTC.
 fn instant(text: &str) -> Option<i64> {
     const SHORTEST: usize = "2000-01-01T00:00:00".len();
     if text.len() < SHORTEST || !text.starts_with(|c: char| c.is_ascii_digit()) {
@@ -38,8 +38,7 @@ fn instant(text: &str) -> Option<i64> {
     timestamp::parse(text).or_else(|| timestamp::parse(&format!("{text}Z"))).map(|instant| instant.0)
 }
 
-/// A number as its digits without zeros at either end, and the power of ten that they are multiplied with. None if its
-/// exponent is beyond counting.
+/// A number as its digits, without zeros at either end, and an exponent. `None` if the exponent overflows an i64.
 fn number(text: &str) -> Option<String> {
     let (sign, text) = text.strip_prefix('-').map_or(("", text), |rest| ("-", rest));
     let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
@@ -82,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn other_values_have_another() {
+    fn different_values_have_different_forms() {
         let values = [
             "1",
             "-1",

@@ -1,15 +1,15 @@
-//! A reply to a mutation that was applied: its records, one at a time.
+//! Reads the reply to an applied mutation: its records, one at a time.
 //!
-//! The effect exists by now, so this is no place to be strict. A field may be missing, unknown ones may appear, and a
-//! value that does not fit its column goes to `extra` as it came. Only what no database could hold makes an error,
-//! and that error must be told as "applied, reply lost", never as a failure.
+//! The provider has already applied the mutation, so the reader is lenient. Fields may be missing or unknown, and a value
+//! that does not fit its column goes to `extra` unchanged. Only a value that Postgres cannot store is an error. The caller
+//! must report it as "applied, reply lost": a caller who believed that a create had failed would repeat it.
 //!
-//! [`parse`] checks the whole body once and keeps no list; [`Records`] then cuts one record after another out of it.
-//! Memory is the body and one record, whatever their number.
+//! [`parse`] checks the whole body once. [`ReplyRecords`] then cuts one record after another out of it, so memory holds the
+//! body and one record, however many there are.
 
 mod canonical;
+pub mod matching;
 pub mod pairing;
-pub mod presence;
 mod record;
 mod timestamp;
 
@@ -23,158 +23,173 @@ use super::json::{self, Cursor};
 pub use record::Record;
 pub use timestamp::Timestamp;
 
-/// Why a body cannot be given out as records. Its text ends a sentence that begins with what happened.
+/// Why a reply gives no records, or no further ones. The text completes a message such as `its reply cannot be read: ...`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NotAReply {
+#[allow(
+    missing_docs,
+    reason = "line and column count from 1, as serde_json does; index is a position in records, from 0"
+)]
+pub enum ReplyError {
+    /// Nothing but white space.
     #[error("its body is empty")]
     Empty,
+    /// The body is not UTF-8, which JSON requires.
     #[error("its body is not UTF-8")]
     NotUtf8,
+    /// The body is not JSON from this position on.
     #[error("its body is not JSON (line {line}, column {column})")]
     NotJson { line: usize, column: usize },
-    /// JSON as far as it goes.
-    #[error("its body is not JSON (it ends too early)")]
-    NoEnd,
+    /// The body is valid JSON up to its end, but incomplete.
+    #[error("its body is incomplete JSON")]
+    Incomplete,
+    /// The body is a JSON value of another type.
     #[error("its body is not a JSON object")]
     NotAnObject,
+    /// `records` is absent, or not an array.
     #[error("its body has no array \"records\"")]
     NoRecords,
+    /// The body has an `error` that is not null, so it does not say that the mutation was applied.
     #[error("its body has an \"error\"")]
     HasError,
-    /// `index` begins at 0.
+    /// This element of `records` is not an object.
     #[error("records[{index}] is not an object")]
-    RecordIsNoObject { index: usize },
-    /// A text with `\u0000` or half of a surrogate pair, which Postgres has no way to store. `index` begins at 0.
-    #[error("records[{index}] has a text in \"{field}\" that Postgres cannot store (\\u0000 or half a surrogate pair)")]
+    RecordNotAnObject { index: usize },
+    /// A string in this field has `\u0000` or half of a surrogate pair, which Postgres cannot store.
+    #[error(
+        "records[{index}] has a string in \"{field}\" that Postgres cannot store (\\u0000 or half a surrogate pair)"
+    )]
     NotStorable { index: usize, field: &'static str },
 }
 
-/// Why the records of a reply do not give their caller what it needs.
+/// Why a caller cannot use the records of a reply. The text completes the outcome's message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Lacking {
-    /// They cannot be read or stored, or it is not known which is whose.
+pub enum UnusableReply {
+    /// Applied, but the records cannot be read, stored, or matched to the sent ones: [`Outcome::reply_lost`].
+    ///
+    /// [`Outcome::reply_lost`]: crate::outcome::Outcome::reply_lost
     Unreadable(String),
-    /// What was sent is not among them.
+    /// A sent record is not in the reply, so it may not be applied: [`Outcome::missing`].
+    ///
+    /// [`Outcome::missing`]: crate::outcome::Outcome::missing
     Missing(String),
 }
 
-impl From<String> for Lacking {
+impl From<String> for UnusableReply {
     fn from(reason: String) -> Self {
-        Lacking::Unreadable(reason)
+        UnusableReply::Unreadable(reason)
     }
 }
 
-/// A body without the byte order mark that some servers begin it with.
-pub(super) fn without_mark(body: &[u8]) -> &[u8] {
+/// `body` without the UTF-8 byte order mark that some servers send.
+pub(super) fn without_byte_order_mark(body: &[u8]) -> &[u8] {
     body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
 }
 
-/// Checks that `body` is a reply and returns its records. What else stands beside `records` is ignored, but for an error.
-pub fn parse(body: &[u8]) -> Result<Records<'_>, NotAReply> {
-    let text = str::from_utf8(without_mark(body)).map_err(|_| NotAReply::NotUtf8)?;
+/// Checks that `body` is a reply and returns its records. Other fields beside `records` are ignored, except `error`.
+pub fn parse(body: &[u8]) -> Result<ReplyRecords<'_>, ReplyError> {
+    let text = str::from_utf8(without_byte_order_mark(body)).map_err(|_| ReplyError::NotUtf8)?;
     if text.trim_start().is_empty() {
-        return Err(NotAReply::Empty);
+        return Err(ReplyError::Empty);
     }
-    // serde's own message would repeat parts of the body.
-    let [records, error] = json::fields(text, ["records", "error"]).map_err(|error| match error.classify() {
-        Category::Data => NotAReply::NotAnObject,
-        Category::Eof => NotAReply::NoEnd,
-        _ => NotAReply::NotJson { line: error.line(), column: error.column() },
+    // serde's own message could repeat parts of the body.
+    let [records, error] = json::select_fields(text, ["records", "error"]).map_err(|error| match error.classify() {
+        Category::Data => ReplyError::NotAnObject,
+        Category::Eof => ReplyError::Incomplete,
+        _ => ReplyError::NotJson { line: error.line(), column: error.column() },
     })?;
     match records {
-        _ if error.is_some_and(|error| error != "null") => Err(NotAReply::HasError),
-        Some(array) if array.starts_with('[') => Ok(Records::new(array)),
-        _ => Err(NotAReply::NoRecords),
+        _ if error.is_some_and(|error| error != "null") => Err(ReplyError::HasError),
+        Some(array) if array.starts_with('[') => Ok(ReplyRecords::new(array)),
+        _ => Err(ReplyError::NoRecords),
     }
 }
 
-/// What the beginning of a body that cannot be read as a whole says of it.
+/// What the beginning of a truncated body shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Beginning {
-    /// The array `records` has begun, and no error came before it: it is a reply.
-    OfReply,
-    /// It can still become one.
-    Open,
-    /// It is something else.
-    OfOther,
+pub enum ReplyPrefix {
+    /// The array `records` has begun, and no `error` came before it: the body is a reply.
+    Reply,
+    /// The body may still be a reply.
+    Undecided,
+    /// The body is not a reply.
+    Other,
 }
 
-/// Looks at the beginning of a body.
-pub fn beginning(body: &[u8]) -> Beginning {
-    let body = without_mark(body);
+/// Classifies a body of which only the beginning is known.
+pub fn classify_prefix(body: &[u8]) -> ReplyPrefix {
+    let body = without_byte_order_mark(body);
     let text = match str::from_utf8(body) {
         Ok(text) => text,
         Err(error) => str::from_utf8(&body[..error.valid_up_to()]).unwrap_or_default(),
     };
     let mut cursor = Cursor::new(text);
     match cursor.peek() {
-        // What begins with bytes that are no text is no JSON.
-        None if text.len() < body.len() => return Beginning::OfOther,
-        None => return Beginning::Open,
+        // The body begins with bytes that are not UTF-8, so it is not JSON.
+        None if text.len() < body.len() => return ReplyPrefix::Other,
+        None => return ReplyPrefix::Undecided,
         Some(b'{') => cursor.enter(),
-        Some(_) => return Beginning::OfOther,
+        Some(_) => return ReplyPrefix::Other,
     }
     while let Some(key) = cursor.next_key() {
         let value = cursor.peek();
         match (&*json::plain_key(key), value) {
-            ("\"records\"", Some(b'[')) => return Beginning::OfReply,
-            ("\"records\"" | "\"error\"", None) => return Beginning::Open,
-            ("\"records\"", _) => return Beginning::OfOther,
-            ("\"error\"", Some(first)) if first != b'n' => return Beginning::OfOther,
-            (key, _) if !key.starts_with('"') => return Beginning::OfOther,
+            ("\"records\"", Some(b'[')) => return ReplyPrefix::Reply,
+            ("\"records\"" | "\"error\"", None) => return ReplyPrefix::Undecided,
+            ("\"records\"", _) => return ReplyPrefix::Other,
+            ("\"error\"", Some(first)) if first != b'n' => return ReplyPrefix::Other,
+            (key, _) if !key.starts_with('"') => return ReplyPrefix::Other,
             _ => {
                 cursor.value();
             }
         }
     }
-    Beginning::Open
+    ReplyPrefix::Undecided
 }
 
-/// The records of a reply, in its order.
-///
-/// An error ends them: nothing follows it.
+/// Iterates over the records of a reply, in its order. The iteration ends after the first error.
 #[derive(Debug, Clone)]
-pub struct Records<'a> {
+pub struct ReplyRecords<'a> {
     cursor: Cursor<'a>,
     next: usize,
     is_done: bool,
 }
 
-impl<'a> Records<'a> {
-    fn new(array: &'a str) -> Records<'a> {
+impl<'a> ReplyRecords<'a> {
+    fn new(array: &'a str) -> ReplyRecords<'a> {
         let mut cursor = Cursor::new(array);
         cursor.enter();
-        Records { cursor, next: 0, is_done: false }
+        ReplyRecords { cursor, next: 0, is_done: false }
     }
 }
 
-/// A record as its text, for those who keep it whole.
+/// A record as JSON text, for callers that store it unparsed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Whole<'a> {
-    /// JSON text of an object, as the reply has it.
+pub struct RawRecord<'a> {
+    /// The record, a JSON object, as the reply spells it.
     pub text: &'a str,
-    /// None also if Postgres could not store it.
+    /// The content of `upstream_id`, or the digits of a number. `None` if it is absent, of another type, or cannot be
+    /// stored by Postgres.
     pub upstream_id: Option<Cow<'a, str>>,
-    /// JSON text.
+    /// The value of `data` as JSON text.
     pub data: Option<&'a str>,
 }
 
-impl<'a> Records<'a> {
-    /// The records as they are. One that is no object, and what follows it, is left out.
-    pub fn whole(&self) -> Vec<Whole<'a>> {
+impl<'a> ReplyRecords<'a> {
+    /// The remaining records as text. It stops before the first element that is not an object.
+    pub fn raw_records(&self) -> Vec<RawRecord<'a>> {
         let mut cursor = self.cursor.clone();
         let mut all = Vec::new();
         while cursor.next_element() {
             let text = cursor.value();
-            let Ok([id, data]) = json::fields(text, ["upstream_id", "data"]) else { break };
+            let Ok([id, data]) = json::select_fields(text, ["upstream_id", "data"]) else { break };
             let id = id.and_then(|id| record::digits(id).map(Cow::Borrowed).or_else(|| json::unquote(id)));
-            all.push(Whole { text, upstream_id: id.filter(|id| !id.contains('\0')), data });
+            all.push(RawRecord { text, upstream_id: id.filter(|id| !id.contains('\0')), data });
         }
         all
     }
 
-    /// How many there are, readable or not.
-    pub fn length(&self) -> usize {
+    /// The number of remaining elements of `records`, whether they are readable or not.
+    pub fn element_count(&self) -> usize {
         let mut cursor = self.cursor.clone();
         let mut length = 0;
         while cursor.next_element() {
@@ -185,8 +200,8 @@ impl<'a> Records<'a> {
     }
 }
 
-impl<'a> Iterator for Records<'a> {
-    type Item = Result<Record<'a>, NotAReply>;
+impl<'a> Iterator for ReplyRecords<'a> {
+    type Item = Result<Record<'a>, ReplyError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.is_done || !self.cursor.next_element() {
@@ -196,9 +211,9 @@ impl<'a> Iterator for Records<'a> {
         let index = self.next;
         self.next += 1;
         let record = if self.cursor.peek() == Some(b'{') {
-            Record::read(&mut self.cursor).map_err(|field| NotAReply::NotStorable { index, field })
+            Record::read(&mut self.cursor).map_err(|field| ReplyError::NotStorable { index, field })
         } else {
-            Err(NotAReply::RecordIsNoObject { index })
+            Err(ReplyError::RecordNotAnObject { index })
         };
         self.is_done = record.is_err();
         Some(record)

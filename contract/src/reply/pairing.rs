@@ -1,9 +1,9 @@
-//! Whether a reply has its records in the order of the request, where the server's option `ordered_replies` says so.
+//! Checks that a reply has its records in the order of the request, as the server's option `ordered_replies` declares.
 //!
-//! The ids of creates are written back into rows: a wrong pair would send one row's changes to another's record for ever.
-//! So the declared order is believed as long as the replied data does not contradict it. It contradicts when it has, at
-//! one place, what was sent at another. A provider that rewrites values (trims a name, formats a number) does not
-//! contradict, since its values were sent nowhere.
+//! The write-back stores the ids of creates in rows. A wrong pair would send all later changes of a row to another record.
+//! So the declared order counts only while the replied data does not contradict it: a contradiction is a value that was
+//! sent at one position and replied at another. A provider that rewrites values (trims a name, formats a number) does not
+//! contradict the order, because nobody sent its new values.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -11,12 +11,13 @@ use serde_json::value::RawValue;
 
 use super::canonical::canonical;
 
-/// Whether the replied data says that its order is not that of the request. Both are the records' `data` as JSON text,
-/// and equally many; a replied record without data is None.
+/// Whether the replied data contradicts the order of the request. Both slices hold the `data` of records as JSON text and
+/// have the same length. A replied record without data is `None`.
 pub fn contradicts(sent: &[&str], replied: &[Option<&str>]) -> bool {
-    let sent: Vec<Fields> = sent.iter().map(|data| Fields::of(Some(data))).collect();
-    let replied: Vec<Fields> = replied.iter().map(|data| Fields::of(*data)).collect();
-    let not_in = |other: &Fields, name: &str, value: &str| other.0.get(name).is_none_or(|other| other != value);
+    let sent: Vec<CanonicalFields> = sent.iter().map(|data| CanonicalFields::of(Some(data))).collect();
+    let replied: Vec<CanonicalFields> = replied.iter().map(|data| CanonicalFields::of(*data)).collect();
+    let not_in =
+        |other: &CanonicalFields, name: &str, value: &str| other.0.get(name).is_none_or(|other| other != value);
     let mut displaced = HashSet::new();
     for (sent, replied) in sent.iter().zip(&replied) {
         displaced.extend(replied.iter().filter(|(name, value)| not_in(sent, name, value)));
@@ -26,14 +27,14 @@ pub fn contradicts(sent: &[&str], replied: &[Option<&str>]) -> bool {
         .any(|(sent, replied)| sent.iter().any(|field| not_in(replied, field.0, field.1) && displaced.contains(&field)))
 }
 
-/// The fields of one record, by name, in the form of [`same::canonical`].
-struct Fields(BTreeMap<String, String>);
+/// The fields of one record by name, with values in [`canonical`] form. Data that is not an object has no fields.
+struct CanonicalFields(BTreeMap<String, String>);
 
-impl Fields {
+impl CanonicalFields {
     fn of(data: Option<&str>) -> Self {
         let parsed: Option<BTreeMap<String, &RawValue>> = data.and_then(|data| serde_json::from_str(data).ok());
         let fields = parsed.unwrap_or_default();
-        Fields(fields.into_iter().map(|(name, value)| (name, canonical(value.get()))).collect())
+        CanonicalFields(fields.into_iter().map(|(name, value)| (name, canonical(value.get()))).collect())
     }
 
     fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
@@ -50,11 +51,11 @@ mod tests {
     }
 
     #[test]
-    fn what_was_sent_nowhere_contradicts_nothing() {
+    fn a_value_that_was_not_sent_does_not_contradict() {
         let sent = [r#"{"n":1}"#, r#"{"n":2}"#];
         for replied in [
             [r#"{"n":1,"id":"a"}"#, r#"{"n":2}"#],
-            // Rewritten, left out, unknown.
+            // Rewritten, omitted and unknown values.
             [r#"{"n":"one"}"#, r#"{"n":"two"}"#],
             ["{}", "{}"],
             [r#"{"m":2}"#, r#"{"m":1}"#],
@@ -63,12 +64,12 @@ mod tests {
             assert!(!is_contradicted(&sent, &replied), "{replied:?}");
         }
         assert!(!contradicts(&sent, &[None, None]));
-        // Records that were sent alike.
+        // Equal records have no order.
         assert!(!is_contradicted(&[r#"{"n":1}"#, r#"{"n":1}"#], &[r#"{"n":1.0}"#, r#"{"n":1}"#]));
     }
 
     #[test]
-    fn what_was_sent_elsewhere_contradicts() {
+    fn a_value_that_was_sent_at_another_position_contradicts() {
         for (first, second) in
             [("1", "2"), ("\"a\"", "\"b\""), ("\"a\"", "null"), ("[1, 2]", "[2, 1]"), ("{\"x\": 1}", "{\"x\": 2}")]
         {
@@ -107,9 +108,9 @@ mod tests {
         }
     }
 
-    /// Were each compared with each, this would take minutes.
+    /// A comparison of each record with each other one would take minutes.
     #[test]
-    fn very_many_records_are_looked_at_at_once() {
+    fn the_time_is_linear_in_the_number_of_records() {
         let sent: Vec<String> = (0..20_000).map(|n| format!(r#"{{"n":{n}}}"#)).collect();
         let sent: Vec<&str> = sent.iter().map(String::as_str).collect();
         let mut replied = sent.clone();

@@ -1,40 +1,46 @@
-//! One record of a reply: the fields that have a column, and the rest as JSON.
+//! Reads one record of a reply: the fields that have a column of `sequin_record`, and all others as JSON.
 
 use std::borrow::Cow;
 
 use super::timestamp::{self, Timestamp};
 use crate::json::{self, Cursor};
 
-/// A record as `sequin_record` shows it; `None` is NULL.
+/// A record with the columns of the SQL type `sequin_record`. `None` is NULL, and so is a JSON null.
 ///
-/// A JSON null is NULL, also in `data`. A value that does not fit its column leaves NULL there and stands in `extra`
-/// under its own name.
+/// If a value does not fit its column, the column is NULL and `extra` has the value under its own name.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Record<'a> {
+    /// The API's own id of the record: a string, or the digits of a number.
     pub id: Option<Cow<'a, str>>,
     /// From `sync_id`, else from `id` within `sync`, else from `resource_id`.
     pub sync_id: Option<Cow<'a, str>>,
+    /// The collection.
     pub collection_id: Option<Cow<'a, str>>,
+    /// The record's id at the provider: a string, or the digits of a number.
     pub upstream_id: Option<Cow<'a, str>>,
+    /// When the provider created the record.
     pub upstream_created_at: Option<Timestamp>,
+    /// When the provider last changed the record.
     pub upstream_updated_at: Option<Timestamp>,
-    /// From `inserted_at`, else from `created_at`.
+    /// When the API first stored the record: from `inserted_at`, else from `created_at`.
     pub inserted_at: Option<Timestamp>,
+    /// The API's counter of changes.
     pub updated_idx: Option<i64>,
+    /// Whether the record was deleted.
     pub deleted: Option<bool>,
-    /// JSON text as the reply has it, usually an object.
+    /// The provider's fields as JSON text, unchanged. Usually an object.
     pub data: Option<&'a str>,
-    /// JSON text of an object: every field of the reply that no column took, as the reply has it. `sync` is always
-    /// here, since it holds more than an id.
+    /// All fields that no column holds, unchanged, as the text of a JSON object. It always has `sync`, which holds more
+    /// than an id.
     pub extra: Option<String>,
 }
 
 /// The name of a field whose value Postgres cannot store.
-pub(super) type NotStorable = &'static str;
+pub(super) type UnstorableField = &'static str;
 
-/// The raw values of the fields that a column may be made of. Of several equal keys the last wins.
+/// The values, as JSON text, of the fields that fill columns. Of several equal names the last one wins.
 #[derive(Default)]
-struct Raw<'a> {
+struct RawFields<'a> {
     id: Option<&'a str>,
     sync_id: Option<&'a str>,
     resource_id: Option<&'a str>,
@@ -50,8 +56,8 @@ struct Raw<'a> {
     sync: Option<&'a str>,
 }
 
-impl<'a> Raw<'a> {
-    /// The place of a field; `key` has its quotes, and no escapes.
+impl<'a> RawFields<'a> {
+    /// The member for a field name, which has its quotes and no escapes.
     fn slot(&mut self, key: &str) -> Option<&mut Option<&'a str>> {
         Some(match key {
             "\"id\"" => &mut self.id,
@@ -73,9 +79,9 @@ impl<'a> Raw<'a> {
 }
 
 impl<'a> Record<'a> {
-    /// Reads the object at the cursor and steps over it.
-    pub(super) fn read(cursor: &mut Cursor<'a>) -> Result<Record<'a>, NotStorable> {
-        let mut raw = Raw::default();
+    /// Reads the object at the cursor and skips it.
+    pub(super) fn read(cursor: &mut Cursor<'a>) -> Result<Record<'a>, UnstorableField> {
+        let mut raw = RawFields::default();
         let mut extra = Extra::default();
         cursor.enter();
         while let Some(key) = cursor.next_key() {
@@ -124,13 +130,13 @@ impl<'a> Record<'a> {
     }
 }
 
-/// A number as it is written.
+/// The digits of a JSON number, as they are spelled. `None` for any other value.
 pub(super) fn digits(value: &str) -> Option<&str> {
     value.starts_with(|c: char| c == '-' || c.is_ascii_digit()).then_some(value)
 }
 
 /// The `id` of the object `sync`.
-fn id_within(sync: Option<&str>) -> Result<Option<Cow<'_, str>>, NotStorable> {
+fn id_within(sync: Option<&str>) -> Result<Option<Cow<'_, str>>, UnstorableField> {
     let mut cursor = Cursor::new(sync.unwrap_or_default());
     let mut id = None;
     if cursor.peek() == Some(b'{') {
@@ -142,20 +148,20 @@ fn id_within(sync: Option<&str>) -> Result<Option<Cow<'_, str>>, NotStorable> {
             }
         }
     }
-    // What does not fit is not lost: the whole object goes to `extra`.
+    // An id of another type is not lost: the whole object goes to `extra`.
     Extra::default().text("sync", id)
 }
 
-/// The object of all that no column took, while it is being written.
+/// The column `extra` while it is written.
 #[derive(Default)]
 struct Extra {
     json: String,
 }
 
 impl Extra {
-    /// Adds a field; `key` has its quotes.
+    /// Adds a field. `key` has its quotes.
     fn push(&mut self, key: &str, value: &str) {
-        // Room for all of it in the usual reply.
+        // Enough for the extra fields of most replies.
         self.json.reserve(if self.json.is_empty() { 256 } else { 0 });
         self.json.push(if self.json.is_empty() { '{' } else { ',' });
         self.json.push_str(key);
@@ -163,14 +169,14 @@ impl Extra {
         self.json.push_str(value);
     }
 
-    /// Adds a field by its plain name, if there is one.
+    /// Adds a field by its name without quotes, if it has a value.
     fn keep(&mut self, name: &str, value: Option<&str>) {
         if let Some(value) = value {
             self.push(&format!("\"{name}\""), value);
         }
     }
 
-    /// The value that `read` makes of a field. One that is not null, and of which it makes nothing, is kept here.
+    /// Converts a value with `read`. A value that is not null and cannot be converted is kept here.
     fn fit<'a, T>(&mut self, name: &str, value: Option<&'a str>, read: impl FnOnce(&'a str) -> Option<T>) -> Option<T> {
         let fitting = value.filter(|value| *value != "null").map(read)?;
         if fitting.is_none() {
@@ -179,9 +185,13 @@ impl Extra {
         fitting
     }
 
-    /// The content of a field that is a string. Anything else is kept here, but what no text can hold cannot stay
-    /// anywhere: jsonb refuses it as well.
-    fn text<'a>(&mut self, name: &'static str, value: Option<&'a str>) -> Result<Option<Cow<'a, str>>, NotStorable> {
+    /// The content of a string. A value of another type is kept here. A string that Postgres text cannot hold is an error,
+    /// since jsonb could not hold it either.
+    fn text<'a>(
+        &mut self,
+        name: &'static str,
+        value: Option<&'a str>,
+    ) -> Result<Option<Cow<'a, str>>, UnstorableField> {
         match value {
             None | Some("null") => Ok(None),
             Some(value) if value.starts_with('"') => match json::unquote(value) {
@@ -196,15 +206,15 @@ impl Extra {
         }
     }
 
-    /// The same for an id, which may be a number: then it is the number's digits.
-    fn id<'a>(&mut self, name: &'static str, value: Option<&'a str>) -> Result<Option<Cow<'a, str>>, NotStorable> {
+    /// The content of an id, which may also be a number: then its digits.
+    fn id<'a>(&mut self, name: &'static str, value: Option<&'a str>) -> Result<Option<Cow<'a, str>>, UnstorableField> {
         match value.and_then(digits) {
             Some(digits) => Ok(Some(Cow::Borrowed(digits))),
             None => self.text(name, value),
         }
     }
 
-    fn finish(mut self) -> Result<Option<String>, NotStorable> {
+    fn finish(mut self) -> Result<Option<String>, UnstorableField> {
         if self.json.is_empty() {
             return Ok(None);
         }

@@ -9,7 +9,7 @@ fn record(object: &str) -> Record<'static> {
     record
 }
 
-fn error(object: &str) -> NotAReply {
+fn error(object: &str) -> ReplyError {
     let body = format!(r#"{{"records":[{{}},{object},{{}}]}}"#);
     let mut records = parse(body.as_bytes()).unwrap();
     assert_eq!(records.next(), Some(Ok(Record::default())));
@@ -220,7 +220,7 @@ fn what_postgres_cannot_store_is_said_with_its_place() {
         (r#"{"sync":{"id":"\u0000"}}"#, "sync"),
         (r#"{"sync":{"external_id":"\u0000"}}"#, "extra"),
     ] {
-        assert_eq!(error(object), NotAReply::NotStorable { index: 1, field }, "{object}");
+        assert_eq!(error(object), ReplyError::NotStorable { index: 1, field }, "{object}");
     }
     // A backslash and the letters are no escape.
     assert_eq!(record(r#"{"id":"\\u0000"}"#).id.as_deref(), Some("\\u0000"));
@@ -229,36 +229,36 @@ fn what_postgres_cannot_store_is_said_with_its_place() {
 #[test]
 fn elements_that_are_no_records() {
     for element in ["1", "null", "\"x\"", "[]", "[{}]", "1e400"] {
-        assert_eq!(error(element), NotAReply::RecordIsNoObject { index: 1 }, "{element}");
+        assert_eq!(error(element), ReplyError::RecordNotAnObject { index: 1 }, "{element}");
     }
 }
 
 #[test]
 fn bodies_that_are_no_reply() {
-    let not_json = |line, column| NotAReply::NotJson { line, column };
-    let cases: [(&[u8], NotAReply); 22] = [
-        (b"", NotAReply::Empty),
-        (b" \r\n", NotAReply::Empty),
-        (b"\xff", NotAReply::NotUtf8),
-        (b"{\"records\":[{\"id\":\"\xe9\"}]}", NotAReply::NotUtf8),
+    let not_json = |line, column| ReplyError::NotJson { line, column };
+    let cases: [(&[u8], ReplyError); 22] = [
+        (b"", ReplyError::Empty),
+        (b" \r\n", ReplyError::Empty),
+        (b"\xff", ReplyError::NotUtf8),
+        (b"{\"records\":[{\"id\":\"\xe9\"}]}", ReplyError::NotUtf8),
         (b"ok", not_json(1, 1)),
         (b"<html></html>", not_json(1, 1)),
-        (b"{\"records\":[{}]", NotAReply::NoEnd),
-        (b"{", NotAReply::NoEnd),
-        (b"\xef\xbb\xbf", NotAReply::Empty),
+        (b"{\"records\":[{}]", ReplyError::Incomplete),
+        (b"{", ReplyError::Incomplete),
+        (b"\xef\xbb\xbf", ReplyError::Empty),
         (b"\xef\xbb\xbf\xef\xbb\xbf{}", not_json(1, 1)),
-        (b"{\"error\":\"no\",\"records\":[]}", NotAReply::HasError),
-        (b"{\"records\":[],\"\\u0065rror\":false}", NotAReply::HasError),
+        (b"{\"error\":\"no\",\"records\":[]}", ReplyError::HasError),
+        (b"{\"records\":[],\"\\u0065rror\":false}", ReplyError::HasError),
         (b"{\"records\":[{}]}}", not_json(1, 17)),
         (b"{\"records\":[{]}", not_json(1, 14)),
         (b"{\"records\":[{\"id\":\"a\nb\"}]}", not_json(1, 20)),
-        (b"[]", NotAReply::NotAnObject),
-        (b"null", NotAReply::NotAnObject),
-        (b"\"s3cret\"", NotAReply::NotAnObject),
-        (b"{}", NotAReply::NoRecords),
-        (b"{\"records\":{}}", NotAReply::NoRecords),
-        (b"{\"records\":null}", NotAReply::NoRecords),
-        (b"{\"data\":[]}", NotAReply::NoRecords),
+        (b"[]", ReplyError::NotAnObject),
+        (b"null", ReplyError::NotAnObject),
+        (b"\"s3cret\"", ReplyError::NotAnObject),
+        (b"{}", ReplyError::NoRecords),
+        (b"{\"records\":{}}", ReplyError::NoRecords),
+        (b"{\"records\":null}", ReplyError::NoRecords),
+        (b"{\"data\":[]}", ReplyError::NoRecords),
     ];
     for (body, expected) in cases {
         let error = parse(body).unwrap_err();
@@ -272,7 +272,7 @@ fn an_id_that_is_a_number_is_its_digits() {
     for digits in ["51", "0", "-7", "12345678901234567890.1230", "1e400"] {
         let body = format!(r#"{{"records":[{{"id":{digits},"upstream_id":{digits}}}]}}"#);
         let records = parse(body.as_bytes()).unwrap();
-        assert_eq!(records.whole()[0].upstream_id.as_deref(), Some(digits));
+        assert_eq!(records.raw_records()[0].upstream_id.as_deref(), Some(digits));
         let record = records.clone().next().unwrap().unwrap();
         assert_eq!(
             (record.id.as_deref(), record.upstream_id.as_deref(), record.extra),
@@ -280,7 +280,7 @@ fn an_id_that_is_a_number_is_its_digits() {
         );
     }
     let records = parse(br#"{"records":[{"upstream_id":null},{"upstream_id":[1]},{"upstream_id":true}]}"#).unwrap();
-    assert!(records.whole().iter().all(|record| record.upstream_id.is_none()));
+    assert!(records.raw_records().iter().all(|record| record.upstream_id.is_none()));
 }
 
 #[test]
@@ -294,38 +294,38 @@ fn records_are_counted_whether_they_can_be_read_or_not() {
     for (records, readable, length) in [("", 0, 0), ("{},{}", 2, 2), ("{},7,{}", 1, 3), ("[{},{}]", 0, 1)] {
         let body = format!("{{\"records\":[{records}]}}");
         let records = parse(body.as_bytes()).unwrap();
-        assert_eq!((records.whole().len(), records.length()), (readable, length), "{body}");
+        assert_eq!((records.raw_records().len(), records.element_count()), (readable, length), "{body}");
     }
 }
 
 #[test]
 fn the_beginning_of_a_body_says_what_it_is_or_leaves_it_open() {
-    use Beginning::{OfOther, OfReply, Open};
-    let cases: [(&[u8], Beginning); 22] = [
-        (b"", Open),
-        (b" \n", Open),
-        (b"\xef\xbb\xbf", Open),
-        (b"{", Open),
-        (b"{\"rec", Open),
-        (b"{\"records\"", Open),
-        (b"{\"records\": ", Open),
-        (b"{\"records\": [", OfReply),
-        (b"{\"a\": {\"records\": [1]}, \"error\": null, \"records\":[{\"x\":\"\xff", OfReply),
-        (b"\xef\xbb\xbf {\"\\u0072ecords\":[", OfReply),
-        (b"{\"a\": {\"records\": [", Open),
-        (b"{\"records\": nu", OfOther),
-        (b"{\"records\": {\"a\"", OfOther),
-        (b"{\"error\":", Open),
-        (b"{\"error\": \"Er", OfOther),
-        (b"{\"error\": \"no\", \"records\": [", OfOther),
-        (b"[{\"records\": [", OfOther),
-        (b"<html>", OfOther),
-        (b"\x1f\x8b", OfOther),
-        (b"\xff", OfOther),
-        (b"{% if %}", OfOther),
-        (b"{records: [", OfOther),
+    use ReplyPrefix::{Other, Reply, Undecided};
+    let cases: [(&[u8], ReplyPrefix); 22] = [
+        (b"", Undecided),
+        (b" \n", Undecided),
+        (b"\xef\xbb\xbf", Undecided),
+        (b"{", Undecided),
+        (b"{\"rec", Undecided),
+        (b"{\"records\"", Undecided),
+        (b"{\"records\": ", Undecided),
+        (b"{\"records\": [", Reply),
+        (b"{\"a\": {\"records\": [1]}, \"error\": null, \"records\":[{\"x\":\"\xff", Reply),
+        (b"\xef\xbb\xbf {\"\\u0072ecords\":[", Reply),
+        (b"{\"a\": {\"records\": [", Undecided),
+        (b"{\"records\": nu", Other),
+        (b"{\"records\": {\"a\"", Other),
+        (b"{\"error\":", Undecided),
+        (b"{\"error\": \"Er", Other),
+        (b"{\"error\": \"no\", \"records\": [", Other),
+        (b"[{\"records\": [", Other),
+        (b"<html>", Other),
+        (b"\x1f\x8b", Other),
+        (b"\xff", Other),
+        (b"{% if %}", Other),
+        (b"{records: [", Other),
     ];
     for (body, expected) in cases {
-        assert_eq!(beginning(body), expected, "{}", String::from_utf8_lossy(body));
+        assert_eq!(classify_prefix(body), expected, "{}", String::from_utf8_lossy(body));
     }
 }

@@ -1,16 +1,18 @@
-//! What can be wrong with a request before it is sent: the message names the place, the hint says what to write.
+//! The errors of [`Request`](super::Request): the message names the wrong part, the HINT says what to write.
 
 use crate::kind::{Kind, UnknownKind};
 
-/// Why no request was made of these arguments. Its text is the message.
+/// Why arguments do not form a request. Its text is the error's message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Invalid {
+#[expect(missing_docs, reason = "found is a JSON type with its article; limit is in the unit that the message names")]
+pub enum InvalidRequest {
     /// The named argument is NULL.
     #[error("{0} must not be NULL")]
     Null(&'static str),
     /// The named argument is empty or blank.
     #[error("{0} must not be empty")]
     Empty(&'static str),
+    /// `kind` is another word.
     #[error(transparent)]
     Kind(#[from] UnknownKind),
     /// An element of `await_consumers` is NULL; subscripts begin at 1.
@@ -19,109 +21,120 @@ pub enum Invalid {
     /// An element of `await_consumers` is blank; subscripts begin at 1.
     #[error("await_consumers[{0}] must not be empty")]
     EmptyConsumer(usize),
+    /// `timeout_ms` is negative.
     #[error("timeout_ms must not be negative, but is {0}")]
     NegativeTimeout(i32),
-    /// Neither an array nor one element: JSON null, a number, a create's string.
+    /// `records` is neither an array nor a single record: JSON null, a number, or a string for a create.
     #[error("records must be an array, not {found}")]
     NotRecords { kind: Kind, found: &'static str },
+    /// `records` is an empty array.
     #[error("records is an empty array")]
     NoRecords,
-    /// An element of `records` is wrong; `index` begins at 0, as jsonb's `->` does.
+    /// An element of `records` is wrong. `index` counts from 0, like the operator `->` of jsonb.
     #[error("records[{index}]: {}", .problem.message(*.kind))]
-    Element { kind: Kind, index: usize, problem: Problem },
-    /// The `data` of a verb for one record is not an object.
+    Record { kind: Kind, index: usize, problem: RecordProblem },
+    /// The `data` of a single-record verb is not an object.
     #[error("data must be a JSON object, not {found}")]
-    DataIsNoObject { found: &'static str },
-    /// The named argument is longer than the outbox takes.
-    #[error("{argument} has {bytes} bytes, and may have {limit}")]
+    DataNotAnObject { found: &'static str },
+    /// The named argument is longer than the outbox accepts.
+    #[error("{argument} has {bytes} bytes; the limit is {limit}")]
     TooLong { argument: String, bytes: usize, limit: usize },
-    /// The named array has more elements than the outbox takes.
-    #[error("{argument} has {count} elements, and may have {limit}")]
+    /// The named array has more elements than the outbox accepts.
+    #[error("{argument} has {count} elements; the limit is {limit}")]
     TooMany { argument: &'static str, count: usize, limit: usize },
-    /// The database's encoding gave bytes that JSON cannot carry.
+    /// The records have bytes that are not UTF-8, from a database in the encoding SQL_ASCII.
     #[error("the records are not valid UTF-8")]
     NotUtf8,
 }
 
-/// What is wrong with one element of `records`.
+/// Why an element of `records` is refused. `found` is a JSON type with its article.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Problem {
+#[expect(missing_docs, reason = "the enum's comment explains the field")]
+pub enum RecordProblem {
+    /// The element is of another JSON type.
     NotAnObject { found: &'static str },
+    /// A required key is absent.
     Missing(&'static str),
+    /// The element has a key that no record has.
     UnknownKey(String),
+    /// A create has an `upstream_id`.
     CreateWithId,
+    /// A delete has `data`.
     DeleteWithData,
-    DataIsNoObject { found: &'static str },
-    IdIsNoString { found: &'static str },
+    /// `data` is of another JSON type.
+    DataNotAnObject { found: &'static str },
+    /// `upstream_id` is of another JSON type.
+    IdNotAString { found: &'static str },
+    /// `upstream_id` is blank.
     EmptyId,
 }
 
-impl Problem {
+impl RecordProblem {
     fn message(&self, kind: Kind) -> String {
         let kind_text = kind.with_article();
         match self {
-            Problem::NotAnObject { found } if kind == Kind::Delete => {
+            RecordProblem::NotAnObject { found } if kind == Kind::Delete => {
                 format!("{kind_text} needs a string or an object, not {found}")
             }
-            Problem::NotAnObject { found } => format!("{kind_text} needs an object, not {found}"),
-            Problem::Missing(key) => format!("{kind_text} needs \"{key}\""),
-            Problem::UnknownKey(key) => format!("{kind_text} takes no key \"{key}\""),
-            Problem::CreateWithId => format!("{kind_text} takes no \"upstream_id\""),
-            Problem::DeleteWithData => format!("{kind_text} takes no \"data\""),
-            Problem::DataIsNoObject { found } => format!("\"data\" must be an object, not {found}"),
-            Problem::IdIsNoString { found } => format!("\"upstream_id\" must be a string, not {found}"),
-            Problem::EmptyId => "\"upstream_id\" must not be empty".to_owned(),
+            RecordProblem::NotAnObject { found } => format!("{kind_text} needs an object, not {found}"),
+            RecordProblem::Missing(key) => format!("{kind_text} needs \"{key}\""),
+            RecordProblem::UnknownKey(key) => format!("{kind_text} takes no key \"{key}\""),
+            RecordProblem::CreateWithId => format!("{kind_text} takes no \"upstream_id\""),
+            RecordProblem::DeleteWithData => format!("{kind_text} takes no \"data\""),
+            RecordProblem::DataNotAnObject { found } => format!("\"data\" must be an object, not {found}"),
+            RecordProblem::IdNotAString { found } => format!("\"upstream_id\" must be a string, not {found}"),
+            RecordProblem::EmptyId => "\"upstream_id\" must not be empty".to_owned(),
         }
     }
 }
 
-impl Invalid {
-    /// Whether a NULL is what is wrong (SQLSTATE 22004) rather than a value (22023).
+impl InvalidRequest {
+    /// Whether the error is a NULL (SQLSTATE 22004). Other errors are invalid values (22023).
     pub fn is_null(&self) -> bool {
-        matches!(self, Invalid::Null(_) | Invalid::NullConsumer(_))
+        matches!(self, InvalidRequest::Null(_) | InvalidRequest::NullConsumer(_))
     }
 
-    /// What to do about it, in whole sentences.
+    /// The HINT: what to write instead, in whole sentences.
     pub fn hint(&self) -> String {
         match self {
-            Invalid::Null("kind") | Invalid::Kind(_) => "Pass 'create', 'update' or 'delete'.".to_owned(),
-            Invalid::Null("sync_id") | Invalid::Empty("sync_id") => {
+            InvalidRequest::Null("kind") | InvalidRequest::Kind(_) => "Pass 'create', 'update' or 'delete'.".to_owned(),
+            InvalidRequest::Null("sync_id") | InvalidRequest::Empty("sync_id") => {
                 "Pass the id of the sync that the collection belongs to.".to_owned()
             }
-            Invalid::Null("collection_id") | Invalid::Empty("collection_id") => {
+            InvalidRequest::Null("collection_id") | InvalidRequest::Empty("collection_id") => {
                 "Pass the id of the collection as the API names it, for example salesforce:contact.".to_owned()
             }
-            Invalid::Null("upstream_id") | Invalid::Empty("upstream_id") => {
-                "Pass the record's id in the provider's API. Of a record that was never created there, there is \
-                 nothing to update or delete."
+            InvalidRequest::Null("upstream_id") | InvalidRequest::Empty("upstream_id") => {
+                "Pass the record's id in the provider's API. A record that was never created there cannot be updated or \
+                 deleted."
                     .to_owned()
             }
-            Invalid::Null("data") | Invalid::DataIsNoObject { .. } => {
+            InvalidRequest::Null("data") | InvalidRequest::DataNotAnObject { .. } => {
                 "Pass the provider's fields, for example '{\"Email\": \"paul@arrakis.org\"}'.".to_owned()
             }
-            Invalid::Null("records") | Invalid::NoRecords => {
-                "Pass at least one record. When a query gathers them, leave the call out if it finds none.".to_owned()
+            InvalidRequest::Null("records") | InvalidRequest::NoRecords => {
+                "Pass at least one record. If a query gathers the records, skip the call when it finds none.".to_owned()
             }
-            Invalid::Null(name) | Invalid::Empty(name) => format!("Pass a value for {name}."),
-            Invalid::NullConsumer(_) | Invalid::EmptyConsumer(_) => {
+            InvalidRequest::Null(name) | InvalidRequest::Empty(name) => format!("Pass a value for {name}."),
+            InvalidRequest::NullConsumer(_) | InvalidRequest::EmptyConsumer(_) => {
                 "Name each consumer to wait for, or pass NULL to wait for none.".to_owned()
             }
-            Invalid::NegativeTimeout(_) => {
-                "timeout_ms is in milliseconds; NULL leaves it to the API, which waits 30000.".to_owned()
+            InvalidRequest::NegativeTimeout(_) => {
+                "timeout_ms is in milliseconds; with NULL the API waits 30000.".to_owned()
             }
-            Invalid::TooLong { .. } | Invalid::TooMany { .. } => {
-                "It is kept with each record. The reference has the limits under sequin_enqueue.".to_owned()
+            InvalidRequest::TooLong { .. } | InvalidRequest::TooMany { .. } => {
+                "The outbox stores it with each record. The reference lists the limits under sequin_enqueue.".to_owned()
             }
-            Invalid::NotRecords { kind, .. } => element_hint(*kind),
-            Invalid::Element { kind, problem, .. } => problem_hint(*kind, problem),
-            Invalid::NotUtf8 => {
-                "JSON is sent as UTF-8: use a database whose encoding is not SQL_ASCII, or correct the text.".to_owned()
+            InvalidRequest::NotRecords { kind, .. } => record_hint(*kind),
+            InvalidRequest::Record { kind, problem, .. } => problem_hint(*kind, problem),
+            InvalidRequest::NotUtf8 => {
+                "JSON is sent as UTF-8: correct the text, or use a database whose encoding is not SQL_ASCII.".to_owned()
             }
         }
     }
 }
 
-fn element_hint(kind: Kind) -> String {
+fn record_hint(kind: Kind) -> String {
     match kind {
         Kind::Create => "Each element of a create is {\"data\": {...}}.",
         Kind::Update => "Each element of an update is {\"upstream_id\": \"...\", \"data\": {...}}.",
@@ -130,13 +143,15 @@ fn element_hint(kind: Kind) -> String {
     .to_owned()
 }
 
-fn problem_hint(kind: Kind, problem: &Problem) -> String {
-    let why = match problem {
-        Problem::UnknownKey(_) if kind != Kind::Delete => " The provider's fields go inside \"data\".",
-        Problem::CreateWithId => " The provider gives the upstream_id; to change a record that exists, use an update.",
-        Problem::DeleteWithData => " To change a record, use an update.",
-        Problem::IdIsNoString { .. } => " Put the id in quotes.",
+fn problem_hint(kind: Kind, problem: &RecordProblem) -> String {
+    let advice = match problem {
+        RecordProblem::UnknownKey(_) if kind != Kind::Delete => " The provider's fields go inside \"data\".",
+        RecordProblem::CreateWithId => {
+            " The provider assigns the upstream_id; to change an existing record, use an update."
+        }
+        RecordProblem::DeleteWithData => " To change a record, use an update.",
+        RecordProblem::IdNotAString { .. } => " Put the id in quotes.",
         _ => "",
     };
-    element_hint(kind) + why
+    record_hint(kind) + advice
 }

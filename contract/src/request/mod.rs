@@ -1,14 +1,14 @@
-//! One request: its arguments checked, its body written, before a single byte goes out.
+//! Checks the arguments of a mutation and writes the request body, before anything is sent.
 //!
-//! The API names neither the element that it refuses nor what it wanted instead; a call that is refused here costs
-//! nothing and has certainly changed nothing. The records pass byte for byte.
+//! The API does not say which record it refuses, nor why. An error raised here names the record, and has certainly changed
+//! nothing. The records pass byte for byte.
 //!
-//! The records are written straight behind the body's head ([`Draft::records_mut`]) and checked where they stand, so
-//! that a request of any size exists once in memory.
+//! Callers write the records directly after the head of the body ([`Draft::records_mut`]), and they are checked in place.
+//! So a request of any size exists only once in memory.
 
 mod error;
-pub mod limits;
 mod records;
+pub mod size_limits;
 mod validate;
 
 use std::time::Duration;
@@ -16,22 +16,23 @@ use std::time::Duration;
 use super::json;
 use super::kind::Kind;
 
-pub use error::{Invalid, Problem};
-pub use records::{Element, elements};
+pub use error::{InvalidRequest, RecordProblem};
+pub use records::{RequestRecord, split_records};
 
-/// How long the API waits for consumers when it is not told.
-const DEFAULT_AWAIT: Duration = Duration::from_secs(30);
+/// How long the API waits for consumers if the request does not say. The API's contract documents it.
+const DEFAULT_CONSUMER_WAIT: Duration = Duration::from_secs(30);
 
-/// The arguments that all verbs share, as SQL gives them: `None` is NULL.
+/// The arguments that all SQL functions share. `None` is NULL.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Arguments<'a> {
+    /// The sync that the collection belongs to.
     pub sync_id: Option<&'a str>,
+    /// The collection that the records belong to.
     pub collection_id: Option<&'a str>,
-    /// The consumers to wait for. An empty array waits for nobody, like NULL: that is what a query that gathers no
-    /// consumer gives.
+    /// The consumers to wait for. An empty array waits for none, like NULL: a query that gathers no consumers returns one.
     pub await_consumers: Option<&'a [Option<&'a str>]>,
-    /// Milliseconds, passed to the API as they are; 0 is a timeout, NULL leaves the field out. Without consumers the
-    /// API has nothing to time and ignores it, so it is passed as well: a wrapper with a fixed timeout keeps working.
+    /// The API's limit for the wait, in milliseconds. 0 is a limit too; NULL omits the field. It is passed even without
+    /// consumers, where the API ignores it, so that a wrapper function can pass a constant.
     pub timeout_ms: Option<i32>,
 }
 
@@ -42,44 +43,44 @@ pub struct Request<'a> {
     sync_id: &'a str,
     collection_id: &'a str,
     records: usize,
-    awaits: Option<Duration>,
+    consumer_wait: Option<Duration>,
     body: Vec<u8>,
 }
 
-/// A request whose records are still to be written.
+/// A request whose records are not written yet.
 #[derive(Debug)]
 pub struct Draft<'a> {
     kind: Kind,
     sync_id: &'a str,
     collection_id: &'a str,
-    awaits: Option<Duration>,
+    consumer_wait: Option<Duration>,
     body: Vec<u8>,
-    /// Where the records begin.
+    /// The length of the body's head. The records begin there.
     head: usize,
 }
 
 impl<'a> Request<'a> {
-    /// Begins a request from everything but its records.
-    pub fn draft(kind: Option<&str>, arguments: &Arguments<'a>) -> Result<Draft<'a>, Invalid> {
-        let kind = kind.ok_or(Invalid::Null("kind"))?.parse()?;
+    /// Begins a request from its arguments, without the records.
+    pub fn draft(kind: Option<&str>, arguments: &Arguments<'a>) -> Result<Draft<'a>, InvalidRequest> {
+        let kind = kind.ok_or(InvalidRequest::Null("kind"))?.parse()?;
         Draft::begin(kind, arguments, 0)
     }
 
-    /// The request of `sequin_mutate`. `records` is a jsonb as text: an array, or one element that counts as one.
+    /// The request of `sequin_mutate`. `records` is a jsonb as text: an array of records, or a single record.
     pub fn from_records(
         kind: Option<&str>,
         arguments: &Arguments<'a>,
         records: Option<&str>,
-    ) -> Result<Request<'a>, Invalid> {
-        let kind = kind.ok_or(Invalid::Null("kind"))?.parse()?;
+    ) -> Result<Request<'a>, InvalidRequest> {
+        let kind = kind.ok_or(InvalidRequest::Null("kind"))?.parse()?;
         let room = records.map_or(0, str::len);
         let mut draft = Draft::begin(kind, arguments, room)?;
-        draft.records_mut().extend_from_slice(records.ok_or(Invalid::Null("records"))?.as_bytes());
+        draft.records_mut().extend_from_slice(records.ok_or(InvalidRequest::Null("records"))?.as_bytes());
         draft.finish()
     }
 
     /// A create of one record. `data` is a jsonb as text.
-    pub fn create_one(arguments: &Arguments<'a>, data: Option<&str>) -> Result<Request<'a>, Invalid> {
+    pub fn create_one(arguments: &Arguments<'a>, data: Option<&str>) -> Result<Request<'a>, InvalidRequest> {
         Self::one(Kind::Create, arguments, None, data)
     }
 
@@ -88,12 +89,12 @@ impl<'a> Request<'a> {
         arguments: &Arguments<'a>,
         upstream_id: Option<&str>,
         data: Option<&str>,
-    ) -> Result<Request<'a>, Invalid> {
+    ) -> Result<Request<'a>, InvalidRequest> {
         Self::one(Kind::Update, arguments, Some(filled("upstream_id", upstream_id)?), data)
     }
 
     /// A delete of one record. `upstream_id` is plain text.
-    pub fn delete_one(arguments: &Arguments<'a>, upstream_id: Option<&str>) -> Result<Request<'a>, Invalid> {
+    pub fn delete_one(arguments: &Arguments<'a>, upstream_id: Option<&str>) -> Result<Request<'a>, InvalidRequest> {
         let upstream_id = filled("upstream_id", upstream_id)?;
         let mut draft = Draft::begin(Kind::Delete, arguments, upstream_id.len() + 4)?;
         draft.body.push(b'[');
@@ -107,10 +108,10 @@ impl<'a> Request<'a> {
         arguments: &Arguments<'a>,
         upstream_id: Option<&str>,
         data: Option<&str>,
-    ) -> Result<Request<'a>, Invalid> {
-        let data = data.ok_or(Invalid::Null("data"))?;
+    ) -> Result<Request<'a>, InvalidRequest> {
+        let data = data.ok_or(InvalidRequest::Null("data"))?;
         if !data.trim_start().starts_with('{') {
-            return Err(Invalid::DataIsNoObject { found: json::type_of(data) });
+            return Err(InvalidRequest::DataNotAnObject { found: json::type_of(data) });
         }
         let mut draft = Draft::begin(kind, arguments, data.len() + upstream_id.map_or(0, str::len) + 40)?;
         draft.body.extend_from_slice(b"[{");
@@ -125,14 +126,17 @@ impl<'a> Request<'a> {
         Ok(draft.close(1))
     }
 
+    /// The kind of the mutation.
     pub fn kind(&self) -> Kind {
         self.kind
     }
 
+    /// The sync that the collection belongs to.
     pub fn sync_id(&self) -> &'a str {
         self.sync_id
     }
 
+    /// The collection that the records belong to.
     pub fn collection_id(&self) -> &'a str {
         self.collection_id
     }
@@ -143,25 +147,25 @@ impl<'a> Request<'a> {
         self.records
     }
 
-    /// How much longer than usual the reply may take, because the API waits for consumers after the provider has
-    /// answered; `None` if it waits for nobody.
-    pub fn awaits(&self) -> Option<Duration> {
-        self.awaits
+    /// The time that the API may add to a reply, because it waits for consumers after the provider has answered. `None` if
+    /// the request names no consumers.
+    pub fn consumer_wait(&self) -> Option<Duration> {
+        self.consumer_wait
     }
 
-    /// The JSON text to send.
+    /// The body to send, as JSON text.
     pub fn body(&self) -> &[u8] {
         &self.body
     }
 }
 
 impl<'a> Draft<'a> {
-    fn begin(kind: Kind, arguments: &Arguments<'a>, room: usize) -> Result<Draft<'a>, Invalid> {
+    fn begin(kind: Kind, arguments: &Arguments<'a>, room: usize) -> Result<Draft<'a>, InvalidRequest> {
         let sync_id = filled("sync_id", arguments.sync_id)?;
         let collection_id = filled("collection_id", arguments.collection_id)?;
         let consumers = arguments.await_consumers.filter(|consumers| !consumers.is_empty());
         let timeout_ms = match arguments.timeout_ms {
-            Some(ms) => Some(u32::try_from(ms).map_err(|_| Invalid::NegativeTimeout(ms))?),
+            Some(ms) => Some(u32::try_from(ms).map_err(|_| InvalidRequest::NegativeTimeout(ms))?),
             None => None,
         };
 
@@ -181,16 +185,16 @@ impl<'a> Draft<'a> {
         if let Some(ms) = timeout_ms {
             body.extend_from_slice(format!(",\"await_consumers_timeout\":{ms}").as_bytes());
         }
-        // Last, because they are written by somebody else and may be large.
+        // The records come last: the caller appends them, and they may be large.
         body.extend_from_slice(match kind {
             Kind::Create | Kind::Update => b",\"records\":",
             Kind::Delete => b",\"upstream_ids\":",
         });
 
-        let told = timeout_ms.map(|ms| Duration::from_millis(ms.into()));
-        let awaits = consumers.map(|_| told.unwrap_or(DEFAULT_AWAIT));
+        let timeout = timeout_ms.map(|ms| Duration::from_millis(ms.into()));
+        let consumer_wait = consumers.map(|_| timeout.unwrap_or(DEFAULT_CONSUMER_WAIT));
         let head = body.len();
-        Ok(Draft { kind, sync_id, collection_id, awaits, body, head })
+        Ok(Draft { kind, sync_id, collection_id, consumer_wait, body, head })
     }
 
     /// Writes `records`, each a JSON text, as the array of the request.
@@ -202,50 +206,50 @@ impl<'a> Draft<'a> {
         self.body.push(b']');
     }
 
-    /// The body so far. Append the records, a jsonb as text, and change nothing before them; a spare capacity of two
-    /// bytes more saves [`finish`](Self::finish) from moving it all.
+    /// The unfinished body. Append the records, a jsonb as text, and change nothing before them. Two bytes of spare
+    /// capacity save [`finish`](Self::finish) from a reallocation.
     pub fn records_mut(&mut self) -> &mut Vec<u8> {
         &mut self.body
     }
 
-    /// Checks the records and closes the body.
-    pub fn finish(mut self) -> Result<Request<'a>, Invalid> {
+    /// Checks the records and completes the body.
+    pub fn finish(mut self) -> Result<Request<'a>, InvalidRequest> {
         let records = self.body.get(self.head..).unwrap_or_default();
-        let records = std::str::from_utf8(records).map_err(|_| Invalid::NotUtf8)?;
-        let shape = validate::check(self.kind, records)?;
-        if let Some(ids) = shape.ids {
+        let records = std::str::from_utf8(records).map_err(|_| InvalidRequest::NotUtf8)?;
+        let checked = validate::check(self.kind, records)?;
+        if let Some(ids) = checked.ids {
             self.body.truncate(self.head);
             self.body.extend_from_slice(ids.as_bytes());
-        } else if shape.is_bare {
+        } else if checked.is_bare {
             self.body.insert(self.head, b'[');
             self.body.push(b']');
         }
-        Ok(self.close(shape.records))
+        Ok(self.close(checked.records))
     }
 
     fn close(mut self, records: usize) -> Request<'a> {
         self.body.push(b'}');
-        let Draft { kind, sync_id, collection_id, awaits, body, head: _ } = self;
-        Request { kind, sync_id, collection_id, records, awaits, body }
+        let Draft { kind, sync_id, collection_id, consumer_wait, body, head: _ } = self;
+        Request { kind, sync_id, collection_id, records, consumer_wait, body }
     }
 }
 
-/// The text of an argument that must be there and must not be blank.
-fn filled<'a>(name: &'static str, value: Option<&'a str>) -> Result<&'a str, Invalid> {
+/// The text of an argument that must be neither NULL nor blank.
+fn filled<'a>(name: &'static str, value: Option<&'a str>) -> Result<&'a str, InvalidRequest> {
     match value {
-        None => Err(Invalid::Null(name)),
-        Some(text) if text.trim().is_empty() => Err(Invalid::Empty(name)),
+        None => Err(InvalidRequest::Null(name)),
+        Some(text) if text.trim().is_empty() => Err(InvalidRequest::Empty(name)),
         Some(text) => Ok(text),
     }
 }
 
-fn push_consumers(body: &mut Vec<u8>, consumers: &[Option<&str>]) -> Result<(), Invalid> {
+fn push_consumers(body: &mut Vec<u8>, consumers: &[Option<&str>]) -> Result<(), InvalidRequest> {
     for (index, consumer) in consumers.iter().enumerate() {
-        // Subscripts of an SQL array begin at 1.
+        // Subscripts of an SQL array count from 1.
         let subscript = index + 1;
-        let id = consumer.ok_or(Invalid::NullConsumer(subscript))?;
+        let id = consumer.ok_or(InvalidRequest::NullConsumer(subscript))?;
         if id.trim().is_empty() {
-            return Err(Invalid::EmptyConsumer(subscript));
+            return Err(InvalidRequest::EmptyConsumer(subscript));
         }
         body.push(if index == 0 { b'[' } else { b',' });
         json::push_string(body, id);

@@ -22,7 +22,7 @@ fn sent(kind: &str, records: &str) -> (String, usize) {
     (records.to_owned(), request.len())
 }
 
-fn refused(kind: &str, records: &str) -> Invalid {
+fn refused(kind: &str, records: &str) -> InvalidRequest {
     Request::from_records(Some(kind), &ARGUMENTS, Some(records)).unwrap_err()
 }
 
@@ -160,7 +160,7 @@ fn hints_say_what_to_write() {
 }
 
 /// A hint is made of sentences.
-fn assert_is_hint(invalid: &Invalid) {
+fn assert_is_hint(invalid: &InvalidRequest) {
     let hint = invalid.hint();
     assert!(hint.ends_with('.') && hint.starts_with(|c: char| c.is_ascii_alphabetic()), "{invalid}: {hint}");
 }
@@ -231,7 +231,7 @@ fn one_record_verbs_write_one_record() {
 fn awaiting_consumers() {
     let ms = Duration::from_millis;
     let two: &[Option<&str>] = &[Some("contacts"), Some("a\"b")];
-    for (await_consumers, timeout_ms, fields, awaits) in [
+    for (await_consumers, timeout_ms, fields, consumer_wait) in [
         (None, None, "", None),
         (Some(&[][..]), None, "", None),
         (Some(two), None, r#""await_consumer_ids":["contacts","a\"b"],"#, Some(ms(30_000))),
@@ -256,7 +256,7 @@ fn awaiting_consumers() {
             r#"{{"kind":"delete","sync_id":"my-sync","collection_id":"salesforce:contact",{fields}"upstream_ids":["x"]}}"#
         );
         assert_eq!(body(&request), expected);
-        assert_eq!(request.awaits(), awaits, "{expected}");
+        assert_eq!(request.consumer_wait(), consumer_wait, "{expected}");
     }
 }
 
@@ -287,7 +287,7 @@ fn a_draft_without_records_or_with_other_bytes_is_refused() {
     let mut latin1 = draft();
     latin1.records_mut().extend_from_slice(b"[{\"data\":{\"a\":\"\xe9\"}}]");
     let invalid = latin1.finish().unwrap_err();
-    assert_eq!(invalid, Invalid::NotUtf8);
+    assert_eq!(invalid, InvalidRequest::NotUtf8);
     assert_is_hint(&invalid);
 }
 

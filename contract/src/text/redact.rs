@@ -1,18 +1,18 @@
-//! Taking the token out of what an API says, also where it is spelled otherwise.
+//! Removes the token from texts that an API returns, in any usual spelling.
 //!
-//! A body that is not JSON may still hold JSON that was cut off, a url, or a proxy's page: there the token stands as
-//! JSON, percent signs or HTML write it. A backslash is an escape or a part of the token, and which of the two depends
-//! on how often the text was quoted; so backslashes are not compared at all. Neither are characters that a terminal
-//! does not show: a reader would see the token whole.
+//! A body may hold truncated JSON, a URL or an HTML page, in which the token is escaped for JSON, percent-encoded, or written
+//! with HTML entities. Two kinds of characters are not compared:
+//! - Backslashes. One may be an escape or a part of the token; which of the two depends on how often the text was quoted.
+//! - Characters that a terminal does not show. Between them a reader would still see the whole token.
 
 use std::borrow::Cow;
 
 const REDACTED: &str = "[redacted]";
 
-/// The longest usual spelling of one character, as in `\u002f` or `&#x002f;`.
+/// The longest usual spelling of one character, in bytes, such as `\u002f` or `&#x002f;`.
 pub const LONGEST_UNIT: usize = 8;
 
-/// HTML's names of ASCII characters.
+/// The HTML entities for ASCII characters.
 const NAMES: &[(&[u8], u8)] = &[
     (b"quot", b'"'),
     (b"QUOT", b'"'),
@@ -59,7 +59,7 @@ const NAMES: &[(&[u8], u8)] = &[
     (b"rbrace", b'}'),
 ];
 
-/// HTML's names of characters that a terminal does not show.
+/// The HTML entities for characters that a terminal does not show.
 const NAMES_NOT_SHOWN: &[&[u8]] = &[
     b"shy",
     b"zwj",
@@ -74,12 +74,12 @@ const NAMES_NOT_SHOWN: &[&[u8]] = &[
     b"NegativeThickSpace",
 ];
 
-/// `text` without `secret`. An empty secret is none.
+/// `text` with each occurrence of `secret` replaced by `[redacted]`. An empty secret never occurs.
 pub fn redact<'a>(text: &'a str, secret: &str) -> Cow<'a, str> {
     scan(text, secret, true)
 }
 
-/// The same for the beginning of a longer text, which may end in the middle of the secret.
+/// Like [`redact`], for the beginning of a longer text. If `text` ends within the secret, that part is removed too.
 pub fn redact_beginning<'a>(text: &'a str, secret: &str) -> Cow<'a, str> {
     scan(text, secret, false)
 }
@@ -88,15 +88,15 @@ fn scan<'a>(text: &'a str, secret: &str, is_whole: bool) -> Cow<'a, str> {
     let needle: String = secret.chars().filter(|c| *c != '\\' && !is_not_compared(*c)).collect();
     let needle = needle.as_bytes();
     let Some(&first) = needle.first() else {
-        // Nothing that is compared, or nothing.
+        // Every character of the secret is skipped by the comparison, so search for its plain spelling alone.
         return if secret.is_empty() { Cow::Borrowed(text) } else { Cow::Owned(text.replace(secret, REDACTED)) };
     };
     let bytes = text.as_bytes();
     let (mut out, mut kept, mut at) = (String::new(), 0, 0);
     while at < bytes.len() {
         let can_begin = bytes[at] == first || matches!(bytes[at], b'\\' | b'%' | b'&');
-        match if can_begin { find(&bytes[at..], needle) } else { Found::Not } {
-            Found::Whole(length) => {
+        match if can_begin { find(&bytes[at..], needle) } else { SecretMatch::None } {
+            SecretMatch::Whole(length) => {
                 out.push_str(&text[kept..at]);
                 out.push_str(REDACTED);
                 at += length;
@@ -105,12 +105,12 @@ fn scan<'a>(text: &'a str, secret: &str, is_whole: bool) -> Cow<'a, str> {
                 }
                 kept = at;
             }
-            Found::Beginning if !is_whole => {
+            SecretMatch::Beginning if !is_whole => {
                 out.push_str(&text[kept..at]);
                 return Cow::Owned(out);
             }
-            Found::Beginning | Found::Not => {
-                // What was not found behind the first of some characters that are not compared is not behind the others.
+            SecretMatch::Beginning | SecretMatch::None => {
+                // Skips a whole run of characters that are not compared: all of them lead to the same comparison.
                 let run = if bytes[at] == first { 0 } else { ignored(&bytes[at..]) };
                 at += run.max(1);
             }
@@ -123,27 +123,27 @@ fn scan<'a>(text: &'a str, secret: &str, is_whole: bool) -> Cow<'a, str> {
     Cow::Owned(out)
 }
 
-/// From the least to the most.
+/// How much of the secret a text begins with. The order of the variants matters: the longest match wins.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-enum Found {
-    Not,
-    /// The text ends before it does.
+enum SecretMatch {
+    None,
+    /// The text ends within the secret.
     Beginning,
-    /// All of it, in so many bytes.
+    /// The whole secret, spelled in this many bytes.
     Whole(usize),
 }
 
-impl Found {
-    fn moved(self, by: usize) -> Found {
+impl SecretMatch {
+    fn moved(self, by: usize) -> SecretMatch {
         match self {
-            Found::Whole(length) => Found::Whole(length + by),
+            SecretMatch::Whole(length) => SecretMatch::Whole(length + by),
             other => other,
         }
     }
 }
 
-/// Whether `text` begins with `needle`, which has no backslashes, in any spelling.
-fn find(text: &[u8], needle: &[u8]) -> Found {
+/// Whether `text` begins with `needle` in any spelling. `needle` has no backslashes.
+fn find(text: &[u8], needle: &[u8]) -> SecretMatch {
     let (mut at, mut matched) = (0, 0);
     while let Some(&wanted) = needle.get(matched) {
         at += backslashes(&text[at..]);
@@ -159,25 +159,25 @@ fn find(text: &[u8], needle: &[u8]) -> Found {
             continue;
         }
         if run > 0 {
-            // `%0a` can be a line's end, or a part of the token.
+            // `%0a` can be an encoded newline, or three characters of the token.
             let behind = find(&rest[run..], &needle[matched..]).moved(at + run);
             return behind.max(further(1));
         }
         match (is_plain, spelled) {
-            // `%25` can be a percent sign, or the three characters. The longer reading leaves less of the secret.
+            // `%25` can be a percent sign, or three characters of the token. The longer match shows less of the secret.
             (true, Some((_, length))) => return further(length).max(further(1)),
-            (true, None) if is_cut => return further(1).max(Found::Beginning),
+            (true, None) if is_cut => return further(1).max(SecretMatch::Beginning),
             (true, None) => at += 1,
             (false, Some((_, length))) => at += length,
-            (false, None) if is_cut => return Found::Beginning,
-            (false, None) => return Found::Not,
+            (false, None) if is_cut => return SecretMatch::Beginning,
+            (false, None) => return SecretMatch::None,
         }
         matched += 1;
     }
-    Found::Whole(at)
+    SecretMatch::Whole(at)
 }
 
-/// The length of the backslashes that `text` begins with, in any spelling.
+/// The length of the run of backslashes at the beginning of `text`, in any spelling.
 fn backslashes(text: &[u8]) -> usize {
     let mut at = 0;
     loop {
@@ -190,7 +190,8 @@ fn backslashes(text: &[u8]) -> usize {
     }
 }
 
-/// The character that `text` begins to spell, and the length of the spelling. A `u` counts only behind a backslash.
+/// The character that an escape at the beginning of `text` spells, and the escape's length. `u` and `x` are escapes only
+/// after a backslash: `is_escaped`.
 fn spelled(text: &[u8], is_escaped: bool) -> Option<(u8, usize)> {
     match text.first()? {
         b'u' if is_escaped => text.get(1..5).and_then(hexadecimal).map(|byte| (byte, 5)),
@@ -207,8 +208,8 @@ fn spelled(text: &[u8], is_escaped: bool) -> Option<(u8, usize)> {
     }
 }
 
-/// What stands between the `&` that `text` begins with and its `;`, which may be missing behind a number, and the length
-/// of all of it.
+/// The name or number of the HTML entity at the beginning of `text`, and the entity's length. `text` begins with `&`. A
+/// numeric entity may lack its `;`.
 fn entity(text: &[u8]) -> Option<(&[u8], usize)> {
     let name = entity_letters(&text[1..]);
     match text.get(name.len() + 1) {
@@ -229,10 +230,10 @@ fn entity_letters(text: &[u8]) -> &[u8] {
     &text[..length]
 }
 
-/// `NegativeMediumSpace` and some room.
+/// Long enough for `NegativeMediumSpace`, the longest name in the tables.
 const LONGEST_NAME: usize = 24;
 
-/// The number of `#47`, `#0047`, `#x2f`.
+/// The code point of a numeric entity: `#47`, `#0047`, `#x2f`.
 fn numbered(entity: &[u8]) -> Option<u32> {
     let (digits, radix) = match entity {
         [b'#', b'x' | b'X', digits @ ..] => (digits, 16),
@@ -247,24 +248,24 @@ fn numbered(entity: &[u8]) -> Option<u32> {
     }
 }
 
-/// Whether `text` is the beginning of a spelling, and ends within it.
+/// Whether `text` ends within an escape that it begins with.
 fn is_cut_spelling(text: &[u8], is_escaped: bool) -> bool {
     match text[0] {
         b'&' => entity_letters(&text[1..]).len() + 1 == text.len(),
-        // A character may take four of them.
+        // A UTF-8 character takes up to four percent escapes of three bytes each.
         b'%' => text.len() < 12,
         _ if is_escaped => text.len() < LONGEST_UNIT,
         _ => false,
     }
 }
 
-/// Whether a character is left out when the token is looked for. The replacement character stands for bytes that were
-/// no UTF-8, as a soft hyphen in Latin-1.
+/// Whether the comparison skips a character. The replacement character stands for bytes that were not UTF-8, such as a
+/// soft hyphen in Latin-1.
 fn is_not_compared(c: char) -> bool {
     super::is_not_shown(c) || c == char::REPLACEMENT_CHARACTER
 }
 
-/// The length of the characters that are not compared, backslashes apart, which `text` begins with, in any spelling.
+/// The length of the run of skipped characters at the beginning of `text`, in any spelling, without backslashes.
 fn not_compared(text: &[u8], is_escaped: bool) -> usize {
     let mut at = 0;
     loop {
@@ -276,7 +277,7 @@ fn not_compared(text: &[u8], is_escaped: bool) -> usize {
     }
 }
 
-/// The same with the backslashes.
+/// Like [`not_compared`], with backslashes.
 fn ignored(text: &[u8]) -> usize {
     let mut at = 0;
     loop {
@@ -302,7 +303,7 @@ fn one_not_compared(text: &[u8], is_escaped: bool) -> Option<usize> {
                     let code = 0x10000 + ((unit - 0xD800) << 10) + (second - 0xDC00);
                     is_ignored(code).then_some(10 + backslashes)
                 }
-                // Half a pair is shown as little as the replacement character is compared.
+                // Half of a surrogate pair is not shown, like the replacement character.
                 _ => (is_ignored(unit) || (0xD800..0xE000).contains(&unit)).then_some(5),
             }
         }
@@ -333,7 +334,7 @@ fn one_not_compared(text: &[u8], is_escaped: bool) -> Option<usize> {
     }
 }
 
-/// The number of `uXXXX`, and what follows it.
+/// The code unit of `uXXXX`, and the text after it.
 fn code_unit(text: &[u8]) -> Option<(u32, &[u8])> {
     let (unit, rest) = text.strip_prefix(b"u")?.split_at_checked(4)?;
     let is_number = unit.iter().all(u8::is_ascii_hexdigit);

@@ -6,12 +6,12 @@
 
 use serde_json::Value;
 
-use contract::attachment::{Attachment, is_shown};
+use contract::attachment::{Attachment, is_displayable};
 
 pub fn run(bytes: &[u8]) {
     let Some((flag, argument)) = bytes.split_first() else { return };
     let is_utf8 = flag & 1 == 1;
-    if is_shown(argument, is_utf8) {
+    if is_displayable(argument, is_utf8) {
         let ascii: String = argument.iter().map(|&byte| if byte < 0x80 { char::from(byte) } else { '?' }).collect();
         let value: Value = serde_json::from_str(&ascii).expect("it is JSON");
         assert!(value["sync_id"].is_string() && value["upstream_id_column"].is_string(), "{ascii}");
@@ -23,7 +23,7 @@ pub fn run(bytes: &[u8]) {
         assert_eq!(Attachment::from_argument(&written), Ok(attachment));
         let has_nul = escapes(&written).iter().any(|escape| escape == "0000");
         for is_utf8 in [true, false] {
-            assert_eq!(is_shown(written.as_bytes(), is_utf8), !has_nul, "{written}");
+            assert_eq!(is_displayable(written.as_bytes(), is_utf8), !has_nul, "{written}");
         }
     }
 }

@@ -8,7 +8,7 @@ use std::path::{Component, Path};
 
 use http::HeaderValue;
 
-use contract::options::{self, BadOption, Token};
+use contract::options::{self, OptionError, TokenOption};
 use contract::secret::{MAX_BYTES, Secret};
 
 pub fn run(bytes: &[u8]) {
@@ -20,11 +20,11 @@ pub fn run(bytes: &[u8]) {
             is_judged_rightly(value);
         }
     }
-    match options::user_mapping(&given) {
-        Ok(Token::Inline(secret)) => {
+    match options::read_user_mapping(&given) {
+        Ok(TokenOption::Inline(secret)) => {
             assert_eq!((Some(secret.expose()), count("token_file")), (of("token"), 0));
         }
-        Ok(Token::File(path)) => {
+        Ok(TokenOption::File(path)) => {
             assert_eq!((path.to_str(), count("token")), (of("token_file"), 0));
             let base = Path::new("/etc/secrets");
             let joined = base.join(&path);
@@ -39,7 +39,7 @@ pub fn run(bytes: &[u8]) {
                 let names: String = given.iter().map(|(name, _)| name.as_str()).collect();
                 assert!(names.contains(secret) || !said.contains(secret), "{said}");
             }
-            if matches!(error, BadOption::NotOneToken) {
+            if matches!(error, OptionError::NotOneToken) {
                 assert_ne!(count("token").min(1) + count("token_file").min(1), 1);
             }
         }

@@ -8,7 +8,7 @@
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
-use contract::options::{self, BadOption, ServerOptions};
+use contract::options::{self, OptionError, ServerOptions};
 
 const OPERATION: &str = "/v1/mutations/run";
 
@@ -37,17 +37,17 @@ pub fn given(bytes: &[u8]) -> Vec<(String, String)> {
 
 pub fn run(bytes: &[u8]) {
     let given = given(bytes);
-    assert_eq!(options::none(&[]), Ok(()));
-    let read = options::server(&given);
-    assert_eq!(read, options::server(&given));
+    assert_eq!(options::reject_all(&[]), Ok(()));
+    let read = options::read_server(&given);
+    assert_eq!(read, options::read_server(&given));
     match read {
         Ok(options) => is_what_was_given(&options, &given),
-        Err(BadOption::Unknown { name, valid }) => {
+        Err(OptionError::Unknown { name, valid }) => {
             assert!(!NAMES.contains(&name.as_str()) && valid == NAMES, "{name}");
         }
-        Err(BadOption::Value { name, .. }) => assert!(given.iter().any(|(other, _)| other == name)),
-        Err(BadOption::Missing(name)) => assert!(name == "url" && !given.iter().any(|(other, _)| other == name)),
-        Err(BadOption::NotOneToken) => panic!("a server has no token"),
+        Err(OptionError::Value { name, .. }) => assert!(given.iter().any(|(other, _)| other == name)),
+        Err(OptionError::Missing(name)) => assert!(name == "url" && !given.iter().any(|(other, _)| other == name)),
+        Err(OptionError::NotOneToken) => panic!("a server has no token"),
     }
 }
 
@@ -126,7 +126,7 @@ fn leads_where_it_says(options: &ServerOptions, url: &str, allow_http: Option<&s
         ordered_replies: false,
         idempotency_header: None,
     };
-    assert_eq!(options::server(&again), Ok(expected));
+    assert_eq!(options::read_server(&again), Ok(expected));
 }
 
 fn stays_here(host: &str) -> bool {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::input::Input;
 use crate::oracle;
 use contract::kind::Kind;
-use contract::outcome::{Action, Applied, Body, Content, Facts, Observation, Outcome, OutcomeKind, judge};
+use contract::outcome::{Action, Applied, Body, ContentHeaders, Facts, Observation, Outcome, OutcomeKind, judge};
 use contract::{reply, retry_after};
 
 const TOKENS: [&str; 4] =
@@ -61,15 +61,15 @@ pub fn run(bytes: &[u8]) {
     let retry_after = retry_after::parse(&input.line(), NOW);
     let body = echoing(input.rest(), token);
     let cause = String::from_utf8_lossy(&body);
-    let content = Content { media_type, encoding: media_type.filter(|_| status % 2 == 1) };
+    let content = ContentHeaders { media_type, encoding: media_type.filter(|_| status % 2 == 1) };
     let reply = |body| Observation::Reply { status, retry_after, content, body };
     let observed = match seen {
         Seen::NotSent => Observation::NotSent { cause: &cause },
-        Seen::Cut => Observation::Cut { cause: &cause },
+        Seen::Cut => Observation::ConnectionLost { cause: &cause },
         Seen::TimedOut => Observation::TimedOut { after: Duration::from_millis(status.into()) },
         Seen::Truncated => reply(Body::Truncated { beginning: &body, cause: &cause }),
         Seen::TooLarge => reply(Body::TooLarge { beginning: &body, limit: status.into() }),
-        Seen::Unread => reply(Body::Unread { cause: &cause }),
+        Seen::Unread => reply(Body::InvalidHeaders { cause: &cause }),
         Seen::Whole => reply(Body::Whole(&body)),
     };
     let result = judge(&facts, &observed);

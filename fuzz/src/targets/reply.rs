@@ -8,7 +8,7 @@
 
 use crate::calendar;
 use crate::oracle::{self, Field};
-use contract::reply::{self, NotAReply, Record, Timestamp};
+use contract::reply::{self, ReplyError, Record, Timestamp};
 
 /// The fields that have a column, or may fill one.
 const KNOWN: [&str; 13] = [
@@ -34,20 +34,20 @@ pub fn run(body: &[u8]) {
     let (Ok(records), Some(expected)) = (parsed, expected) else { return };
     nothing_cut_off_passes(body);
 
-    assert_eq!(records.length(), expected.len());
-    assert_eq!(reply::beginning(body), reply::Beginning::OfReply);
-    let whole = records.whole();
+    assert_eq!(records.element_count(), expected.len());
+    assert_eq!(reply::classify_prefix(body), reply::ReplyPrefix::Reply);
+    let whole = records.raw_records();
     let mut read = 0;
     let mut is_ended = false;
     for (index, (record, text)) in records.zip(&expected).enumerate() {
         assert!(!is_ended, "something follows an error");
         match record {
             Ok(record) => agree(&record, text),
-            Err(NotAReply::RecordIsNoObject { index: told }) => {
+            Err(ReplyError::RecordNotAnObject { index: told }) => {
                 assert!(told == index && !text.starts_with('{'), "{text}");
                 is_ended = true;
             }
-            Err(NotAReply::NotStorable { index: told, .. }) => {
+            Err(ReplyError::NotStorable { index: told, .. }) => {
                 assert!(told == index && !oracle::is_storable(text), "{text}");
                 is_ended = true;
             }

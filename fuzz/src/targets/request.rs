@@ -9,7 +9,7 @@
 use crate::input::Input;
 use crate::oracle;
 use contract::kind::Kind;
-use contract::request::{Arguments, Element, Invalid, Request, elements};
+use contract::request::{Arguments, RequestRecord, InvalidRequest, Request, split_records};
 
 const CONSUMERS: [&[Option<&str>]; 4] = [&[], &[Some("contacts")], &[Some("a\"\n"), Some("é")], &[Some("x"), None]];
 
@@ -52,7 +52,7 @@ fn body<'a>(request: &'a Request<'_>) -> &'a str {
     std::str::from_utf8(request.body()).expect("UTF-8")
 }
 
-fn can_be_shown(invalid: &Invalid) {
+fn can_be_shown(invalid: &InvalidRequest) {
     let message = invalid.to_string();
     assert!(!message.contains(char::is_control), "{message:?}");
     assert!(message.chars().count() < 200, "{message}");
@@ -111,7 +111,7 @@ fn says_what_was_passed(request: &Request<'_>, arguments: &Arguments<'_>, record
     assert_eq!(consumers, passed.map(|all| all.iter().map(|id| id.map(str::to_owned)).collect()));
     let timeout = oracle::last(&fields, "await_consumers_timeout").map(str::to_owned);
     assert_eq!(timeout, arguments.timeout_ms.map(|ms| ms.to_string()));
-    assert_eq!(request.awaits().is_some(), passed.is_some());
+    assert_eq!(request.consumer_wait().is_some(), passed.is_some());
 
     let (name, other) = match kind {
         Kind::Delete => ("upstream_ids", "records"),
@@ -128,9 +128,9 @@ fn says_what_was_passed(request: &Request<'_>, arguments: &Arguments<'_>, record
 
 /// What the outbox makes of records that were accepted.
 fn is_taken_apart(kind: Kind, records: &str, count: usize) {
-    let apart = elements(records);
+    let apart = split_records(records);
     assert_eq!(apart.len(), count);
-    for (Element { upstream_id, data }, whole) in apart.iter().zip(expected(kind, records).expect("accepted")) {
+    for (RequestRecord { upstream_id, data }, whole) in apart.iter().zip(expected(kind, records).expect("accepted")) {
         let fields = oracle::fields(&whole).unwrap_or_default();
         let id = if kind == Kind::Delete { Some(whole.as_str()) } else { oracle::last(&fields, "upstream_id") };
         assert_eq!(*upstream_id, id.and_then(oracle::string));

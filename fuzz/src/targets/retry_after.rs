@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::calendar;
 use crate::input::Input;
-use contract::retry_after::{LONGEST, parse};
+use contract::retry_after::{MAX_WAIT, parse};
 
 const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
@@ -20,12 +20,12 @@ pub fn run(bytes: &[u8]) {
         assert!(digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()), "{header:?}");
         return;
     };
-    assert!(wait <= LONGEST && wait.subsec_nanos() == 0);
+    assert!(wait <= MAX_WAIT && wait.subsec_nanos() == 0);
     let value = header.trim();
     if value.bytes().all(|byte| byte.is_ascii_digit()) {
         let seconds = value.trim_start_matches('0');
         let expected = if seconds.len() > 6 { u64::MAX } else { seconds.parse().unwrap_or(0) };
-        assert_eq!(wait, Duration::from_secs(expected).min(LONGEST));
+        assert_eq!(wait, Duration::from_secs(expected).min(MAX_WAIT));
         return;
     }
     let (_, written) = value.split_once(", ").expect("a date has the day's name");
@@ -36,7 +36,7 @@ pub fn run(bytes: &[u8]) {
     let again = format!("{day:02} {month} {year:04} {hour:02}:{minute:02}:{second:02} GMT");
     assert!(again == written || written.ends_with(":60 GMT"), "{header:?} is read as {again:?}");
     let expected = i128::from(date) - i128::from(now);
-    assert_eq!(i128::from(wait.as_secs()), expected.clamp(0, i128::from(LONGEST.as_secs())));
+    assert_eq!(i128::from(wait.as_secs()), expected.clamp(0, i128::from(MAX_WAIT.as_secs())));
 }
 
 /// The date in the header, found with the function alone: it is where the wait becomes zero.

@@ -18,7 +18,7 @@ use crate::settings;
 
 use super::error::ServerError;
 use super::token_file::TokenFile;
-use contract::options::{self, ServerOptions, Token};
+use contract::options::{self, ServerOptions, TokenOption};
 use contract::secret::Secret;
 
 /// A server as one role sees it.
@@ -187,7 +187,7 @@ fn options_of(name: &str, oid: Oid) -> Result<ServerOptions, ServerError> {
     if object.wrapper != catalog::WRAPPER {
         return Err(ServerError::OtherWrapper { name: name.to_owned(), wrapper: object.wrapper });
     }
-    options::server(&object.options).map_err(|problem| ServerError::Options { name: name.to_owned(), problem })
+    options::read_server(&object.options).map_err(|problem| ServerError::Options { name: name.to_owned(), problem })
 }
 
 /// What is kept under `key` with its version, or else what `read` gives, which is then kept.
@@ -224,9 +224,9 @@ fn load_server(name: &str, oid: Oid) -> Result<SharedServer, ServerError> {
 
 fn load_token(name: &str, oid: Oid, role: Oid) -> Result<TokenSource, ServerError> {
     let mapping = catalog::mapping_options(role, oid).ok_or_else(|| ServerError::NoMapping(name.to_owned()))?;
-    match options::user_mapping(&mapping) {
-        Ok(Token::Inline(secret)) => Ok(TokenSource::Inline(secret)),
-        Ok(Token::File(path)) => Ok(TokenSource::File(TokenFile::new(path))),
+    match options::read_user_mapping(&mapping) {
+        Ok(TokenOption::Inline(secret)) => Ok(TokenSource::Inline(secret)),
+        Ok(TokenOption::File(path)) => Ok(TokenSource::File(TokenFile::new(path))),
         Err(problem) => Err(ServerError::Options { name: name.to_owned(), problem }),
     }
 }

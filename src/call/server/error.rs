@@ -3,7 +3,7 @@
 use crate::pg::{catalog, text};
 
 use super::token_file::BadTokenFile;
-use contract::options::BadOption;
+use contract::options::OptionError;
 
 /// Why a server cannot be used; nothing was sent.
 #[derive(Debug, thiserror::Error)]
@@ -17,7 +17,7 @@ pub enum ServerError {
     #[error("server \"{0}\" has no user mapping for the current role")]
     NoMapping(String),
     #[error("server \"{name}\": {problem}")]
-    Options { name: String, problem: BadOption },
+    Options { name: String, problem: OptionError },
     #[error("server \"{name}\": {problem}")]
     TokenFile { name: String, problem: BadTokenFile },
     #[error("server \"{name}\": {problem}")]

@@ -27,7 +27,7 @@ pub enum BadTokenFile {
     #[error("token_file \"{0}\" can be read or written by others")]
     Exposed(String),
     #[error("token_file \"{file}\" does not hold a token: {reason}")]
-    NotAToken { file: String, reason: secret::NotAToken },
+    InvalidToken { file: String, reason: secret::InvalidToken },
 }
 
 impl BadTokenFile {
@@ -45,7 +45,7 @@ impl BadTokenFile {
             BadTokenFile::Exposed(_) => "It must belong to the server's account with mode 0600 or less, or to root \
                 with mode 0640 or less: chmod 600 it."
                 .into(),
-            BadTokenFile::NotAToken { .. } => "The file must hold the token on one line and nothing else.".into(),
+            BadTokenFile::InvalidToken { .. } => "The file must hold the token on one line and nothing else.".into(),
         }
     }
 }
@@ -119,7 +119,7 @@ impl TokenFile {
         let text = read_text(file).map_err(|error| self.unreadable(error))?;
         // Editors end a file with a newline.
         let token = text.trim_end_matches(['\n', '\r']);
-        Secret::new(token).map_err(|reason| BadTokenFile::NotAToken { file: self.shown(), reason })
+        Secret::new(token).map_err(|reason| BadTokenFile::InvalidToken { file: self.shown(), reason })
     }
 
     fn unreadable(&self, error: io::Error) -> BadTokenFile {

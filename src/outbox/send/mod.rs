@@ -13,9 +13,9 @@ use crate::pg::bgworker;
 use crate::pg::transaction::{self, Cause, Failure};
 use contract::kind::Kind;
 use contract::outcome::{self, APPLIED, Action, Facts, Outcome, OutcomeKind};
+use contract::reply::matching::{self, RecordMatch};
 use contract::reply::pairing;
-use contract::reply::presence::{self, Place};
-use contract::reply::{Records, Whole};
+use contract::reply::{RawRecord, ReplyRecords};
 use contract::request::{Arguments, Request};
 
 use crate::outbox::settle::transitions::Disposition;
@@ -105,7 +105,7 @@ fn attempt(server: &Server, batch_key: &BatchKey, kind: Kind, part: &[Operation]
     facts.token = token.expose();
     let mut headers = vec![server::authorization(&token)];
     headers.extend(idempotency_header(server, part));
-    let exchange = server.client().post(headers, request.body(), request.awaits().unwrap_or_default());
+    let exchange = server.client().post(headers, request.body(), request.consumer_wait().unwrap_or_default());
     match outcome::judge(&facts, &observe(&exchange, server)) {
         Ok(records) => {
             let status = exchange.status().unwrap_or_default();
@@ -166,18 +166,18 @@ fn delivered(
     facts: &Facts<'_>,
     status: u16,
     part: &[Operation],
-    records: &Records<'_>,
+    records: &ReplyRecords<'_>,
     news: &mut News,
 ) -> Vec<Disposition> {
-    let length = records.length();
-    let records = records.whole();
+    let length = records.element_count();
+    let records = records.raw_records();
     match facts.kind {
         Kind::Create => created(facts, status, part, length, &records, news),
         Kind::Update | Kind::Delete => changed(facts, status, part, length, &records),
     }
 }
 
-fn done(record: &Whole<'_>) -> Disposition {
+fn done(record: &RawRecord<'_>) -> Disposition {
     Disposition::Done {
         outcome: APPLIED,
         upstream_id: record.upstream_id.as_deref().map(str::to_owned),
@@ -191,13 +191,13 @@ fn created(
     status: u16,
     part: &[Operation],
     length: usize,
-    records: &[Whole<'_>],
+    records: &[RawRecord<'_>],
     news: &mut News,
 ) -> Vec<Disposition> {
     if length < part.len() {
         let reason = match length {
-            0 => "it holds no record".to_owned(),
-            _ => format!("it holds {length} of the {} records that were sent", part.len()),
+            0 => "it has no record".to_owned(),
+            _ => format!("it has {length} of the {} records sent", part.len()),
         };
         let outcome = Outcome::missing(facts, status, &reason);
         *news = News::Fails(outcome.message.clone(), None);
@@ -222,24 +222,24 @@ fn changed(
     status: u16,
     part: &[Operation],
     length: usize,
-    records: &[Whole<'_>],
+    records: &[RawRecord<'_>],
 ) -> Vec<Disposition> {
     let sent: Vec<&str> = part.iter().map(|operation| operation.upstream_id.as_deref().unwrap_or_default()).collect();
     let mut replied: Vec<Option<&str>> = records.iter().map(|record| record.upstream_id.as_deref()).collect();
     // What cannot be read has no id.
     replied.resize(length, None);
-    let disposition = |place: Place| match place {
-        Place::At(place) => done(&records[place]),
-        Place::Unnamed => match records {
+    let disposition = |place: RecordMatch| match place {
+        RecordMatch::At(place) => done(&records[place]),
+        RecordMatch::Unnamed => match records {
             [record] if length == 1 && part.len() == 1 => done(record),
             _ => Disposition::ended(APPLIED),
         },
-        Place::Missing => {
+        RecordMatch::Missing => {
             let outcome = Outcome::missing(facts, status, "it does not hold this record");
             Disposition::Again { outcome: outcome.kind.as_str(), error: outcome.message }
         }
     };
-    presence::places(&sent, &replied).into_iter().map(disposition).collect()
+    matching::match_by_id(&sent, &replied).into_iter().map(disposition).collect()
 }
 
 /// What a request that gave no records means for each of its operations, and for the server.
@@ -254,7 +254,7 @@ fn failed(kind: Kind, part: &[Operation], outcome: &Outcome, news: &mut News) ->
             all(Disposition::ended(APPLIED))
         }
         Action::Reject | Action::Bisect => all(Disposition::Rejected { outcome: name, error }),
-        Action::ParkUnknown => {
+        Action::MarkUnknown => {
             if outcome.kind == OutcomeKind::Unknown {
                 *news = News::Fails(error.clone(), outcome.retry_after);
             }

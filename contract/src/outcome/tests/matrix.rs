@@ -41,7 +41,7 @@ impl Broken {
         match (sent, self) {
             (Sent::Nothing, _) => Observation::NotSent { cause: self.cause() },
             (_, Broken::TimeUp) => Observation::TimedOut { after: Duration::from_secs(60) },
-            (_, Broken::Lost | Broken::Cancelled) => Observation::Cut { cause: self.cause() },
+            (_, Broken::Lost | Broken::Cancelled) => Observation::ConnectionLost { cause: self.cause() },
         }
     }
 }
@@ -162,10 +162,11 @@ const WHOLE: &[(Class, &[u8])] = &[
 /// A page of a proxy.
 const PAGE: &[u8] = b"<html><body>Welcome";
 
-fn all_bodies() -> Vec<(Class, Content<'static>, Body<'static>)> {
-    let plain = |(class, body)| (class, Content::default(), body);
-    let json =
-        |(class, body)| (class, Content { media_type: Some("application/json; charset=utf-8"), encoding: None }, body);
+fn all_bodies() -> Vec<(Class, ContentHeaders<'static>, Body<'static>)> {
+    let plain = |(class, body)| (class, ContentHeaders::default(), body);
+    let json = |(class, body)| {
+        (class, ContentHeaders { media_type: Some("application/json; charset=utf-8"), encoding: None }, body)
+    };
     let whole = WHOLE.iter().map(|(class, bytes)| (*class, Body::Whole(bytes)));
     let cut = BROKEN.iter().flat_map(|broken| {
         let cause = broken.cause();
@@ -180,7 +181,7 @@ fn all_bodies() -> Vec<(Class, Content<'static>, Body<'static>)> {
     });
     let large = [(LargeReply, br#"{"records":[{"id""#.as_slice()), (LargeOther, PAGE), (LargeOther, b" ")]
         .map(|(class, beginning)| (class, Body::TooLarge { beginning, limit: 1_024 }));
-    let unread = (Unread, Body::Unread { cause: "invalid header" });
+    let unread = (Unread, Body::InvalidHeaders { cause: "invalid header" });
     let announced = Body::TooLarge { beginning: b"", limit: 1_024 };
     let all = whole.chain(cut).chain(large).chain([unread]);
     all.map(plain)
@@ -214,7 +215,7 @@ const fn rejected(statuses: RangeInclusive<u16>) -> Row {
     Row {
         statuses,
         bodies: ANY,
-        create: [alone, Some(("rejected", "unknown", "HV024", Action::ParkUnknown)), atomic],
+        create: [alone, Some(("rejected", "unknown", "HV024", Action::MarkUnknown)), atomic],
         other: [alone, Some(("rejected", "unknown", "HV024", Action::Bisect)), atomic],
     }
 }
@@ -254,7 +255,7 @@ const TABLE: &[Row] = &[
 /// The number of records, whether the server says that a refusal is total, and the place in [`Numbers`].
 const NUMBERS: [(usize, bool, usize); 4] = [(1, false, 0), (1, true, 0), (3, false, 1), (3, true, 2)];
 
-/// The only row for this.
+/// The row for a status and a class of bodies. There is exactly one.
 fn row(status: u16, class: Class) -> &'static Row {
     let mut rows = TABLE.iter().filter(|row| row.statuses.contains(&status) && row.bodies.contains(&class));
     match (rows.next(), rows.next()) {
@@ -263,7 +264,7 @@ fn row(status: u16, class: Class) -> &'static Row {
     }
 }
 
-/// The end of a mutation as its caller comes to it, who reads the records and has the database store them.
+/// The result for a caller that reads all records and lets the database store them.
 fn end(facts: &Facts<'_>, observed: &Observation<'_>) -> Option<Box<Outcome>> {
     let records = match judge(facts, observed) {
         Ok(records) => records,
@@ -292,55 +293,63 @@ fn assert_end(facts: &Facts<'_>, observed: &Observation<'_>, expected: Option<Ex
             _ => None,
         };
         assert_eq!(end.http_status, status, "{}", of(facts));
-        // Costs more than all the rest, and what it looks at depends less on the number than on the status.
+        // The costliest check. Its subject depends on the status more than on the number of records.
         if facts.records == 1 || status.is_none_or(|status| status % 10 == 0) {
             assert_is_well_formed(&end);
         }
     }
 }
 
-/// Runs `check` with every kind, number, and choice of atomic batches, and gives how often that was.
-fn with_all(create: &Numbers, other: &Numbers, mut check: impl FnMut(&Facts<'_>, Option<Expected>)) -> usize {
-    for kind in Kind::ALL {
-        let numbers = if kind == Kind::Create { create } else { other };
-        for (records, atomic_batches, place) in NUMBERS {
-            check(&facts(kind, records, atomic_batches), numbers[place]);
-        }
-    }
-    Kind::ALL.len() * NUMBERS.len()
+/// The number of kinds times [`NUMBERS`].
+const COMBINATIONS: usize = Kind::ALL.len() * NUMBERS.len();
+
+/// Runs `check` with the combination `n` of kind, number of records and atomic batches.
+fn with_one(n: usize, create: &Numbers, other: &Numbers, check: impl FnOnce(&Facts<'_>, Option<Expected>)) {
+    let (kind, (records, atomic_batches, column)) = (Kind::ALL[n / NUMBERS.len()], NUMBERS[n % NUMBERS.len()]);
+    let numbers = if kind == Kind::Create { create } else { other };
+    check(&facts(kind, records, atomic_batches), numbers[column]);
 }
 
+/// Runs `check` with every combination.
+fn with_all(create: &Numbers, other: &Numbers, mut check: impl FnMut(&Facts<'_>, Option<Expected>)) {
+    (0..COMBINATIONS).for_each(|n| with_one(n, create, other, &mut check));
+}
+
+/// Every status meets every body, and every combination. All three together are tested where a row of the table begins or
+/// ends: within a row the code makes no difference between statuses, and half a million cases take too long.
 #[test]
 fn every_status_with_every_body() {
     let bodies = all_bodies();
     assert!(ANY.iter().all(|class| bodies.iter().any(|(other, ..)| other == class)));
-    let mut checked = 0;
+    let is_edge = |status| TABLE.iter().any(|row| status == *row.statuses.start() || status == *row.statuses.end());
     for status in 100..=599 {
-        for (class, content, body) in &bodies {
+        for (n, (class, content, body)) in bodies.iter().enumerate() {
             let observed = Observation::Reply { status, retry_after: None, content: *content, body: *body };
             let Row { create, other, .. } = row(status, *class);
-            checked += with_all(create, other, |facts, expected| {
+            let check = |facts: &Facts<'_>, expected| {
                 assert_end(facts, &observed, expected, &format!("{status} {class:?} {body:?}"));
-            });
+            };
+            if is_edge(status) {
+                with_all(create, other, check);
+            } else {
+                with_one((usize::from(status) + n) % COMBINATIONS, create, other, check);
+            }
         }
     }
-    assert_eq!(checked, 500 * bodies.len() * 12);
 }
 
 /// A reply may come before the request has left: how much has is of no account then, and neither is how its body broke off.
 #[test]
 fn no_status_with_every_amount_sent_and_every_way_to_break_off() {
-    let mut checked = 0;
     for sent in SENT {
         let (create, other) =
             if sent == Sent::Nothing { (NOT_SENT, NOT_SENT) } else { (CREATE_UNKNOWN, OTHER_UNKNOWN) };
         for broken in BROKEN {
-            checked += with_all(&[Some(create); 3], &[Some(other); 3], |facts, expected| {
+            with_all(&[Some(create); 3], &[Some(other); 3], |facts, expected| {
                 assert_end(facts, &broken.without_status(sent), expected, &format!("{sent:?} {broken:?}"));
             });
         }
     }
-    assert_eq!(checked, 5 * 3 * 12);
 }
 
 /// A body whose length nobody announced looks whole wherever it ends. All of it must be there to say something.

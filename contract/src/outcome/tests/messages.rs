@@ -18,36 +18,32 @@ fn messages() {
         (401, "", "the API does not accept the token: HTTP status 401"),
         (403, "{}", "the API does not permit this: HTTP status 403: {}"),
         (404, "<html>\nno</html>", "the API has nothing at this address: HTTP status 404: <html> no</html>"),
-        (405, "", "the API takes no mutations at this address: HTTP status 405"),
+        (405, "", "the API accepts no mutations at this address: HTTP status 405"),
         (408, "", "the API timed out: HTTP status 408"),
         (409, "", "the API rejected the request: HTTP status 409"),
         (413, "", "the request is larger than the API accepts: HTTP status 413"),
-        (425, "", "the API did not process the request yet: HTTP status 425"),
+        (425, "", "the API has not processed the request yet: HTTP status 425"),
         (429, "", "the API received too many requests: HTTP status 429"),
         (500, "", "the API failed: HTTP status 500"),
         (504, "", "the API timed out: HTTP status 504"),
         (500, r#"{"error":"a\nb\u001b[2J"}"#, "a\\nb\\u001b[2J"),
         (500, r#"{"error":"your token s3cr3t-token"}"#, "your token [redacted]"),
-        (200, "", "the answer with status 200 is no reply of the API: its body is empty (no content-type)"),
+        (200, "", "the response with status 200 is not a reply of the API: its body is empty (no content-type)"),
         (
             200,
             "[]",
-            "the answer with status 200 is no reply of the API: its body is not a JSON object (no content-type): []",
+            "the response with status 200 is not a reply of the API: its body is not a JSON object (no content-type): []",
         ),
         (
             200,
             r#"{"records":[],"error":"your token s3cr3t-token"}"#,
-            "the answer with status 200 is no reply of the API: its body has an \"error\" (no content-type): your token [redacted]",
+            "the response with status 200 is not a reply of the API: its body has an \"error\" (no content-type): your token [redacted]",
         ),
-        (
-            200,
-            "{\"records\":[7",
-            "the update was applied, but its reply cannot be read: its body is not JSON (it ends too early)",
-        ),
+        (200, "{\"records\":[7", "the update was applied, but its reply cannot be read: its body is incomplete JSON"),
         (
             200,
             "{\"more\":7",
-            "the API answered 200, but its reply broke off before its records: its body is not JSON (it ends too early)",
+            "the API answered 200, but its reply ended before its records: its body is incomplete JSON",
         ),
     ] {
         let end = judge(&update, &reply(status, Body::Whole(body.as_bytes()))).unwrap_err();
@@ -64,15 +60,15 @@ fn messages() {
         ),
         (
             reply(200, Body::Truncated { beginning: b"", cause: "timed out" }),
-            "the API answered 200, but its reply broke off before its records: its body was cut off: timed out",
+            "the API answered 200, but its reply ended before its records: its body was cut off: timed out",
         ),
         (
-            reply(200, Body::Unread { cause: "invalid header" }),
-            "the API answered 200 with headers that cannot be read: invalid header",
+            reply(200, Body::InvalidHeaders { cause: "invalid header" }),
+            "the API answered 200 with invalid headers: invalid header",
         ),
-        (reply(400, Body::Unread { cause: "invalid header" }), "the API rejected the request: HTTP status 400"),
+        (reply(400, Body::InvalidHeaders { cause: "invalid header" }), "the API rejected the request: HTTP status 400"),
         (reply(502, Body::TooLarge { beginning: b"", limit: 1_024 }), "the API failed: HTTP status 502"),
-        (Observation::Cut { cause: "reset" }, "lost the connection to the API before its reply: reset"),
+        (Observation::ConnectionLost { cause: "reset" }, "lost the connection to the API before its reply: reset"),
         (Observation::TimedOut { after: Duration::from_millis(60_500) }, "the API did not reply within 60500 ms"),
         (Observation::NotSent { cause: "a\nb s3cr3t-token" }, "could not connect to the API: a\\nb [redacted]"),
     ] {
@@ -82,36 +78,26 @@ fn messages() {
 
 #[test]
 fn hints_name_the_kind_and_what_is_known() {
-    let lost = Observation::Cut { cause: "reset" };
+    let lost = Observation::ConnectionLost { cause: "reset" };
     let consumers = reply(500, Body::Whole(CONSUMERS));
     let none = Body::Whole(b"");
     let begun = Body::Whole(b"{\"records\":[");
     for (kind, records, observed, parts) in [
-        (Kind::Create, 1, lost, ["Do not simply repeat it", "look for the record in salesforce:contact first"]),
-        (Kind::Create, 3, lost, ["the records were created", "look for the records in salesforce:contact first"]),
-        (Kind::Update, 1, lost, ["not known", "Repeating the update is safe"]),
-        (Kind::Delete, 3, lost, ["the records were deleted", "Repeating the delete is safe"]),
-        (Kind::Create, 1, reply(503, none), ["not known", "Do not simply repeat it"]),
+        (Kind::Create, 1, lost, ["Before a retry, look for", "look for the record in salesforce:contact"]),
+        (Kind::Create, 3, lost, ["the records were created", "look for the records in salesforce:contact"]),
+        (Kind::Update, 1, lost, ["not known", "A retry is safe"]),
+        (Kind::Delete, 3, lost, ["the records were deleted", "A retry is safe"]),
+        (Kind::Create, 1, reply(503, none), ["not known", "Before a retry, look for"]),
         (
             Kind::Create,
             1,
             Observation::NotSent { cause: "x" },
-            ["Nothing was sent, so repeating it is safe", "\"url\" of server \"sequin\""],
+            ["Nothing was sent, so a retry is safe", "\"url\" of server \"sequin\""],
         ),
         (Kind::Create, 1, reply(400, none), ["Nothing was applied", "Correct the record"]),
         (Kind::Create, 3, reply(400, none), ["Some of the 3 records may have been created", "\"atomic_batches\""]),
-        (
-            Kind::Update,
-            3,
-            reply(422, none),
-            ["Some of the 3 records may have been updated", "repeating the update is safe"],
-        ),
-        (
-            Kind::Delete,
-            3,
-            reply(400, none),
-            ["Some of the 3 records may have been deleted", "repeating the delete is safe"],
-        ),
+        (Kind::Update, 3, reply(422, none), ["Some of the 3 records may have been updated", "a retry is safe"]),
+        (Kind::Delete, 3, reply(400, none), ["Some of the 3 records may have been deleted", "a retry is safe"]),
         (Kind::Delete, 1, reply(400, none), ["Nothing was applied", "upstream_id"]),
         (
             Kind::Update,
@@ -121,23 +107,23 @@ fn hints_name_the_kind_and_what_is_known() {
         ),
         (Kind::Create, 1, reply(409, none), ["Nothing was applied", "Correct the record"]),
         (Kind::Update, 1, reply(401, none), ["Nothing was applied", "token in the user mapping of server \"sequin\""]),
-        (Kind::Update, 1, reply(403, none), ["Nothing was applied", "may do"]),
+        (Kind::Update, 1, reply(403, none), ["Nothing was applied", "permissions"]),
         (Kind::Update, 1, reply(404, none), ["Nothing was applied", "sync_id, the collection salesforce:contact"]),
         (Kind::Update, 1, reply(405, none), ["Nothing was applied", "\"url\""]),
         (Kind::Update, 1, reply(301, none), ["Redirects are not followed", "\"url\""]),
         (Kind::Update, 1, reply(429, none), ["Nothing was applied", "later"]),
-        (Kind::Create, 1, consumers, ["The provider applied the create", "Do not repeat it"]),
+        (Kind::Create, 1, consumers, ["The provider applied the create", "Do not retry"]),
         (Kind::Update, 1, consumers, ["The provider applied the update", "holds locks"]),
-        (Kind::Create, 1, reply(200, begun), ["Do not repeat it", "look in salesforce:contact"]),
-        (Kind::Delete, 1, reply(200, begun), ["no need to repeat it", "the delete is done"]),
-        (Kind::Create, 1, reply(200, none), ["Do not simply repeat it", "\"url\" of server \"sequin\""]),
-        (Kind::Update, 1, reply(200, none), ["Repeating the update is safe", "another service"]),
-        (Kind::Update, 1, reply(200, Body::Unread { cause: "x" }), ["Repeating the update is safe", "other headers"]),
+        (Kind::Create, 1, reply(200, begun), ["Do not retry", "look in salesforce:contact"]),
+        (Kind::Delete, 1, reply(200, begun), ["no need to retry", "the delete was applied"]),
+        (Kind::Create, 1, reply(200, none), ["Before a retry, look for", "\"url\" of server \"sequin\""]),
+        (Kind::Update, 1, reply(200, none), ["A retry is safe", "another service"]),
+        (Kind::Update, 1, reply(200, Body::InvalidHeaders { cause: "x" }), ["A retry is safe", "Correct the API"]),
         (
             Kind::Create,
             1,
             reply(200, Body::TooLarge { beginning: b"{\"records\":[", limit: 9 }),
-            ["Do not repeat it", "\"max_response_bytes\" of server \"sequin\""],
+            ["Do not retry", "\"max_response_bytes\" of server \"sequin\""],
         ),
     ] {
         let hint = judge(&facts(kind, records, false), &observed).unwrap_err().hint;
@@ -155,7 +141,7 @@ fn details_always_have_all_keys() {
     let pause = Observation::Reply {
         status: 429,
         retry_after: Some(Duration::from_millis(1_500)),
-        content: Content::default(),
+        content: ContentHeaders::default(),
         body: Body::Whole(br#"{"error":"slow down","docs":[ {"n": 1.10} ]}"#),
     };
     let end = judge(&create, &pause).unwrap_err();
@@ -165,7 +151,7 @@ fn details_always_have_all_keys() {
     );
     assert!(end.hint.contains("1500 ms"), "{}", end.hint);
 
-    let end = judge(&create, &Observation::Cut { cause: "x" }).unwrap_err();
+    let end = judge(&create, &Observation::ConnectionLost { cause: "x" }).unwrap_err();
     assert_eq!(
         end.detail_json(),
         r#"{"outcome": "unknown", "applied": "unknown", "http_status": null, "docs": null, "retry_after_ms": null}"#
@@ -175,7 +161,8 @@ fn details_always_have_all_keys() {
 #[test]
 fn a_pause_is_told_with_any_status() {
     let retry_after = Some(Duration::from_secs(5));
-    let observed = Observation::Reply { status: 503, retry_after, content: Content::default(), body: Body::Whole(b"") };
+    let observed =
+        Observation::Reply { status: 503, retry_after, content: ContentHeaders::default(), body: Body::Whole(b"") };
     let end = judge(&facts(Kind::Update, 1, false), &observed).unwrap_err();
     assert_eq!(end.retry_after, retry_after);
     assert_eq!(summary(&end), OTHER_UNKNOWN);
@@ -186,7 +173,7 @@ fn docs_that_are_left_out_are_mentioned() {
     let body = format!(r#"{{"error":"e","docs":"{}"}}"#, "x".repeat(20_000));
     let end = judge(&facts(Kind::Update, 1, false), &reply(400, Body::Whole(body.as_bytes()))).unwrap_err();
     assert_eq!(end.docs, None);
-    assert!(end.hint.contains("docs are left out"), "{}", end.hint);
+    assert!(end.hint.contains("docs are omitted"), "{}", end.hint);
     assert_is_well_formed(&end);
 }
 
@@ -202,7 +189,7 @@ fn problems_before_sending() {
         assert_eq!(summary(&end), ("not_sent", "none", code, action));
         assert_is_well_formed(&end);
     }
-    for (invalid, code) in [(Invalid::Null("sync_id"), "22004"), (Invalid::NoRecords, "22023")] {
+    for (invalid, code) in [(InvalidRequest::Null("sync_id"), "22004"), (InvalidRequest::NoRecords, "22023")] {
         let message = invalid.to_string();
         let end = Outcome::from(invalid);
         assert_eq!(summary(&end), ("not_sent", "none", code, Action::Reject));
@@ -223,14 +210,14 @@ fn a_reply_that_the_database_cannot_store_was_applied() {
 #[test]
 fn an_answer_of_another_service_is_quoted() {
     let seen = |media_type, encoding, body| {
-        let content = Content { media_type, encoding };
+        let content = ContentHeaders { media_type, encoding };
         let observed = Observation::Reply { status: 203, retry_after: None, content, body: Body::Whole(body) };
         judge(&facts(Kind::Create, 3, true), &observed).unwrap_err()
     };
     let page = seen(Some("text/html; charset=utf-8"), None, b"<html>\n <h1>Welcome to nginx!</h1> s3cr3t-token");
     assert_eq!(
         page.message,
-        "the answer with status 203 is no reply of the API: its body is not JSON (line 1, column 1) (content-type \
+        "the response with status 203 is not a reply of the API: its body is not JSON (line 1, column 1) (content-type \
          text/html; charset=utf-8): <html> <h1>Welcome to nginx!</h1> [redacted]"
     );
     assert_eq!((page.http_status, page.action), (Some(203), Action::PauseServer));
@@ -242,10 +229,10 @@ fn an_answer_of_another_service_is_quoted() {
         "{}",
         packed.message
     );
-    assert!(packed.hint.contains("send plain JSON"), "{}", packed.hint);
+    assert!(packed.hint.contains("unencoded JSON"), "{}", packed.hint);
     assert_is_well_formed(&packed);
     // An encoding that is none, or a lie.
-    let content = Content { media_type: None, encoding: Some("gzip") };
+    let content = ContentHeaders { media_type: None, encoding: Some("gzip") };
     let observed = Observation::Reply { status: 200, retry_after: None, content, body: Body::Whole(GOOD) };
     assert!(judge(&facts(Kind::Create, 1, true), &observed).is_ok());
     assert!(!seen(None, Some(" Identity "), b"").message.contains("encoding"));
@@ -256,7 +243,7 @@ fn an_answer_of_another_service_is_quoted() {
 
 #[test]
 fn what_a_reply_does_not_hold_is_unknown() {
-    for (kind, action) in [(Kind::Create, Action::ParkUnknown), (Kind::Update, Action::Retry)] {
+    for (kind, action) in [(Kind::Create, Action::MarkUnknown), (Kind::Update, Action::Retry)] {
         let end = Outcome::missing(&facts(kind, 1, false), 200, "it holds no record");
         assert_eq!(summary(&end), ("unknown", "unknown", "HV00K", action));
         assert_eq!(
