@@ -166,7 +166,7 @@ fn a_standby_sends_nothing() {
 
 #[test]
 fn the_outbox_takes_no_other_kind_and_no_other_state() {
-    let database = Database::fresh();
+    let database = shared().fresh_database();
     let mut client = database.connect();
     let columns = "server, id, key, role, sync_id, collection_id, enqueued_at";
     let values = "'s', 1, gen_random_uuid(), 10, 's', 'c', now()";
