@@ -29,8 +29,7 @@ CREATE TEMPORARY TABLE moving ON COMMIT DROP AS SELECT * FROM customers WHERE id
 DELETE FROM customers WHERE id = 1;
 INSERT INTO customers SELECT 10, 'Leto, the Emperor', stripe_id FROM moving;
 COMMIT;
-SELECT array_agg(id) AS ids FROM sequin.outbox WHERE relation = 'customers'::regclass \gset
-SELECT sequin_await_delivery(coalesce(nullif(:'ids', ''), '{}')::bigint[], 60000);
+SELECT sequin_await_delivery(coalesce(array_agg(id), '{}'), 60000) FROM sequin.outbox;
 SELECT ordering_key, kind, data, outcome FROM sequin.delivered
 WHERE relation = 'customers'::regclass AND kind <> 'create' AND ordering_key <> '[3]' ORDER BY id;
 SELECT sequin_detach('customers');
