@@ -101,10 +101,10 @@ fn what_looks_like_a_spelling_can_be_the_secret_itself() {
     }
 }
 
-/// Looking at each backslash behind each would take minutes.
+/// A search behind each backslash would take minutes.
 #[test]
-fn a_long_run_of_backslashes_is_looked_at_once() {
-    let text = "\\".repeat(8 << 20);
+fn the_time_is_linear_in_a_run_of_backslashes() {
+    let text = "\\".repeat(1 << 20);
     assert_eq!(redact(&text, TOKEN), text);
     assert_eq!(redact(&(text + TOKEN), TOKEN), REDACTED);
 }
@@ -137,9 +137,9 @@ fn what_is_not_the_secret_stays() {
     }
 }
 
-/// Looking at each entity behind each would take minutes.
+/// A search behind each entity would take minutes.
 #[test]
-fn a_long_run_of_characters_that_are_not_compared_is_looked_at_once() {
+fn the_time_is_linear_in_a_run_of_skipped_characters() {
     for unit in ["&#8203;", "\u{ad}", "%00", "\\u200b"] {
         let text = unit.repeat(1 << 16);
         // Not by assert_eq, which would print it.

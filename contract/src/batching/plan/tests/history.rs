@@ -1,18 +1,20 @@
-//! Random histories, plan after plan, against a remote API that is a map.
+//! Applies random histories plan by plan to a model of the API, and compares its records with the expected ones.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
 use serde_json::value::RawValue;
 
 use super::*;
 
-/// The remote records: fields by upstream id.
-type Records = BTreeMap<String, BTreeMap<String, String>>;
+/// The fields of each record at the provider, by upstream id.
+type RemoteRecords = BTreeMap<String, BTreeMap<String, String>>;
 
-/// The API, and what it was asked.
+/// A model of the API. It panics on a request that a real API would refuse or apply twice.
 #[derive(Default)]
 struct Remote {
-    records: Records,
+    records: RemoteRecords,
     created: BTreeSet<String>,
 }
 
@@ -36,50 +38,38 @@ fn fields(data: &str) -> BTreeMap<String, String> {
     fields.into_iter().map(|(name, value)| (name, value.get().to_owned())).collect()
 }
 
-/// Numbers that are the same in each run, by Marsaglia's xorshift.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % limit
-    }
-
-    fn often(&mut self, percent: u64) -> bool {
-        self.below(100) < percent
-    }
-}
-
 /// The upstream id of the record that a create makes.
 fn made_by(create: i64) -> String {
     format!("made-by-{create}")
 }
 
-/// What an application does: rows that come, change and go, each with its key, some of which had a record before.
-/// With them what the records are once all has been applied, one change after another.
-fn random_history(dice: &mut Dice) -> (Vec<Change>, Remote, Records) {
-    let keys = 1 + dice.below(4);
-    let before: Records = (0..keys).map(|key| (format!("old-{key}"), BTreeMap::new())).collect();
+/// Random changes of an application: it inserts, updates and deletes rows, each with its ordering key. Some rows have a
+/// record before. Returns the changes, the model after all changes were applied in order, and the records before.
+fn random_history(random: &mut SmallRng) -> (Vec<Change>, Remote, RemoteRecords) {
+    let keys: usize = random.random_range(1..=4);
+    let before: RemoteRecords = (0..keys).map(|key| (format!("old-{key}"), BTreeMap::new())).collect();
     let mut expected = Remote { records: before.clone(), created: BTreeSet::new() };
     let mut current: Vec<Option<String>> = (0..keys).map(|key| Some(format!("old-{key}"))).collect();
     let mut changes = Vec::new();
-    for id in 1..=1 + dice.below(40) as i64 {
-        let key = dice.below(keys) as usize;
-        let kind = Kind::ALL[dice.below(3) as usize];
+    for id in 1..=random.random_range(1..=40) {
+        let key = random.random_range(0..keys);
+        let kind = Kind::ALL[random.random_range(0..3)];
         let mut change = change(id, &format!("{key} {kind}"));
         if kind != Kind::Delete {
-            change.data = Some(format!(r#"{{"f{}": {id}.0, "f{}": "{id}"}}"#, dice.below(3), 3 + dice.below(3)));
+            change.data = Some(format!(
+                r#"{{"f{}": {id}.0, "f{}": "{id}"}}"#,
+                random.random_range(0..3),
+                random.random_range(3..6)
+            ));
         }
-        if dice.often(15) {
+        if random.random_bool(0.15) {
             change.batch_key = batch_key("b");
         }
-        if dice.often(20) {
-            change.attempts = dice.below(4) as u32;
+        if random.random_bool(0.2) {
+            change.attempts = random.random_range(0..4);
         }
-        change.resend_verbatim = dice.often(10);
-        // An application knows the ids of old records only, and those it always gives at first.
+        change.resend_verbatim = random.random_bool(0.1);
+        // The application knows the upstream ids of old records only.
         if kind != Kind::Create {
             change.upstream_id = current[key].clone().filter(|id| id.starts_with("old"));
         }
@@ -100,7 +90,7 @@ fn random_history(dice: &mut Dice) -> (Vec<Change>, Remote, Records) {
     (changes, expected, before)
 }
 
-/// The ids that a plan takes of each key must be the first ones that are open: nothing overtakes.
+/// A plan must take the first open changes of each ordering key: no change overtakes another one.
 fn assert_nothing_overtakes(open: &[Change], plan: &Plan) {
     let taken: BTreeSet<i64> = plan.claimed().chain(plan.endings.iter().map(|ending| ending.id)).collect();
     let count = plan.claimed().count() + plan.endings.len();
@@ -123,7 +113,7 @@ fn apply(remote: &mut Remote, open: &mut [Change], request: &Planned) {
         match request.kind {
             Kind::Create => {
                 remote.create(&made_by(operation.id), data.expect("a create has data"));
-                tell_the_next(open, operation);
+                propagate_id(open, operation);
             }
             Kind::Update => remote.update(upstream_id.expect("an update has an id"), data.expect("and data")),
             Kind::Delete => remote.delete(upstream_id.expect("a delete has an id")),
@@ -131,8 +121,8 @@ fn apply(remote: &mut Remote, open: &mut [Change], request: &Planned) {
     }
 }
 
-/// Gives the record's id to the changes that wait for it: up to its delete, or up to the next create.
-fn tell_the_next(open: &mut [Change], create: &Operation) {
+/// Gives the new record's upstream id to the waiting changes of its key, up to its delete or the next create.
+fn propagate_id(open: &mut [Change], create: &Operation) {
     for change in open.iter_mut().filter(|change| change.ordering_key == create.ordering_key && change.id > create.id) {
         match change.kind {
             Kind::Create => break,
@@ -148,20 +138,20 @@ fn tell_the_next(open: &mut [Change], create: &Operation) {
 
 #[test]
 fn plan_after_plan_comes_to_what_was_committed() {
-    let mut dice = Dice(0x5EED_0FA7_E57E_D000);
+    let mut random = SmallRng::seed_from_u64(7);
     for round in 0..3_000 {
-        let (mut open, expected, before) = random_history(&mut dice);
+        let (mut open, expected, before) = random_history(&mut random);
         let history = open.clone();
         let mut remote = Remote { records: before, created: BTreeSet::new() };
         let mut plans = 0;
         while !open.is_empty() {
             let limits = Limits {
-                max_batch: 1 + dice.below(5) as usize,
-                creates_share: dice.often(50),
-                one_record_a_request: dice.often(20),
-                requests: 1 + dice.below(3) as usize,
+                max_batch: random.random_range(1..=5),
+                creates_share: random.random_bool(0.5),
+                one_record_a_request: random.random_bool(0.2),
+                requests: random.random_range(1..=3),
             };
-            let window = 1 + dice.below(open.len() as u64) as usize;
+            let window = random.random_range(1..=open.len());
             let plan = plan(open[..window].to_vec(), &limits);
             assert_nothing_overtakes(&open[..window], &plan);
             assert!(plan.requests.len() <= limits.requests, "round {round}: {history:#?}");
@@ -169,7 +159,7 @@ fn plan_after_plan_comes_to_what_was_committed() {
                 plan.requests.iter().filter(|request| request.kind == Kind::Create).count() <= 1,
                 "round {round}: {history:#?}"
             );
-            // They may be sent at the same time, so any order must do.
+            // Requests may be sent concurrently, so any order must work.
             plan.requests.iter().rev().for_each(|request| apply(&mut remote, &mut open, request));
             let done: BTreeSet<i64> = plan.claimed().chain(plan.endings.iter().map(|ending| ending.id)).collect();
             open.retain(|change| !done.contains(&change.id));
