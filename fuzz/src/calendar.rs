@@ -1,16 +1,16 @@
-//! Dates from days: the way back from what the code under test makes of a date.
+//! Computes dates from counted days, to check how the code under test reads a date.
 
 /// A moment in UTC: year, month, day, hour, minute, second.
 pub type Moment = (i64, u32, u32, u32, u32, u32);
 
-/// The moment so many seconds after 1970.
+/// The moment `seconds` after 1970-01-01 00:00:00.
 pub fn moment(seconds: i64) -> Moment {
     let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400) as u32);
     let (year, month, day) = date(days);
     (year, month, day, second / 3_600, second / 60 % 60, second % 60)
 }
 
-/// The text `YYYY-MM-DDTHH:MM:SS.ffffffZ` of so many microseconds after 1970, if the year has four digits.
+/// The moment `micros` microseconds after 1970 as `YYYY-MM-DDTHH:MM:SS.ffffffZ`. `None` for a year beyond 0001 to 9999.
 pub fn in_utc(micros: i64) -> Option<String> {
     let (year, month, day, hour, minute, second) = moment(micros.div_euclid(1_000_000));
     let fraction = micros.rem_euclid(1_000_000);
@@ -18,8 +18,8 @@ pub fn in_utc(micros: i64) -> Option<String> {
     (1..=9999).contains(&year).then_some(text)
 }
 
-/// Whether `text`, a time with its zone, is so many microseconds after 1970. What is rounded, and what counts on beyond
-/// its minute or day, is taken as right.
+/// Whether `text`, a time with its zone, is `micros` microseconds after 1970. It accepts any result for a rounded fraction,
+/// a second 60 and an hour 24.
 pub fn is_written_as(micros: i64, text: &str) -> bool {
     let (clock, rest) = text.split_at(19);
     let (fraction, zone) = match rest.strip_prefix('.') {
@@ -37,10 +37,10 @@ pub fn is_written_as(micros: i64, text: &str) -> bool {
     expected == format!("{}T{}.{fraction:0<6}Z", &clock[..10], &clock[11..])
 }
 
-/// By counting, so that it has nothing in common with a formula.
+/// Counts years and months, so that it shares no formula with the code under test.
 fn date(days_since_1970: i64) -> (i64, u32, u32) {
     const CYCLE: i64 = 400 * 365 + 97;
-    // 1970 is 370 years after a cycle's first, and 90 of those were leap years.
+    // 1600 begins a cycle of 400 years. From then to 1970 there are 370 years, 90 of them leap years.
     let since_1600 = days_since_1970 + 370 * 365 + 90;
     let mut year = 1600 + 400 * since_1600.div_euclid(CYCLE);
     let mut days = since_1600.rem_euclid(CYCLE);

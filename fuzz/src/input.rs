@@ -1,8 +1,8 @@
-//! Bytes as a target takes them: some small choices first, then a text.
+//! Reads the input of a target: first some small choices, then a text.
 
 use std::borrow::Cow;
 
-/// What is left of an input. After its end every choice is 0.
+/// The unread part of an input. After its end every choice is 0.
 #[derive(Debug, Clone, Copy)]
 pub struct Input<'a>(&'a [u8]);
 
@@ -28,7 +28,7 @@ impl<'a> Input<'a> {
         u16::from_be_bytes([self.byte(), self.byte()])
     }
 
-    /// One of these, by the next byte.
+    /// An element of `choices`, chosen by the next byte.
     pub fn one_of<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.below(choices.len())]
     }
@@ -45,12 +45,12 @@ impl<'a> Input<'a> {
         self.0.is_empty()
     }
 
-    /// All that is left.
+    /// The unread bytes.
     pub fn rest(self) -> &'a [u8] {
         self.0
     }
 
-    /// All that is left, as text.
+    /// The unread bytes as text.
     pub fn text(self) -> Cow<'a, str> {
         String::from_utf8_lossy(self.0)
     }

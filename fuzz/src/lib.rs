@@ -1,9 +1,8 @@
-//! Fuzz targets for the crate `contract`: what may be sent, what a reply says, what is known afterwards, and what the
-//! options of a server may be.
+//! Fuzz targets for the crate `contract`.
 //!
-//! Each target is a plain function of bytes that panics if a promise is broken, and each promise is judged by other means
-//! than the code under test uses ([`oracle`], [`calendar`]). libFuzzer feeds them (`make fuzz`), and a test replays the
-//! inputs that it has kept.
+//! Each target is a function of bytes that panics if a promise of the code under test is broken. It checks the promise with
+//! independent code: [`oracle`] reads JSON with serde, and [`calendar`] counts days. libFuzzer runs the targets
+//! (`make fuzz`), and a test replays the seeds.
 
 pub mod calendar;
 pub mod input;

@@ -1,6 +1,6 @@
-//! JSON as serde reads it, to judge what the extension's own cursor makes of it.
+//! Reads JSON with serde, to check the results of the extension's own cursor.
 //!
-//! Values stay texts, since a number's digits are what matters. Nothing recurses but [`jsonb`], which has a limit.
+//! Values stay text, to compare numbers digit by digit. Only [`jsonb`] recurses, up to a limit.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,15 +8,15 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// A field: its name, `None` if no text can hold it, and its value.
+/// A field: its name, or `None` if UTF-8 cannot encode it, and its value.
 pub type Field<'a> = (Option<String>, &'a str);
 
-/// The deepest that [`jsonb`] goes.
+/// The depth limit of [`jsonb`].
 const DEPTH: usize = 100;
-/// The most bytes that one comparison reads: each level of a nested text is read again.
+/// The most bytes that one comparison reads. It reads each level of a nested text again.
 const BUDGET: usize = 8 << 20;
 
-/// An object's members in their order, equal names included.
+/// The members of an object in order, with repeated names.
 struct Members<'a>(Vec<(&'a RawValue, &'a RawValue)>);
 
 impl<'de> Deserialize<'de> for Members<'de> {
@@ -41,34 +41,34 @@ impl<'de> Deserialize<'de> for Members<'de> {
     }
 }
 
-/// The fields of an object, in order; `None` if it is none.
+/// The fields of an object, in order. `None` for another value.
 pub fn fields(text: &str) -> Option<Vec<Field<'_>>> {
     let Members(members) = serde_json::from_str(text).ok()?;
     Some(members.into_iter().map(|(name, value)| (string(name.get()), value.get())).collect())
 }
 
-/// The elements of an array; `None` if it is none.
+/// The elements of an array. `None` for another value.
 pub fn elements(text: &str) -> Option<Vec<&str>> {
     let elements: Vec<&RawValue> = serde_json::from_str(text).ok()?;
     Some(elements.into_iter().map(RawValue::get).collect())
 }
 
-/// The content of a string; `None` if it is none, or holds half of a surrogate pair.
+/// The content of a string. `None` for another value, or for half of a surrogate pair.
 pub fn string(text: &str) -> Option<String> {
     serde_json::from_str(text).ok()
 }
 
-/// The value that counts of those with this name.
+/// The value of the last field with this name.
 pub fn last<'a>(fields: &[Field<'a>], name: &str) -> Option<&'a str> {
     fields.iter().rev().find(|(other, _)| other.as_deref() == Some(name)).map(|(_, value)| *value)
 }
 
-/// Whether it is one JSON value.
+/// Whether `text` is one JSON value.
 pub fn is_json(text: &str) -> bool {
     serde_json::from_str::<&RawValue>(text).is_ok()
 }
 
-/// Whether Postgres could store every text in a JSON value.
+/// Whether jsonb can hold every string of a JSON value.
 pub fn is_storable(text: &str) -> bool {
     let fits = |text: &str| string(text).is_some_and(|content| !content.contains('\0'));
     let mut open = vec![text];
@@ -94,7 +94,7 @@ pub fn is_storable(text: &str) -> bool {
     true
 }
 
-/// Whether a number in a JSON value has an exponent that may be more than numeric takes.
+/// Whether a number of a JSON value has an exponent beyond the range of numeric.
 pub fn has_huge_number(text: &str) -> bool {
     let mut open = vec![text];
     while let Some(text) = open.pop() {
@@ -113,7 +113,8 @@ pub fn has_huge_number(text: &str) -> bool {
     false
 }
 
-/// Whether two valid texts are the same value, number by number as they are written. `alike` says it of two scalars or names.
+/// Whether two JSON texts are the same value, with numbers compared as text. `alike` compares two scalars or two names that
+/// differ in spelling.
 pub fn same(left: &str, right: &str, alike: impl Fn(&str, &str) -> bool) -> bool {
     let mut open = vec![(left, right)];
     let mut read = 0;
@@ -149,12 +150,12 @@ pub fn same(left: &str, right: &str, alike: impl Fn(&str, &str) -> bool) -> bool
     true
 }
 
-/// Whether two texts are strings of the same content.
+/// Whether two JSON texts are strings with the same content.
 pub fn same_string(left: &str, right: &str) -> bool {
     left == right || (string(left).is_some() && string(left) == string(right))
 }
 
-/// The text in Postgres' spelling of a jsonb, but that numbers stay as they are. `None` if Postgres could not store it.
+/// The text as Postgres prints a jsonb, with numbers unchanged. `None` if jsonb cannot hold it.
 pub fn jsonb(text: &str) -> Option<String> {
     let text = serde_json::from_str::<&RawValue>(text).ok()?.get();
     let mut out = String::new();
@@ -174,7 +175,7 @@ fn push_jsonb(out: &mut String, text: &str, depth: usize) -> Option<()> {
             out.push(']');
         }
         b'{' => {
-            // The last of equal names stays; the shortest comes first.
+            // jsonb keeps the last of equal names, and sorts by length first.
             let mut members = BTreeMap::new();
             for (name, value) in fields(text)? {
                 let name = name.filter(|name| !name.contains('\0'))?;
@@ -194,7 +195,7 @@ fn push_jsonb(out: &mut String, text: &str, depth: usize) -> Option<()> {
     Some(())
 }
 
-/// A string with the escapes that Postgres writes.
+/// Appends a string with the escapes that Postgres prints.
 pub fn push_string(out: &mut String, content: &str) {
     out.push('"');
     for c in content.chars() {

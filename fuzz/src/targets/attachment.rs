@@ -1,8 +1,7 @@
-//! The first byte says whether the database is in UTF-8; the rest is the argument of a trigger.
+//! Input: the first byte is whether the database is in UTF-8, the rest is the argument of a trigger.
 //!
-//! - What is shown is an object that jsonb can hold: no NUL, and in another encoding no escape beyond ASCII, wherever it
-//!   stands.
-//! - What sequin_attach writes is shown, in each encoding.
+//! - A displayable argument is an object that jsonb can hold: it has no NUL, and in another encoding no escape beyond ASCII.
+//! - An argument that sequin_attach writes is displayable in each encoding.
 
 use serde_json::Value;
 
@@ -28,7 +27,7 @@ pub fn run(bytes: &[u8]) {
     }
 }
 
-/// The four digits of each escape.
+/// The four digits of each `\uXXXX`.
 fn escapes(json: &str) -> Vec<String> {
     let without_pairs = json.replace(r"\\", "");
     without_pairs.split(r"\u").skip(1).map(|rest| rest.chars().take(4).collect()).collect()

@@ -1,8 +1,7 @@
-//! The bytes are options of a user mapping, `name=value`, with a NUL after each but the last: no text of Postgres has
-//! one.
+//! Input: options of a user mapping, `name=value`, separated by NUL, which no text of Postgres contains.
 //!
-//! - A token is accepted if and only if it can stand in a header line, alone and as it is, and no message repeats it.
-//! - A token file's name leads to a place below the directory that it is joined to.
+//! - A token is accepted if and only if it can be sent unchanged in a header line. No message repeats it.
+//! - The path of a token file leads below the directory that it is joined to.
 
 use std::path::{Component, Path};
 
@@ -33,7 +32,7 @@ pub fn run(bytes: &[u8]) {
         }
         Err(error) => {
             let said = format!("{error} {error:?} {:?}", error.hint());
-            // What the messages say by themselves has no such character.
+            // The messages have no `~` of their own.
             let secrets = given.iter().filter(|(name, value)| name == "token" && value.contains('~'));
             for (_, secret) in secrets {
                 let names: String = given.iter().map(|(name, _)| name.as_str()).collect();

@@ -1,7 +1,7 @@
-//! The first byte says how many of the lines that follow are of one record; each line is the data of a change.
+//! Input: the first byte is a number of records, each following line the data of a change to one of them in turn.
 //!
-//! - Merged changes are valid JSON, and the union of their fields, of which the later wins, as it was written.
-//! - The order of a reply is contradicted by what was sent elsewhere, and never by an echo.
+//! - Merged changes are valid JSON: the union of their fields, with the latest value of each, spelled as in the input.
+//! - A value sent at another position contradicts the order of a reply. An echo of the request never does.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::input::Input;
 use crate::oracle::{self, Field};
 use contract::{merge, reply::pairing};
 
-/// More would be a test of the machine.
+/// Enough to find errors; more only takes time.
 const RECORDS: usize = 64;
 
 pub fn run(bytes: &[u8]) {
@@ -19,7 +19,7 @@ pub fn run(bytes: &[u8]) {
     while !input.is_empty() && lines.len() < RECORDS {
         lines.push(input.line().into_owned());
     }
-    // Whatever it is, it ends, and one alone is not touched.
+    // Any input terminates, and a single text is returned unchanged.
     merge::later_wins(lines.clone());
     if let Some(first) = lines.first() {
         assert_eq!(merge::later_wins(vec![first.clone()]), *first);
@@ -30,7 +30,7 @@ pub fn run(bytes: &[u8]) {
     are_paired(&lines);
 }
 
-/// Names in their plain spelling where they have one: the others are the same if they are written alike.
+/// The last value of each field, by unescaped name.
 fn fold<'a>(objects: &[&'a str]) -> BTreeMap<String, &'a str> {
     let fields = objects.iter().flat_map(|object| oracle::fields(object).unwrap_or_default());
     fields.map(|(name, value): Field<'a>| (name.unwrap_or_default(), value)).collect()

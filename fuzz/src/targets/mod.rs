@@ -1,4 +1,4 @@
-//! One file for each target: its head says what its bytes mean and what must hold.
+//! The targets, one in each file. A file's head explains the input bytes and lists the promises.
 
 pub mod attachment;
 pub mod mapping;
@@ -10,10 +10,10 @@ pub mod reply;
 pub mod request;
 pub mod retry_after;
 
-/// A target: its name, which is also that of its corpus, and its body.
+/// A target: its name, which its seeds share, and its function.
 pub type Target = (&'static str, fn(&[u8]));
 
-/// All of them.
+/// All targets.
 pub const ALL: &[Target] = &[
     ("attachment", attachment::run),
     ("mapping", mapping::run),

@@ -1,9 +1,9 @@
-//! The bytes are options of a server, `name=value`, with a NUL after each but the last.
+//! Input: options of a server, `name=value`, separated by NUL.
 //!
-//! - What is accepted can be used, and leads where its text says: to that host, to the operation's path, unencrypted
-//!   only on this machine or where that is allowed.
-//! - Every number is within its limits, and is the one that was written.
-//! - The address that comes out is accepted again, and is then the same.
+//! - An accepted URL leads to the host in its text and to the mutation endpoint. It is unencrypted only for a loopback
+//!   address, or with allow_http.
+//! - Every number is within its limits, and is the one in the input.
+//! - The resulting address is accepted again, with the same result.
 
 use std::net::Ipv6Addr;
 use std::time::Duration;
@@ -25,7 +25,7 @@ const NAMES: [&str; 10] = [
     "allow_http",
 ];
 
-/// Options as Postgres has them.
+/// The options as name and value.
 pub fn given(bytes: &[u8]) -> Vec<(String, String)> {
     let split = |option: &[u8]| {
         let option = String::from_utf8_lossy(option);
@@ -93,7 +93,7 @@ fn leads_where_it_says(options: &ServerOptions, url: &str, allow_http: Option<&s
     assert!(written_scheme.eq_ignore_ascii_case(scheme) && ["http", "https"].contains(&scheme), "{url}");
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
     assert_eq!(uri.authority().map(|authority| authority.as_str()), Some(authority));
-    // What another reader of urls could take for the end of a host, or of the request's line.
+    // Characters that another URL parser could read as the end of the host, or of the request line.
     assert!(!authority.contains(['@', '\\']), "{url:?}");
     assert!(url.bytes().all(|byte| (0x21..0x7f).contains(&byte)) && !url.contains(['?', '#']), "{url:?}");
     let host = uri.host().expect("a host");

@@ -1,12 +1,12 @@
-//! Five bytes choose the kind, the number of records, what was observed, and the status; then a line with what
-//! `Retry-After` says; the rest is the body, or the cause. In it the byte 1 stands for the token, and 2 for the token
-//! with its first letter as JSON may write it, so that an API that echoes it is likely.
+//! Input: five bytes for the kind, the number of records, the observation and the status; a line with `Retry-After`; then the
+//! body, or the cause. In the body, byte 1 stands for the token, and byte 2 for the token with an escaped first letter, to
+//! simulate an API that echoes it.
 //!
-//! - "Not sent" is said if and only if nothing was sent; "nothing was applied" of the few answers that say so; a 2xx is
-//!   told as applied if a body is there that has begun as the API's, and as unknown otherwise.
+//! - The outcome is "not sent" if and only if the request was not sent. It says "nothing was applied" only for the statuses
+//!   that mean so. A 2xx is "applied" only if the body begins as a reply, and otherwise "unknown".
 //! - A create that may have been applied is not sent again.
-//! - Nothing that is shown has the token, a control character or no end; the DETAIL is JSON that jsonb takes, and its
-//!   `docs` are those of the body.
+//! - No text has the token or a control character, and all have a limited length. The DETAIL is valid jsonb, with the `docs`
+//!   of the body.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ const TOKENS: [&str; 4] =
     ["", "Tok3n~abcdef.0123456789_ABCDEF", "8675309867530986753098675309", "%25&amp;\\u0025%\\\"<%25&amp;%"];
 const NOW: i64 = 1_763_752_800;
 
-/// What was observed, in the order of the byte that chooses it.
+/// The observation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Seen {
     NotSent,
@@ -110,7 +110,7 @@ fn echoing(bytes: &[u8], token: &str) -> Vec<u8> {
     body
 }
 
-/// Whether an array has begun that may be that of the records: none has without these.
+/// Whether the body can contain the beginning of the array `records`.
 fn has_begun(body: &[u8]) -> bool {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     let named = String::from_utf8_lossy(body);
@@ -119,7 +119,7 @@ fn has_begun(body: &[u8]) -> bool {
         && (named.contains("records") || named.contains('\\'))
 }
 
-/// By the contract, where it is silent by caution.
+/// Checks the outcome against the API's contract. Where that is silent, the cautious answer is expected.
 fn tells_the_truth(facts: &Facts<'_>, seen: Seen, status: u16, outcome: &Outcome) {
     let is_answer = !matches!(seen, Seen::NotSent | Seen::Cut | Seen::TimedOut);
     assert_eq!(outcome.kind == OutcomeKind::NotSent, seen == Seen::NotSent, "{outcome:?}");
@@ -157,8 +157,8 @@ fn can_be_shown(facts: &Facts<'_>, outcome: &Outcome) {
     assert!(outcome.hint.len() < 1_000 && detail.len() < 20_000);
 }
 
-/// An escape that is written for a hidden character may by chance complete what follows it to the token: that takes an
-/// API that writes the token without its beginning behind the very character.
+/// `text` without the escapes of hidden characters. Such an escape can complete the text after it to the token, but only if
+/// the API sent the token without its beginning.
 fn without_our_escapes(text: &str) -> String {
     let mut parts = text.split("\\u");
     let mut out = parts.next().unwrap_or_default().to_owned();
@@ -181,7 +181,7 @@ fn is_detailed(outcome: &Outcome) {
     assert_eq!(value("retry_after_ms").map(str::to_owned), waits);
 }
 
-/// The docs are those of the body, but for texts and numbers that jsonb would refuse.
+/// Checks that the docs are those of the body, except for strings and numbers that jsonb refuses.
 fn has_the_docs(outcome: &Outcome, body: &[u8]) {
     let Some(docs) = &outcome.docs else { return };
     let fields = std::str::from_utf8(body).ok().and_then(oracle::fields).expect("docs come from an object");

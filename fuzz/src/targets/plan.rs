@@ -1,12 +1,12 @@
-//! Four bytes are the limits; each six that follow are a change that waits.
+//! Input: four bytes are the limits, each further six bytes a queued change.
 //!
-//! The history test in `contract/src/batching/plan/` follows what applications do. Here the changes are any at all: refused,
-//! pinned, without a key, of records that no create has made.
+//! The history test in `contract/src/batching/plan/` simulates an application. Here the changes are arbitrary: refused, sent
+//! verbatim, without an ordering key, of records that no create has made.
 //!
-//! - Nothing of a key overtakes, and nothing is in a plan twice.
-//! - The limits hold, and so does every promise about creates.
-//! - What is merged is what was written, the later over the earlier.
-//! - Where something can be done, something is.
+//! - No change overtakes another one of its ordering key, and none is in a plan twice.
+//! - The limits and the promises about creates hold.
+//! - Merged data has the latest value of each field, as it was enqueued.
+//! - If a change can be sent or ended, the plan is not empty.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -95,7 +95,7 @@ impl Judge<'_> {
         assert!(!can_do || !taken.is_empty(), "nothing is done");
     }
 
-    /// Only what was refused may stay behind what is taken.
+    /// Only a refused change may wait while a later one of its ordering key is taken.
     fn nothing_overtakes(&self, taken: &BTreeSet<i64>) {
         let mut waiting = BTreeSet::new();
         for change in self.changes.values().filter(|change| change.ordering_key.is_some()) {

@@ -1,16 +1,16 @@
-//! The bytes are the body of a reply with status 200.
+//! Input: the body of a reply with status 200.
 //!
-//! - A body is accepted if and only if it is what the contract calls a reply, and then gives as many records as its
-//!   array has elements, in that order.
-//! - Each field of a record is in a column or in `extra`, as it was written: nothing is lost, no digit is changed.
-//! - What Postgres could not store is refused, and nothing else is.
-//! - What is cut off anywhere is not accepted.
+//! - A body is accepted if and only if it is a reply as the API's contract defines it. It then gives one record for each
+//!   element of `records`, in order.
+//! - Each field of a record is in a column or in `extra`, unchanged to the digit.
+//! - A record is refused if and only if Postgres cannot store it.
+//! - No truncated body is accepted.
 
 use crate::calendar;
 use crate::oracle::{self, Field};
 use contract::reply::{self, ReplyError, Record, Timestamp};
 
-/// The fields that have a column, or may fill one.
+/// The fields that can fill a column.
 const KNOWN: [&str; 13] = [
     "id",
     "sync_id",
@@ -57,14 +57,14 @@ pub fn run(body: &[u8]) {
     }
     assert!(is_ended || read == expected.len());
 
-    // What has a name that no text can hold counts as no object there.
+    // raw_records treats an object with an invalid name as another value.
     let is_object =
         |text: &&&str| oracle::fields(text).is_some_and(|fields| fields.iter().all(|(name, _)| name.is_some()));
     let objects = expected.iter().take_while(is_object);
     assert!(objects.eq(whole.iter().map(|record| &record.text)));
 }
 
-/// The elements of the array that a reply is.
+/// The elements of `records`. `None` if the body is not a reply.
 fn records_of(body: &[u8]) -> Option<Vec<&str>> {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     let fields = oracle::fields(std::str::from_utf8(body).ok()?)?;
@@ -91,7 +91,7 @@ fn agree(record: &Record<'_>, text: &str) {
     let value = |name: &str| oracle::last(&fields, name).filter(|value| *value != "null");
     let is_kept = |name: &str, value: &str| oracle::last(&extra, name) == Some(value);
 
-    // A column has the value, or `extra` has it; `fit` says whether the column has it.
+    // Either the column or `extra` has the value. `fit` is whether the column has it.
     let in_one_place = |name: &str, fit: bool| {
         if let Some(value) = value(name) {
             assert_ne!(fit, is_kept(name, value), "{name} in {text} became {record:?}");
@@ -164,13 +164,13 @@ fn unknown<'a>(fields: &'a [Field<'a>]) -> Vec<&'a Field<'a>> {
     fields.iter().filter(|(name, _)| name.as_deref().is_none_or(|name| !KNOWN.contains(&name))).collect()
 }
 
-/// It is what was written, and written in UTC it is read as the same.
+/// Checks that a timestamp is the one in the text, and that its UTC form reads as the same.
 fn is_a_time(time: Option<Timestamp>, written: Option<&str>) {
     const MICROS_TO_2000: i64 = 946_684_800_000_000;
     let (Some(time), Some(written)) = (time, written) else { return };
     let micros = time.0 + MICROS_TO_2000;
     assert!(calendar::is_written_as(micros, &oracle::string(written).expect("a string")), "{written} is {time:?}");
-    // A zone may lead a day beyond what can be written.
+    // With its zone, a time can be up to a day outside the years 0001 to 9999.
     let Some(text) = calendar::in_utc(micros) else { return };
     let body = format!(r#"{{"records":[{{"inserted_at":"{text}"}}]}}"#);
     let record = reply::parse(body.as_bytes()).expect("a reply").next().expect("a record").expect("that can be stored");

@@ -1,10 +1,9 @@
-//! The first byte chooses the kind, the second what else is passed; then two lines, the sync's id and the collection's;
-//! the rest is the records.
+//! Input: one byte for the kind, one for the other arguments, a line each for the sync and the collection, then the records.
 //!
-//! - Records are accepted if and only if they have the shape that the kind takes, and then the body says what was
-//!   passed, value by value, each number as it was written.
-//! - Every refusal has a hint, and no control character in its message.
-//! - The verbs for one record and the outbox, which takes a request apart, tell the same as `sequin_mutate`.
+//! - Records are accepted if and only if they have the form that the kind requires. The body then has every argument,
+//!   value by value, with numbers unchanged.
+//! - Every error has a hint, and no control character in its message.
+//! - The single-record verbs and the outbox, which splits a request, agree with `sequin_mutate`.
 
 use crate::input::Input;
 use crate::oracle;
@@ -26,7 +25,7 @@ pub fn run(bytes: &[u8]) {
         timeout_ms: [None, Some(0), Some(i32::MAX), Some(-1)][usize::from(flags >> 4 & 3)],
     };
 
-    // Postgres gives texts of its own making only; others must do no harm.
+    // The extension passes only jsonb that Postgres printed. Other texts must not panic.
     match Request::from_records(Some(kind.as_str()), &arguments, Some(&text)) {
         Ok(request) => assert!(!oracle::is_json(&text) || oracle::is_json(body(&request)), "{}", body(&request)),
         Err(invalid) => can_be_shown(&invalid),
@@ -69,7 +68,7 @@ fn arguments_are_right(arguments: &Arguments<'_>) -> bool {
         && arguments.timeout_ms.is_none_or(|ms| ms >= 0)
 }
 
-/// The records as the API shall get them, each as JSON; `None` if the kind does not take them.
+/// The records that the API must receive, each as JSON. `None` if the kind refuses them.
 fn expected(kind: Kind, records: &str) -> Option<Vec<String>> {
     let all = if records.starts_with('[') { oracle::elements(records)? } else { vec![records] };
     let all: Option<Vec<String>> = all.into_iter().map(|record| one_expected(kind, record)).collect();
@@ -126,7 +125,7 @@ fn says_what_was_passed(request: &Request<'_>, arguments: &Arguments<'_>, record
     assert_eq!(fields.len(), 4 + optional, "{}", body(request));
 }
 
-/// What the outbox makes of records that were accepted.
+/// Checks that the outbox splits accepted records correctly.
 fn is_taken_apart(kind: Kind, records: &str, count: usize) {
     let apart = split_records(records);
     assert_eq!(apart.len(), count);
@@ -138,7 +137,7 @@ fn is_taken_apart(kind: Kind, records: &str, count: usize) {
     }
 }
 
-/// The verbs for one record, with `data` as their data and `id` as their id.
+/// Checks the single-record verbs with this data and this id.
 fn one_by_one(arguments: &Arguments<'_>, data: &str, id: &str) {
     let is_object = data.starts_with('{');
     let has_id = !id.trim().is_empty();

@@ -1,7 +1,7 @@
-//! The first line is the clock, in seconds since 1970; the rest is the value of the header.
+//! Input: the first line is the clock, in seconds since 1970, the rest is the value of the header.
 //!
-//! - Nothing longer than a day is obeyed.
-//! - Digits are seconds. Anything else is a date that, written out again, is the same.
+//! - No wait is longer than a day.
+//! - Digits are seconds. Any other accepted value is a date, and prints as the same text.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ pub fn run(bytes: &[u8]) {
         return;
     }
     let (_, written) = value.split_once(", ").expect("a date has the day's name");
-    // The date itself is what the wait leads to, unless it is past or far, when any clock must tell the same of it.
+    // The date must be the same for every clock.
     let date = exact(&header).unwrap_or_else(|| panic!("{header:?} is a date now and then only"));
     let (year, month, day, hour, minute, second) = calendar::moment(date);
     let month = MONTHS[month as usize - 1];
@@ -39,7 +39,7 @@ pub fn run(bytes: &[u8]) {
     assert_eq!(i128::from(wait.as_secs()), expected.clamp(0, i128::from(MAX_WAIT.as_secs())));
 }
 
-/// The date in the header, found with the function alone: it is where the wait becomes zero.
+/// The date in the header: the earliest clock for which the wait is zero.
 fn exact(header: &str) -> Option<i64> {
     let (mut low, mut high) = (-100_000_000_000_i64, 1_000_000_000_000_i64);
     while low < high {
