@@ -1,48 +1,49 @@
-//! How long to wait before trying again: a record that failed, and a server that keeps failing.
+//! Decides how long to wait before a retry: of a record that failed, and of a server that keeps failing.
 //!
-//! Values only: the clock and the dice are outside.
+//! The caller passes the random numbers, and reads the clock.
 
 use std::time::Duration;
 
-/// No wait is shorter. Postgres' latches wait in whole milliseconds, so less than one would be none at all and a worker
-/// would spin.
+/// The shortest wait. A latch of Postgres waits in whole milliseconds, so a worker that waited for less would spin.
 const LEAST: Duration = Duration::from_millis(1);
 
-/// Failures that a server is allowed before it is given rest: a record that makes the API fail is sent again by itself,
-/// and the other records must not wait for that.
+/// The failures of a server before its first backoff. A record that makes the API fail is retried alone, and must not
+/// delay the other records.
 const ALLOWED_FAILURES: u32 = 2;
 
-/// The limits for a record's first retry, since a provider's hiccup lasts seconds; and for all later ones, since nobody
-/// wants to wait much longer once what was broken is repaired.
+/// The limits for the wait before a record's first retry and before all later ones. Short outages of a provider last
+/// seconds. After a long outage, delivery should resume within minutes.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
 
-/// The same for a server: short at first, since most troubles are; and never so long that a person has to help.
+/// The limits for a server's first backoff and for all later ones. Most outages are short, and no backoff may be so long
+/// that an administrator has to end it.
 const REST: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
 
-/// The waits before the next create is sent to a server that fails, each four times the last: each failure leaves a create
-/// of which a person must find out whether it was applied. Four are lost in the first minute, then one in five minutes.
+/// The first and the longest wait before the next create to a failing server. Each wait is four times the previous one. Each
+/// failure leaves an unknown create, which a person must look for: four in the first minute, then one in five minutes.
 const CREATES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
 
-/// How long no create is sent to a server after its failure number `lost` has made creates unknown. `random` is in [0, 1).
+/// How long to send no create to a server after the failure number `lost`, from 1, that made creates unknown. `random` is
+/// in [0, 1).
 pub fn create_delay(lost: u32, random: f64) -> Duration {
-    /// A part of the wait is not left to chance, or the waits would be half as long on average.
+    /// The random part of the wait. Full jitter would halve the average wait.
     const JITTER: f64 = 0.2;
     let (first, most) = CREATES;
     let limit = first.saturating_mul(4_u32.saturating_pow(lost.saturating_sub(1))).min(most);
     limit.mul_f64(1.0 - JITTER * random.clamp(0.0, 1.0))
 }
 
-/// How long a record waits after its attempt number `attempts` failed. `random` is in [0, 1).
+/// How long a record waits after its attempt number `attempts`, from 1, failed. `random` is in [0, 1).
 pub fn retry_delay(attempts: u32, random: f64) -> Duration {
     let (first, most) = RETRY;
     delay(attempts, first, most, random)
 }
 
-/// How long to wait after failure number `attempts`: somewhere below a limit that begins at `first` and doubles up to
-/// `most`, where `random`, in [0, 1), says.
+/// How long to wait after failure number `attempts`, from 1. The limit begins at `first` and doubles up to `most`; the wait
+/// is the fraction `random`, in [0, 1), of the limit.
 ///
-/// The jitter is full, since many records fail at the same moment, when a server goes down, and must not all come back
-/// at the same one. Numbers outside their ranges wait too long rather than too short.
+/// Waits use full jitter: when a server goes down many records fail at once, and they must not retry at once. Arguments out
+/// of range give the whole limit.
 pub fn delay(attempts: u32, first: Duration, most: Duration, random: f64) -> Duration {
     let doublings = attempts.saturating_sub(1);
     let limit = first.saturating_mul(2_u32.saturating_pow(doublings)).min(most);
@@ -50,28 +51,28 @@ pub fn delay(attempts: u32, first: Duration, most: Duration, random: f64) -> Dur
     jittered.clamp(LEAST, limit.max(LEAST))
 }
 
-/// What a request says about its server, whatever it says about its records.
+/// What a request shows about its server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sign {
-    /// It answered as one that works, though perhaps with a refusal.
+    /// It answered, perhaps with a refusal.
     Works,
-    /// It could be reached, but failed: a 5xx, or a connection that was cut. One record may be the cause.
+    /// It was reached and failed: a status 5xx, or a lost connection. A record may be the cause.
     Fails,
-    /// No connection could be made, which is no record's fault.
+    /// The connection failed, so no record can be the cause.
     Unreachable,
 }
 
-/// A server's health: what it showed since it last worked.
+/// The failures of a server since it last worked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Health {
     failures: u32,
-    /// How often it was to be given rest.
+    /// The number of backoffs since the server last worked.
     rests: u32,
 }
 
 impl Health {
-    /// The health after one more sign. Only a server that works is well again: to be reached and fail is no recovery, or
-    /// one that does so by turns would never be left alone.
+    /// The state after one more request. Only an answer resets it: a server that is reachable by turns and always fails
+    /// would otherwise never get a backoff.
     #[must_use]
     pub fn after(self, sign: Sign) -> Health {
         let Health { failures, rests } = self;
@@ -82,13 +83,13 @@ impl Health {
         }
     }
 
-    /// How long this server is left alone now.
+    /// The backoff of the server now. `None` if it needs none.
     pub fn rest(self, random: f64) -> Option<Duration> {
         let (first, most) = REST;
         self.delay(first, most, random)
     }
 
-    /// How long to wait before the next request to this server, counted from the last sign; `None` if there is no need.
+    /// The backoff with other limits than the default ones.
     pub fn delay(self, first: Duration, most: Duration, random: f64) -> Option<Duration> {
         (self.rests > 0).then(|| delay(self.rests, first, most, random))
     }

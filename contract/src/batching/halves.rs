@@ -1,9 +1,9 @@
-//! Doing something to many records at once, so that one that fails costs the others nothing.
+//! Applies a function to many items at once, and isolates the items that fail.
 
-/// Does `f` to all of `items` at once. If that fails, to one half and then to the other, and so on, down to the items
-/// that fail alone. Gives those, with their errors, in their order.
+/// Calls `f` with all items. If it fails, calls it with each half, and so on, down to the single items that fail. Returns
+/// those items with their errors, in their order. A failing item costs about twice the logarithm of the length in calls.
 ///
-/// `f` must undo what it did when it fails.
+/// A failing call of `f` must have no effect.
 pub fn by_halves<'a, T, E>(items: &'a [T], mut f: impl FnMut(&'a [T]) -> Result<(), E>) -> Vec<(&'a T, E)> {
     let mut failed = Vec::new();
     let mut parts = vec![items];

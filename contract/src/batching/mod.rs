@@ -1,7 +1,7 @@
-//! What the outbox sends together, in which order, and when it sends it again.
+//! Decides which queued changes the outbox sends together, in which order, and when it retries.
 //!
-//! [`plan`] makes requests of the queued changes, [`ordering_key`] names what keeps them in order, [`backoff`] spaces
-//! the attempts, and [`halves`] keeps one faulty record from costing the others.
+//! [`plan`] makes requests of queued changes. [`ordering_key`] identifies the changes that must stay in order. [`backoff`]
+//! spaces retries. [`halves`] isolates a failing item, so that it does not fail the others.
 
 pub mod backoff;
 pub mod halves;

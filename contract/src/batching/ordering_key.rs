@@ -1,17 +1,21 @@
-//! The ordering key: changes with the same one are delivered in order.
+//! The ordering key: the outbox delivers changes with the same key in order.
 
 use std::rc::Rc;
 
-/// A key as the application or an attached table gave it, within its collection and table.
+/// An ordering key. The text comes from the application or from an attached table, and is unique only within its
+/// collection and table.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OrderingKey {
+    /// The collection of the change.
     pub collection_id: String,
-    /// The oid of the attached table whose row the text names. `None`: the text was passed with the record.
+    /// The oid of the attached table whose row the text identifies. `None` if the application passed the text.
     pub relation: Option<u32>,
+    /// The argument `ordering_key`, or the primary key of a row as a JSON array.
     pub text: String,
 }
 
 impl OrderingKey {
+    /// A key that changes can share.
     pub fn new(collection_id: &str, relation: Option<u32>, text: &str) -> Rc<OrderingKey> {
         Rc::new(OrderingKey { collection_id: collection_id.to_owned(), relation, text: text.to_owned() })
     }

@@ -1,13 +1,16 @@
-//! What to send now: from the changes that wait, in the order of their ids, to requests.
+//! Plans requests: decides which queued changes to send now.
 //!
-//! Everything about order, merging and batching is this one function of values. It keeps three promises:
-//! - Order holds per key. Of each key only the first operation is planned, and what cannot be part of it waits for a
-//!   later plan, so nothing of a key is under way twice, and nothing overtakes.
-//! - A create is sent as late and as little as can be: whatever waits behind it and fits becomes part of it, and at most
-//!   one request of creates is planned, since a crash makes every claimed create unknown.
-//! - A record that makes a whole request fail is soon alone, and no fresh one is ever sent with it.
+//! All rules of order, merging and batching are in the function [`plan`]. It keeps three promises:
+//! - Changes with the same ordering key stay in order. A plan has at most one operation for each ordering key. A change
+//!   that cannot be part of it waits for a later plan, so no change overtakes another one.
+//! - Few creates are in flight. A change that waits behind a create is merged into it if possible, and a plan has at most
+//!   one request of creates: after a crash every create in flight is unknown, and a person must look for it.
+//! - A record that fails a whole request is isolated. Each attempt halves the batch, and changes that failed never share
+//!   a request with changes that did not.
 //!
-//! Every text is moved, none is copied, and only what is merged is read.
+//! Texts are moved and not copied. Only merged changes are read.
+
+mod types;
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
@@ -15,145 +18,12 @@ use std::rc::Rc;
 use super::ordering_key::OrderingKey;
 use crate::kind::Kind;
 use crate::merge;
+pub use types::{Absorbed, AbsorbedAs, BatchKey, Change, End, Ending, Limits, Operation, Plan, Planned};
 
-/// What the changes of one request must have in common.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct BatchKey {
-    /// Whose credentials are used: the oid of the role that enqueued.
-    pub role: u32,
-    pub sync_id: String,
-    pub collection_id: String,
-    pub await_consumers: Option<Vec<String>>,
-    pub timeout_ms: Option<i32>,
-}
-
-/// A committed change that waits.
-#[derive(Debug, Clone)]
-pub struct Change {
-    pub id: i64,
-    /// May be empty where none is sent.
-    pub idempotency_key: String,
-    pub batch_key: Rc<BatchKey>,
-    pub kind: Kind,
-    /// `None`: in no order with other changes.
-    pub ordering_key: Option<Rc<OrderingKey>>,
-    /// One that is blank counts as none.
-    pub upstream_id: Option<String>,
-    /// A jsonb object as text; `None` for a delete.
-    pub data: Option<String>,
-    /// How often it was sent already.
-    pub attempts: u32,
-    /// It must go exactly as it is: a create that was perhaps applied and that a person lets be sent again, which also
-    /// cannot be taken back by not sending it. Nothing becomes part of it, nor it of anything.
-    pub resend_verbatim: bool,
-    /// The API has refused it. It is not sent again as it is, but with a later change, which may mend what was wrong.
-    pub is_refused: bool,
-}
-
-#[derive(Debug, Clone)]
-pub struct Limits {
-    /// Records in a request.
-    pub max_batch: usize,
-    /// Whether creates can share a request: the API applies all of its records or none, and its reply has them in the
-    /// order of the request.
-    pub creates_share: bool,
-    /// Because an idempotency key is sent, of which a request has one.
-    pub one_record_a_request: bool,
-    /// Requests in a plan.
-    pub requests: usize,
-}
-
-/// What is in neither part waits for a later plan.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Plan {
-    /// In the order to send them. They may be sent at the same time: no two of them touch the same key or record.
-    pub requests: Vec<Planned>,
-    /// Changes that end without being sent, by id.
-    pub endings: Vec<Ending>,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-pub struct Planned {
-    pub batch_key: Rc<BatchKey>,
-    pub kind: Kind,
-    pub operations: Vec<Operation>,
-}
-
-/// One record of a request: a change, and those that became part of it.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Operation {
-    /// The create, or the newest of updates and a delete.
-    pub id: i64,
-    /// The other changes, by id.
-    pub absorbed: Vec<Absorbed>,
-    pub ordering_key: Option<Rc<OrderingKey>>,
-    /// That of the change `id`. Updates that are sent again with a further one are thus another operation, and those
-    /// that are sent again as they were are the same.
-    pub idempotency_key: String,
-    pub upstream_id: Option<String>,
-    /// `None` for a delete.
-    pub data: Option<String>,
-    /// The most of all its changes.
-    pub attempts: u32,
-}
-
-/// A change that is part of another's operation, and ends as that does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Absorbed {
-    pub id: i64,
-    pub absorbed_as: AbsorbedAs,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AbsorbedAs {
-    /// Its fields are sent, unless a later change has set them as well.
-    Merged,
-    /// It is an update before a delete, and nothing of it is sent.
-    Superseded,
-}
-
-/// A change that ends without being sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ending {
-    pub id: i64,
-    pub end: End,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
-    /// It is of a record that would have been created and deleted.
-    CancelledOut,
-    /// It deletes a record that was never created.
-    NothingToSend,
-    /// It updates a record that was never created, or was deleted: an error of whoever enqueued it.
-    NoUpstreamId,
-}
-
-impl Plan {
-    /// The changes that are about to be sent, which are to be claimed first.
-    pub fn claimed(&self) -> impl Iterator<Item = i64> + '_ {
-        self.requests.iter().flat_map(Planned::ids)
-    }
-}
-
-impl Planned {
-    /// Its changes: those sent by themselves, and those that became part of them.
-    pub fn ids(&self) -> impl Iterator<Item = i64> + '_ {
-        self.operations.iter().flat_map(Operation::ids)
-    }
-}
-
-impl Operation {
-    /// Its own id, then those of the changes that became part of it.
-    pub fn ids(&self) -> impl Iterator<Item = i64> + '_ {
-        std::iter::once(self.id).chain(self.absorbed.iter().map(|absorbed| absorbed.id))
-    }
-}
-
-/// Plans requests for `changes`, which are in the order of their ids.
+/// Plans requests for `changes`, which are sorted by id.
 ///
-/// With a change there must be all earlier ones of its key that have not ended. If one of those cannot be sent now
-/// (it is under way, waits for its next attempt, or needs a person), then no change of the key may be given.
+/// For each ordering key, `changes` must begin with the key's first open change and have no gaps. If that change cannot be
+/// sent now (it is in flight, waits for its retry, or is unknown), `changes` must have no change of the key at all.
 pub fn plan(changes: Vec<Change>, limits: &Limits) -> Plan {
     let (groups, endings) = gather(changes);
     let mut batcher = Batcher::new(limits);
@@ -162,18 +32,18 @@ pub fn plan(changes: Vec<Change>, limits: &Limits) -> Plan {
     for (group, place) in groups.into_iter().zip(places) {
         let Some(place) = place else { continue };
         let (batch_key, kind, operation) = group.into_operation();
-        // Requests are numbered as they begin.
+        // Places number the requests in the order of their first operations.
         if place == requests.len() {
             requests.push(Planned { batch_key, kind, operations: Vec::new() });
         }
         requests[place].operations.push(operation);
     }
-    // Other requests would only lengthen the time in which a crash makes a create unknown.
+    // Creates go first: a wait behind other requests would prolong the time in which a crash makes them unknown.
     requests.sort_by_key(|request| request.kind != Kind::Create);
     Plan { requests, endings }
 }
 
-/// The first operation of each key, by the id of its first change, and the changes that end at once.
+/// The first operation of each ordering key, sorted by the id of its first change; and the changes that end at once.
 fn gather(changes: Vec<Change>) -> (Vec<KeyGroup>, Vec<Ending>) {
     let mut by_key: HashMap<Rc<OrderingKey>, usize> = HashMap::with_capacity(changes.len());
     let mut groups: Vec<KeyGroup> = Vec::with_capacity(changes.len());
@@ -188,27 +58,27 @@ fn gather(changes: Vec<Change>) -> (Vec<KeyGroup>, Vec<Ending>) {
         groups[place].add(change, &mut endings);
     }
     groups.retain(|group| !group.is_refused());
-    // A key whose first changes cancelled out begins with a later one.
+    // If the first changes of a key cancelled out, its group begins with a later one.
     groups.sort_by_key(|group| group.changes[0].id);
     endings.sort_by_key(|ending| ending.id);
     (groups, endings)
 }
 
-/// The first operation of a key, while it is put together.
+/// The first operation of an ordering key, while it is assembled.
 #[derive(Default)]
 struct KeyGroup {
-    /// A create and updates; updates; updates and a delete; or one of them. All of one batch_key and one record.
+    /// A create with updates, updates alone, updates with a delete, or a single change. All have one batch key and one record.
     changes: Vec<Change>,
-    /// A change of the key waits already, and so must all that follow.
+    /// A change of the key waits already, so all later ones must wait too.
     is_closed: bool,
 }
 
-/// What becomes of a change that comes after those of a group.
+/// What happens to the next change of a group.
 enum Step {
     Join,
-    /// It ends, and they with it.
+    /// It ends, and the changes of the group end with it.
     CancelOut,
-    /// It ends by itself.
+    /// It ends alone.
     End(End),
     Wait,
 }
@@ -217,14 +87,14 @@ impl KeyGroup {
     fn add(&mut self, change: Change, endings: &mut Vec<Ending>) {
         let step = self.step(&change);
         if !self.changes.is_empty() && matches!(step, Step::Wait) && !self.is_closed && self.is_refused() {
-            // What was refused does not stand in the way of what it cannot go with.
+            // Refused changes do not block a change that cannot be merged with them.
             self.changes.clear();
             return self.add(change, endings);
         }
         match step {
             Step::Join => {
                 if self.changes.is_empty() {
-                    // Most keys have one change, and the room for four that a vector begins with costs time.
+                    // Most keys have one change. By default a vector allocates room for four, which costs time.
                     self.changes.reserve_exact(1);
                 }
                 self.changes.push(change);
@@ -239,7 +109,7 @@ impl KeyGroup {
         }
     }
 
-    /// Whether there is nothing in it that was not refused.
+    /// Whether all its changes were refused.
     fn is_refused(&self) -> bool {
         self.changes.iter().all(|change| change.is_refused)
     }
@@ -266,7 +136,7 @@ impl KeyGroup {
         }
     }
 
-    /// The change that the others become part of.
+    /// The position of the change that absorbs the others.
     fn head(&self) -> usize {
         match self.changes[0].kind {
             Kind::Create => 0,
@@ -282,7 +152,7 @@ impl KeyGroup {
         self.changes.iter().map(|change| change.attempts).max().unwrap_or_default()
     }
 
-    /// The most records that a request with this one may have.
+    /// The most records of a request that has this operation.
     fn limit(&self, limits: &Limits) -> usize {
         let needs_its_own = match self.kind() {
             Kind::Create => !limits.creates_share || self.changes[0].resend_verbatim,
@@ -291,14 +161,14 @@ impl KeyGroup {
         if limits.one_record_a_request || needs_its_own {
             return 1;
         }
-        // Half as many with each attempt, so that a record that spoils every request is soon alone, even if the API
-        // does not say which one it is.
+        // Each attempt halves the batch. So a record that fails every request is soon alone, even if the API does not say
+        // which record it is.
         limits.max_batch.checked_shr(self.attempts()).unwrap_or_default().max(1)
     }
 
     fn into_operation(mut self) -> (Rc<BatchKey>, Kind, Operation) {
         let (kind, attempts) = (self.kind(), self.attempts());
-        // Those that follow have the same one, or none.
+        // The other changes have the same id, or none.
         let upstream_id = self.changes[0].upstream_id.take();
         let (absorbed_as, data) = match kind {
             Kind::Create | Kind::Update => (AbsorbedAs::Merged, self.merged_data()),
@@ -315,14 +185,14 @@ impl KeyGroup {
     }
 }
 
-/// Gives operations their places in requests, from the oldest on: so the batch_key with the oldest one is served first.
+/// Assigns operations to requests, oldest first, so no batch key starves.
 struct Batcher<'a> {
     limits: &'a Limits,
     begun: usize,
     has_creates: bool,
-    /// The newest request of operations that may share one.
+    /// The newest request for operations that can share one, by batch key, kind and attempts.
     shared: HashMap<(&'a BatchKey, Kind, u32), Shared>,
-    /// Sync, collection and upstream id of those that had their turn, even if they found no place.
+    /// The records, as sync, collection and upstream id, of all operations so far, even of those that wait.
     records: HashSet<(&'a str, &'a str, &'a str)>,
 }
 
@@ -336,7 +206,7 @@ impl<'a> Batcher<'a> {
         Batcher { limits, begun: 0, has_creates: false, shared: HashMap::new(), records: HashSet::new() }
     }
 
-    /// The request for this operation, or `None` if it waits.
+    /// The position of the request for this operation. `None` if the operation waits.
     fn place(&mut self, group: &'a KeyGroup) -> Option<usize> {
         if !self.is_first_of_its_record(group) {
             return None;
@@ -345,7 +215,7 @@ impl<'a> Batcher<'a> {
         if limit == 1 {
             return self.begin(kind);
         }
-        // Operations that failed before are kept from those that did not: they may be what spoils a request.
+        // Operations that failed before do not share a request with others: they may be the cause of the failure.
         let alike = (&*group.changes[0].batch_key, kind, group.attempts());
         if let Some(shared) = self.shared.get_mut(&alike)
             && shared.room > 0
@@ -358,8 +228,8 @@ impl<'a> Batcher<'a> {
         Some(request)
     }
 
-    /// Two keys may lead to one record. Nothing orders them, but within a plan they could even meet, in one request or
-    /// in two at the same time.
+    /// Whether no earlier operation of the plan has the same record. Two ordering keys may lead to one record. Their order is
+    /// undefined, but one record must not be twice in a request, or in two concurrent requests.
     fn is_first_of_its_record(&mut self, group: &'a KeyGroup) -> bool {
         let Change { batch_key, upstream_id, .. } = &group.changes[0];
         upstream_id.as_ref().is_none_or(|id| self.records.insert((&batch_key.sync_id, &batch_key.collection_id, id)))

@@ -1,4 +1,4 @@
-//! The table of outcomes, written out a second time: [`matrix`]; and what is read of them: [`messages`].
+//! Tests the outcome table in `matrix`, and the texts of outcomes in `messages`.
 
 use super::*;
 use crate::kind::Kind;
@@ -17,7 +17,7 @@ fn reply(status: u16, body: Body<'_>) -> Observation<'_> {
     Observation::Reply { status, retry_after: None, content: ContentHeaders::default(), body }
 }
 
-/// name, applied, SQLSTATE, action.
+/// The kind, the extent applied, the SQLSTATE and the action.
 type Expected = (&'static str, &'static str, &'static str, Action);
 
 fn summary(outcome: &Outcome) -> Expected {
@@ -47,7 +47,7 @@ fn the_one_500_that_was_applied_keeps_its_text() {
     }
 }
 
-/// What holds for every outcome, whatever it is.
+/// Checks the properties of every outcome.
 fn assert_is_well_formed(outcome: &Outcome) {
     let Outcome { message, hint, .. } = outcome;
     assert!(!message.is_empty() && message.chars().count() <= 2_000, "{message}");

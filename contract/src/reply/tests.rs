@@ -181,7 +181,7 @@ fn of_equal_keys_the_last_wins() {
     let record = record(r#"{"id":"a","deleted":"yes","id":"b","deleted":true,"\u0069d":"c","x":1,"x":2}"#);
     assert_eq!(record.id.as_deref(), Some("c"));
     assert_eq!(record.deleted, Some(true));
-    // jsonb keeps the last of these itself.
+    // jsonb keeps the last of equal names.
     assert_eq!(record.extra.as_deref(), Some(r#"{"x":1,"x":2}"#));
 }
 
@@ -222,7 +222,7 @@ fn what_postgres_cannot_store_is_said_with_its_place() {
     ] {
         assert_eq!(error(object), ReplyError::NotStorable { index: 1, field }, "{object}");
     }
-    // A backslash and the letters are no escape.
+    // An escaped backslash, not an escape of NUL.
     assert_eq!(record(r#"{"id":"\\u0000"}"#).id.as_deref(), Some("\\u0000"));
 }
 

@@ -1,5 +1,5 @@
-//! The rules as tables: what becomes of the changes of a key, and which of them travel together. In [`history`] all of them
-//! together, against a remote API that is a map.
+//! The rules as tables: `keys` for the changes of one ordering key, `requests` for batches. `history` checks all rules
+//! together, against a model of the API.
 
 mod history;
 mod keys;

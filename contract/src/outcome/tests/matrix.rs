@@ -1,11 +1,11 @@
-//! Every status, and none, with every kind, number of records, body, and way in which a request can be broken off. What
-//! is expected is the design's table as data: nothing here looks at the code's own rules.
+//! Tests all statuses, and no status, with all kinds, numbers of records, bodies and broken connections. The expected outcomes
+//! are a second table, written independently of the code's rules.
 
 use std::ops::RangeInclusive;
 
 use super::*;
 
-/// How much of the request has left.
+/// How much of the request was sent.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Sent {
     Nothing,
@@ -17,7 +17,7 @@ enum Sent {
 
 const SENT: [Sent; 5] = [Sent::Nothing, Sent::PartOfHead, Sent::Head, Sent::PartOfBody, Sent::All];
 
-/// Why there was no more of an exchange.
+/// Why an exchange ended early.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Broken {
     Lost,
@@ -36,7 +36,7 @@ impl Broken {
         }
     }
 
-    /// As an exchange tells it that has seen no status.
+    /// The observation of an exchange without a status.
     fn without_status(self, sent: Sent) -> Observation<'static> {
         match (sent, self) {
             (Sent::Nothing, _) => Observation::NotSent { cause: self.cause() },
@@ -49,33 +49,33 @@ impl Broken {
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Class {
     Good,
-    /// The one error that says "applied".
+    /// The one error text that means "applied".
     Consumers,
     Empty,
     NotJson,
     NotUtf8,
-    /// JSON, and not a reply.
+    /// JSON that is not a reply.
     WrongShape,
-    /// A reply whose records are not all readable.
+    /// A reply with an unreadable record.
     BadRecords,
-    /// A reply whose records no database of ours can hold.
+    /// A reply with a record that Postgres cannot store.
     NotStorable,
-    /// The documented error, and the one of the management endpoints.
+    /// The documented error format, or that of the management endpoints.
     Error,
-    /// An error beside records.
+    /// An error together with records.
     ErrorToo,
-    /// It ends, looking whole, before its records.
+    /// It looks whole, but ends before its records.
     NoEnd,
-    /// It breaks off within its records.
+    /// Truncated within its records.
     CutReply,
-    /// It breaks off before one can see what it is.
+    /// Truncated too early to be classified.
     CutOpen,
-    /// It breaks off, and is no reply.
+    /// Truncated, and not a reply.
     CutOther,
-    /// A reply, or JSON that is announced as too large.
+    /// A reply that is too large, or announced JSON that is.
     LargeReply,
     LargeOther,
-    /// The headers before it are none.
+    /// After invalid headers.
     Unread,
 }
 
@@ -100,9 +100,9 @@ const ANY: &[Class] = &[
     LargeOther,
     Unread,
 ];
-/// It is the API's, and cannot be given out.
+/// A reply of the API that is unusable.
 const LOST: &[Class] = &[BadRecords, NotStorable, CutReply, LargeReply];
-/// It is not the API's, or cannot be seen to be.
+/// A body of another service, or one that cannot be recognized.
 const OTHERS: &[Class] =
     &[Consumers, Empty, NotJson, NotUtf8, WrongShape, Error, ErrorToo, CutOther, LargeOther, Unread];
 const ANY_BUT_CONSUMERS: &[Class] = &[
@@ -189,7 +189,7 @@ fn all_bodies() -> Vec<(Class, ContentHeaders<'static>, Body<'static>)> {
         .collect()
 }
 
-/// What is expected of one record, of three, and of three where a refusal is total. `None`: the reply's records.
+/// The expected outcome for one record, for three, and for three with atomic batches. `None` is the reply's records.
 type Numbers = [Option<Expected>; 3];
 
 struct Row {
@@ -200,7 +200,7 @@ struct Row {
     other: Numbers,
 }
 
-/// A row in which neither the kind nor the number matters.
+/// A row for all kinds and numbers.
 const fn same(statuses: RangeInclusive<u16>, bodies: &'static [Class], expected: Option<Expected>) -> Row {
     Row { statuses, bodies, create: [expected; 3], other: [expected; 3] }
 }
@@ -252,7 +252,7 @@ const TABLE: &[Row] = &[
     unknown(501..=599, ANY),
 ];
 
-/// The number of records, whether the server says that a refusal is total, and the place in [`Numbers`].
+/// The number of records, the option `atomic_batches`, and the position in [`Numbers`].
 const NUMBERS: [(usize, bool, usize); 4] = [(1, false, 0), (1, true, 0), (3, false, 1), (3, true, 2)];
 
 /// The row for a status and a class of bodies. There is exactly one.
@@ -338,7 +338,7 @@ fn every_status_with_every_body() {
     }
 }
 
-/// A reply may come before the request has left: how much has is of no account then, and neither is how its body broke off.
+/// With a status, the outcome does not depend on how much of the request was sent, nor on how the body broke off.
 #[test]
 fn no_status_with_every_amount_sent_and_every_way_to_break_off() {
     for sent in SENT {
@@ -352,7 +352,7 @@ fn no_status_with_every_amount_sent_and_every_way_to_break_off() {
     }
 }
 
-/// A body whose length nobody announced looks whole wherever it ends. All of it must be there to say something.
+/// A body without Content-Length looks whole wherever it ends. Only the whole body may count as one.
 #[test]
 fn every_beginning_of_a_body_that_looks_whole() {
     for (text, whole) in [(GOOD, Good), (CONSUMERS, Consumers)] {

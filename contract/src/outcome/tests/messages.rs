@@ -1,4 +1,4 @@
-//! What people and programs read of an outcome.
+//! Tests the messages, hints and details of outcomes.
 
 use super::*;
 
@@ -231,7 +231,7 @@ fn an_answer_of_another_service_is_quoted() {
     );
     assert!(packed.hint.contains("unencoded JSON"), "{}", packed.hint);
     assert_is_well_formed(&packed);
-    // An encoding that is none, or a lie.
+    // `identity`, or a wrong header.
     let content = ContentHeaders { media_type: None, encoding: Some("gzip") };
     let observed = Observation::Reply { status: 200, retry_after: None, content, body: Body::Whole(GOOD) };
     assert!(judge(&facts(Kind::Create, 1, true), &observed).is_ok());

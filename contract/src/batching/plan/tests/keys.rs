@@ -1,4 +1,4 @@
-//! What becomes of the changes of a key.
+//! Changes that share an ordering key.
 
 use super::*;
 
@@ -17,20 +17,20 @@ fn what_follows_a_create() {
             ("k create; k update; k update", "create 1+2+3"),
             ("k create; k delete", "cancelled 1 2"),
             ("k create; k update; k update; k delete", "cancelled 1 2 3 4"),
-            // As if nothing had been.
+            // After a cancelled create the key starts anew.
             ("k create; k delete; k create; k update", "create 3+4; cancelled 1 2"),
             ("k create; k delete; k create; k delete", "cancelled 1 2 3 4"),
             ("k create; k delete; k update; k delete", "cancelled 1 2; nothing 4; no-id 3"),
             ("k create; k delete; k update U", "update 3; cancelled 1 2"),
             ("k create; k delete; k delete U", "delete 3; cancelled 1 2"),
-            // Of another record, it seems.
+            // With another upstream id.
             ("k create; k update U", "create 1"),
             ("k create; k delete U", "create 1"),
             ("k create; k create", "create 1"),
-            // What follows waits, even if it would fit.
+            // Later changes wait too, even if they would fit.
             ("k create; k update U; k update; k delete", "create 1"),
             ("k create; k update; k create; k update; k delete", "create 1+2"),
-            // Another batch_key.
+            // With another batch key.
             ("k create; k update @b", "create 1"),
             ("k create; k delete @b", "create 1"),
             ("k create; k update @b; k update; k delete", "create 1"),
@@ -51,14 +51,14 @@ fn what_was_refused_goes_only_with_a_later_change() {
             ("k create x; k update", "create 1+2"),
             ("k create x; k delete", "cancelled 1 2"),
             ("k update U x; k delete", "delete 2/1"),
-            // What it cannot go with does not wait for it.
+            // A change that cannot be merged with it does not wait.
             ("k update U x; k update U @b", "update 2"),
             ("k update U x; k update U !", "update 2"),
             ("k update U x; k create; k update", "create 2+3"),
             ("k update U x; k update U @b x; k update U @b", "update 3+2"),
             ("k update U x; k update U @b x", ""),
             ("k delete U x; k create", "create 2"),
-            // It was told once that nothing can be sent.
+            // The refused change has ended once already.
             ("k update x", ""),
             ("k update x; k update U", "update 2"),
         ],
@@ -75,7 +75,7 @@ fn a_pinned_create_goes_as_it_is() {
             ("k create !; k delete", "create 1"),
             ("k create !; k update; k delete; k create; k delete", "create 1"),
             ("k create; k delete; k create !; k delete", "create 3; cancelled 1 2"),
-            // Any other kind too: this is how changes that were refused as one are sent one by one.
+            // So changes that were refused together are sent one by one.
             ("k update U !; k update", "update 1"),
             ("k update U; k update !; k update", "update 1"),
             ("k update U; k delete !", "update 1"),

@@ -1,6 +1,6 @@
-//! Changes and plans in short. Changes are numbered from 1 in the order they stand:
-//! `key kind [upstream id] [@batch_key] [#attempts] [!]`, separated by semicolons, with `-` for no key, `!` for pinned and `x`
-//! for refused.
+//! A short notation for changes and plans. Changes are numbered from 1:
+//! `key kind [upstream id] [@batch_key] [#attempts] [!]`, separated by semicolons, with `-` for no ordering
+//! key, `!` for resend_verbatim and `x` for refused.
 //! A plan is its requests, separated by ` | `, then its endings: in `update 3+1+2, 5 | delete 7/6; cancelled 8 9`, 1 and 2
 //! are merged into 3, and the delete 7 supersedes 6.
 

@@ -1,4 +1,4 @@
-//! Which operations travel together, and which wait.
+//! Operations that share a request, and operations that wait.
 
 use super::*;
 
@@ -26,7 +26,7 @@ fn requests_are_of_one_lane_and_kind() {
         let mut given = changes("a update A; b update B; c update C");
         given[0].batch_key = Rc::new(base.clone());
         given[1].batch_key = Rc::new(other.clone());
-        // An equal batch_key need not be the same one.
+        // An equal batch key in another allocation.
         given[2].batch_key = Rc::new(base.clone());
         assert_eq!(written(&plan(given, &LIMITS)), "update 1, 3 | update 2", "{other:?}");
     }
@@ -55,7 +55,7 @@ fn the_oldest_operation_is_first() {
             ("a update A; b update B @b; c create", "update 1"),
             ("a update A @b; b update B; c update C", "update 1"),
             ("a create; b update B; c create", "create 1, 3"),
-            // The age of an operation is that of its first change, unless that cancelled out.
+            // An operation is as old as its first change that did not cancel out.
             ("a update A; b update B @b; a update A", "update 3+1"),
             ("a create; a delete; b update B; a update A @b", "update 3; cancelled 1 2"),
         ],
@@ -74,7 +74,7 @@ fn creates_are_in_one_request_and_that_is_first() {
         &LIMITS,
         &[("a create !; b create; c create !", "create 1"), ("a create; b create !; c create", "create 1, 3")],
     );
-    // It counts as a request.
+    // The request of creates counts towards the limit.
     check(&Limits { requests: 2, ..LIMITS }, &[(text, "create 2, 3, 5 | update 1")]);
 }
 
@@ -127,10 +127,10 @@ fn one_record_is_once_in_a_plan() {
             ("a update U; b update U #1", "update 1"),
         ],
     );
-    // Not even when the first of them finds no place.
+    // Even if the first of them waits.
     let limits = Limits { requests: 1, ..LIMITS };
     check(&limits, &[("a update A; b update U @b; c update U; d update D", "update 1, 4")]);
-    // An id says nothing outside its collection and sync.
+    // An upstream id is unique only within its collection and sync.
     let mut given = changes("a update U; b update U; c update U");
     given[1].batch_key = Rc::new(BatchKey { collection_id: "stripe:customer".to_owned(), ..(*batch_key("")).clone() });
     given[2].batch_key = Rc::new(BatchKey { sync_id: "other".to_owned(), ..(*batch_key("")).clone() });
@@ -139,7 +139,7 @@ fn one_record_is_once_in_a_plan() {
 
 #[test]
 fn many_changes_of_one_key_are_read_once() {
-    // Merged one by one, these would read a billion fields.
+    // A merge of each with the next would read a billion fields.
     let mut given = vec![change(1, "k update U")];
     given.extend((2..=50_000).map(|id| change(id, "k update")));
     let plan = plan(given, &LIMITS);
