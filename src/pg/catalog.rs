@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use pgrx::pg_catalog::pg_proc::PgProc;
 use pgrx::pg_sys::{self, Datum, Oid};
 use pgrx::{PgList, pg_guard};
 
@@ -56,6 +57,13 @@ pub fn extension_oid(name: &CStr) -> Option<Oid> {
         pg_sys::get_extension_oid(name.as_ptr(), true)
     };
     (oid != Oid::INVALID).then_some(oid)
+}
+
+/// Whether the language of the function is SQL.
+pub fn is_sql_function(function: Oid) -> bool {
+    /// A fixed entry of pg_language, which pgrx's bindings lack.
+    const SQL_LANGUAGE: Oid = Oid::from_u32(14);
+    PgProc::new(function).is_some_and(|function| function.prolang() == SQL_LANGUAGE)
 }
 
 /// The server named `name`, whatever its wrapper.

@@ -1,113 +1,111 @@
-//! Guards against plans that make a call too often, or not at all.
-//!
-//! `(f(...)).*` calls a plain composite function once for each of its columns: for `sequin_create` that would be eleven
-//! records. Postgres expands the star while it parses, so a function cannot see it when it runs; its planner support
-//! function can, before anything is called: it looks for two fields that are taken from equal calls.
-//! `(f(x)).upstream_id`, a call for each row and PERFORM are left alone (probes.md 5).
-//!
-//! The other way round, a join may remember a call's result and not make the call again for a row with equal values:
-//! see [`PlannedCall::forbid_memoize`].
+//! The planner support function's view of a query: a call that the planner is about to simplify, and the query around it.
 
 use std::ffi::{c_int, c_void};
 
 use pgrx::callconv::{BoxRet, FcInfo};
 use pgrx::datum::{Datum as LiveDatum, Internal};
-use pgrx::pg_catalog::pg_proc::PgProc;
 use pgrx::pg_guard;
 use pgrx::pg_sys::{self, FuncExpr, Node, NodeTag, Oid};
 
 use super::guc;
 
-/// The language of functions in SQL: a fixed entry of pg_language, which the bindings lack.
-const SQL_LANGUAGE: Oid = Oid::from_u32(14);
+/// The answer of a support function that offers no simpler expression.
+pub struct Unchanged;
 
-/// A support function's answer that it has nothing to offer: a null pointer, which is not the same as SQL's NULL.
-pub struct AsItIs;
+pgrx::impl_sql_translatable!(Unchanged, "internal");
 
-pgrx::impl_sql_translatable!(AsItIs, "internal");
-
-// SAFETY: the type internal is a pointer, and Postgres takes a null pointer for "no".
-unsafe impl BoxRet for AsItIs {
+// SAFETY: the SQL type is internal, a pointer. The planner takes a null pointer, which is not SQL's NULL, for "no".
+unsafe impl BoxRet for Unchanged {
     unsafe fn box_into<'fcx>(self, fcinfo: &mut FcInfo<'fcx>) -> LiveDatum<'fcx> {
-        // SAFETY: as above.
+        // SAFETY: a datum of that type.
         unsafe { fcinfo.return_raw_datum(pg_sys::Datum::null()) }
     }
 }
 
-/// The calls that fields are taken from in one query. Plain data: an error may jump over it.
-struct Search {
-    function: Oid,
-    result_type: Oid,
-    /// Of FuncExpr.
-    seen: *mut pg_sys::List,
+/// What a call in a query calls.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Callee {
+    pub function: Oid,
+    pub result_type: Oid,
+    pub returns_set: bool,
 }
 
-/// A call that a query under way to its plan would make.
+impl Callee {
+    fn of(call: &FuncExpr) -> Callee {
+        Callee { function: call.funcid, result_type: call.funcresulttype, returns_set: call.funcretset }
+    }
+}
+
+/// A call in a query that is being planned.
 pub struct PlannedCall<'a> {
     planner: &'a pg_sys::PlannerInfo,
     call: &'a FuncExpr,
 }
 
+/// The calls that fields are taken from in one query. It owns nothing, because an error may jump over it.
+struct Search<'a> {
+    counts: &'a dyn Fn(Callee) -> bool,
+    /// Of FuncExpr.
+    seen: *mut pg_sys::List,
+}
+
 impl PlannedCall<'_> {
     /// The call that `request` is about. None if Postgres asks for something else, or without a query: an index
     /// expression, a default.
-    pub fn of(request: Internal) -> Option<Self> {
-        // SAFETY: Postgres calls a support function with a pointer to a node that says what it is, and keeps it, the
-        // call and the query for as long as it plans.
+    pub fn of(request: &Internal) -> Option<PlannedCall<'_>> {
+        // SAFETY: SQL cannot make a value of the type internal, so the planner is the caller. It passes a pointer to a
+        // node whose tag says what it is, and keeps it, the call and the query for as long as the function runs.
         unsafe {
-            let node = request.unwrap()?.cast_mut_ptr::<Node>();
+            let node: *const Node = request.get::<Node>()?;
             if (*node).type_ != NodeTag::T_SupportRequestSimplify {
                 return None;
             }
             let request = &*node.cast::<pg_sys::SupportRequestSimplify>();
-            Some(PlannedCall { planner: request.root.as_ref()?, call: &*request.fcall })
+            Some(PlannedCall { planner: request.root.as_ref()?, call: request.fcall.as_ref()? })
         }
     }
 
-    /// Whether the query makes the call more than once to fill one row. A set's columns are filled by one call.
-    pub fn is_repeated_by_a_star(&self) -> bool {
-        if self.call.funcretset {
-            return false;
-        }
-        let mut search =
-            Search { function: self.call.funcid, result_type: self.call.funcresulttype, seen: std::ptr::null_mut() };
+    pub fn callee(&self) -> Callee {
+        Callee::of(self.call)
+    }
+
+    /// Whether the query takes two fields from equal calls, of those whose callee `counts`.
+    pub fn has_fields_of_equal_calls(&self, counts: impl Fn(Callee) -> bool) -> bool {
+        let mut search = Search { counts: &counts, seen: std::ptr::null_mut() };
         // Subqueries and CTEs are planned, and asked about, on their own.
         let flags = pg_sys::QTW_IGNORE_RT_SUBQUERIES | pg_sys::QTW_IGNORE_CTE_SUBQUERIES;
         // What is grouped by stands in the select list as well, and is computed once.
         #[cfg(not(any(feature = "pg15", feature = "pg16", feature = "pg17")))]
         let flags = flags | pg_sys::QTW_IGNORE_GROUPEXPRS;
-        // SAFETY: a whole query, and a search that outlives the walk.
+        // SAFETY: the planner's own query, and a search that outlives the walk. `visit` takes a pointer to one.
         unsafe { pg_sys::query_tree_walker(self.planner.parse, Some(visit), (&raw mut search).cast(), flags as c_int) }
     }
 
-    /// Keeps the plans of this transaction from remembering a call's result for rows with equal values.
-    ///
-    /// A join that calls a function for each row of its other side may be given a Memoize node, which Postgres does not
-    /// deny to volatile functions: then 200 equal rows would make one create. The call itself need not mention the row, so
-    /// there is no telling which plans are in danger. It is a setting of the planner, put back at the end of the
-    /// transaction; what else is planned until then loses a possible speed-up, and nothing else.
+    /// Keeps the planner from Memoize nodes for the rest of the transaction.
     pub fn forbid_memoize(&self) {
         guc::set_local(c"enable_memoize", c"off");
         // From 19 on the planner reads the setting before it asks about calls, and keeps it for the joins to come.
         #[cfg(not(any(feature = "pg15", feature = "pg16", feature = "pg17", feature = "pg18")))]
-        // SAFETY: the planner's own state, which lives as long as it plans and is not read meanwhile.
+        // SAFETY: the planner's own state, which lasts as long as it plans, behind a raw pointer that no reference is
+        // made of.
         unsafe {
             (*self.planner.glob).default_pgs_mask &= !u64::from(pg_sys::PGS_NESTLOOP_MEMOIZE);
         }
     }
 }
 
-/// Ends the walk at the second field that is taken from equal calls.
+/// Called by Postgres for each node. Ends the walk at the second field that is taken from equal calls.
 #[pg_guard]
 unsafe extern "C-unwind" fn visit(node: *mut Node, search: *mut c_void) -> bool {
-    // SAFETY: Postgres walks whole trees, and passes the search through.
+    // SAFETY: Postgres walks whole trees, and passes on the pointer of `has_fields_of_equal_calls`, to a search that no
+    // other code uses meanwhile.
     unsafe {
         if node.is_null() || (*node).type_ == NodeTag::T_Query {
             return false;
         }
         if let Some(call) = call_under_field(node) {
-            let search = &mut *search.cast::<Search>();
-            if search.concerns(&*call) {
+            let search = &mut *search.cast::<Search<'_>>();
+            if (search.counts)(Callee::of(&*call)) {
                 if pg_sys::list_member(search.seen, call.cast()) {
                     return true;
                 }
@@ -130,15 +128,5 @@ unsafe fn call_under_field(node: *const Node) -> Option<*const FuncExpr> {
         }
         let argument = (*node.cast::<pg_sys::FieldSelect>()).arg.cast::<Node>();
         ((*argument).type_ == NodeTag::T_FuncExpr).then_some(argument.cast_const().cast())
-    }
-}
-
-impl Search {
-    /// Our function, or one in SQL with our result: the planner is about to put its body in its place.
-    fn concerns(&self, call: &FuncExpr) -> bool {
-        call.funcid == self.function
-            || call.funcresulttype == self.result_type
-                && !call.funcretset
-                && PgProc::new(call.funcid).is_some_and(|function| function.prolang() == SQL_LANGUAGE)
     }
 }

@@ -1,7 +1,7 @@
 //! Waiting for a socket and for Postgres at once: the one loop in which a request spends its time.
 //!
 //! A wait that saw only the socket could not be cancelled; one that saw only the latch would poll. A kept
-//! WaitEventSet costs a tenth of WaitLatchOrSocket, which builds and closes an epoll each time (probes.md 3).
+//! WaitEventSet costs a tenth of WaitLatchOrSocket, which builds and closes an epoll each time.
 
 use std::ffi::c_int;
 use std::os::fd::{AsRawFd, BorrowedFd};
