@@ -1,25 +1,28 @@
-//! Taking rows out of a table of ours by its key, without the executor.
+//! Deleting rows of an outbox table by their ids, without the executor.
 //!
-//! A DELETE over a list of ids goes down the index for each of them, is planned anew for each list, and copies each row
-//! twice on its way out: that is more than the deletion itself. Here ids that stand close together are found in one walk
-//! along the index. Nothing is done here that a DELETE would do besides: the table must be a heap without a trigger and
-//! row security, and nobody's foreign key may point at it, as is true of the outbox's tables.
+//! A DELETE over a list of ids descends the index for each of them, is planned anew for each list, and copies each row
+//! twice on its way out: that is more than the deletion itself. Here one walk along the index finds ids that stand close
+//! together. It fires no trigger, checks no row security and no foreign key: the outbox's tables have none.
 
 use std::ffi::c_int;
 use std::mem::MaybeUninit;
 use std::ptr;
+use std::slice;
 
 use pgrx::pg_sys::{self, Datum, Oid};
 
 use super::text::to_text_datum;
+use super::tuple_descriptor::attribute;
 
-/// How far two ids of one walk may be apart. What lies between them is stepped over, dead or alive, and that must not be
-/// more than a new descent would cost: under an old snapshot everything that was ever taken is still there.
-const GAP: i64 = 16;
+/// How far two ids of one walk may be apart. The walk steps over all rows between them, dead or alive, and that must not
+/// cost more than a new descent: under an old snapshot every row that was ever deleted is still there.
+const MAX_GAP: i64 = 16;
 
-/// Deletes the rows of a table with the primary key (text, bigint) and hands each to `each`, as the values of its
-/// columns, in the order of `ids`, which rise. They last as long as the current memory context. Gives the ids that were
-/// not found, or were changed by somebody else at this moment.
+const ALTERED: &str = "a table of the outbox was altered";
+
+/// Deletes the rows of a table whose first two columns are its primary key, a text and a bigint. Hands each row to `each`
+/// as the values of its columns, in the order of `ids`, which rise. The values last as long as the current memory context.
+/// Gives the ids that were not found, or that another session was changing.
 pub fn delete_by_ids<const COLUMNS: usize>(
     table: Oid,
     first: &str,
@@ -27,13 +30,22 @@ pub fn delete_by_ids<const COLUMNS: usize>(
     mut each: impl FnMut(i64, [Option<Datum>; COLUMNS]),
 ) -> Vec<i64> {
     let mut left = Vec::new();
-    // SAFETY: raises if there is no such table. What is opened here is closed, or belongs to the (sub)transaction, which
-    // an error ends. A row is copied out of its page before anything else is done.
+    // SAFETY: table_open raises if there is no such table, index_open if it has no primary key. The form that the rest
+    // relies on is checked first: a heap with so many columns, and the key's columns and types. Table, index, scan, slot
+    // and snapshot are closed, or belong to the (sub)transaction that an error ends. `slot_getsomeattrs_int` fills the two
+    // values that are read. A row is copied out of its page into the current memory context before `each` sees it.
     unsafe {
         let table = pg_sys::table_open(table, pg_sys::RowExclusiveLock as c_int);
-        assert_eq!((*(*table).rd_att).natts as usize, COLUMNS, "a table of the outbox was altered");
-        assert_eq!((*(*table).rd_rel).relam, pg_sys::HEAP_TABLE_AM_OID, "a table of the outbox was altered");
+        let descriptor = (*table).rd_att;
+        assert_eq!((*descriptor).natts as usize, COLUMNS, "{ALTERED}");
+        assert_eq!((*(*table).rd_rel).relam, pg_sys::HEAP_TABLE_AM_OID, "{ALTERED}");
         let index = pg_sys::index_open(primary_key(table), pg_sys::RowExclusiveLock as c_int);
+        let form = (*index).rd_index;
+        let key_columns = (&raw const (*form).indkey.values).cast::<i16>();
+        let key_columns = slice::from_raw_parts(key_columns, (*form).indnkeyatts as usize);
+        assert_eq!(key_columns, [1, 2], "{ALTERED}");
+        let key_types = [0, 1].map(|column| (*attribute(descriptor, column)).atttypid);
+        assert_eq!(key_types, [pg_sys::TEXTOID, pg_sys::INT8OID], "{ALTERED}");
         let slot = pg_sys::table_slot_create(table, ptr::null_mut());
         // As for any statement: what was committed before it.
         pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
@@ -41,7 +53,7 @@ pub fn delete_by_ids<const COLUMNS: usize>(
         let scan = begin_scan(table, index);
         let mut keys = [key(1, pg_sys::BTEqualStrategyNumber, pg_sys::F_TEXTEQ, to_text_datum(first)); 3];
         let (mut values, mut nulls) = ([Datum::null(); COLUMNS], [true; COLUMNS]);
-        for ids in ids.chunk_by(|one, next| next - one <= GAP) {
+        for ids in ids.chunk_by(|one, next| next - one <= MAX_GAP) {
             keys[1] = key(2, pg_sys::BTGreaterEqualStrategyNumber, pg_sys::F_INT8GE, Datum::from(ids[0]));
             keys[2] = key(2, pg_sys::BTLessEqualStrategyNumber, pg_sys::F_INT8LE, Datum::from(ids[ids.len() - 1]));
             pg_sys::index_rescan(scan, keys.as_mut_ptr(), keys.len() as c_int, ptr::null_mut(), 0);
@@ -56,7 +68,7 @@ pub fn delete_by_ids<const COLUMNS: usize>(
                     continue;
                 }
                 let row = pg_sys::ExecCopySlotHeapTuple(slot);
-                pg_sys::heap_deform_tuple(row, (*table).rd_att, values.as_mut_ptr(), nulls.as_mut_ptr());
+                pg_sys::heap_deform_tuple(row, descriptor, values.as_mut_ptr(), nulls.as_mut_ptr());
                 if delete(table, &raw mut (*row).t_self, command) == pg_sys::TM_Result::TM_Ok {
                     each(id, std::array::from_fn(|column| (!nulls[column]).then_some(values[column])));
                 } else {
@@ -70,7 +82,7 @@ pub fn delete_by_ids<const COLUMNS: usize>(
         pg_sys::ExecDropSingleTupleTableSlot(slot);
         pg_sys::index_close(index, pg_sys::NoLock as c_int);
         pg_sys::table_close(table, pg_sys::NoLock as c_int);
-        // So that what runs next in this transaction does not see the rows.
+        // So that the next statement of this transaction does not see the rows.
         pg_sys::CommandCounterIncrement();
     }
     left
@@ -121,11 +133,12 @@ unsafe fn begin_scan(table: pg_sys::Relation, index: pg_sys::Relation) -> pg_sys
     }
 }
 
-/// A condition on a column of the index, by a function of Postgres' own.
+/// A condition on a column of the index: `function` is the comparison, with this strategy, of the column's type with the
+/// type of `value`.
 fn key(column: i16, strategy: u32, function: u32, value: Datum) -> pg_sys::ScanKeyData {
     let collation = if column == 1 { pg_sys::C_COLLATION_OID } else { Oid::INVALID };
     let mut key = MaybeUninit::uninit();
-    // SAFETY: fills the key in; the function exists.
+    // SAFETY: fills the whole key in; it raises if there is no such function.
     unsafe {
         pg_sys::ScanKeyEntryInitialize(
             key.as_mut_ptr(),

@@ -1,20 +1,20 @@
-//! Appending rows to a table of ours as COPY does it: many with one visit to a page and one record in the log.
+//! Appending rows to an outbox table as COPY does it: many with one visit to a page and one record in the log.
 //!
-//! An INSERT of rows that are at hand as values would carry them through arrays and a plan, at several times the cost,
-//! in the middle of the application's own statement. Nothing is checked here that an INSERT would check: the table must
-//! have no trigger, no constraint but its keys, no default and no row security, as the outbox's tables do.
+//! An INSERT would carry values that are at hand through arrays and a plan, at several times the cost, in the middle of the
+//! application's own statement. Appending fires no trigger and checks no constraint but the keys, no default and no row
+//! security.
 
 use std::ffi::c_int;
 use std::ptr;
 
 use pgrx::pg_sys::{self, Datum, Oid};
 
-use super::elog;
+use super::random;
 
-/// Rows that are written at once. Each has a slot, which costs some hundred bytes for as long as the call.
-const AT_ONCE: usize = 500;
+/// Rows that are written at once. Each takes a slot of some hundred bytes until the end.
+const ROWS_AT_ONCE: usize = 500;
 
-/// A table that is being appended to. Its writer is whoever has the rights: none are checked.
+/// A table that is being appended to. No rights of the current role are checked.
 pub struct RowInserter {
     relation: pg_sys::Relation,
     state: *mut pg_sys::EState,
@@ -26,8 +26,8 @@ pub struct RowInserter {
 impl RowInserter {
     /// Opens the table. An error between here and [`finish`](Self::finish) leaves everything to the (sub)transaction.
     pub fn open(table: Oid) -> RowInserter {
-        // SAFETY: raises if there is no such table. What is made here lives in the current memory context, or belongs to
-        // the current resource owner.
+        // SAFETY: raises if there is no such table. The result relation is zeroed, as makeNode does it, and filled in. All
+        // of it lives in the current memory context, or belongs to the (sub)transaction that an error ends.
         unsafe {
             let relation = pg_sys::table_open(table, pg_sys::RowExclusiveLock as c_int);
             let state = pg_sys::CreateExecutorState();
@@ -39,12 +39,14 @@ impl RowInserter {
         }
     }
 
-    /// Appends a row, given as the values of all its columns; None is NULL. They must last until it is finished.
+    /// Appends a row, given as a value of its type for each column; None is NULL. The values must last until
+    /// [`finish`](Self::finish).
     pub fn append<const COLUMNS: usize>(&mut self, row: [Option<Datum>; COLUMNS]) {
-        if self.filled == AT_ONCE {
+        if self.filled == ROWS_AT_ONCE {
             self.write();
         }
-        // SAFETY: a slot has as many places as the table has columns, which is checked.
+        // SAFETY: the table is open until `finish` takes this value. A slot has as many places as its descriptor has
+        // attributes, which is the number of values.
         unsafe {
             if self.filled == self.slots.len() {
                 self.slots.push(pg_sys::table_slot_create(self.relation, ptr::null_mut()));
@@ -62,7 +64,8 @@ impl RowInserter {
     }
 
     fn write(&mut self) {
-        // SAFETY: the slots that are counted hold rows. An index may evaluate expressions, whose memory is freed after each row.
+        // SAFETY: table, indexes and state are open until `finish` takes this value, and the first `filled` slots hold rows
+        // of the table. The memory of index expressions is freed after each row.
         unsafe {
             let command = pg_sys::GetCurrentCommandId(true);
             let slots = self.slots.as_mut_ptr();
@@ -105,7 +108,7 @@ impl RowInserter {
         if self.filled > 0 {
             self.write();
         }
-        // SAFETY: everything was made by this value, which ends here.
+        // SAFETY: all of it was opened by `open` and `append`, and is closed once, because this takes the value.
         unsafe {
             for slot in self.slots {
                 pg_sys::ExecDropSingleTupleTableSlot(slot);
@@ -113,7 +116,7 @@ impl RowInserter {
             pg_sys::ExecCloseIndices(self.result);
             pg_sys::FreeExecutorState(self.state);
             pg_sys::table_close(self.relation, pg_sys::NoLock as c_int);
-            // So that what runs next in this transaction sees the rows.
+            // So that the next statement of this transaction sees the rows.
             pg_sys::CommandCounterIncrement();
         }
     }
@@ -125,22 +128,20 @@ pub fn next_value(sequence: Oid) -> i64 {
     unsafe extern "C-unwind" {
         fn nextval_oid(call: pg_sys::FunctionCallInfo) -> Datum;
     }
-    // SAFETY: nextval takes the oid of a sequence and never gives NULL.
+    // SAFETY: nextval takes an oid, raises unless it is a sequence that the role may use, and never gives NULL.
     unsafe {
         let value = pg_sys::DirectFunctionCall1Coll(Some(nextval_oid), Oid::INVALID, Datum::from(sequence));
         value.value() as i64
     }
 }
 
-/// As many random UUIDs (version 4), as datums.
+/// As many random UUIDs (version 4), as datums that last as long as the current memory context.
 pub fn random_uuids(count: usize) -> Vec<Datum> {
     const BYTES: usize = 16;
-    // SAFETY: palloc'd memory of that size, which lasts as long as the current context.
+    // SAFETY: palloc0 gives zeroed memory of this size, or raises. Each UUID is one of its `count` parts.
     unsafe {
-        let start = pg_sys::palloc(count * BYTES).cast::<u8>();
-        if !pg_sys::pg_strong_random(start.cast(), count * BYTES) {
-            elog::internal_error("could not generate random values".to_owned());
-        }
+        let start = pg_sys::palloc0(count * BYTES).cast::<u8>();
+        random::fill(std::slice::from_raw_parts_mut(start, count * BYTES));
         (0..count)
             .map(|i| {
                 let uuid = start.add(i * BYTES);

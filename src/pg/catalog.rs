@@ -26,7 +26,8 @@ pub struct ServerObject {
 /// The databases that one can connect to, templates apart. Works without a database, in which there are no queries.
 pub fn databases() -> Vec<Oid> {
     let mut databases = Vec::new();
-    // SAFETY: a scan of a shared catalog, whose tuples begin with this struct, in a transaction; all is closed again.
+    // SAFETY: a scan of a shared catalog, in a transaction. Its tuples begin with this struct; each is read before the
+    // scan goes on. Scan and catalog are closed, or belong to the transaction that an error ends.
     unsafe {
         let mode = pg_sys::AccessShareLock as c_int;
         let relation = pg_sys::table_open(pg_sys::DatabaseRelationId, mode);
@@ -50,8 +51,7 @@ pub fn databases() -> Vec<Oid> {
 
 /// The extension named `name`, as other sessions have committed it by now.
 pub fn extension_oid(name: &CStr) -> Option<Oid> {
-    // SAFETY: in a transaction; without one the look-up would be a failed assertion, and SQL functions and a worker's
-    // transactions are the only callers. The name is NUL-terminated.
+    // SAFETY: in a transaction, a look-up by a NUL-terminated name.
     let oid = unsafe {
         pg_sys::AcceptInvalidationMessages();
         pg_sys::get_extension_oid(name.as_ptr(), true)
@@ -69,7 +69,7 @@ pub fn is_sql_function(function: Oid) -> bool {
 /// The server named `name`, whatever its wrapper.
 pub fn server_oid(name: &str) -> Option<Oid> {
     let name = text::to_server_cstring(name);
-    // SAFETY: a NUL-terminated string in the database's encoding.
+    // SAFETY: a look-up by a NUL-terminated name, which is freed once.
     let oid = unsafe {
         let oid = pg_sys::get_foreign_server_oid(name, true);
         pg_sys::pfree(name.cast());
@@ -80,7 +80,7 @@ pub fn server_oid(name: &str) -> Option<Oid> {
 
 /// Keeps `server` and its name to the end of the transaction. A transaction that renames or drops it is waited for.
 pub fn keep_server(server: Oid) {
-    // SAFETY: within a transaction. Raises if a deadlock is found, or the wait is cancelled.
+    // SAFETY: in a transaction, which keeps the lock. Any oid can be locked.
     unsafe {
         let mode = pg_sys::AccessShareLock as c_int;
         pg_sys::LockDatabaseObject(pg_sys::ForeignServerRelationId, server, 0, mode);
@@ -89,7 +89,7 @@ pub fn keep_server(server: Oid) {
 
 /// Whether `role` has USAGE on `server`.
 pub fn may_use(server: Oid, role: Oid) -> bool {
-    // SAFETY: catalog look-ups inside a transaction.
+    // SAFETY: look-ups by oid, in a transaction.
     unsafe {
         #[cfg(feature = "pg15")]
         let result = pg_sys::pg_foreign_server_aclcheck(server, role, pg_sys::ACL_USAGE);
@@ -101,7 +101,8 @@ pub fn may_use(server: Oid, role: Oid) -> bool {
 
 /// Reads the server object `server`, which exists.
 pub fn server_object(server: Oid) -> ServerObject {
-    // SAFETY: raises if there is no such server; the results are palloc'd and whole.
+    // SAFETY: both look-ups raise if there is no such object. Otherwise they give a whole struct, with a NUL-terminated
+    // name and a list of options, in the current memory context.
     unsafe {
         let object = &*pg_sys::GetForeignServerExtended(server, 0);
         let wrapper = &*pg_sys::GetForeignDataWrapperExtended(object.fdwid, 0);
@@ -113,7 +114,7 @@ pub fn server_object(server: Oid) -> ServerObject {
 /// The options of the mapping that `role` uses with `server`: its own, or else PUBLIC's.
 pub fn mapping_options(role: Oid, server: Oid) -> Option<Options> {
     let exists = |user: Oid| {
-        // SAFETY: a look-up by the two keys of this cache.
+        // SAFETY: a look-up by the two keys of this cache, in a transaction.
         unsafe {
             pg_sys::SearchSysCacheExists(
                 pg_sys::SysCacheIdentifier::USERMAPPINGUSERSERVER as c_int,
@@ -127,14 +128,14 @@ pub fn mapping_options(role: Oid, server: Oid) -> Option<Options> {
     if !exists(role) && !exists(Oid::INVALID) {
         return None;
     }
-    // SAFETY: one of the two that it looks for exists.
+    // SAFETY: raises unless one of the two mappings is there. Otherwise it gives a whole struct with a list of options.
     Some(unsafe { options_of((*pg_sys::GetUserMapping(role, server)).options) })
 }
 
 /// # Safety
 /// A list of DefElem with string values, as the functions of foreign.h return it; or null, the empty list.
 unsafe fn options_of(list: *mut pg_sys::List) -> Options {
-    // SAFETY: as the caller promises.
+    // SAFETY: as the caller promises; names and values are NUL-terminated, and copied here.
     unsafe {
         PgList::<pg_sys::DefElem>::from_pg(list)
             .iter_ptr()
@@ -149,7 +150,7 @@ unsafe fn options_of(list: *mut pg_sys::List) -> Options {
 
 /// The name of a role; None if it was dropped.
 pub fn role_name(role: u32) -> Option<String> {
-    // SAFETY: a look-up by oid; the name is palloc'd, or null.
+    // SAFETY: a look-up by oid, which gives a NUL-terminated name, or null.
     unsafe {
         let name = pg_sys::GetUserNameFromId(Oid::from(role), true);
         (!name.is_null()).then(|| text::from_server(CStr::from_ptr(name).to_bytes()).into_owned())
@@ -158,7 +159,7 @@ pub fn role_name(role: u32) -> Option<String> {
 
 /// Whether `role` has the rights of `other`: it is that role, a member of it, or a superuser.
 pub fn has_rights_of(role: Oid, other: u32) -> bool {
-    // SAFETY: look-ups in the catalogs, within a transaction.
+    // SAFETY: look-ups by oid, in a transaction.
     unsafe { pg_sys::has_privs_of_role(role, Oid::from(other)) }
 }
 
@@ -181,7 +182,7 @@ impl fmt::Display for Version {
 /// The versions of the server object `server` and its wrapper, if they are there.
 pub fn server_versions(server: Oid) -> Option<(Version, Version)> {
     let server = cached(pg_sys::SysCacheIdentifier::FOREIGNSERVEROID, Datum::from(server), Datum::null(), |tuple| {
-        // SAFETY: a row of this catalog, whose tuples begin with this struct.
+        // SAFETY: a row of pg_foreign_server, which the cache holds while it is read. It begins with this struct.
         let object = unsafe { &*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_foreign_server>() };
         (version_of(tuple), object.srvfdw)
     });
@@ -204,7 +205,7 @@ fn cached<T>(
     second: Datum,
     read: impl FnOnce(pg_sys::HeapTuple) -> T,
 ) -> Option<T> {
-    // SAFETY: a look-up by the keys of this cache, inside a transaction; the row is held while it is read.
+    // SAFETY: a look-up by the keys of this cache, in a transaction. The row is held while `read` reads it.
     unsafe {
         let tuple = pg_sys::SearchSysCache(cache as c_int, key, second, Datum::null(), Datum::null());
         (!tuple.is_null()).then(|| {
@@ -216,7 +217,8 @@ fn cached<T>(
 }
 
 fn version_of(tuple: pg_sys::HeapTuple) -> Version {
-    // SAFETY: a row that the cache holds, whose header is as it is on the page. All these catalogs begin with the oid.
+    // SAFETY: a row that a cache of `cached` holds, with the header that it has on its page. The catalogs of these caches
+    // begin with the oid.
     unsafe {
         let place = (*tuple).t_self;
         Version {
@@ -255,8 +257,8 @@ pub fn news() -> News {
             pg_sys::SysCacheIdentifier::USERMAPPINGOID,
         ];
         for cache in caches {
-            // SAFETY: a function that lives as long as the library, which Postgres never unloads. There are 64 places
-            // for such callbacks in a backend; this takes three, once.
+            // SAFETY: a function that lives as long as the library, which Postgres never unloads. Of the 64 places for
+            // such callbacks in a backend this takes three, once.
             unsafe {
                 pg_sys::CacheRegisterSyscacheCallback(cache as c_int, Some(something_changed), Datum::null());
             }

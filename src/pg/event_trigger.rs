@@ -14,10 +14,10 @@ pub struct NoResult;
 
 pgrx::impl_sql_translatable!(NoResult, "event_trigger");
 
-// SAFETY: an event trigger's function returns a null pointer that is not SQL's NULL.
+// SAFETY: the SQL type is event_trigger, whose values Postgres does not read. It raises for SQL's NULL.
 unsafe impl BoxRet for NoResult {
     unsafe fn box_into<'fcx>(self, fcinfo: &mut FcInfo<'fcx>) -> LiveDatum<'fcx> {
-        // SAFETY: as above.
+        // SAFETY: a datum of that type.
         unsafe { fcinfo.return_raw_datum(pg_sys::Datum::null()) }
     }
 }
@@ -36,7 +36,8 @@ pub struct Renaming {
 impl Command {
     /// None if the function was not called by an event trigger.
     pub fn of(call: FunctionCallInfo) -> Option<Command> {
-        // SAFETY: `call` is the call that Postgres is making; its context, if any, is a node that says what it is.
+        // SAFETY: `call` is the call that Postgres is making, as pgrx passes it; its context is null, or a node whose tag
+        // says what it is.
         unsafe {
             let context = (*call).context;
             let is_event = !context.is_null() && (*context).type_ == NodeTag::T_EventTriggerData;
@@ -46,7 +47,8 @@ impl Command {
 
     /// The names, if the command renames a foreign server.
     pub fn server_renaming(&self) -> Option<Renaming> {
-        // SAFETY: the data and the parse tree last as long as the call. The object of this statement is one name.
+        // SAFETY: the data and the parse tree last as long as the call that this value is made for. The tag of each node
+        // says what it is; the names of this statement are NUL-terminated.
         unsafe {
             let tree = (*self.data).parsetree;
             if tree.is_null() || (*tree).type_ != NodeTag::T_RenameStmt {
@@ -68,7 +70,7 @@ impl Command {
 
 /// Keeps all writers away from a table until the end of the transaction, as CREATE TRIGGER does.
 pub fn lock_to_change_triggers(table: Oid) {
-    // SAFETY: within a transaction. Raises if a deadlock is found, or the wait is cancelled.
+    // SAFETY: in a transaction, which keeps the lock. Any oid can be locked.
     unsafe { pg_sys::LockRelationOid(table, pg_sys::ShareRowExclusiveLock as c_int) }
 }
 
@@ -76,8 +78,9 @@ pub fn lock_to_change_triggers(table: Oid) {
 /// would enable a trigger that was disabled. The caller has locked the table.
 pub fn set_argument(trigger: Oid, argument: &str) {
     let argument = text::to_server_cstring(argument);
-    // SAFETY: a scan of a catalog by its key, in a transaction; what is opened is closed again. pg_trigger's rows begin
-    // with the struct, and the new tuple has one column replaced by a value of its type.
+    // SAFETY: a scan of a catalog by its index and key, in a transaction. Scan and catalog are closed, or belong to the
+    // transaction that an error ends. The rows of pg_trigger begin with the struct. The new tuple is the row with one
+    // column replaced by a value of its type, bytea, and keeps the row's place.
     unsafe {
         // In the catalog each argument ends with a zero byte.
         let bytes = CStr::from_ptr(argument).to_bytes_with_nul();

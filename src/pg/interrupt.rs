@@ -61,13 +61,12 @@ pub fn check() -> Result<(), Interrupted> {
     if lock().is_some() || time_left_after_shutdown().is_some_and(|left| left.is_zero()) {
         return Err(Interrupted);
     }
-    // SAFETY: a plain flag of the backend, set by its signal handlers; read volatile, as C does, because the compiler
-    // cannot see those handlers. This is the backend's main thread.
+    // SAFETY: a flag that signal handlers set; read volatile, as C does, because the compiler cannot see those handlers.
     let pending = unsafe { (&raw const pg_sys::InterruptPending).read_volatile() } != 0;
     if !pending {
         return Ok(());
     }
-    // SAFETY: pgrx turns the longjmp of an ERROR into a panic, which `caught` keeps. A FATAL ends the process here.
+    // SAFETY: takes nothing. pgrx turns the jump of an ERROR into a panic, which `caught` keeps. A FATAL ends the process.
     caught(|| unsafe { pg_sys::ProcessInterrupts() })
 }
 

@@ -13,7 +13,8 @@ pub fn own_process_number() -> u32 {
 ///
 /// It raises nothing and takes no lock.
 pub fn wake(process: u32) {
-    // SAFETY: an attached process has this array, whose length is checked; its elements last as long as the server.
+    // SAFETY: a process that is attached to shared memory has this array, whose length is checked. Its elements last as
+    // long as the server. SetLatch may be called on any of them, and raises nothing.
     unsafe {
         let processes = &*pg_sys::ProcGlobal;
         if process < processes.allProcCount {

@@ -4,8 +4,8 @@ use std::ffi::CStr;
 
 use pgrx::pg_sys::{self, MemoryContext};
 
-/// A memory context of its own that is current only while [`ChildContext::run`] runs. It lasts as long as the context that was
-/// current when this value was made.
+/// A memory context that is current only while [`run`](Self::run) runs. It lasts as long as the context that was current
+/// when this value was made.
 pub struct ChildContext(MemoryContext);
 
 impl ChildContext {
@@ -13,9 +13,10 @@ impl ChildContext {
         ChildContext(below_current(c"sequin child"))
     }
 
-    /// Runs `f` in that context. The context above must last still.
+    /// Runs `f` in that context, which must not be gone yet.
     pub fn run<T>(&self, f: impl FnOnce() -> T) -> T {
-        // SAFETY: as said. An error leaves the variable to Postgres, which sets it when it catches the error.
+        // SAFETY: a variable of the backend, set to a context that the caller says is there, and set back. Whoever catches
+        // an error of `f` sets it anew: pgrx's guard, Postgres, and `transaction`.
         unsafe {
             let caller = pg_sys::CurrentMemoryContext;
             pg_sys::CurrentMemoryContext = self.0;
@@ -25,16 +26,16 @@ impl ChildContext {
         }
     }
 
-    /// Frees all that was made in it, which nothing may use any more.
+    /// Frees all that was made in it. Its datums must not be used any more.
     pub fn reset(&self) {
-        // SAFETY: as said.
+        // SAFETY: a context that is there. It frees memory that Postgres has allocated, never a Rust value.
         unsafe { pg_sys::MemoryContextReset(self.0) };
     }
 }
 
 /// A child of the current memory context.
 fn below_current(name: &'static CStr) -> MemoryContext {
-    // SAFETY: the current context; Postgres keeps the name's address, which is static.
+    // SAFETY: the current context is there, and becomes the parent. Postgres keeps the name's address, which is static.
     unsafe {
         pg_sys::AllocSetContextCreateExtended(
             pg_sys::CurrentMemoryContext,
@@ -46,8 +47,8 @@ fn below_current(name: &'static CStr) -> MemoryContext {
     }
 }
 
-/// A memory context of its own, made current. It has no drop, which would call Postgres while an error unwinds; then
-/// its parent, the function's context, takes it along.
+/// A memory context that is current from [`enter`](Self::enter) to [`leave`](Self::leave). After an error its parent, the
+/// context of the function, takes it along.
 pub struct ScratchContext {
     own: MemoryContext,
     previous: MemoryContext,
@@ -55,7 +56,7 @@ pub struct ScratchContext {
 
 impl ScratchContext {
     pub fn enter() -> Self {
-        // SAFETY: a child of the current context, and the current context itself to go back to.
+        // SAFETY: a variable of the backend, set to a context that was just made.
         unsafe {
             let previous = pg_sys::CurrentMemoryContext;
             let own = below_current(c"sequin scratch");
@@ -64,13 +65,15 @@ impl ScratchContext {
         }
     }
 
+    /// Frees all that was made in it. Its datums must not be used any more.
     pub fn reset(&self) {
-        // SAFETY: nothing of the last row is used any more.
+        // SAFETY: a context that is there until `leave`, which takes this value.
         unsafe { pg_sys::MemoryContextReset(self.own) };
     }
 
+    /// Frees all that was made in it, and makes the former context current.
     pub fn leave(self) {
-        // SAFETY: the context that was current before, and ours, which nothing uses any more.
+        // SAFETY: contexts nest: the one that was current at `enter` outlives its child. It is current when the child goes.
         unsafe {
             pg_sys::CurrentMemoryContext = self.previous;
             pg_sys::MemoryContextDelete(self.own);

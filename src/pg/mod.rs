@@ -1,8 +1,22 @@
-//! Everything that touches Postgres' C interface, and the only home of `unsafe` in the crate.
+//! Bindings of Postgres' C interface, and the only home of `unsafe` in the crate.
 //!
-//! What leaves this module is safe to call from ordinary Rust on the backend's main thread: an error that Postgres
-//! raises inside arrives as a panic that pgrx turns back into that error at the SQL function's boundary, and the
-//! waits, which run below a foreign library, hand interrupts back as a value instead (see [`interrupt`]).
+//! Code outside this module needs no `unsafe`. The `SAFETY` comments here rest on five facts:
+//!
+//! - **One thread.** All of it runs on the main thread of a process of Postgres. pgrx checks that at each call into
+//!   Postgres, and panics on another thread. A variable of the backend is one that only this thread writes.
+//! - **A transaction.** SQL functions, triggers and callbacks before a commit run in one. A background worker begins its
+//!   own, by [`transaction`]. A function that may be called outside of one says so.
+//! - **Errors are panics.** pgrx calls each C function behind a guard, which catches the jump of an error of Postgres and
+//!   panics instead. So Rust frames unwind; nothing here drops them by a jump. Where Postgres calls this library, the
+//!   panic becomes Postgres' error again. A C function that pgrx does not bind is called within such a guard, or cannot
+//!   raise an error.
+//! - **Errors end the (sub)transaction.** Postgres then gives back what was opened in it: relations, scans, snapshots,
+//!   locks, portals. So no value here has a drop that calls Postgres, except for [`wait::SocketWait`], and a function that
+//!   opens and closes something may skip the closing when it raises.
+//! - **A datum lasts as long as its memory context.** Rust does not track that. Code outside this module only passes
+//!   datums on, before it [resets](memory_context) the context that they were made in.
+//!
+//! A request waits below a foreign library, which a panic would damage; see [`interrupt`].
 
 pub mod bgworker;
 pub mod bulk_delete;
@@ -50,10 +64,10 @@ macro_rules! argument_from_datum {
     ($rust:ty, $sql:literal) => {
         pgrx::impl_sql_translatable!($rust, arg_only = $sql);
 
-        // SAFETY: the SQL type is the one that `from_datum` reads.
+        // SAFETY: the argument's SQL type is `$sql`, which `FromDatum` of this type reads.
         unsafe impl<'fcx> pgrx::callconv::ArgAbi<'fcx> for $rust {
             unsafe fn unbox_arg_unchecked(arg: pgrx::callconv::Arg<'_, 'fcx>) -> Self {
-                // SAFETY: as the caller promises, a datum of that type that is not NULL.
+                // SAFETY: pgrx passes an argument of that SQL type. A NULL is read as None.
                 let value = unsafe { arg.unbox_arg_using_from_datum() };
                 value.expect("the argument is not NULL")
             }
@@ -62,10 +76,10 @@ macro_rules! argument_from_datum {
 }
 pub(crate) use argument_from_datum;
 
-/// pgrx appends a backtrace to the DETAIL of an error when the server's environment asks Rust for one; ours is JSON, and
-/// the first look-up of symbols takes a tenth of a second, in the middle of a cancel.
+/// Keeps pgrx from appending a backtrace to the DETAIL of an error when the server's environment asks Rust for one. Here
+/// a DETAIL is JSON, and the first look-up of symbols takes a tenth of a second, in the middle of a cancel.
 pub fn keep_backtraces_out_of_messages() {
-    // SAFETY: called while the library is loaded, in a process that is single-threaded by Postgres' own rule; another
-    // library that has started a thread, and reads the environment in it at this moment, breaks that rule first.
+    // SAFETY: _PG_init calls this before the library has started a thread. Postgres itself has none, and forbids other
+    // libraries to have any.
     unsafe { std::env::set_var("RUST_BACKTRACE", "0") };
 }

@@ -67,7 +67,7 @@ fn of_type(base_type: Oid) -> DependsOn {
         | pg_sys::FLOAT8OID
         | pg_sys::BYTEAOID
         | pg_sys::MONEYOID => DependsOn::Settings,
-        // SAFETY: a look-up by oid, which gives a zero if the type is gone.
+        // SAFETY: a look-up by oid, in a transaction. It gives a zero if the type is gone.
         other if unsafe { pg_sys::get_typtype(other) } as u8 == pg_sys::TYPTYPE_ENUM => DependsOn::Nothing,
         // Of arrays, composite types, ranges and other people's types anything can be inside.
         _ => DependsOn::SearchPath,

@@ -50,7 +50,8 @@ pub struct Operator {
 impl Table {
     /// The table `oid`, if it is one that can be attached: a plain or a partitioned table.
     pub fn open(oid: Oid) -> Option<Table> {
-        // SAFETY: raises if there is no such relation; the lock is kept to the end of the transaction, as for any use.
+        // SAFETY: raises if there is no such relation. It is open, and has columns, while it is described. The lock is kept
+        // to the end of the transaction.
         unsafe {
             let relation = pg_sys::relation_open(oid, pg_sys::AccessShareLock as c_int);
             let kind = (*(*relation).rd_rel).relkind as u8;
@@ -61,10 +62,10 @@ impl Table {
         }
     }
 
-    /// The table `oid`, locked for writing; None if it is not there any more. An error says that somebody else has locked
-    /// it: then it is not waited for.
+    /// The table `oid`, locked for writing; None if it is gone. An error says that another session has locked it.
     pub fn open_to_write(oid: Oid) -> Result<Option<Table>, String> {
-        // SAFETY: within a transaction, which keeps the lock. With it the table can be opened without another.
+        // SAFETY: in a transaction, which keeps the lock. A relation may be opened without a lock by who has one. It is
+        // null if it is gone, and open while it is described.
         unsafe {
             if !pg_sys::ConditionalLockRelationOid(oid, pg_sys::RowExclusiveLock as c_int) {
                 return Err("the table is locked".to_owned());
@@ -82,7 +83,8 @@ impl Table {
     /// # Safety
     /// An open relation with columns.
     pub(super) unsafe fn describe(relation: pg_sys::Relation) -> Table {
-        // SAFETY: as the caller promises; descriptors and names live in the relation cache while it is open.
+        // SAFETY: as the caller promises. Its form, its name and its descriptor last while it is open, and are copied. Its
+        // schema is there as long as the relation, so its name is not null.
         unsafe {
             let form = &*(*relation).rd_rel;
             let schema = CStr::from_ptr(pg_sys::get_namespace_name(form.relnamespace));
@@ -122,7 +124,7 @@ impl Table {
     /// the schemas that such a statement names, and no row security is between.
     pub fn may_be_updated(&self) -> bool {
         let role = super::session::current_role();
-        // SAFETY: catalog look-ups inside a transaction.
+        // SAFETY: a look-up by oid, in a transaction.
         let may = |right: u32| unsafe {
             pg_sys::pg_class_aclcheck(self.oid, role, right as pg_sys::AclMode) == pg_sys::AclResult::ACLCHECK_OK
         };
@@ -140,7 +142,7 @@ impl Table {
 /// # Safety
 /// An open relation.
 pub(super) unsafe fn key_columns(relation: pg_sys::Relation) -> *mut pg_sys::Bitmapset {
-    // SAFETY: as the caller promises.
+    // SAFETY: as the caller promises. The set is a copy in the current memory context.
     unsafe {
         let of_key = pg_sys::IndexAttrBitmapKind::INDEX_ATTR_BITMAP_PRIMARY_KEY;
         let columns = pg_sys::RelationGetIndexAttrBitmap(relation, of_key);
@@ -168,7 +170,7 @@ impl Column {
     pub fn type_name(&self) -> String {
         let (of_type, modifier, _) = self.declared_type;
         let flags = pg_sys::FORMAT_TYPE_TYPEMOD_GIVEN | pg_sys::FORMAT_TYPE_FORCE_QUALIFY;
-        // SAFETY: a look-up by oid; raises if the type is gone, and gives a palloc'd string.
+        // SAFETY: a look-up by oid, which raises if the type is gone, and gives a NUL-terminated string.
         let name = unsafe { CStr::from_ptr(pg_sys::format_type_extended(of_type, modifier, flags as u16)) };
         text::from_server(name.to_bytes()).into_owned()
     }
@@ -176,7 +178,7 @@ impl Column {
     /// # Safety
     /// An attribute of an open relation, and the set of its key's attributes.
     unsafe fn describe(attribute: &pg_sys::FormData_pg_attribute, key: *mut pg_sys::Bitmapset) -> Column {
-        // SAFETY: as the caller promises.
+        // SAFETY: as the caller promises. A name is NUL-terminated, quoted or not, and copied here.
         unsafe {
             let name = CStr::from_ptr(attribute.attname.data.as_ptr());
             let quoted = CStr::from_ptr(pg_sys::quote_identifier(name.as_ptr()));
@@ -202,8 +204,9 @@ impl Column {
 
 /// The equality operator that indexes on the type use.
 fn equality(base_type: Oid) -> Option<Operator> {
-    // SAFETY: look-ups by oid; the type cache's entry lives for the session. The operator's tuple is not used after its
-    // release. A schema's name is null if somebody else has just dropped it.
+    // SAFETY: look-ups by oid, in a transaction. The type cache's entry lasts as long as the session. Name and schema of
+    // the operator, which are never NULL, are copied before its tuple is released. A schema's name is null if another
+    // session has just dropped the schema.
     unsafe {
         let entry = &*pg_sys::lookup_type_cache(base_type, pg_sys::TYPECACHE_EQ_OPR as c_int);
         if entry.eq_opr == Oid::INVALID {
@@ -230,7 +233,7 @@ fn equality(base_type: Oid) -> Option<Operator> {
 
 /// Whether `role` may name what is in `schema`.
 fn may_name_objects_of(schema: Oid, role: Oid) -> bool {
-    // SAFETY: catalog look-ups inside a transaction.
+    // SAFETY: look-ups by oid, in a transaction.
     unsafe {
         #[cfg(feature = "pg15")]
         let result = pg_sys::pg_namespace_aclcheck(schema, role, pg_sys::ACL_USAGE);
@@ -242,14 +245,14 @@ fn may_name_objects_of(schema: Oid, role: Oid) -> bool {
 
 /// Whether policies decide which rows of the relation the current role sees.
 fn has_row_security(relation: Oid) -> bool {
-    // SAFETY: catalog look-ups inside a transaction; it raises nothing, as the last argument asks.
+    // SAFETY: look-ups by oid, in a transaction.
     let result = unsafe { pg_sys::check_enable_rls(relation, Oid::INVALID, true) };
     result == pg_sys::CheckEnableRlsResult::RLS_ENABLED as c_int
 }
 
 /// A relation of the schema `sequin`.
 pub fn of_outbox(name: &CStr) -> Oid {
-    // SAFETY: look-ups by name in the system's caches.
+    // SAFETY: look-ups by NUL-terminated names, in a transaction. The first raises if there is no such schema.
     let relation = unsafe {
         let schema = pg_sys::get_namespace_oid(c"sequin".as_ptr(), false);
         pg_sys::get_relname_relid(name.as_ptr(), schema)
@@ -263,7 +266,7 @@ pub fn of_outbox(name: &CStr) -> Oid {
 /// The role that owns the outbox: the extension's.
 pub fn owner_of_queue() -> Oid {
     let queue = of_outbox(c"queue");
-    // SAFETY: a look-up in the system's cache. The tuple is released after its attribute, a number, was read.
+    // SAFETY: a look-up by oid, in a transaction. The attribute is a number, so it outlives the tuple's release.
     unsafe {
         let cache = pg_sys::SysCacheIdentifier::RELOID as c_int;
         let tuple = pg_sys::SearchSysCache1(cache, Datum::from(queue));
@@ -280,7 +283,7 @@ pub fn owner_of_queue() -> Oid {
 /// Whether the current role owns the relation, or may act as its owner.
 pub fn is_owned(relation: Oid) -> bool {
     let role = super::session::current_role();
-    // SAFETY: catalog look-ups inside a transaction.
+    // SAFETY: look-ups by oid, in a transaction.
     unsafe {
         #[cfg(feature = "pg15")]
         return pg_sys::pg_class_ownercheck(relation, role);

@@ -61,7 +61,7 @@ struct RowBuffer {
 
 impl RowBuffer {
     fn new(descriptor: TupleDesc) -> Self {
-        // SAFETY: a descriptor that `check_columns` has looked at.
+        // SAFETY: each caller passes the descriptor of its target, which lasts as long as the call.
         let attributes = unsafe { (*descriptor).natts } as usize;
         RowBuffer { values: vec![Datum::null(); attributes], nulls: vec![true; attributes] }
     }
@@ -80,7 +80,7 @@ impl RowBuffer {
 pub struct AlteredType;
 
 fn check_columns(descriptor: TupleDesc) -> Result<(), AlteredType> {
-    // SAFETY: a descriptor that Postgres gave out; its attributes follow it in memory.
+    // SAFETY: both callers pass a descriptor that Postgres has just given them. An attribute is read only below `natts`.
     let fits = unsafe {
         (*descriptor).natts as usize >= COLUMN_TYPES.len()
             && COLUMN_TYPES.iter().enumerate().all(|(i, expected)| (*attribute(descriptor, i)).atttypid == *expected)
@@ -109,7 +109,8 @@ pub struct SetTarget {
 impl SetTarget {
     /// Prepares the call's result. Raises if the call has no place for a set.
     pub fn new(call: FunctionCallInfo) -> Result<Self, AlteredType> {
-        // SAFETY: `call` is the call that Postgres is making of a set-returning function.
+        // SAFETY: `call` is the call that Postgres is making, as pgrx passes it. InitMaterializedSRF raises unless its
+        // `resultinfo` is a ReturnSetInfo for a set, and fills in both fields. They last as long as the call.
         unsafe {
             pg_sys::InitMaterializedSRF(call, 0);
             let result = (*call).resultinfo.cast::<pg_sys::ReturnSetInfo>();
@@ -134,7 +135,8 @@ impl SetTarget {
                     break;
                 }
             }
-            // SAFETY: values and flags have one element for each attribute. The store copies the row.
+            // SAFETY: values and flags have one element for each attribute, and the values are of the types that
+            // `check_columns` has compared. The store copies the row.
             unsafe {
                 pg_sys::tuplestore_putvalues(
                     self.store,
@@ -155,10 +157,10 @@ pub struct OneRecord(Datum);
 
 pgrx::impl_sql_translatable!(OneRecord, "sequin_record");
 
-// SAFETY: the datum was formed by the descriptor of the call's own result type.
+// SAFETY: the SQL type is sequin_record, a composite type, by whose descriptor `fill` has formed the datum.
 unsafe impl BoxRet for OneRecord {
     unsafe fn box_into<'fcx>(self, fcinfo: &mut FcInfo<'fcx>) -> LiveDatum<'fcx> {
-        // SAFETY: as above.
+        // SAFETY: a datum of that type.
         unsafe { fcinfo.return_raw_datum(self.0) }
     }
 }
@@ -172,8 +174,9 @@ impl OneTarget {
     /// Prepares the call's result. The descriptor is looked up once for each place that calls, as Postgres' own
     /// functions do: a plan that outlives a change of the type is planned anew.
     pub fn new(call: FunctionCallInfo) -> Result<Self, AlteredType> {
-        // SAFETY: `call` is the call that Postgres is making. What `fn_extra` points to is ours, made in the memory
-        // context that lives as long as it does.
+        // SAFETY: `call` is the call that Postgres is making, as pgrx passes it, and has its `flinfo`. `fn_extra` is for
+        // this function alone, which stores the descriptor there at the first call. It is made in `fn_mcxt`, which lasts
+        // as long as `flinfo`.
         unsafe {
             let place = &mut *(*call).flinfo;
             if place.fn_extra.is_null() {
@@ -190,7 +193,8 @@ impl OneTarget {
     pub fn fill(self, record: &Record<'_>) -> OneRecord {
         let mut row = RowBuffer::new(self.descriptor);
         row.fill(record);
-        // SAFETY: values and flags have one element for each attribute.
+        // SAFETY: values and flags have one element for each attribute, and the values are of the types that
+        // `check_columns` has compared.
         unsafe {
             let tuple = pg_sys::heap_form_tuple(self.descriptor, row.values.as_mut_ptr(), row.nulls.as_mut_ptr());
             OneRecord(pg_sys::HeapTupleHeaderGetDatum((*tuple).t_data))
@@ -201,7 +205,7 @@ impl OneTarget {
 /// The descriptor of the composite type that `call` returns, palloc'd.
 fn look_up_result_type(call: FunctionCallInfo) -> Result<TupleDesc, AlteredType> {
     let mut descriptor = ptr::null_mut();
-    // SAFETY: as of the caller; the descriptor is a copy of the type cache's.
+    // SAFETY: `call` is the call that Postgres is making. The descriptor is null, or made in the current memory context.
     let class = unsafe { pg_sys::get_call_result_type(call, ptr::null_mut(), &mut descriptor) };
     if class != pg_sys::TypeFuncClass::TYPEFUNC_COMPOSITE {
         elog::internal_error("the function does not return sequin_record".to_owned());

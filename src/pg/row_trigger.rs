@@ -35,10 +35,10 @@ impl StoredRow {
 
 pgrx::impl_sql_translatable!(StoredRow, "trigger");
 
-// SAFETY: a trigger function returns a pointer to a row, and no SQL NULL.
+// SAFETY: the SQL type is trigger: a pointer to a row of the table, or null after a statement. It is never SQL's NULL.
 unsafe impl BoxRet for StoredRow {
     unsafe fn box_into<'fcx>(self, fcinfo: &mut FcInfo<'fcx>) -> LiveDatum<'fcx> {
-        // SAFETY: as above.
+        // SAFETY: a datum of that type.
         unsafe { fcinfo.return_raw_datum(pg_sys::Datum::from(self.0)) }
     }
 }
@@ -53,8 +53,10 @@ impl RowUpdate {
     /// None if the function was not called as a trigger before the update of a row, with one argument.
     pub fn of(call: FunctionCallInfo) -> Option<RowUpdate> {
         const EVENT: u32 = pg_sys::TRIGGER_EVENT_UPDATE | pg_sys::TRIGGER_EVENT_ROW | pg_sys::TRIGGER_EVENT_BEFORE;
-        // SAFETY: `call` is the call that Postgres is making; its context, if any, is a node that says what it is. The
-        // trigger has as many arguments as it says.
+        // SAFETY: `call` is the call that Postgres is making, as pgrx passes it; its context is null, or a node whose tag
+        // says what it is. Data, trigger and relation last as long as the call; the trigger has `tgnargs` arguments.
+        // `fn_extra` is for this function alone, which writes the struct there at its first call in a statement. It lasts
+        // as long as `fn_mcxt`, and so as `flinfo`.
         unsafe {
             let context = (*call).context;
             if context.is_null() || (*context).type_ != NodeTag::T_TriggerData {
@@ -83,19 +85,19 @@ impl RowUpdate {
 
     /// The oid of the table that the row is in.
     pub fn relation(&self) -> u32 {
-        // SAFETY: the relation is open while its trigger runs.
+        // SAFETY: the relation is open as long as the call that this value is made for.
         unsafe { (*(*self.data).tg_relation).rd_id.to_u32() }
     }
 
     /// The column's text in the row as it was.
     pub fn old_text(&self) -> Option<Cow<'_, str>> {
-        // SAFETY: both rows last as long as the call.
+        // SAFETY: the old row, which lasts as long as the call. `column` was found to be a text.
         unsafe { self.text((*self.data).tg_trigtuple) }
     }
 
     /// The column's text in the row as it is to be.
     pub fn new_text(&self) -> Option<Cow<'_, str>> {
-        // SAFETY: as above.
+        // SAFETY: the new row, which lasts as long as the call.
         unsafe { self.text((*self.data).tg_newtuple) }
     }
 
@@ -110,7 +112,7 @@ impl RowUpdate {
     /// A row of the table.
     unsafe fn datum(&self, row: pg_sys::HeapTuple) -> Option<pg_sys::Datum> {
         let (column, mut is_null) = (self.column?, false);
-        // SAFETY: as the caller promises; the relation is open while its trigger runs.
+        // SAFETY: as the caller promises. The relation, whose descriptor has this column, is open as long as the call.
         unsafe {
             let descriptor = (*(*self.data).tg_relation).rd_att;
             let datum = pg_sys::heap_getattr(row, column.into(), descriptor, &mut is_null);
@@ -120,14 +122,15 @@ impl RowUpdate {
 
     /// The row as the statement wants it.
     pub fn as_written(&self) -> StoredRow {
-        // SAFETY: the data lasts as long as the call.
+        // SAFETY: the new row, which lasts as long as the call.
         StoredRow(unsafe { (*self.data).tg_newtuple })
     }
 
     /// The same with the old value of the column.
     pub fn with_old_value(&self) -> StoredRow {
         let Some(column) = self.column else { return self.as_written() };
-        // SAFETY: a copy of the row with one other value of the same type, which lives as long as the statement needs it.
+        // SAFETY: the copy has one value replaced by another of the same column. It is made in the context of the call,
+        // which Postgres keeps until it has stored the row.
         unsafe {
             let descriptor = (*(*self.data).tg_relation).rd_att;
             let old = self.datum((*self.data).tg_trigtuple);
@@ -197,7 +200,8 @@ impl KeyColumns {
 impl RowUpdate {
     /// Whether the row is a partition's, and the UPDATE writes another image of its primary key.
     pub fn writes_key(&self) -> bool {
-        // SAFETY: the rows and the relation last as long as the call, the columns as long as the statement.
+        // SAFETY: rows and relation last as long as the call, `key` as long as the statement. It has numbers of columns of
+        // the relation, in whose type two values are compared that are not NULL.
         unsafe {
             let (columns, descriptor) = (&*self.key, (*(*self.data).tg_relation).rd_att);
             let (old, new) = ((*self.data).tg_trigtuple, (*self.data).tg_newtuple);
@@ -215,7 +219,7 @@ impl RowUpdate {
 
     /// The primary key that the row gets, a JSON array, if it is not equal to the one that it has.
     pub fn changed_key(&self) -> Option<String> {
-        // SAFETY: the relation is open, and both rows are the relation's.
+        // SAFETY: the relation is open as long as the call, and both rows are of it.
         let (table, old, new) = unsafe {
             let relation = (*self.data).tg_relation;
             let copied = |row| CopiedRow::of_tuple(row, (*relation).rd_att);

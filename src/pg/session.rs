@@ -9,7 +9,7 @@ use super::spi::Connection;
 
 /// Whether the transaction may not write; on a standby none may.
 pub fn is_read_only() -> bool {
-    // SAFETY: a plain variable of the backend.
+    // SAFETY: copies a variable of the backend.
     unsafe { pg_sys::XactReadOnly }
 }
 
@@ -21,7 +21,7 @@ pub fn current_role() -> pg_sys::Oid {
 
 /// Whether the current role may name files of the server's machine: superusers and members of pg_read_server_files.
 pub fn may_name_server_files() -> bool {
-    // SAFETY: looks into the catalogs, which needs a transaction; SQL functions run in one.
+    // SAFETY: a look-up by oid, in a transaction.
     unsafe { pg_sys::has_privs_of_role(current_role(), pg_sys::Oid::from(pg_sys::ROLE_PG_READ_SERVER_FILES)) }
 }
 
@@ -39,7 +39,7 @@ pub fn unix_now() -> i64 {
 
 /// The oid of the database, as a number; 0 in a process that is connected to none.
 pub fn database() -> u32 {
-    // SAFETY: a variable of the process, which is set once.
+    // SAFETY: copies a variable of the process.
     unsafe { pg_sys::MyDatabaseId.to_u32() }
 }
 
@@ -51,7 +51,7 @@ pub fn now() -> i64 {
 
 /// Whether this is the number of the current transaction, or of a part of it that was not undone.
 pub fn is_own_transaction(number: u32) -> bool {
-    // SAFETY: looks into the state of the backend.
+    // SAFETY: compares a number with those of the transaction; no number is invalid.
     unsafe { pg_sys::TransactionIdIsCurrentTransactionId(pg_sys::TransactionId::from_inner(number)) }
 }
 
@@ -69,13 +69,13 @@ pub fn transaction_start() -> i64 {
 
 /// Whether the current role is a superuser.
 pub fn is_superuser() -> bool {
-    // SAFETY: looks into the catalogs, within a transaction.
+    // SAFETY: a look-up of the current role, in a transaction.
     unsafe { pg_sys::superuser() }
 }
 
 /// Whether the transaction goes on seeing what it saw first.
 pub fn has_fixed_snapshot() -> bool {
-    // SAFETY: a variable of the backend.
+    // SAFETY: copies a variable of the backend.
     unsafe { pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as i32 }
 }
 
@@ -91,7 +91,7 @@ pub fn without_triggers<T>(connection: &Connection, f: impl FnOnce() -> T) -> T 
 
 /// The search_path that is set.
 pub fn search_path() -> CString {
-    // SAFETY: a variable of the backend, a string that ends with a NUL.
+    // SAFETY: a variable of the backend that is never null: a NUL-terminated string, which is copied at once.
     unsafe { CStr::from_ptr(pg_sys::namespace_search_path).to_owned() }
 }
 
@@ -103,7 +103,7 @@ pub fn has_temporary_schema() -> bool {
 /// The session's schema of temporary objects; None if it has not needed one yet.
 pub fn temporary_schema() -> Option<pg_sys::Oid> {
     let (mut schema, mut toast) = (pg_sys::Oid::INVALID, pg_sys::Oid::INVALID);
-    // SAFETY: copies two variables of the backend.
+    // SAFETY: copies two variables of the backend to two places of their type.
     unsafe { pg_sys::GetTempNamespaceState(&mut schema, &mut toast) };
     (schema != pg_sys::Oid::INVALID).then_some(schema)
 }

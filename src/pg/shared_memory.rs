@@ -18,15 +18,15 @@ const ADDIN_SHMEM_INIT_LOCK: usize = 21;
 /// All its bytes are atomic numbers, for which each pattern of bits is a value, or padding. It holds no pointer.
 pub unsafe trait Shared: Sync {}
 
-// SAFETY: atomic numbers.
+// SAFETY: an atomic number.
 unsafe impl Shared for AtomicI32 {}
-// SAFETY: as above.
+// SAFETY: an atomic number.
 unsafe impl Shared for AtomicI64 {}
-// SAFETY: as above.
+// SAFETY: an atomic number.
 unsafe impl Shared for AtomicU32 {}
-// SAFETY: as above.
+// SAFETY: an atomic number.
 unsafe impl Shared for AtomicU64 {}
-// SAFETY: nothing but its elements.
+// SAFETY: nothing but its elements, which are shared.
 unsafe impl<T: Shared, const N: usize> Shared for [T; N] {}
 
 /// Defines a structure whose fields are all [`Shared`], and which therefore is so itself.

@@ -1,4 +1,4 @@
-//! The one thing std cannot do with a TCP socket: begin to connect without waiting for the end of it.
+//! Beginning a TCP connection without waiting for its end, which std cannot do.
 
 use std::io;
 use std::mem;
@@ -9,7 +9,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 /// [`TcpStream::take_error`] tells how it went.
 pub fn begin_connect(address: &SocketAddr) -> io::Result<TcpStream> {
     let (storage, length) = sockaddr(address);
-    // SAFETY: no pointers; the result is checked.
+    // SAFETY: takes numbers alone, and its result is checked.
     let fd = unsafe {
         libc::socket(
             libc::c_int::from(storage.ss_family),
@@ -20,9 +20,9 @@ pub fn begin_connect(address: &SocketAddr) -> io::Result<TcpStream> {
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: a descriptor that was just made and that nobody else owns.
+    // SAFETY: a descriptor that was just made, so no other value owns it.
     let socket = unsafe { OwnedFd::from_raw_fd(fd) };
-    // SAFETY: `storage` holds an address of `length` bytes and outlives the call.
+    // SAFETY: the first `length` bytes of `storage` are an address, and outlive the call.
     let refused = unsafe { libc::connect(socket.as_raw_fd(), (&raw const storage).cast(), length) };
     if refused != 0 {
         let error = io::Error::last_os_error();
@@ -36,12 +36,12 @@ pub fn begin_connect(address: &SocketAddr) -> io::Result<TcpStream> {
 
 /// `address` as the kernel wants it, and its size in bytes.
 fn sockaddr(address: &SocketAddr) -> (libc::sockaddr_storage, libc::socklen_t) {
-    // SAFETY: plain data, for which all zeroes is a value (the family AF_UNSPEC).
+    // SAFETY: a C struct of integers, for which all zeroes is a value (the family AF_UNSPEC).
     let mut storage: libc::sockaddr_storage = unsafe { mem::zeroed() };
     let length = match address {
         SocketAddr::V4(v4) => {
             let target = (&raw mut storage).cast::<libc::sockaddr_in>();
-            // SAFETY: sockaddr_storage has the size and alignment of every kind of address.
+            // SAFETY: sockaddr_storage has the size and the alignment for each kind of address.
             unsafe {
                 (*target).sin_family = libc::AF_INET as libc::sa_family_t;
                 (*target).sin_port = v4.port().to_be();
@@ -51,7 +51,7 @@ fn sockaddr(address: &SocketAddr) -> (libc::sockaddr_storage, libc::socklen_t) {
         }
         SocketAddr::V6(v6) => {
             let target = (&raw mut storage).cast::<libc::sockaddr_in6>();
-            // SAFETY: as above.
+            // SAFETY: sockaddr_storage has the size and the alignment for each kind of address.
             unsafe {
                 (*target).sin6_family = libc::AF_INET6 as libc::sa_family_t;
                 (*target).sin6_port = v6.port().to_be();

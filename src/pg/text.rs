@@ -12,7 +12,7 @@ use pgrx::pg_sys::{self, Datum, Oid};
 
 const UTF8: c_int = pg_sys::pg_enc::PG_UTF8 as c_int;
 
-/// Asked for each string: pgrx's own binding would guard the reading of a variable against an error that cannot come.
+/// Asked for each string, so without pgrx's guard: the function reads a variable and raises nothing.
 pub fn database_is_utf8() -> bool {
     unsafe extern "C" {
         safe fn GetDatabaseEncoding() -> c_int;
@@ -39,14 +39,14 @@ super::argument_from_datum!(TextArray, "text[]");
 
 impl FromDatum for Text {
     unsafe fn from_polymorphic_datum(datum: Datum, is_null: bool, _: Oid) -> Option<Self> {
-        // SAFETY: as the caller promises, a text.
+        // SAFETY: as the caller promises, a text. It is copied while the argument lasts.
         (!is_null).then(|| Text(unsafe { from_text_datum(datum) }.into_owned()))
     }
 }
 
 impl FromDatum for Name {
     unsafe fn from_polymorphic_datum(datum: Datum, is_null: bool, _: Oid) -> Option<Self> {
-        // SAFETY: as the caller promises, a name: 64 bytes with a NUL among them.
+        // SAFETY: as the caller promises, a name: 64 bytes with a NUL among them. It is copied while it lasts.
         (!is_null).then(|| unsafe {
             let name = CStr::from_ptr(datum.cast_mut_ptr());
             Name(from_server(name.to_bytes()).into_owned())
@@ -68,7 +68,8 @@ impl FromDatum for TextArray {
         let mut elements = std::ptr::null_mut();
         let mut nulls = std::ptr::null_mut();
         let mut count = 0;
-        // SAFETY: as the caller promises, a text[]; the results are palloc'd arrays of `count` each.
+        // SAFETY: as the caller promises, a text[], whose elements have the length, the passing and the alignment that
+        // are named. The results are arrays of `count` elements each; an element that is not NULL is a text.
         unsafe {
             pg_sys::deconstruct_array(
                 pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast(),
@@ -88,9 +89,10 @@ impl FromDatum for TextArray {
 }
 
 /// # Safety
-/// A text that is not NULL, and lasts for `'a`, as does the current memory context.
+/// `datum` is a text that is not NULL. It and the current memory context last for `'a`.
 pub(super) unsafe fn from_text_datum<'a>(datum: Datum) -> Cow<'a, str> {
-    // SAFETY: as the caller promises; a detoasted text is a header and its bytes.
+    // SAFETY: as the caller promises. A text that is neither compressed nor out of line is a header, which says how many
+    // bytes follow it. A detoasted copy is made in the current memory context.
     let bytes = unsafe {
         let mut text = datum.cast_mut_ptr();
         // A call into Postgres costs more than most texts.
@@ -109,7 +111,7 @@ pub fn from_server(bytes: &[u8]) -> Cow<'_, str> {
         return String::from_utf8_lossy(bytes);
     }
     let length = bytes.len() as c_int;
-    // SAFETY: the source is `length` bytes. The result is the source itself, or a palloc'd and NUL-terminated copy.
+    // SAFETY: the source has `length` bytes. The result is the source itself, or a NUL-terminated copy that is freed here.
     unsafe {
         let source = bytes.as_ptr().cast::<c_char>();
         let converted = pg_sys::pg_server_to_any(source, length, UTF8);
@@ -125,7 +127,8 @@ pub fn from_server(bytes: &[u8]) -> Cow<'_, str> {
 
 /// `text` as a palloc'd and NUL-terminated string of the database's encoding. It ends at the first NUL.
 pub fn to_server_cstring(text: &str) -> *mut c_char {
-    // SAFETY: pnstrdup copies as many bytes as there are, up to a NUL, and adds one.
+    // SAFETY: pnstrdup copies at most `len` bytes, up to a NUL, and adds one. The conversion gives that copy, or another
+    // NUL-terminated string.
     unsafe {
         let copy = pg_sys::pnstrdup(text.as_ptr().cast(), text.len());
         if database_is_utf8() {
@@ -142,7 +145,7 @@ pub fn to_server_cstring(text: &str) -> *mut c_char {
 
 /// `text` as a datum of type text.
 pub fn to_text_datum(text: &str) -> Datum {
-    // SAFETY: the source is as long as said; the converted string is NUL-terminated.
+    // SAFETY: the source has `len` bytes; the converted string is NUL-terminated and freed after it was copied.
     unsafe {
         if database_is_utf8() {
             pg_sys::cstring_to_text_with_len(text.as_ptr().cast(), text.len() as c_int).into()
@@ -175,7 +178,7 @@ pub fn for_context(text: &str) -> Cow<'_, str> {
 
 /// Whether the client has every character that the database has.
 fn client_shows_all() -> bool {
-    // SAFETY: both read variables of the backend.
+    // SAFETY: both copy a variable of the backend.
     let (client, database) = unsafe { (pg_sys::pg_get_client_encoding(), pg_sys::GetDatabaseEncoding()) };
     client == UTF8 || client == database
 }
@@ -202,7 +205,7 @@ pub fn escape_non_ascii(text: &str) -> String {
 /// `name` as an identifier in SQL, quoted if it has to be.
 pub fn quoted(name: &str) -> String {
     let name = to_server_cstring(name);
-    // SAFETY: takes a NUL-terminated string and returns it or a palloc'd one.
+    // SAFETY: takes a NUL-terminated string and gives it back, or another one. It is copied before the memory context ends.
     let quoted = unsafe { CStr::from_ptr(pg_sys::quote_identifier(name)) };
     from_server(quoted.to_bytes()).into_owned()
 }

@@ -14,9 +14,9 @@ const STACK_BYTES: usize = 512 * 1024;
 
 /// Runs `work` on a thread of its own that no signal reaches. `work` must not call Postgres, nor panic.
 pub fn spawn_without_signals(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    // SAFETY: sigset_t is plain data that sigfillset and pthread_sigmask fill in. A thread inherits the mask of the one
-    // that makes it, so there is no moment at which the new one could catch a signal. With these arguments neither
-    // call can fail.
+    // SAFETY: sigset_t is a C struct of integers, for which all zeroes is a value, and both are filled in: with these
+    // arguments neither call can fail. A thread inherits the mask of the one that makes it, so the new one is at no moment
+    // open to a signal.
     let before = unsafe {
         let mut all: libc::sigset_t = mem::zeroed();
         let mut before: libc::sigset_t = mem::zeroed();

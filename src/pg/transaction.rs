@@ -14,17 +14,19 @@ use super::elog;
 
 /// Runs `f` in a transaction of its own, and commits it. A panic of `f`, that is an error of Postgres, goes on.
 pub fn transaction<T>(f: impl FnOnce() -> T) -> T {
-    // SAFETY: outside of any transaction. An error leaves the transaction to the end of the process, which aborts it.
+    // SAFETY: a background worker calls this outside of a transaction; inside of one Postgres raises. An error of `f` goes
+    // on, to `try_transaction`, which aborts the transaction, or to the end of the process, which does so too.
     unsafe {
         pg_sys::SetCurrentStatementStartTimestamp();
-        let look = PARTING.as_millis() as c_int;
-        enable_timeout_every(parting(), pg_sys::GetCurrentTimestamp() + i64::from(look) * 1_000, look);
+        let millis = SHUTDOWN_CHECK_INTERVAL.as_millis() as c_int;
+        let first = pg_sys::GetCurrentTimestamp() + i64::from(millis) * 1_000;
+        enable_timeout_every(shutdown_check(), first, millis);
         pg_sys::StartTransactionCommand();
         pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
         let result = f();
         pg_sys::PopActiveSnapshot();
         pg_sys::CommitTransactionCommand();
-        disable_timeout(parting(), false);
+        disable_timeout(shutdown_check(), false);
         pg_sys::pgstat_report_stat(true);
         // Back to where it was before: the memory of the transaction is gone.
         pg_sys::CurrentMemoryContext = pg_sys::TopMemoryContext;
@@ -40,11 +42,11 @@ pub fn try_transaction<T>(f: impl FnOnce() -> T) -> Result<T, Failure> {
         let stays =
             |failure: &Failure| !is_shutdown_requested() && failure.code != PgSqlErrorCode::ERRCODE_QUERY_CANCELED;
         let Some(failure) = failure.filter(stays) else { resume_unwind(payload) };
-        // SAFETY: outside of any frame of Postgres: pgrx has turned the longjmp into a panic, which ends here. Postgres
-        // aborts a transaction in whatever state an error has left it.
+        // SAFETY: the guard of pgrx has caught the jump, copied the error and cleared Postgres' stack of errors. The panic
+        // has left all frames of Rust and ends here. Postgres aborts a transaction in any state.
         unsafe {
             pg_sys::AbortCurrentTransaction();
-            disable_timeout(parting(), false);
+            disable_timeout(shutdown_check(), false);
             pg_sys::pgstat_report_stat(true);
             pg_sys::CurrentMemoryContext = pg_sys::TopMemoryContext;
         }
@@ -68,14 +70,14 @@ pub struct Failure {
     code: PgSqlErrorCode,
 }
 
-/// Whose fault an error is.
+/// Where the cause of an error lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
-    /// What was handled: the same again fails again.
+    /// In the record: a further attempt fails too.
     Content,
-    /// What was handled, or what surrounds it: damaged data, or too little memory for it. It is not to be given up.
+    /// In the record or in the server: damaged data, or too little memory. The record must not be given up.
     Doubtful,
-    /// What surrounds it, whatever is handled: a full disk, a lock, a cancel, a read-only server.
+    /// In the server, for any record: a full disk, a lock, a cancel, a read-only server.
     Surroundings,
 }
 
@@ -133,7 +135,8 @@ pub fn attempt<T>(f: impl FnOnce() -> T) -> Result<T, String> {
 
 /// Runs `f` in a subtransaction. If it raises or panics, all that it did is undone, and the error is given.
 pub fn try_to<T>(f: impl FnOnce() -> T) -> Result<T, Failure> {
-    // SAFETY: within a transaction; context and resource owner are put back, as PL/pgSQL's EXCEPTION does it.
+    // SAFETY: in a transaction. The subtransaction is released or rolled back, and memory context and resource owner are
+    // put back, as PL/pgSQL's EXCEPTION does it. After a panic of another kind the process' end does all that.
     unsafe {
         let (context, owner) = (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner);
         pg_sys::BeginInternalSubTransaction(ptr::null());
@@ -158,12 +161,14 @@ pub fn try_to<T>(f: impl FnOnce() -> T) -> Result<T, Failure> {
     }
 }
 
-/// Cancels what the process does in the transaction that runs now, by an error, after `most`; and ends the process if
-/// that is of no use, since a function may catch such an error and go on for ever.
+/// A limit for the rest of the transaction that runs now. When it is reached, an error cancels the transaction. If code of
+/// a table catches that error and goes on, the process ends a little later.
 pub struct Deadline(());
 
-// Not in pgrx's bindings.
+// Not in pgrx's bindings. None of them raises an ERROR; without room for a timeout the process ends by a FATAL. SetLatch is
+// called in signal handlers, where pgrx's guard has no place.
 unsafe extern "C-unwind" {
+    fn SetLatch(latch: *mut pg_sys::Latch);
     fn enable_timeout_after(id: c_int, millis: c_int);
     fn enable_timeout_every(id: c_int, first: pg_sys::TimestampTz, millis: c_int);
     fn disable_timeout(id: c_int, keep_indicator: bool);
@@ -176,73 +181,74 @@ const STATEMENT_TIMEOUT: c_int = 3;
 /// The first number there that is free for others.
 const USER_TIMEOUT: c_int = if cfg!(any(feature = "pg15", feature = "pg16")) { 12 } else { 13 };
 
-/// How long after the cancel the process ends.
-const OBSTINATE: Duration = Duration::from_secs(2);
+/// How long after its cancel an operation may go on before the process ends.
+const TERMINATE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The timeout that ends the process.
-fn last_timeout() -> c_int {
+fn terminate_timeout() -> c_int {
     static REGISTERED: OnceLock<c_int> = OnceLock::new();
-    // SAFETY: once in the process, with a function that stays.
+    // SAFETY: once in a process, with a handler that stays and only does what a signal handler may do.
     *REGISTERED.get_or_init(|| unsafe { RegisterTimeout(USER_TIMEOUT, end_process) })
 }
 
 /// Called in a signal handler: what SIGTERM does to a session.
 unsafe extern "C" fn end_process() {
-    // SAFETY: flags that are made for signal handlers, as is SetLatch.
+    // SAFETY: two flags of the type sig_atomic_t, written volatile, and a function that Postgres calls in signal handlers.
     unsafe {
         (&raw mut pg_sys::ProcDiePending).write_volatile(1);
         (&raw mut pg_sys::InterruptPending).write_volatile(1);
-        pg_sys::SetLatch(pg_sys::MyLatch);
+        SetLatch(pg_sys::MyLatch);
     }
 }
 
-/// How often a transaction that lasts looks whether the process was asked to end. It may wait for somebody's lock, or for
-/// a standby that is gone, and a shutdown waits for it.
-const PARTING: Duration = Duration::from_secs(5);
+/// How often a long transaction checks whether the process was asked to end. It may wait for another session's lock, or
+/// for a standby that is gone, and a shutdown waits for it.
+const SHUTDOWN_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The timeout that looks.
-fn parting() -> c_int {
+/// The timeout that checks.
+fn shutdown_check() -> c_int {
     static REGISTERED: OnceLock<c_int> = OnceLock::new();
-    // SAFETY: once in the process, with a function that stays.
-    *REGISTERED.get_or_init(|| unsafe { RegisterTimeout(USER_TIMEOUT, cancel_if_leaving) })
+    // SAFETY: once in a process, with a handler that stays and only does what a signal handler may do.
+    *REGISTERED.get_or_init(|| unsafe { RegisterTimeout(USER_TIMEOUT, cancel_if_shutdown_requested) })
 }
 
 /// Called in a signal handler. A wait for a lock ends by an error then, and one for a standby by a warning.
-unsafe extern "C" fn cancel_if_leaving() {
+unsafe extern "C" fn cancel_if_shutdown_requested() {
     if is_shutdown_requested() {
-        // SAFETY: as in `end_process`.
+        // SAFETY: two flags and a function as in `end_process`.
         unsafe {
             (&raw mut pg_sys::QueryCancelPending).write_volatile(1);
             (&raw mut pg_sys::InterruptPending).write_volatile(1);
-            pg_sys::SetLatch(pg_sys::MyLatch);
+            SetLatch(pg_sys::MyLatch);
         }
     }
 }
 
 impl Deadline {
     pub fn after(most: Duration) -> Deadline {
-        // SAFETY: a worker that is connected has these timeouts.
+        // SAFETY: a process that is connected has set timeouts up, and registered STATEMENT_TIMEOUT.
         unsafe {
             enable_timeout_after(STATEMENT_TIMEOUT, most.as_millis().max(1) as c_int);
-            enable_timeout_after(last_timeout(), (most + OBSTINATE).as_millis() as c_int);
+            enable_timeout_after(terminate_timeout(), (most + TERMINATE_TIMEOUT).as_millis() as c_int);
         }
         Deadline(())
     }
 
-    /// It is to be lifted after an error too, or it would hit whatever the process does by then.
+    /// Lifts the limit, after an error too: it would cancel a later transaction.
     pub fn lift(self) {
-        // SAFETY: as above. It may have fired after all was done; Postgres forgets a cancel in the same way.
+        // SAFETY: both timeouts were enabled by `after`. One may have fired after all was done, so its cancel is forgotten,
+        // as Postgres does it after a statement.
         unsafe {
             disable_timeout(STATEMENT_TIMEOUT, false);
-            disable_timeout(last_timeout(), false);
+            disable_timeout(terminate_timeout(), false);
             (&raw mut pg_sys::QueryCancelPending).write_volatile(0);
         }
     }
 }
 
-/// Makes the transaction's commit wait for the disk, whatever synchronous_commit says by then: what is claimed must not
-/// be forgotten in a crash after it was sent.
+/// Makes the transaction's commit wait for the disk, whatever synchronous_commit says by then: a crash must not undo a claim
+/// whose request was sent.
 pub fn commit_to_disk() {
-    // SAFETY: sets a variable for the transaction that runs.
+    // SAFETY: sets a variable of the backend, which the end of the transaction sets back.
     unsafe { pg_sys::ForceSyncCommit() };
 }

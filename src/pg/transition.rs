@@ -39,7 +39,8 @@ impl Rows {
         descriptor: pg_sys::TupleDesc,
         columns: usize,
     ) -> Rows {
-        // SAFETY: as the caller promises. A read pointer of its own leaves those of queries alone.
+        // SAFETY: as the caller promises. A read pointer of its own leaves those of queries alone. The slot takes the rows
+        // of a tuplestore, which are minimal tuples.
         unsafe {
             let pointer = pg_sys::tuplestore_alloc_read_pointer(store, pg_sys::EXEC_FLAG_REWIND as c_int);
             let slot = pg_sys::MakeSingleTupleTableSlot(descriptor, &raw const pg_sys::TTSOpsMinimalTuple);
@@ -51,7 +52,7 @@ impl Rows {
 
     /// Goes back to before the first row.
     pub fn rewind(&mut self) {
-        // SAFETY: the store and its read pointer last as long as this value.
+        // SAFETY: the store lasts longer than this value, as `open` was promised, and keeps its read pointers.
         unsafe {
             pg_sys::tuplestore_select_read_pointer(self.store, self.pointer);
             pg_sys::tuplestore_rescan(self.store);
@@ -62,7 +63,8 @@ impl Rows {
     /// that looks for one.
     pub fn advance(&mut self) -> bool {
         pgrx::check_for_interrupts!();
-        // SAFETY: as above. A row that comes from a file is made in the current context: the slot's, which lasts as long.
+        // SAFETY: as in `rewind`. A row that comes from a file is made in the current memory context: that of the slot. An
+        // error inside leaves the variable to those who catch it. The descriptor has `columns` attributes.
         unsafe {
             let caller = pg_sys::CurrentMemoryContext;
             pg_sys::CurrentMemoryContext = (*self.slot).tts_mcxt;
@@ -90,7 +92,7 @@ impl Rows {
 
     /// Ends the reading. An error leaves the slot to the (sub)transaction.
     pub fn close(self) {
-        // SAFETY: made by this value, which ends here.
+        // SAFETY: the slot was made by `open`, and is dropped once, because this takes the value.
         unsafe { pg_sys::ExecDropSingleTupleTableSlot(self.slot) };
     }
 }
@@ -118,7 +120,7 @@ impl CopiedRow {
     /// # Safety
     /// A tuple of a table with this descriptor.
     pub(super) unsafe fn of_tuple(tuple: pg_sys::HeapTuple, descriptor: pg_sys::TupleDesc) -> CopiedRow {
-        // SAFETY: as the caller promises; there is a place for each attribute.
+        // SAFETY: as the caller promises. Both arrays have a place for each of the descriptor's attributes.
         unsafe {
             let width = (*descriptor).natts as usize;
             let mut copied = CopiedRow { values: vec![Datum::null(); width], nulls: vec![true; width] };
@@ -140,7 +142,7 @@ impl Row<'_> {
 
     /// The value of a column of type text or varchar, or of a domain over one of them.
     pub fn text(&self, column: &Column) -> Option<Cow<'_, str>> {
-        // SAFETY: a value of that type, which lasts as long as the row.
+        // SAFETY: a value of that column, which lasts as long as the row.
         self.value(column).map(|value| unsafe { text::from_text_datum(value) })
     }
 
@@ -149,7 +151,7 @@ impl Row<'_> {
     pub fn differs_in(&self, other: &Row<'_>, column: &Column) -> bool {
         match (self.value(column), other.value(column)) {
             (None, None) => false,
-            // SAFETY: two values of the column's type.
+            // SAFETY: two values of the column, and its type's length and passing.
             (Some(one), Some(two)) => unsafe { !is_same_image(one, two, column.by_value, column.length) },
             _ => true,
         }
@@ -159,7 +161,8 @@ impl Row<'_> {
     pub fn is_equal_in(&self, other: &Row<'_>, column: &Column) -> bool {
         match (self.value(column), other.value(column)) {
             (None, None) => true,
-            // SAFETY: two values of the column's type; the type cache's entry lasts as long as the session.
+            // SAFETY: two values of the column, and the equality of its type. The type cache's entry lasts as long as the
+            // session.
             (Some(one), Some(two)) => unsafe {
                 let flag = pg_sys::TYPECACHE_EQ_OPR_FINFO as c_int;
                 let entry = pg_sys::lookup_type_cache(column.base_type, flag);

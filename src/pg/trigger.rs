@@ -29,10 +29,11 @@ pub struct NoRow;
 
 pgrx::impl_sql_translatable!(NoRow, "trigger");
 
-// SAFETY: a trigger function returns a null pointer that is not SQL's NULL.
+// SAFETY: the SQL type is trigger: a pointer to a row, which Postgres does not read after a statement's trigger. It raises
+// for SQL's NULL.
 unsafe impl BoxRet for NoRow {
     unsafe fn box_into<'fcx>(self, fcinfo: &mut FcInfo<'fcx>) -> LiveDatum<'fcx> {
-        // SAFETY: as above.
+        // SAFETY: a datum of that type.
         unsafe { fcinfo.return_raw_datum(pg_sys::Datum::null()) }
     }
 }
@@ -40,7 +41,8 @@ unsafe impl BoxRet for NoRow {
 impl Fired {
     /// None if the function was not called as a trigger for a statement.
     pub fn of(call: FunctionCallInfo) -> Option<Fired> {
-        // SAFETY: `call` is the call that Postgres is making; its context, if any, is a node that says what it is.
+        // SAFETY: `call` is the call that Postgres is making, as pgrx passes it; its context is null, or a node whose tag
+        // says what it is.
         unsafe {
             let context = (*call).context;
             if context.is_null() || (*context).type_ != NodeTag::T_TriggerData {
@@ -52,7 +54,7 @@ impl Fired {
     }
 
     fn bits(&self) -> u32 {
-        // SAFETY: Postgres keeps the data for as long as the call.
+        // SAFETY: the data lasts as long as the call that this value is made for.
         unsafe { (*self.data).tg_event }
     }
 
@@ -72,25 +74,25 @@ impl Fired {
 
     /// The table that the trigger is on.
     pub fn table(&self) -> Table {
-        // SAFETY: the relation is open while its trigger runs.
+        // SAFETY: the relation, a table or view, is open as long as the call.
         unsafe { Table::describe((*self.data).tg_relation) }
     }
 
     /// The oid of that table.
     pub fn relation(&self) -> u32 {
-        // SAFETY: as above.
+        // SAFETY: the relation is open as long as the call.
         unsafe { (*(*self.data).tg_relation).rd_id.to_u32() }
     }
 
     /// The rows as the statement has left them, as far as `columns` of the table. An INSERT and an UPDATE have them.
     pub fn new_rows<'a>(&self, columns: impl IntoIterator<Item = &'a Column>) -> Rows {
-        // SAFETY: a transition table lasts as long as the call.
+        // SAFETY: the call's transition table of new rows, or null.
         unsafe { self.rows((*self.data).tg_newtable, columns) }
     }
 
     /// The rows as the statement has found them. An UPDATE and a DELETE have them.
     pub fn old_rows<'a>(&self, columns: impl IntoIterator<Item = &'a Column>) -> Rows {
-        // SAFETY: as above.
+        // SAFETY: the call's transition table of old rows, or null.
         unsafe { self.rows((*self.data).tg_oldtable, columns) }
     }
 
@@ -107,7 +109,8 @@ impl Fired {
             );
         }
         let width = columns.into_iter().map(|column| column.place + 1).max().unwrap_or_default();
-        // SAFETY: as the caller promises; the columns are the table's.
+        // SAFETY: as the caller promises, a transition table, which has the descriptor of the relation. The columns are of
+        // this table, so the descriptor has `width` attributes.
         unsafe { Rows::open(store, (*(*self.data).tg_relation).rd_att, width) }
     }
 
@@ -118,7 +121,7 @@ impl Fired {
 
     /// Whether another trigger of the table, which does not call `function`, fires after this one for the same statement.
     pub fn is_followed(&self, function: &CStr) -> bool {
-        // SAFETY: the trigger that was called.
+        // SAFETY: the data and its trigger last as long as the call.
         let own = unsafe { (*(*self.data).tg_trigger).tgoid };
         // Postgres fires triggers, and keeps them here, in the order of their names.
         self.triggers()
@@ -129,13 +132,13 @@ impl Fired {
 
     /// The enabled triggers of the table.
     fn triggers(&self) -> Vec<TableTrigger> {
-        // SAFETY: the relation is open while its trigger runs.
+        // SAFETY: the relation is open as long as the call.
         unsafe { TableTrigger::enabled_of((*self.data).tg_relation) }
     }
 
     /// The arguments in the trigger's definition.
     pub fn arguments(&self) -> Vec<String> {
-        // SAFETY: as many NUL-terminated strings as the trigger says.
+        // SAFETY: the trigger lasts as long as the call, and has `tgnargs` NUL-terminated strings.
         unsafe {
             let trigger = &*(*self.data).tg_trigger;
             (0..trigger.tgnargs as usize)
@@ -146,7 +149,7 @@ impl Fired {
 
     /// Whether the statement has made rows, or new versions of rows, that this trigger is given.
     pub fn has_new_rows(&self) -> bool {
-        // SAFETY: the transition table, if the trigger has one, lives for as long as the call.
+        // SAFETY: the transition table, if the trigger has one, lasts as long as the call.
         unsafe {
             let rows = (*self.data).tg_newtable;
             !rows.is_null() && pg_sys::tuplestore_tuple_count(rows) > 0
@@ -155,7 +158,7 @@ impl Fired {
 
     /// Makes the transition tables visible to the queries of the SPI connection that is open now.
     pub fn show_transition_tables(&self) {
-        // SAFETY: the data outlives the connection, which is opened and closed within the trigger's call.
+        // SAFETY: the data lasts as long as the call, within which the connection is opened and closed.
         let result = unsafe { pg_sys::SPI_register_trigger_data(self.data) };
         if result < 0 {
             elog::internal_error(format!("could not register the transition tables (SPI error {result})"));
@@ -169,7 +172,7 @@ pub fn depth() -> i32 {
     unsafe extern "C-unwind" {
         fn pg_trigger_depth(call: FunctionCallInfo) -> pg_sys::Datum;
     }
-    // SAFETY: it looks at none of its arguments.
+    // SAFETY: the function reads no argument, and gives an integer.
     unsafe {
         let none = pg_sys::Datum::null();
         pg_sys::DirectFunctionCall1Coll(Some(pg_trigger_depth), pg_sys::Oid::INVALID, none).value() as i32
@@ -189,7 +192,8 @@ impl TableTrigger {
     /// # Safety
     /// An open relation.
     unsafe fn enabled_of(relation: pg_sys::Relation) -> Vec<TableTrigger> {
-        // SAFETY: as the caller promises. Nothing is looked up while the list is read.
+        // SAFETY: as the caller promises. The list has `numtriggers` elements, and stays while no catalog is read: up to
+        // the copy below.
         let all = unsafe {
             let Some(triggers) = (*relation).trigdesc.as_ref() else { return Vec::new() };
             std::slice::from_raw_parts(triggers.triggers, triggers.numtriggers as usize)
@@ -213,7 +217,7 @@ impl TableTrigger {
 
     /// Whether it calls this function of the schema `sequin`.
     fn calls(&self, function: &CStr) -> bool {
-        // SAFETY: look-ups by oid, whose names are palloc'd, or null if the object is gone.
+        // SAFETY: look-ups by oid, in a transaction. A name is NUL-terminated, or null if the object is gone.
         unsafe {
             let is = |name: *const c_char, wanted: &CStr| !name.is_null() && CStr::from_ptr(name) == wanted;
             is(pg_sys::get_func_name(self.function), function)
@@ -223,7 +227,7 @@ impl TableTrigger {
 }
 
 fn is_enabled(trigger: &pg_sys::Trigger) -> bool {
-    // SAFETY: a variable of the backend.
+    // SAFETY: copies a variable of the backend.
     let role = unsafe { pg_sys::SessionReplicationRole };
     let is_replica = role == pg_sys::SESSION_REPLICATION_ROLE_REPLICA as std::ffi::c_int;
     match trigger.tgenabled as u8 {

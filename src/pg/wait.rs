@@ -61,20 +61,21 @@ pub struct SocketWait {
     interest: Interest,
 }
 
-// SAFETY: a backend has one thread that runs Postgres code, and only that thread ever holds a `SocketWait`; the bounds
-// are what ureq asks of a transport, for programs that do have threads.
+// SAFETY: ureq asks for both bounds, for programs that have threads. Here the main thread makes all requests and keeps all
+// connections, so no `SocketWait` ever reaches another one; the threads of `thread` are given none.
 unsafe impl Send for SocketWait {}
-// SAFETY: as above.
+// SAFETY: as for `Send`.
 unsafe impl Sync for SocketWait {}
 
 impl SocketWait {
     /// Fails only as [`Interrupted`]: Postgres may be out of memory or of file descriptors.
     pub fn new(socket: BorrowedFd<'_>, interest: Interest) -> Result<Self, Interrupted> {
         let fd = socket.as_raw_fd();
-        // SAFETY: main thread of a backend, so TopMemoryContext is set. The set is freed in `drop`.
+        // SAFETY: the main thread of a process of Postgres. The set is freed below, or in `drop`.
         let set = caught(|| unsafe { create_set() })?;
         let nothing = ptr::null_mut();
-        // SAFETY: the set has room for three events; the backend's latch lives as long as the backend.
+        // SAFETY: a set that was just made, with room for three events. The latch lasts as long as the process. The socket
+        // is open as long as it is borrowed; the kernel forgets it when it is closed.
         let position = caught(|| unsafe {
             let (no_socket, no_latch) = (pg_sys::PGINVALID_SOCKET, ptr::null_mut());
             pg_sys::AddWaitEventToSet(set, pg_sys::WL_LATCH_SET, no_socket, pg_sys::MyLatch, nothing);
@@ -82,10 +83,10 @@ impl SocketWait {
             pg_sys::AddWaitEventToSet(set, interest.event(), fd, no_latch, nothing)
         });
         match position {
-            // SAFETY: Postgres returns a set or raises.
+            // SAFETY: the set is not null: Postgres gives one or raises, and then `caught` has returned.
             Ok(position) => Ok(SocketWait { set: unsafe { NonNull::new_unchecked(set) }, position, interest }),
             Err(interrupted) => {
-                // SAFETY: made above, and used by nobody.
+                // SAFETY: made above, and freed once: no `SocketWait` has it.
                 unsafe { pg_sys::FreeWaitEventSet(set) };
                 Err(interrupted)
             }
@@ -95,7 +96,7 @@ impl SocketWait {
     /// Waits until the socket is ready, `deadline` has passed, or Postgres wants something else of this backend.
     pub fn wait(&mut self, interest: Interest, deadline: Instant, event: WaitEvent) -> Result<(), Unready> {
         if interest != self.interest {
-            // SAFETY: the set and the position come from `new`.
+            // SAFETY: `new` has made the set, and the position in it.
             caught(|| unsafe {
                 pg_sys::ModifyWaitEvent(self.set.as_ptr(), self.position, interest.event(), ptr::null_mut());
             })?;
@@ -110,7 +111,7 @@ impl SocketWait {
             }
             match self.wait_once(time_left_after_shutdown().map_or(left, |most| left.min(most)), event)? {
                 Some(events) if events & pg_sys::WL_LATCH_SET != 0 => {
-                    // SAFETY: the backend's own latch, on its main thread.
+                    // SAFETY: the process' own latch.
                     unsafe { pg_sys::ResetLatch(pg_sys::MyLatch) };
                     caught(wake_up)?;
                 }
@@ -124,7 +125,8 @@ impl SocketWait {
     fn wait_once(&self, left: Duration, event: WaitEvent) -> Result<Option<u32>, Interrupted> {
         // Rounded up, so that the last millisecond is waited for and not spun through.
         let millis = left.as_millis().saturating_add(1).min(i32::MAX as u128) as std::ffi::c_long;
-        // SAFETY: a WaitEvent is plain data, for which all zeroes is a value; the kernel writes at most one of them.
+        // SAFETY: `new` has made the set. A WaitEvent is a C struct of integers and a pointer, for which all zeroes is a
+        // value; Postgres writes at most as many as it is told, one.
         caught(|| unsafe {
             let mut fired: pg_sys::WaitEvent = std::mem::zeroed();
             let count = pg_sys::WaitEventSetWait(self.set.as_ptr(), millis, &mut fired, 1, event.id());
@@ -135,8 +137,8 @@ impl SocketWait {
 
 impl Drop for SocketWait {
     fn drop(&mut self) {
-        // SAFETY: made by `new`, freed once. FreeWaitEventSet closes an epoll and frees memory; it raises no error,
-        // which alone makes it fit for a drop. It does not touch the socket, which may be closed by now.
+        // SAFETY: made by `new`, freed once. FreeWaitEventSet closes an epoll and frees memory. It raises no error, so a
+        // drop may call it. It does not touch the socket, which may be closed by now.
         unsafe { pg_sys::FreeWaitEventSet(self.set.as_ptr()) };
     }
 }
@@ -147,7 +149,8 @@ impl Drop for SocketWait {
 /// On the main thread of a backend. May raise.
 unsafe fn create_set() -> *mut pg_sys::WaitEventSet {
     const EVENTS: c_int = 3;
-    // SAFETY: as the caller promises. From 17 on the set belongs to a resource owner; none means the session.
+    // SAFETY: as the caller promises: TopMemoryContext is set. From 17 on a set belongs to a resource owner; none means the
+    // session.
     unsafe {
         #[cfg(any(feature = "pg15", feature = "pg16"))]
         return pg_sys::CreateWaitEventSet(pg_sys::TopMemoryContext, EVENTS);

@@ -84,8 +84,8 @@ pub fn current_subtransaction() -> SubtransactionNumber {
 
 /// Runs `f` with a snapshot, as a query needs one. Before a commit Postgres has taken its own away.
 pub fn with_snapshot<T>(f: impl FnOnce() -> T) -> T {
-    // SAFETY: callable in a transaction only, or Postgres raises. An error in `f` ends the transaction, which drops the
-    // snapshot.
+    // SAFETY: in a transaction, whose end drops the snapshot if `f` raises. Otherwise `f` leaves the stack of snapshots as
+    // it was, as all functions here do.
     unsafe {
         pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
         let result = f();

@@ -102,7 +102,7 @@ impl Builder {
     /// The whole value, when its root is closed.
     fn finish(mut self) -> Datum {
         let root = self.flush();
-        // SAFETY: what the builder gave out for the end of the root.
+        // SAFETY: the value that the builder has made for the token that closed the root.
         unsafe { Datum::from(pg_sys::JsonbValueToJsonb(root)) }
     }
 }
@@ -132,7 +132,7 @@ unsafe fn push_token(state: *mut State, token: Token::Type, value: *mut JsonbVal
 
 /// A string, number or word as a value. What it points to lives as long as the text and the current memory context.
 fn scalar(token: &str) -> JsonbValue {
-    // SAFETY: plain data, for which all zeroes is a value: null.
+    // SAFETY: a C struct of integers, pointers and a union of such, for which all zeroes is a value: jbvNull.
     let mut value: JsonbValue = unsafe { std::mem::zeroed() };
     match token.as_bytes()[0] {
         b'"' => {
@@ -161,7 +161,7 @@ fn string(token: &str) -> (*mut c_char, c_int) {
         return (inner.as_ptr().cast_mut().cast(), inner.len() as c_int);
     }
     let plain = json::unquote(token).expect("the reply's strings were found storable");
-    // SAFETY: as many bytes as are copied.
+    // SAFETY: the new memory has as many bytes as are copied, and overlaps nothing.
     unsafe {
         let copy = pg_sys::palloc(plain.len().max(1)).cast::<c_char>();
         ptr::copy_nonoverlapping(plain.as_ptr().cast(), copy, plain.len());
@@ -176,10 +176,11 @@ fn number(token: &str) -> pg_sys::Numeric {
     // A zero may be negative in text, and has its digits counted behind a point; both are numeric_in's business.
     let is_plain = token.len() < 19 && token.bytes().all(|byte| byte.is_ascii_digit());
     if let (true, Ok(integer)) = (is_plain, token.parse()) {
-        // SAFETY: takes a number and returns a palloc'd one.
+        // SAFETY: takes a number by value.
         return unsafe { pg_sys::int64_to_numeric(integer) };
     }
-    // SAFETY: numeric_in takes a NUL-terminated string, an unused type and "no limit on digits".
+    // SAFETY: numeric_in takes a NUL-terminated string, a type that it does not read, and -1 for no limit of digits. It
+    // gives a numeric.
     unsafe {
         let text = pg_sys::pnstrdup(token.as_ptr().cast(), token.len());
         let numeric = pg_sys::DirectFunctionCall3Coll(

@@ -18,7 +18,7 @@ use pgrx::pg_sys::{self, Datum, Oid};
 
 use super::{elog, text};
 
-/// An argument of type jsonb, as it was passed.
+/// A jsonb where it is stored: in an argument, in a row, or in the memory context that it was made in. It lasts no longer.
 pub struct Json {
     stored: *mut pg_sys::varlena,
 }
@@ -34,7 +34,8 @@ impl FromDatum for Json {
 impl Json {
     /// Appends the value's text, in UTF-8. What had to be detoasted for it is freed at once, because it may be large.
     pub fn print_to(&self, out: &mut Vec<u8>) {
-        // SAFETY: an argument outlives the call that it was passed to, and so this value.
+        // SAFETY: `stored` is a jsonb, as each maker of this value promises, and is still there. A detoasted copy is freed
+        // here, and only if it is one.
         unsafe {
             let plain = pg_sys::pg_detoast_datum(self.stored);
             if text::database_is_utf8() {
@@ -57,7 +58,7 @@ impl Json {
     }
 }
 
-/// The jsonb `datum`, which was made in this call, as JSON text.
+/// The jsonb `datum` as JSON text. It is a jsonb that [`to_datum`] or [`values::ObjectOf`] has made.
 pub fn text_of(datum: Datum) -> String {
     Json { stored: datum.cast_mut_ptr() }.to_text()
 }
@@ -82,7 +83,8 @@ fn reserve(out: &mut Vec<u8>, size: usize) {
 /// # Safety
 /// `plain` is a jsonb that is neither compressed nor out of line.
 unsafe fn print_by_postgres(plain: *mut pg_sys::varlena, out: &mut Vec<u8>) {
-    // SAFETY: as the caller promises; the result is NUL-terminated and palloc'd.
+    // SAFETY: as the caller promises: the header says the size, and the root container follows it. The result is
+    // NUL-terminated, and copied before it is freed.
     unsafe {
         let length = pgrx::varsize_any(plain) as i32;
         let root = &raw mut (*plain.cast::<pg_sys::Jsonb>()).root;
@@ -111,7 +113,7 @@ fn read_by_postgres(json: &str) -> Datum {
         fn jsonb_in(call: pg_sys::FunctionCallInfo) -> Datum;
     }
     let printed = text::to_server_cstring(json);
-    // SAFETY: jsonb_in takes one NUL-terminated string.
+    // SAFETY: jsonb_in takes one NUL-terminated string, and gives a jsonb that does not point into it.
     unsafe {
         let datum = pg_sys::DirectFunctionCall1Coll(Some(jsonb_in), Oid::INVALID, Datum::from(printed));
         pg_sys::pfree(printed.cast());

@@ -63,7 +63,8 @@ impl Children {
 /// # Safety
 /// As of [`print`], for the container at `header`.
 unsafe fn container(header: *const u32, out: &mut Vec<u8>) {
-    // SAFETY: as the caller promises. check_stack_depth raises before the stack is used up: a value that was stored
+    // SAFETY: as the caller promises: `count` entries follow the header of an array, twice as many that of an object, and
+    // the children's bytes follow them. Each `next` is one of `count`. check_stack_depth raises before the stack is used up: a value that was stored
     // under a larger max_stack_depth may be too deep for this session.
     unsafe {
         pg_sys::check_stack_depth();
@@ -137,7 +138,7 @@ unsafe fn number(numeric: *const pg_sys::varlena, out: &mut Vec<u8>) {
     unsafe extern "C-unwind" {
         fn numeric_out(call: pg_sys::FunctionCallInfo) -> Datum;
     }
-    // SAFETY: as the caller promises; the result is NUL-terminated and palloc'd.
+    // SAFETY: as the caller promises; the result is a NUL-terminated string, copied before it is freed.
     unsafe {
         let printed = pg_sys::DirectFunctionCall1Coll(Some(numeric_out), Oid::INVALID, Datum::from(numeric));
         let printed = printed.cast_mut_ptr();

@@ -82,7 +82,8 @@ struct Call<'a> {
 
 impl<'a> Call<'a> {
     fn new(function: u32, arguments: Vec<Argument<'a>>) -> Call<'a> {
-        // SAFETY: all of it is palloc'd. The frame has room for its arguments, which are set here or before each call.
+        // SAFETY: all of it is made in the current memory context, as long as which the value lasts. The frame has room for
+        // `nargs` arguments behind its fixed part; those of columns are set before each call.
         unsafe {
             let mut types = ptr::null_mut();
             for argument in &arguments {
@@ -117,7 +118,7 @@ impl<'a> Call<'a> {
 
     /// A jsonb in the current memory context.
     fn of(&self, row: &Row<'_>) -> Datum {
-        // SAFETY: a jsonb is a varlena.
+        // SAFETY: `made` is a jsonb, so a varlena.
         self.called_for(row, |made| unsafe { Datum::from(pg_sys::pg_detoast_datum_copy(made.cast_mut_ptr())) })
     }
 
@@ -127,8 +128,8 @@ impl<'a> Call<'a> {
 
     /// Calls the function for a row, and `f` with the result, which is freed after that.
     fn called_for<T>(&self, row: &Row<'_>, f: impl FnOnce(Datum) -> T) -> T {
-        // SAFETY: the frame's arguments are those that its expression says. Neither function gives NULL. Within the
-        // guard nothing has a drop.
+        // SAFETY: the arguments are of the types in the frame's expression: constants, and the columns of the row. Neither
+        // of the two functions gives NULL. The closure of the guard owns nothing, so a jump may end it.
         let made = self.memory.run(|| unsafe {
             for (place, column) in &self.columns {
                 set_argument(self.frame, *place, row.value(column));
