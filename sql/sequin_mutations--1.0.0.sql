@@ -43,7 +43,7 @@ COMMENT ON COLUMN @extschema@.sequin_record.upstream_created_at IS 'when the pro
 COMMENT ON COLUMN @extschema@.sequin_record.upstream_updated_at IS 'when the provider last changed it';
 COMMENT ON COLUMN @extschema@.sequin_record.inserted_at IS 'when the API first saw it';
 COMMENT ON COLUMN @extschema@.sequin_record.updated_idx IS 'the record''s version: it rises with every change';
-COMMENT ON COLUMN @extschema@.sequin_record.deleted IS 'whether it was deleted at the provider';
+COMMENT ON COLUMN @extschema@.sequin_record.deleted IS 'whether the provider has deleted it';
 COMMENT ON COLUMN @extschema@.sequin_record.data IS 'the provider''s fields';
 COMMENT ON COLUMN @extschema@.sequin_record.extra IS
     'the reply''s other fields, and values that do not fit their column; NULL when there are none';
@@ -72,7 +72,7 @@ COMMENT ON FUNCTION @extschema@.sequin_mutate(
     pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.jsonb, pg_catalog.text[], pg_catalog.int4,
     pg_catalog.name
 ) IS
-    'sends one create, update or delete of many records to the API now, and returns them as it replies; ROLLBACK does not undo it';
+    'sends one create, update or delete of many records to the API now, and returns the records of its reply; ROLLBACK does not undo it';
 
 CREATE FUNCTION @extschema@.sequin_create(
     sync_id pg_catalog.text,
@@ -140,7 +140,7 @@ CREATE TABLE sequin.statement_end (
     id pg_catalog.int4 PRIMARY KEY
 );
 COMMENT ON TABLE sequin.statement_end IS
-    'inner table of attached tables, always empty: its trigger fires at the end of a statement that has written one';
+    'inner table of attached tables, always empty: its trigger fires at the end of a statement on an attached table';
 COMMENT ON COLUMN sequin.statement_end.id IS 'never filled';
 CREATE TRIGGER end_of_statement AFTER UPDATE ON sequin.statement_end
     FOR EACH STATEMENT EXECUTE FUNCTION sequin.end_statement();
@@ -206,7 +206,7 @@ CREATE VIEW sequin.attachments AS
     )
     -- sync_id is mandatory: without it, the argument is not an attachment.
     WHERE argument.sync_id IS NOT NULL;
-COMMENT ON VIEW sequin.attachments IS 'the tables that sequin_attach has attached, and how';
+COMMENT ON VIEW sequin.attachments IS 'the tables that sequin_attach has attached, with its arguments';
 COMMENT ON COLUMN sequin.attachments.relation IS 'the table';
 COMMENT ON COLUMN sequin.attachments.sync_id IS 'the sync that its rows are sent with';
 COMMENT ON COLUMN sequin.attachments.collection_id IS 'the collection, for example salesforce:contact';
@@ -394,7 +394,7 @@ CREATE TABLE sequin.origin (
     PRIMARY KEY (system_identifier, database)
 );
 COMMENT ON TABLE sequin.origin IS
-    'inner table of the outbox: the database that it belongs to; a copy of that database does not send older records by itself';
+    'inner table of the outbox: the identity of its database; a copy of the database holds older records until sequin_resume';
 
 -- One row for each session, so that no session waits for another. Dumps leave this table out, and rows of other
 -- databases are ignored.
@@ -517,7 +517,7 @@ COMMENT ON COLUMN sequin.dead_letters.data IS 'the fields that are sent; NULL fo
 COMMENT ON COLUMN sequin.dead_letters.state IS
     'rejected: the API refuses the record, or handling it raised an error; unknown: a create that may have been applied';
 COMMENT ON COLUMN sequin.dead_letters.attempts IS 'how many requests with the record have failed';
-COMMENT ON COLUMN sequin.dead_letters.next_attempt_at IS 'NULL: a dead record is not sent again by itself';
+COMMENT ON COLUMN sequin.dead_letters.next_attempt_at IS 'NULL: no worker sends the record again without sequin_retry';
 COMMENT ON COLUMN sequin.dead_letters.enqueued_at IS 'when the transaction that enqueued the record began';
 COMMENT ON COLUMN sequin.dead_letters.outcome IS 'of the last attempt, as in an error''s DETAIL';
 COMMENT ON COLUMN sequin.dead_letters.error IS 'the message of the API, the network or Postgres';
@@ -553,12 +553,12 @@ COMMENT ON COLUMN sequin.delivered.delivered_at IS 'when the record was settled'
 COMMENT ON COLUMN sequin.delivered.outcome IS
     'applied, applied_reply_lost, applied_not_confirmed; superseded by a delete; cancelled_out: created and deleted before it was sent; nothing_to_send; merged into an unknown create; discarded or resolved by a person';
 COMMENT ON COLUMN sequin.delivered.sent_with IS
-    'the record that this one was merged into; NULL: it was sent by itself, or not at all';
+    'the record that this one was merged into; NULL: it was sent separately, or not at all';
 COMMENT ON COLUMN sequin.delivered.record IS 'the record as the API replied with it; NULL if the reply was lost';
 COMMENT ON COLUMN sequin.delivered.relation IS 'the attached table that the record comes from';
 COMMENT ON COLUMN sequin.delivered.write_back IS
-    'whether the upstream id of a create still has to be written into its row; waiting: not tried yet; failed: the last try failed, and the next one follows by itself; NULL: there is nothing to write';
-COMMENT ON COLUMN sequin.delivered.write_back_error IS 'why the last try to write the upstream id failed';
+    'the write-back of a create''s upstream id into its row; waiting: not attempted yet; failed: the last attempt failed, and a worker tries again; NULL: no write-back is open';
+COMMENT ON COLUMN sequin.delivered.write_back_error IS 'why the last attempt of the write-back failed';
 
 CREATE VIEW sequin.status WITH (security_barrier) AS
     WITH usable AS (
@@ -637,9 +637,9 @@ COMMENT ON COLUMN sequin.status.rejected IS 'records that the API refuses';
 COMMENT ON COLUMN sequin.status.unknown IS 'creates that may or may not have been applied';
 COMMENT ON COLUMN sequin.status.worker_alive IS 'whether a worker of this database is running';
 COMMENT ON COLUMN sequin.status.write_backs IS
-    'upstream ids that are not in their rows yet; the column write_back of sequin.delivered shows which';
+    'open write-backs: upstream ids that are not in their rows yet; the column write_back of sequin.delivered shows them';
 COMMENT ON COLUMN sequin.status.write_back_error IS
-    'why the most recent of them could not be written; NULL: none has failed';
+    'why the last failed write-back failed; NULL: none has failed';
 
 CREATE FUNCTION @extschema@.sequin_enqueue(
     kind pg_catalog.text,
@@ -669,7 +669,7 @@ CREATE FUNCTION @extschema@.sequin_discard(id pg_catalog.int8) RETURNS pg_catalo
     LANGUAGE c VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'sequin_discard_wrapper';
 COMMENT ON FUNCTION @extschema@.sequin_discard(pg_catalog.int8) IS
-    'takes a record out of the outbox without sending it, and frees the records that wait behind it';
+    'removes a record from the outbox without sending it, and frees the records that wait behind it';
 
 CREATE FUNCTION @extschema@.sequin_resolve(id pg_catalog.int8, upstream_id pg_catalog.text) RETURNS pg_catalog.void
     LANGUAGE c VOLATILE PARALLEL UNSAFE
