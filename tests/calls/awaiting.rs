@@ -60,7 +60,7 @@ fn a_lock_of_ones_own_makes_the_wait_vain_and_the_hint_says_so() {
     let error =
         world.error(&format!("SELECT sequin_update({TARGET}, '{id}', '{{\"a\":1}}', {AWAIT}, timeout_ms => 50)"));
     assert_eq!(error.code().code(), "HV00M");
-    assert!(hint_of(&error).contains("if this session holds locks on rows that a consumer must write"), "{error:?}");
+    assert!(hint_of(&error).contains("while this session holds locks on rows that a consumer must write"), "{error:?}");
     world.run("ROLLBACK");
     // With the lock gone the consumer catches up.
     world.run(&format!("SELECT sequin_update({TARGET}, '{id}', '{{\"b\":2}}', {AWAIT})"));

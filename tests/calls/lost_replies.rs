@@ -19,7 +19,7 @@ fn unreadable() -> Vec<(String, &'static str)> {
     let deep = format!("{}{}", "[".repeat(200_000), "]".repeat(200_000));
     let record = |field: &str| format!("{{\"records\":[{{\"id\":\"1\"}},{{{field}}}]}}");
     vec![
-        ("{\"records\":[{\"id\":\"1\"}".into(), "its body is not JSON"),
+        ("{\"records\":[{\"id\":\"1\"}".into(), "its body is incomplete JSON"),
         ("{\"records\":[]} trailing".into(), "its body is not JSON"),
         ("{\"records\":[{\"data\":{\"a\":01}}]}".into(), "its body is not JSON"),
         ("{\"records\":[{},7]}".into(), "records[1] is not an object"),

@@ -102,7 +102,7 @@ pub fn limited() -> Vec<Case> {
             "a length that is too short",
             bytes(head(&format!("content-length: {}\r\n", length - 1)) + RECORD),
             "HV00M",
-            "not JSON",
+            "incomplete JSON",
         ),
         (
             "two lengths that differ",
