@@ -5,6 +5,7 @@ mod outbox;
 pub mod random;
 pub mod server;
 mod session;
+mod waiting;
 mod world;
 
 use postgres::error::DbError;

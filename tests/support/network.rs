@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
-use std::time::{Duration, Instant};
 
 use postgres::Client;
 use postgres::error::{DbError, SqlState};
@@ -16,12 +15,10 @@ pub use sequin_harness::look_ups::release;
 use sequin_harness::{Database, RawServer, Server, literal, raw};
 
 use super::session::{db_error, first_column};
+pub use super::waiting::{PATIENCE, eventually};
 
 /// Where every connection is refused. Not a port that was free a moment ago: the next test may have been given it.
 pub const REFUSING: &str = "127.77.0.1:1";
-
-/// How long anything may take before it counts as "never". No test measures how long things do take.
-pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A reply's body with one record, `003`.
 pub const RECORD: &str = r#"{"records":[{"upstream_id":"003","data":{"Email":"a@b.c"}}]}"#;
@@ -85,15 +82,6 @@ impl Pending {
     /// Whether the statement has come back already.
     pub fn has_ended(&self) -> bool {
         !matches!(self.0.try_recv(), Err(mpsc::TryRecvError::Empty))
-    }
-}
-
-/// Polls until `condition` holds.
-pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !condition() {
-        assert!(begun.elapsed() < PATIENCE, "waited in vain: {what}");
-        thread::sleep(Duration::from_millis(1));
     }
 }
 

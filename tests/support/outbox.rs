@@ -6,8 +6,8 @@ use postgres::Client;
 use sequin_harness::process;
 use serde_json::{Value, json};
 
-use super::network::eventually;
 use super::session::Session;
+use super::waiting::eventually;
 use super::world::World;
 
 impl World {

@@ -8,7 +8,7 @@ use postgres::error::DbError;
 use postgres::types::{FromSqlOwned, ToSql};
 use postgres::{Client, Row, SimpleQueryMessage};
 
-use super::network::PATIENCE;
+use super::waiting::PATIENCE;
 
 /// A session, and whatever has one.
 pub trait Session {

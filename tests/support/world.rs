@@ -8,9 +8,9 @@ use postgres::{Client, NoTls};
 use sequin_harness::{Database, Encoding, Sandbox, Server, Stop, literal};
 use serde_json::Value;
 
-use super::network::eventually;
 use super::server::{self, APP};
 use super::session::{Session, db_error};
+use super::waiting::eventually;
 use super::{detail, detail_of};
 
 /// See the module.

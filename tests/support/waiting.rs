@@ -1,0 +1,17 @@
+//! Waiting for what a test wants to see, with a limit.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long anything may take before it counts as "never". No test measures how long things do take.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Polls until `condition` holds.
+#[track_caller]
+pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !condition() {
+        assert!(begun.elapsed() < PATIENCE, "waited in vain: {what}");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
