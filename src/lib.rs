@@ -30,3 +30,10 @@ extern "C-unwind" fn _PG_init() {
         outbox::worker::lifecycle::register_launcher();
     }
 }
+
+pg::bgworker::main_function!(sequin_worker_main, worker_main);
+
+/// Runs a worker of the outbox.
+fn worker_main(argument: u64) {
+    outbox::worker::main(argument, attach::write_ids::open);
+}

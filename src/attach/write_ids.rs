@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 
 use pgrx::pg_sys;
 
+use crate::outbox::write_back::{AttachedTable, PendingId};
 use crate::pg::output::read_alike;
 use crate::pg::relation::Table;
 use crate::pg::spi::Connection;
@@ -17,15 +18,6 @@ use contract::json::Cursor;
 
 use super::write_back_guard::{Afterwards, WriteBackGuard};
 use contract::capture_sql::upstream_id_expression;
-
-/// An id that is to be written.
-pub struct WriteBackRow {
-    /// The create's number in the outbox.
-    pub id: i64,
-    /// The primary key, a JSON array.
-    pub key: String,
-    pub upstream_id: String,
-}
 
 /// The statements for one table.
 pub struct IdWriter {
@@ -37,8 +29,13 @@ pub struct IdWriter {
     find: String,
 }
 
+/// The table as the outbox sees it; None if it is not attached any more, or its key is gone.
+pub fn open(connection: &Connection, table: &Table) -> Option<Box<dyn AttachedTable>> {
+    of(connection, table).map(|writer| Box::new(writer) as Box<dyn AttachedTable>)
+}
+
 /// The statements for `table`; None if it is not attached any more, or its key is gone.
-pub fn of(connection: &Connection, table: &Table) -> Option<IdWriter> {
+fn of(connection: &Connection, table: &Table) -> Option<IdWriter> {
     static ATTACHED: Statement = Statement::new(
         "SELECT a.upstream_id_column::pg_catalog.text FROM sequin.attachments a \
          WHERE a.relation OPERATOR(pg_catalog.=) $1 LIMIT 1",
@@ -91,12 +88,12 @@ pub fn of(connection: &Connection, table: &Table) -> Option<IdWriter> {
     })
 }
 
-impl IdWriter {
+impl AttachedTable for IdWriter {
     /// Writes what can be written now, and gives the ids of all rows that need not be visited again.
-    pub fn write(&self, connection: &Connection, rows: &[&WriteBackRow]) -> Vec<i64> {
+    fn write(&self, connection: &Connection, rows: &[&PendingId]) -> Vec<i64> {
         let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
         let names: Vec<&str> = self.key.iter().map(String::as_str).collect();
-        let keys: Vec<String> = rows.iter().map(|row| key_object(&names, &row.key)).collect();
+        let keys: Vec<String> = rows.iter().map(|row| key_object(&names, &row.row_key)).collect();
         let keys: Vec<Option<&str>> = keys.iter().map(|key| Some(key.as_str())).collect();
         let upstream_ids: Vec<Option<&str>> = rows.iter().map(|row| Some(row.upstream_id.as_str())).collect();
         let values = [Value::Int8s(&ids), Value::Texts(&keys), Value::Texts(&upstream_ids)];
@@ -113,7 +110,7 @@ impl IdWriter {
     }
 
     /// The upstream id that the row with this key, a JSON array, has now.
-    pub fn find(&self, connection: &Connection, key: &str) -> Option<String> {
+    fn find(&self, connection: &Connection, key: &str) -> Option<String> {
         let names: Vec<&str> = self.key.iter().map(String::as_str).collect();
         let key = key_object(&names, key);
         let found = read_alike(|| connection.text(&self.find, &[Value::Text(Some(&key))]))?;

@@ -1,32 +1,24 @@
-//! Waiting until records are settled.
+//! Waiting until records are delivered.
 
 use std::time::{Duration, Instant};
 
 use pgrx::PgSqlErrorCode as Code;
+use pgrx::pg_sys::Oid;
 use pgrx::pg_sys::panic::ErrorReport;
 
 use crate::outbox::worker::wake_at_commit;
 use crate::pg::spi;
-use crate::pg::statement::{Statement, Value};
 use crate::pg::text::for_message;
 use crate::pg::wait_event::WaitEvent;
 use crate::pg::{bgworker, security_context, session};
 
-/// Those of the records that are open, and whether they wait for a person; as far as a role may see them.
-static OPEN: Statement = Statement::new(concat!(
-    named_servers!(),
-    "SELECT o.id, o.is_dead FROM ( \
-       SELECT q.id, false AS is_dead, q.role::pg_catalog.oid AS role FROM named n JOIN sequin.queue q \
-         ON q.server OPERATOR(pg_catalog.=) n.server WHERE q.id OPERATOR(pg_catalog.=) ANY ($1) UNION ALL \
-       SELECT p.id, p.state OPERATOR(pg_catalog.<>) 'pending', p.role::pg_catalog.oid FROM sequin.deferred p \
-         WHERE p.id OPERATOR(pg_catalog.=) ANY ($1)) o WHERE pg_catalog.pg_has_role($2, o.role, 'USAGE')"
-));
+use super::store::row;
 
-/// Records that are looked at together. Those behind them are looked at when these are settled.
-const AT_ONCE: usize = 64;
+/// Records that are polled together. The next ones are polled when these are settled.
+const POLLED_RECORDS: usize = 64;
 
-/// Often enough that nobody waits for the look, seldom enough that it costs nothing.
-const LONGEST: Duration = Duration::from_millis(50);
+/// The longest time between two polls.
+const MAX_POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Waits until the records are delivered. True: all are. False: one needs a person. None: one was still open after
 /// `timeout_ms`.
@@ -41,11 +33,11 @@ pub fn await_delivery(ids: &[i64], timeout_ms: Option<i32>) -> Result<Option<boo
         return Err(error(Code::ERRCODE_ACTIVE_SQL_TRANSACTION, message, hint));
     }
     let until = timeout_ms.map(|ms| Instant::now() + Duration::from_millis(ms.max(0) as u64));
-    let role = session::current_role().to_u32();
+    let role = session::current_role();
     let mut left = ids.to_vec();
     let mut pause = Duration::from_millis(1);
     while !left.is_empty() {
-        let count = left.len().min(AT_ONCE);
+        let count = left.len().min(POLLED_RECORDS);
         let polled = open(&left[..count], role)?;
         if polled.iter().any(|(_, is_dead)| *is_dead) {
             return Ok(Some(false));
@@ -54,25 +46,21 @@ pub fn await_delivery(ids: &[i64], timeout_ms: Option<i32>) -> Result<Option<boo
         if polled.is_empty() {
             continue;
         }
-        let time = until.map_or(LONGEST, |until| until.saturating_duration_since(Instant::now()));
+        let time = until.map_or(MAX_POLL_INTERVAL, |until| until.saturating_duration_since(Instant::now()));
         if time.is_zero() {
             // A dead record may stand behind those that were polled.
             let has_dead = open(&left, role)?.iter().any(|(_, is_dead)| *is_dead);
             return Ok(has_dead.then_some(false));
         }
         bgworker::wait(pause.min(time), WaitEvent::AwaitDelivery);
-        pause = (pause * 2).min(LONGEST);
+        pause = (pause * 2).min(MAX_POLL_INTERVAL);
     }
     Ok(Some(true))
 }
 
-fn open(ids: &[i64], role: u32) -> Result<Vec<(i64, bool)>, ErrorReport> {
-    security_context::as_queue_owner(|| {
-        spi::connected(|connection| {
-            let rows = OPEN.run(connection, &[Value::Int8s(ids), Value::Oid(role)]);
-            Ok((0..rows.len()).filter_map(|row| Some((rows.int8(row, 1)?, rows.boolean(row, 2)))).collect())
-        })
-    })
+/// The records that are not settled, each with whether it needs a person.
+fn open(ids: &[i64], role: Oid) -> Result<Vec<(i64, bool)>, ErrorReport> {
+    security_context::as_queue_owner(|| spi::connected(|connection| Ok(row::open(connection, ids, role))))
 }
 
 fn error(code: Code, message: &str, hint: &str) -> ErrorReport {

@@ -1,7 +1,9 @@
 //! Writing records into the queue, as part of the caller's transaction.
 //!
-//! The records are read and converted with the caller's rights; only the writing is done as the owner of the queue,
-//! which the caller may not touch, and it runs nobody's code.
+//! The caller's rights apply while records are read and converted. Only the rows are written as the owner of the queue, and
+//! no code of other roles runs then.
+
+use std::ffi::CStr;
 
 use pgrx::pg_sys::Datum;
 
@@ -14,7 +16,7 @@ use contract::kind::Kind;
 
 use super::worker::{identity, wake_at_commit};
 
-/// What records that are enqueued together have in common.
+/// The values that records share when they are enqueued together.
 pub struct Route<'a> {
     pub server: &'a str,
     pub kind: Kind,
@@ -34,7 +36,26 @@ pub struct Columns<'a> {
     pub data: Vec<Option<Datum>>,
 }
 
-/// Writes the records, in their order, and gives their ids.
+/// The columns of `sequin.queue` in the order in which [`append`] gives their values. Their CHECK constraint holds without
+/// being evaluated: the kind is a [`Kind`].
+const COLUMNS: [&CStr; 14] = [
+    c"server",
+    c"id",
+    c"key",
+    c"role",
+    c"kind",
+    c"sync_id",
+    c"collection_id",
+    c"await_consumers",
+    c"timeout_ms",
+    c"relation",
+    c"ordering_key",
+    c"upstream_id",
+    c"data",
+    c"enqueued_at",
+];
+
+/// Writes the records in their order, and gives their ids.
 pub fn append(route: &Route<'_>, columns: &Columns<'_>) -> Vec<i64> {
     let count = columns.data.len();
     let scratch = ScratchContext::enter();
@@ -48,7 +69,7 @@ pub fn append(route: &Route<'_>, columns: &Columns<'_>) -> Vec<i64> {
     let ids = security_context::as_queue_owner(|| {
         let sequence = relation::of_outbox(c"outbox_id");
         let now = session::transaction_start();
-        let mut queue = RowInserter::open(relation::of_outbox(c"queue"));
+        let mut queue = RowInserter::open(relation::of_outbox(c"queue"), &COLUMNS);
         let mut ids = Vec::with_capacity(count);
         for (row, key) in random_uuids(count).into_iter().enumerate() {
             let id = next_value(sequence);

@@ -1,9 +1,8 @@
-//! An ERROR costs the record that it comes from, and neither the other records nor the worker.
+//! Confining an ERROR to the record that it comes from: neither other records nor the worker suffer.
 //!
-//! A worker does what it does to many records at once, without a subtransaction. If that fails, the whole transaction is
-//! undone, and for a while the worker is careful: it repeats the work in subtransactions, by halves, down to the record at
-//! fault. An error of the surroundings (a full disk, a lock, a cancel) is no record's. It ends the transaction, and the
-//! worker waits.
+//! A worker handles many records at once, without a subtransaction. If that fails, the whole transaction is rolled back, and
+//! for a while the worker is careful: it repeats the work in subtransactions, by halves, down to the record at fault. An error
+//! of the surroundings (a full disk, a lock, a cancel) is no record's fault. It ends the transaction, and the worker waits.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,22 +12,22 @@ use crate::pg::transaction::{Cause, Failure, try_to};
 
 use contract::batching::halves::by_halves;
 
-/// How long a worker is careful after an error. A record that cannot even be rejected is met again after 30 seconds, in
-/// the look at everything.
-const CAREFUL: Duration = Duration::from_secs(60);
+/// How long a worker is careful after an error: longer than the interval between full scans, in which it meets a record again
+/// that cannot even be rejected.
+const CAREFUL_PERIOD: Duration = Duration::from_secs(60);
 
 static CAREFUL_UNTIL: Mutex<Option<Instant>> = Mutex::new(None);
 
 /// Makes this process careful for a while.
 pub fn be_careful() {
-    *CAREFUL_UNTIL.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + CAREFUL);
+    *CAREFUL_UNTIL.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + CAREFUL_PERIOD);
 }
 
 pub fn is_careful() -> bool {
     CAREFUL_UNTIL.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|until| until > Instant::now())
 }
 
-/// Runs `f` in a subtransaction. An error of the surroundings goes on.
+/// Runs `f` in a subtransaction. Raises an error of the surroundings again.
 pub fn guarded<T>(f: impl FnOnce() -> T) -> Result<T, Failure> {
     try_to(f).map_err(|failure| {
         if failure.cause() == Cause::Surroundings {
@@ -60,8 +59,7 @@ pub fn each_carefully<'a, T>(items: &'a [T], mut f: impl FnMut(&'a [T])) -> Vec<
     Vec::new()
 }
 
-/// The same for the ids of records. What could not be done is written into the log. Gives the number of records that it
-/// was done to.
+/// The same for the ids of records. Logs the failures: the record "could not be {what}". Gives the number of successes.
 pub fn each_logged(what: &str, ids: &[i64], f: impl FnMut(&[i64])) -> usize {
     let failed = each_carefully(ids, f);
     for (id, failure) in &failed {
@@ -70,7 +68,7 @@ pub fn each_logged(what: &str, ids: &[i64], f: impl FnMut(&[i64])) -> usize {
     ids.len() - failed.len()
 }
 
-/// Writes into the log what could not be done to a record.
+/// Logs that a record "could not be {what}".
 pub fn note(what: &str, id: i64, failure: &Failure) {
     ereport::log(&format!("record {id} of the outbox could not be {what}: {}", failure.message));
 }

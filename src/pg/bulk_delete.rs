@@ -4,13 +4,14 @@
 //! twice on its way out: that is more than the deletion itself. Here one walk along the index finds ids that stand close
 //! together. It fires no trigger, checks no row security and no foreign key: the outbox's tables have none.
 
-use std::ffi::c_int;
+use std::ffi::{CStr, c_int};
 use std::mem::MaybeUninit;
 use std::ptr;
 use std::slice;
 
 use pgrx::pg_sys::{self, Datum, Oid};
 
+use super::bulk_insert::places;
 use super::text::to_text_datum;
 use super::tuple_descriptor::attribute;
 
@@ -20,13 +21,14 @@ const MAX_GAP: i64 = 16;
 
 const ALTERED: &str = "a table of the outbox was altered";
 
-/// Deletes the rows of a table whose first two columns are its primary key, a text and a bigint. Hands each row to `each`
-/// as the values of its columns, in the order of `ids`, which rise. The values last as long as the current memory context.
-/// Gives the ids that were not found, or that another session was changing.
+/// Deletes the rows of a table whose first two columns are its primary key, a text and a bigint. Hands these columns of
+/// each row to `each`, in the order of `ids`, which rise. The values last as long as the current memory context. Gives the
+/// ids that were not found, or that another session was changing.
 pub fn delete_by_ids<const COLUMNS: usize>(
     table: Oid,
     first: &str,
     ids: &[i64],
+    columns: &[&CStr; COLUMNS],
     mut each: impl FnMut(i64, [Option<Datum>; COLUMNS]),
 ) -> Vec<i64> {
     let mut left = Vec::new();
@@ -37,7 +39,8 @@ pub fn delete_by_ids<const COLUMNS: usize>(
     unsafe {
         let table = pg_sys::table_open(table, pg_sys::RowExclusiveLock as c_int);
         let descriptor = (*table).rd_att;
-        assert_eq!((*descriptor).natts as usize, COLUMNS, "{ALTERED}");
+        let natts = (*descriptor).natts as usize;
+        let places = places(descriptor, columns);
         assert_eq!((*(*table).rd_rel).relam, pg_sys::HEAP_TABLE_AM_OID, "{ALTERED}");
         let index = pg_sys::index_open(primary_key(table), pg_sys::RowExclusiveLock as c_int);
         let form = (*index).rd_index;
@@ -52,7 +55,7 @@ pub fn delete_by_ids<const COLUMNS: usize>(
         let command = pg_sys::GetCurrentCommandId(true);
         let scan = begin_scan(table, index);
         let mut keys = [key(1, pg_sys::BTEqualStrategyNumber, pg_sys::F_TEXTEQ, to_text_datum(first)); 3];
-        let (mut values, mut nulls) = ([Datum::null(); COLUMNS], [true; COLUMNS]);
+        let (mut values, mut nulls) = (vec![Datum::null(); natts], vec![true; natts]);
         for ids in ids.chunk_by(|one, next| next - one <= MAX_GAP) {
             keys[1] = key(2, pg_sys::BTGreaterEqualStrategyNumber, pg_sys::F_INT8GE, Datum::from(ids[0]));
             keys[2] = key(2, pg_sys::BTLessEqualStrategyNumber, pg_sys::F_INT8LE, Datum::from(ids[ids.len() - 1]));
@@ -70,7 +73,7 @@ pub fn delete_by_ids<const COLUMNS: usize>(
                 let row = pg_sys::ExecCopySlotHeapTuple(slot);
                 pg_sys::heap_deform_tuple(row, descriptor, values.as_mut_ptr(), nulls.as_mut_ptr());
                 if delete(table, &raw mut (*row).t_self, command) == pg_sys::TM_Result::TM_Ok {
-                    each(id, std::array::from_fn(|column| (!nulls[column]).then_some(values[column])));
+                    each(id, places.map(|place| (!nulls[place]).then_some(values[place])));
                 } else {
                     left.push(id);
                 }

@@ -2,20 +2,24 @@
 //!
 //! An INSERT would carry values that are at hand through arrays and a plan, at several times the cost, in the middle of the
 //! application's own statement. Appending fires no trigger and checks no constraint but the keys, no default and no row
-//! security.
+//! security: the caller keeps NOT NULL and CHECK constraints itself.
 
-use std::ffi::c_int;
+use std::ffi::{CStr, c_int};
 use std::ptr;
 
 use pgrx::pg_sys::{self, Datum, Oid};
 
+use super::elog;
 use super::random;
+use super::tuple_descriptor::attribute;
 
 /// Rows that are written at once. Each takes a slot of some hundred bytes until the end.
 const ROWS_AT_ONCE: usize = 500;
 
 /// A table that is being appended to. No rights of the current role are checked.
-pub struct RowInserter {
+pub struct RowInserter<const COLUMNS: usize> {
+    /// The places of the columns in the table.
+    places: [usize; COLUMNS],
     relation: pg_sys::Relation,
     state: *mut pg_sys::EState,
     result: *mut pg_sys::ResultRelInfo,
@@ -23,9 +27,10 @@ pub struct RowInserter {
     filled: usize,
 }
 
-impl RowInserter {
-    /// Opens the table. An error between here and [`finish`](Self::finish) leaves everything to the (sub)transaction.
-    pub fn open(table: Oid) -> RowInserter {
+impl<const COLUMNS: usize> RowInserter<COLUMNS> {
+    /// Opens the table to append rows of these columns; its other columns are NULL. An error between here and
+    /// [`finish`](Self::finish) leaves everything to the (sub)transaction.
+    pub fn open(table: Oid, columns: &[&CStr; COLUMNS]) -> Self {
         // SAFETY: raises if there is no such table. The result relation is zeroed, as makeNode does it, and filled in. All
         // of it lives in the current memory context, or belongs to the (sub)transaction that an error ends.
         unsafe {
@@ -35,28 +40,30 @@ impl RowInserter {
             (*result).type_ = pg_sys::NodeTag::T_ResultRelInfo;
             pg_sys::InitResultRelInfo(result, relation, 1, ptr::null_mut(), 0);
             pg_sys::ExecOpenIndices(result, false);
-            RowInserter { relation, state, result, slots: Vec::new(), filled: 0 }
+            let places = places((*relation).rd_att, columns);
+            RowInserter { places, relation, state, result, slots: Vec::new(), filled: 0 }
         }
     }
 
     /// Appends a row, given as a value of its type for each column; None is NULL. The values must last until
     /// [`finish`](Self::finish).
-    pub fn append<const COLUMNS: usize>(&mut self, row: [Option<Datum>; COLUMNS]) {
+    pub fn append(&mut self, row: [Option<Datum>; COLUMNS]) {
         if self.filled == ROWS_AT_ONCE {
             self.write();
         }
-        // SAFETY: the table is open until `finish` takes this value. A slot has as many places as its descriptor has
-        // attributes, which is the number of values.
+        // SAFETY: the table is open until `finish` takes this value. A slot has a place for each attribute of the table's
+        // descriptor, and `places` were looked up in it.
         unsafe {
             if self.filled == self.slots.len() {
                 self.slots.push(pg_sys::table_slot_create(self.relation, ptr::null_mut()));
             }
             let slot = self.slots[self.filled];
-            assert_eq!((*(*slot).tts_tupleDescriptor).natts as usize, COLUMNS, "a table of the outbox was altered");
             pg_sys::ExecClearTuple(slot);
-            for (column, value) in row.into_iter().enumerate() {
-                *(*slot).tts_isnull.add(column) = value.is_none();
-                *(*slot).tts_values.add(column) = value.unwrap_or(Datum::null());
+            let natts = (*(*slot).tts_tupleDescriptor).natts as usize;
+            std::slice::from_raw_parts_mut((*slot).tts_isnull, natts).fill(true);
+            for (place, value) in self.places.into_iter().zip(row) {
+                *(*slot).tts_isnull.add(place) = value.is_none();
+                *(*slot).tts_values.add(place) = value.unwrap_or(Datum::null());
             }
             pg_sys::ExecStoreVirtualTuple(slot);
         }
@@ -120,6 +127,31 @@ impl RowInserter {
             pg_sys::CommandCounterIncrement();
         }
     }
+}
+
+/// The places of these columns in a table. Raises an ERROR for a column that the table does not have.
+///
+/// # Safety
+/// The descriptor of an open table.
+pub(super) unsafe fn places<const COLUMNS: usize>(
+    table: pg_sys::TupleDesc,
+    columns: &[&CStr; COLUMNS],
+) -> [usize; COLUMNS] {
+    // SAFETY: as the caller promises; each attribute below `natts` has a name that ends with a NUL.
+    let is_at = |place: usize, name: &CStr| unsafe {
+        let attribute = attribute(table, place);
+        !(*attribute).attisdropped && CStr::from_ptr((*attribute).attname.data.as_ptr()) == name
+    };
+    // SAFETY: as the caller promises.
+    let natts = unsafe { (*table).natts } as usize;
+    std::array::from_fn(|column| {
+        let name = columns[column];
+        // Mostly it is where it was when the table was made.
+        let mut all = (column < natts).then_some(column).into_iter().chain(0..natts);
+        all.find(|place| is_at(*place, name)).unwrap_or_else(|| {
+            elog::internal_error(format!("a table of the outbox has no column {}", name.to_string_lossy()))
+        })
+    })
 }
 
 /// The next number of a sequence. The current role needs the right to use it.

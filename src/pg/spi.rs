@@ -13,7 +13,6 @@ use pgrx::pg_sys::{self, Datum, Oid};
 use pgrx::{PgLogLevel, PgSqlErrorCode};
 
 use super::column::{Columns, FromRow, Undecodable};
-use super::jsonb::Json;
 use super::param::{Arguments, Params};
 use super::statement::Value;
 use super::text;
@@ -198,24 +197,9 @@ impl QueryRows<'_> {
         self.value::<i64>(row, column)
     }
 
-    /// The integer in a column.
-    pub fn int4(&self, row: usize, column: i32) -> Option<i32> {
-        self.value::<i32>(row, column)
-    }
-
     /// The oid in a column, as a number.
     pub fn oid_number(&self, row: usize, column: i32) -> Option<u32> {
         self.oid(row, column).map(Oid::to_u32)
-    }
-
-    /// The text[] in a column.
-    pub fn texts(&self, row: usize, column: i32) -> Option<Vec<Option<String>>> {
-        self.value::<text::TextArray>(row, column).map(|array| array.0)
-    }
-
-    /// The bigint[] in a column.
-    pub fn int8s(&self, row: usize, column: i32) -> Vec<i64> {
-        self.value::<Vec<i64>>(row, column).unwrap_or_default()
     }
 
     /// All columns of a row as they are.
@@ -231,11 +215,6 @@ impl QueryRows<'_> {
         row.values.iter().zip(&row.nulls).map(|(value, is_null)| (!is_null).then_some(*value)).collect()
     }
 
-    /// The jsonb in a column, as it is.
-    pub fn jsonb(&self, row: usize, column: i32) -> Option<Datum> {
-        self.datum(row, column)
-    }
-
     pub fn len(&self) -> usize {
         self.rows
     }
@@ -249,11 +228,6 @@ impl QueryRows<'_> {
     pub fn str(&self, row: usize, column: i32) -> Option<Cow<'_, str>> {
         // SAFETY: as the query says. The row is not freed while the batch is there.
         self.datum(row, column).map(|datum| unsafe { text::from_text_datum(datum) })
-    }
-
-    /// The jsonb in a column, as JSON text; NULL is `null`.
-    pub fn json(&self, row: usize, column: i32) -> String {
-        self.value::<Json>(row, column).map_or_else(|| "null".to_owned(), |json| json.to_text())
     }
 
     /// The boolean in a column; NULL is false.

@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 
 use pgrx::pg_sys::{self, Datum, Oid};
 
-use super::jsonb;
 use super::param::{Arguments, Params};
 use super::spi::{Connection, QueryRows};
 use super::text::to_text_datum;
@@ -15,34 +14,21 @@ use super::text::to_text_datum;
 /// A parameter.
 #[derive(Clone, Copy)]
 pub enum Value<'a> {
-    Int4(Option<i32>),
     Int8(i64),
     Oid(u32),
-    NoOid,
-    Bool(bool),
     Text(Option<&'a str>),
     Texts(&'a [Option<&'a str>]),
     Int8s(&'a [i64]),
-    /// JSON texts, as a jsonb[].
-    Jsonbs(&'a [Option<&'a str>]),
-    /// Postgres' microseconds since 2000.
-    Time(i64),
-    /// Milliseconds from now; None is infinity.
-    In(Option<i64>),
 }
 
 impl Value<'_> {
     pub(super) fn type_oid(&self) -> Oid {
         match self {
-            Value::Int4(_) => pg_sys::INT4OID,
             Value::Int8(_) => pg_sys::INT8OID,
-            Value::Oid(_) | Value::NoOid => pg_sys::OIDOID,
-            Value::Bool(_) => pg_sys::BOOLOID,
+            Value::Oid(_) => pg_sys::OIDOID,
             Value::Text(_) => pg_sys::TEXTOID,
             Value::Texts(_) => pg_sys::TEXTARRAYOID,
             Value::Int8s(_) => pg_sys::INT8ARRAYOID,
-            Value::Jsonbs(_) => pg_sys::JSONBARRAYOID,
-            Value::In(_) | Value::Time(_) => pg_sys::TIMESTAMPTZOID,
         }
     }
 
@@ -57,27 +43,14 @@ impl Value<'_> {
         };
         let (int, double) = (pg_sys::TYPALIGN_INT, pg_sys::TYPALIGN_DOUBLE);
         match *self {
-            Value::Int4(value) => value.map(Datum::from),
             Value::Int8(value) => Some(Datum::from(value)),
             Value::Oid(value) => Some(Datum::from(value)),
-            Value::NoOid => None,
-            Value::Bool(value) => Some(Datum::from(value)),
             Value::Text(value) => value.map(to_text_datum),
             Value::Texts(values) => {
                 array(values.iter().map(|text| text.map(to_text_datum)).collect(), pg_sys::TEXTOID, -1, false, int)
             }
             Value::Int8s(values) => {
                 array(values.iter().map(|n| Some(Datum::from(*n))).collect(), pg_sys::INT8OID, 8, true, double)
-            }
-            Value::Jsonbs(values) => {
-                array(values.iter().map(|t| t.map(jsonb::to_datum)).collect(), pg_sys::JSONBOID, -1, false, int)
-            }
-            Value::Time(value) => Some(Datum::from(value)),
-            Value::In(None) => Some(Datum::from(i64::MAX)),
-            Value::In(Some(millis)) => {
-                // SAFETY: reads the clock.
-                let now = unsafe { pg_sys::GetCurrentTimestamp() };
-                Some(Datum::from(now.saturating_add(millis.saturating_mul(1_000))))
             }
         }
     }

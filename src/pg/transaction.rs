@@ -45,6 +45,7 @@ pub fn try_transaction<T>(f: impl FnOnce() -> T) -> Result<T, Failure> {
         // SAFETY: the guard of pgrx has caught the jump, copied the error and cleared Postgres' stack of errors. The panic
         // has left all frames of Rust and ends here. Postgres aborts a transaction in any state.
         unsafe {
+            pg_sys::FlushErrorState();
             pg_sys::AbortCurrentTransaction();
             disable_timeout(shutdown_check(), false);
             pg_sys::pgstat_report_stat(true);
@@ -59,7 +60,10 @@ pub fn try_transaction<T>(f: impl FnOnce() -> T) -> Result<T, Failure> {
 pub fn try_without_transaction<T>(f: impl FnOnce() -> T) -> Result<T, Failure> {
     catch_unwind(AssertUnwindSafe(f)).map_err(|payload| {
         let failure = Failure::of(&*payload);
-        failure.filter(|_| !is_shutdown_requested()).unwrap_or_else(|| resume_unwind(payload))
+        let failure = failure.filter(|_| !is_shutdown_requested()).unwrap_or_else(|| resume_unwind(payload));
+        // SAFETY: the error was copied, and this function handles it: Postgres must not keep it as one under way.
+        unsafe { pg_sys::FlushErrorState() };
+        failure
     })
 }
 
@@ -152,6 +156,8 @@ pub fn try_to<T>(f: impl FnOnce() -> T) -> Result<T, Failure> {
             Err(payload) => {
                 let failure = Failure::of(&*payload);
                 let Some(failure) = failure else { resume_unwind(payload) };
+                // The error was copied. Postgres has room for five unfinished ones, and the sixth is a PANIC.
+                pg_sys::FlushErrorState();
                 pg_sys::RollbackAndReleaseCurrentSubTransaction();
                 pg_sys::CurrentMemoryContext = context;
                 pg_sys::CurrentResourceOwner = owner;

@@ -1,9 +1,10 @@
-//! The outbox's functions: enqueuing, and what a person may do to a record or a server.
+//! The functions of the outbox: enqueuing, waiting, and the verbs for a record or a server.
 
 use pgrx::iter::SetOfIterator;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{default, pg_extern};
 
+use crate::attach::write_ids;
 use crate::call::read_only;
 use crate::call::server;
 use crate::ereport;
@@ -78,7 +79,7 @@ fn given<T>(name: &'static str, argument: Option<T>) -> Result<T, ErrorReport> {
 
 #[pg_extern(volatile, parallel_unsafe)]
 fn sequin_retry(id: Option<i64>) -> Result<(), ErrorReport> {
-    admin::retry(given("id", id)?)
+    admin::retry(given("id", id)?, write_ids::open)
 }
 
 #[pg_extern(volatile, parallel_unsafe)]

@@ -98,7 +98,7 @@ fn a_rename_is_refused_while_a_request_is_under_way() {
     world.arrived(1);
     let error = world.error(RENAME);
     assert_eq!(error.code().code(), "55006");
-    assert_eq!(error.message(), "server \"sequin\" cannot be renamed while requests to it are under way");
+    assert_eq!(error.message(), "server \"sequin\" cannot be renamed while requests to it are in flight");
     for part in ["sequin_pause('sequin')", "ALTER SERVER sequin RENAME TO crm", "sequin_resume('crm')"] {
         assert!(hint_of(&error).contains(part), "{error:?}");
     }

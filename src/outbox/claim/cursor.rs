@@ -1,34 +1,34 @@
-//! Where a worker goes on reading, between two claims.
+//! How far a worker has read, between two claims.
 
 use std::collections::{HashMap, HashSet};
 
-/// What a worker knows between two claims. All of it can be forgotten: then it looks at everything.
+/// What a worker remembers between two claims. All of it can be forgotten: the next scan reads everything then.
 #[derive(Default)]
 pub struct Cursors {
-    /// Where to go on reading in each server's queue.
+    /// The id from which each server's queue is read.
     pub positions: HashMap<String, i64>,
-    /// Claims of workers that are gone, which cannot be ended: what is claimed so stays under way.
+    /// Claims of workers that are gone, which could not be ended: their records stay in flight.
     pub stuck_claims: HashSet<i64>,
-    /// The oldest claim that may still be there.
+    /// The oldest claim that may still exist.
     pub claims_from: i64,
-    /// How many records to look at, for servers to which creates went, of which few travel at once.
+    /// How many records to read, for servers to which creates went: few of these travel at once.
     pub narrow: HashMap<String, usize>,
-    /// The server that was served last; the others come first.
+    /// The server that was served last.
     pub last: String,
-    /// Servers with records that are not foreign servers any more.
-    pub lost: Vec<String>,
+    /// Names in records that are no foreign servers any more.
+    pub dropped: Vec<String>,
 }
 
 impl Cursors {
-    /// Goes back, to see what was committed or set free below.
+    /// Goes back to records that were committed or freed below.
     pub fn go_back(&mut self, lowest: i64) {
         for position in self.positions.values_mut() {
             *position = (*position).min(lowest);
         }
     }
 
-    /// Looks at everything again.
-    pub fn forget(&mut self) {
+    /// Lets the next scan read everything.
+    pub fn reset(&mut self) {
         let last = std::mem::take(&mut self.last);
         *self = Cursors { last, ..Cursors::default() };
     }

@@ -1,117 +1,82 @@
-//! Which parked records a look may send: those that are due, and all that have a key in common with them or with fresh
-//! ones, as far as nothing stands in the way.
+//! The deferred records that a scan may send: those that are due, and all that share an ordering key with due or fresh ones,
+//! unless something blocks the key.
 //!
-//! A key that waits for a person can have more followers than fit into memory. So what stands in the way is asked first,
-//! by key and without the records' data, and only what may be sent is read.
+//! A key that waits for a person can have more records behind it than fit into memory. So a scan first asks what blocks a
+//! key, without the records' data, and reads only records that may be sent.
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
-use crate::pg::spi::Connection;
-use crate::pg::statement::{Statement, Value};
-
-use super::decode::Reader;
-use super::in_flight::InFlight;
-use crate::outbox::guard;
-use crate::outbox::server_state::Pauses;
-use crate::outbox::settle::transitions;
 use contract::batching::ordering_key::OrderingKey;
 use contract::batching::plan::Change;
+use contract::reply::Timestamp;
+
+use crate::outbox::guard;
+use crate::outbox::server_state::Pauses;
+use crate::outbox::store::requeue;
+use crate::outbox::store::row::State;
+use crate::outbox::store::scan::{self, KeysBelow};
+use crate::pg::spi::Connection;
+
+use super::decode::Decoder;
+use super::in_flight::InFlight;
 
 /// The most records that are read at once.
-const WIDEST: usize = 6_000;
+const MAX_RECORDS: usize = 6_000;
 
-static DUE: Statement = Statement::new(
-    "SELECT p.id, p.collection_id, p.relation::pg_catalog.oid, p.ordering_key, p.role::pg_catalog.oid \
-     FROM sequin.deferred p WHERE p.server OPERATOR(pg_catalog.=) $1 AND p.state OPERATOR(pg_catalog.=) 'pending' \
-     AND p.next_attempt_at OPERATOR(pg_catalog.<=) $2 ORDER BY p.next_attempt_at LIMIT $3",
-);
-
-static GROUPS: Statement = Statement::new(concat!(
-    "SELECT p.collection_id, p.relation::pg_catalog.oid, p.ordering_key, p.role::pg_catalog.oid, p.state, \
-     p.next_attempt_at OPERATOR(pg_catalog.<=) $3, pg_catalog.min(p.id), pg_catalog.count(*) FROM sequin.deferred p \
-     WHERE p.server OPERATOR(pg_catalog.=) $1 AND ",
-    has_key_of!("p.ordering_key", "$2"),
-    " GROUP BY 1, 2, 3, 4, 5, 6",
-));
-
-/// The records of keys below an id each: arrays of collections, tables, ordering keys and ids.
-macro_rules! of_keys {
-    () => {
-        concat!(
-            "ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5)) \
-             AS k(collection_id, relation, ordering_key, below) WHERE p.server OPERATOR(pg_catalog.=) $1 AND ",
-            same_key!("p.ordering_key", "k.ordering_key"),
-            " AND p.collection_id OPERATOR(pg_catalog.=) k.collection_id \
-             AND COALESCE(p.relation::pg_catalog.oid::pg_catalog.int8, 0) OPERATOR(pg_catalog.=) k.relation \
-             AND p.id OPERATOR(pg_catalog.<) k.below"
-        )
-    };
-}
-
-static READ: Statement = Statement::new(concat!(
-    "SELECT r.id, r.kind, r.role::pg_catalog.oid, r.sync_id, r.collection_id, r.await_consumers, r.timeout_ms, \
-     r.relation::pg_catalog.oid, r.ordering_key, r.upstream_id, r.data, r.key::pg_catalog.text, r.attempts, \
-     r.resend_verbatim, r.state FROM (SELECT p.* FROM sequin.deferred p, ",
-    of_keys!(),
-    " UNION ALL SELECT p.* FROM sequin.deferred p WHERE p.id OPERATOR(pg_catalog.=) ANY ($6)) r ORDER BY r.id LIMIT $7"
-));
-
-static FROM: Statement = Statement::new(concat!(
-    "SELECT p.id FROM sequin.deferred p, ",
-    of_keys!(),
-    " AND p.id OPERATOR(pg_catalog.>=) $6 AND p.state OPERATOR(pg_catalog.=) 'pending' \
-     AND p.next_attempt_at OPERATOR(pg_catalog.<=) $7"
-));
-
-/// A search in one server's parked records.
-pub struct Search<'a> {
+/// A search in one server's deferred records.
+pub struct DeferredSearch<'a> {
     pub connection: &'a Connection,
     pub server: &'a str,
     pub in_flight: &'a InFlight,
     pub pauses: &'a Pauses,
-    /// What is due by now.
-    pub now: i64,
+    /// Records are due by this time.
+    pub now: Timestamp,
 }
 
-/// What may be sent, and what may not.
+/// The deferred records that may be sent, and the keys that may not.
 #[derive(Default)]
-pub struct Found {
+pub struct DeferredScan {
     /// By id.
     pub ready: Vec<Change>,
     /// The keys of which nothing may be sent from an id on.
     pub blocked: HashMap<Rc<OrderingKey>, i64>,
-    /// There is more that is due.
+    /// More records are due.
     pub has_more: bool,
-    /// Something that was due was made to wait.
+    /// A record that was due waits for another one now.
     pub has_stalled: bool,
     /// The ordering keys of which only the first changes are in `ready`.
     pub cut_short: Vec<String>,
 }
 
-/// What is parked of a key, in short.
-struct Group {
-    /// From here on the key waits: for a person, or for what is paused.
+/// The deferred records of a key, in short.
+struct KeySummary {
+    /// From this id on the key waits, for a person or for the end of a pause.
     blocked_from: i64,
     /// The first record that is due.
     due_from: i64,
-    /// The first one that waits for its time, or for another.
+    /// The first record that waits for its time, or for another record.
     waiting_from: i64,
     rejected: i64,
 }
 
 /// A record that is due.
-struct Due {
+struct DueRecord {
     id: i64,
     key: Option<Rc<OrderingKey>>,
     role: u32,
 }
 
-impl Search<'_> {
-    /// Looks for what may be sent with `fresh`. `paused` says from where on keys of fresh changes are paused.
-    pub fn run(&self, fresh: &[Change], paused: HashMap<Rc<OrderingKey>, i64>, reader: &mut Reader<'_>) -> Found {
-        let due = self.due(reader);
-        let mut found = Found { blocked: paused, has_more: due.len() >= WIDEST, ..Found::default() };
+impl DeferredSearch<'_> {
+    /// Finds the records that may be sent with `fresh`. `paused` has the ids from which on keys of fresh changes are paused.
+    pub fn run(
+        &self,
+        fresh: &[Change],
+        paused: HashMap<Rc<OrderingKey>, i64>,
+        decoder: &mut Decoder<'_>,
+    ) -> DeferredScan {
+        let due = self.due(decoder);
+        let mut found = DeferredScan { blocked: paused, has_more: due.len() >= MAX_RECORDS, ..DeferredScan::default() };
         let mut keys: HashMap<&Rc<OrderingKey>, i64> = HashMap::new();
         for (key, id) in fresh.iter().filter_map(|change| change.ordering_key.as_ref().map(|key| (key, change.id))) {
             keys.entry(key).or_insert(id);
@@ -127,7 +92,7 @@ impl Search<'_> {
             }
             let first_fresh = keys.get(&key).copied().unwrap_or(i64::MAX);
             let goes = |id: i64| id < group.blocked_from;
-            // What was rejected goes with the next change of its key, and what waits goes with what is due.
+            // A rejected record goes with the next change of its key, and a waiting record with a due one.
             if goes(group.due_from) || goes(first_fresh) && !goes(group.waiting_from) {
                 rejected += group.rejected;
                 if group.blocked_from < i64::MAX {
@@ -154,121 +119,107 @@ impl Search<'_> {
                 alone.push(due.id);
             }
         }
-        found.has_stalled = transitions::stall(self.connection, &stall) > 0;
+        found.has_stalled = requeue::stall(self.connection, &stall) > 0;
         if !going.is_empty() || !alone.is_empty() {
-            self.read(&going, &alone, rejected as usize, reader, &mut found);
+            self.read(&going, &alone, rejected as usize, decoder, &mut found);
         }
         found
     }
 
-    fn due(&self, reader: &mut Reader<'_>) -> Vec<Due> {
-        let values = [Value::Text(Some(self.server)), Value::Time(self.now), Value::Int8(WIDEST as i64)];
-        let rows = DUE.run(self.connection, &values);
-        let due = |row| Due {
-            id: rows.int8(row, 1).unwrap_or_default(),
-            key: rows.text(row, 4).map(|ordering| {
-                OrderingKey::new(&rows.text(row, 2).unwrap_or_default(), rows.oid_number(row, 3), &ordering)
-            }),
-            role: rows.oid_number(row, 5).unwrap_or_default(),
+    fn due(&self, decoder: &mut Decoder<'_>) -> Vec<DueRecord> {
+        let rows = scan::due(self.connection, self.server, self.now, MAX_RECORDS);
+        let due = |row: usize| {
+            let due: scan::Due<'_> = rows.get(row);
+            let relation = due.relation.map(|relation| relation.to_u32());
+            let key = due.ordering_key.map(|text| OrderingKey::new(&due.collection_id, relation, &text));
+            DueRecord { id: due.id, key, role: due.role.to_u32() }
         };
         let all: Vec<usize> = (0..rows.len()).collect();
         let mut read = Vec::with_capacity(rows.len());
         let failed =
             guard::each_carefully(&all, |part| read.extend(part.iter().map(|row| due(*row)).collect::<Vec<_>>()));
         let id = |row: &usize| rows.int8(*row, 1);
-        reader.unreadable.extend(failed.into_iter().filter_map(|(row, failure)| Some((id(row)?, failure))));
+        decoder.undecodable.extend(failed.into_iter().filter_map(|(row, failure)| Some((id(row)?, failure))));
         read
     }
 
-    /// What is parked of these keys, in short.
+    /// The deferred records of these keys, in short.
     fn groups<'k>(
         &self,
         keys: impl Iterator<Item = &'k Rc<OrderingKey>>,
         paused: &HashMap<Rc<OrderingKey>, i64>,
-    ) -> HashMap<Rc<OrderingKey>, Group> {
+    ) -> HashMap<Rc<OrderingKey>, KeySummary> {
         let ordering_keys: HashSet<&str> = keys.map(|key| key.text.as_str()).collect();
-        let ordering_keys: Vec<Option<&str>> = ordering_keys.into_iter().map(Some).collect();
-        let mut groups: HashMap<Rc<OrderingKey>, Group> = HashMap::new();
+        let ordering_keys: Vec<&str> = ordering_keys.into_iter().collect();
+        let mut groups: HashMap<Rc<OrderingKey>, KeySummary> = HashMap::new();
         if ordering_keys.is_empty() {
             return groups;
         }
-        let values = [Value::Text(Some(self.server)), Value::Texts(&ordering_keys), Value::Time(self.now)];
-        let rows = GROUPS.run(self.connection, &values);
+        let rows = scan::groups(self.connection, self.server, &ordering_keys, self.now);
         for row in 0..rows.len() {
-            let text = |column| rows.text(row, column).unwrap_or_default();
-            let (role, first) = (rows.oid_number(row, 4).unwrap_or_default(), rows.int8(row, 7).unwrap_or_default());
-            // A record whose key cannot be read is none of these keys'.
-            let read = guard::carefully(|| OrderingKey::new(&text(1), rows.oid_number(row, 2), &text(3)));
-            let Ok(key) = read else { continue };
+            // A record whose key cannot be decoded has none of these keys.
+            let read = guard::carefully(|| {
+                let group: scan::Group<'_> = rows.get(row);
+                let relation = group.relation.map(|relation| relation.to_u32());
+                (OrderingKey::new(&group.collection_id, relation, &group.ordering_key), group)
+            });
+            let Ok((key, scan::Group { role, state, is_due, first, count, .. })) = read else { continue };
             let blocked_from = paused.get(&key).copied().unwrap_or(i64::MAX);
-            let group = groups.entry(key).or_insert(Group {
+            let summary = groups.entry(key).or_insert(KeySummary {
                 blocked_from,
                 due_from: i64::MAX,
                 waiting_from: i64::MAX,
                 rejected: 0,
             });
-            let from = match text(5).as_str() {
-                // It stands in nobody's way.
-                "rejected" => {
-                    group.rejected += rows.int8(row, 8).unwrap_or_default();
+            let from = match state {
+                // It blocks no other record.
+                State::Rejected => {
+                    summary.rejected += count;
                     continue;
                 }
-                "unknown" => &mut group.blocked_from,
-                _ if self.pauses.is_for(self.server, role) => &mut group.blocked_from,
-                _ if self.pauses.is_held(self.server, first) => &mut group.blocked_from,
-                _ if rows.boolean(row, 6) => &mut group.due_from,
-                _ => &mut group.waiting_from,
+                State::Unknown => &mut summary.blocked_from,
+                State::Pending if self.pauses.is_for(self.server, role.to_u32()) => &mut summary.blocked_from,
+                State::Pending if self.pauses.is_held(self.server, first) => &mut summary.blocked_from,
+                State::Pending if is_due => &mut summary.due_from,
+                State::Pending => &mut summary.waiting_from,
             };
             *from = first.min(*from);
         }
         groups
     }
 
-    /// Reads what goes, or of too much the first part.
+    /// Reads the records that go, or the first of them if they are too many.
     fn read(
         &self,
         going: &[Rc<OrderingKey>],
         alone: &[i64],
         rejected: usize,
-        reader: &mut Reader<'_>,
-        found: &mut Found,
+        decoder: &mut Decoder<'_>,
+        found: &mut DeferredScan,
     ) {
-        // Rejected ones alone make no request: there must be room for others, or it would be the same ones each time.
-        let most = WIDEST + rejected;
-        let text = |text| -> Option<&str> { Some(text) };
-        let collections: Vec<_> = going.iter().map(|key| text(&key.collection_id)).collect();
-        let relations: Vec<i64> = going.iter().map(|key| key.relation.unwrap_or_default().into()).collect();
-        let ordering_keys: Vec<_> = going.iter().map(|key| text(&key.text)).collect();
-        let below: Vec<i64> = going.iter().map(|key| found.blocked.get(key).copied().unwrap_or(i64::MAX)).collect();
-        let of_keys = [
-            Value::Text(Some(self.server)),
-            Value::Texts(&collections),
-            Value::Int8s(&relations),
-            Value::Texts(&ordering_keys),
-            Value::Int8s(&below),
-        ];
-        let rest = [Value::Int8s(alone), Value::Int8(most as i64)];
-        let rows = READ.run(self.connection, &[&of_keys[..], &rest].concat());
-        let read = reader.read(&rows, true);
-        found.ready = read.changes;
-        // A held record that was rejected stands in no record's way, and goes with none.
+        // Rejected records alone make no request: without room for others, each scan would read the same ones.
+        let most = MAX_RECORDS + rejected;
+        let mut keys = KeysBelow::default();
+        for key in going {
+            keys.push(key, found.blocked.get(key).copied().unwrap_or(i64::MAX));
+        }
+        let rows = scan::deferred(self.connection, self.server, &keys, alone, most);
+        let decoded = decoder.decode(&rows);
+        found.ready = decoded.changes;
+        // A rejected record that is held blocks no other record, and goes with none.
         found.ready.retain(|change| !self.pauses.is_held(self.server, change.id));
-        let unread = if read.rows < rows.len() { rows.int8(read.rows, 1) } else { None };
+        let unread = if decoded.rows < rows.len() { rows.int8(decoded.rows, 1) } else { None };
         let last = if rows.len() == most { rows.int8(most - 1, 1).map(|last| last + 1) } else { None };
         rows.free();
         let Some(from) = unread.or(last) else { return };
-        // What was not read waits, like all that comes after it, until what goes now has ended. Were it still due, then
-        // an attempt that fails would be repeated with it at once.
+        // Records that were not read wait until those that go now are settled. Were they still due, an attempt that fails
+        // would be repeated with them at once.
         found.has_more = true;
         found.cut_short = going.iter().map(|key| key.text.clone()).collect();
         for key in going {
             let blocked_from = found.blocked.entry(Rc::clone(key)).or_insert(from);
             *blocked_from = from.min(*blocked_from);
         }
-        let rest = [Value::Int8(from), Value::Time(self.now)];
-        let rows = FROM.run(self.connection, &[&of_keys[..], &rest].concat());
-        let ids: Vec<i64> = (0..rows.len()).filter_map(|row| rows.int8(row, 1)).collect();
-        rows.free();
-        transitions::stall(self.connection, &ids);
+        requeue::stall(self.connection, &scan::due_from(self.connection, self.server, &keys, from, self.now));
     }
 }

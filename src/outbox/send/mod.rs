@@ -1,9 +1,7 @@
-//! Making a request, with no transaction open, and saying what became of each of its records.
+//! Sending a request, with no transaction open, and giving each of its records a disposition.
 //!
-//! A refusal that does not say which record is at fault is followed by requests with half of the records each, down to
-//! the one that is refused alone. Everything else that a reply can mean is the table's in `mutation::outcome`.
-
-use std::time::Duration;
+//! A refusal that does not say which record is at fault is followed by requests with half of the records each, down to the
+//! record that is refused alone. The table in `contract::outcome` says what every other reply means.
 
 use ureq::http::header::{HeaderName, HeaderValue};
 
@@ -12,50 +10,36 @@ use crate::call::{facts, observe};
 use crate::pg::bgworker;
 use crate::pg::transaction::{self, Cause, Failure};
 use contract::kind::Kind;
-use contract::outcome::{self, APPLIED, Action, Facts, Outcome, OutcomeKind};
+use contract::outcome::{self, Action, Facts, Outcome, OutcomeKind};
 use contract::reply::matching::{self, RecordMatch};
 use contract::reply::pairing;
 use contract::reply::{RawRecord, ReplyRecords};
 use contract::request::{Arguments, Request};
 
-use crate::outbox::settle::transitions::Disposition;
+use crate::outbox::disposition::{Disposition, SettledAs};
+use contract::batching::backoff::ServerState;
 use contract::batching::plan::{BatchKey, Operation, Planned};
 
-/// What a request says about its server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum News {
-    /// It did what it was asked, or said why not.
-    Answers,
-    /// No connection could be made.
-    Unreachable(String),
-    /// No answer that says anything. One of the records may be the cause. It may have said when to come again.
-    Fails(String, Option<Duration>),
-    /// Not now, but after this time, if it said which.
-    NotNow(String, Option<Duration>),
-    /// Not without a person.
-    Refuses(String),
-}
-
-/// Sends a claimed request, in parts if need be. Gives the disposition of each operation, and what is known of the server now.
-pub fn send<'a>(server: &Server, planned: &'a Planned) -> (Vec<(&'a Operation, Disposition)>, News) {
+/// Sends a claimed request, in parts if need be. Gives the disposition of each operation, and the state of the server.
+pub fn send_request<'a>(server: &Server, planned: &'a Planned) -> (Vec<(&'a Operation, Disposition)>, ServerState) {
     let mut dispositions = Vec::with_capacity(planned.operations.len());
-    let mut news = News::Answers;
+    let mut state = ServerState::Answers;
     let mut parts: Vec<&[Operation]> = vec![&planned.operations];
     while let Some(part) = parts.pop() {
-        if bgworker::is_shutdown_requested() || !matches!(news, News::Answers) {
+        if bgworker::is_shutdown_requested() || state != ServerState::Answers {
             dispositions.extend(part.iter().map(|operation| (operation, Disposition::Free)));
             continue;
         }
         let attempted = transaction::try_without_transaction(|| {
-            let mut news = News::Answers;
-            (attempt(server, &planned.batch_key, planned.kind, part, &mut news), news)
+            let mut state = ServerState::Answers;
+            (attempt(server, &planned.batch_key, planned.kind, part, &mut state), state)
         });
         let attempted = match attempted {
-            Ok((attempt, said)) => {
-                news = said;
+            Ok((attempt, after)) => {
+                state = after;
                 attempt
             }
-            Err(failure) => broken(planned.kind, part, failure, &mut news),
+            Err(failure) => broken(planned.kind, part, failure, &mut state),
         };
         match attempted {
             Attempt::Settled(settled) => dispositions.extend(part.iter().zip(settled)),
@@ -66,7 +50,7 @@ pub fn send<'a>(server: &Server, planned: &'a Planned) -> (Vec<(&'a Operation, D
             }
         }
     }
-    (dispositions, news)
+    (dispositions, state)
 }
 
 enum Attempt {
@@ -76,7 +60,7 @@ enum Attempt {
     Split,
 }
 
-fn attempt(server: &Server, batch_key: &BatchKey, kind: Kind, part: &[Operation], news: &mut News) -> Attempt {
+fn attempt(server: &Server, batch_key: &BatchKey, kind: Kind, part: &[Operation], state: &mut ServerState) -> Attempt {
     let all = |disposition: Disposition| Attempt::Settled(vec![disposition; part.len()]);
     let consumers: Option<Vec<Option<&str>>> =
         batch_key.await_consumers.as_ref().map(|ids| ids.iter().map(|id| Some(id.as_str())).collect());
@@ -88,16 +72,16 @@ fn attempt(server: &Server, batch_key: &BatchKey, kind: Kind, part: &[Operation]
     };
     let request = match request(&arguments, kind, part) {
         Ok(request) => request,
-        // The queue holds what this version would not have let in.
+        // An older version may have enqueued a record that this one refuses.
         Err(reason) if part.len() == 1 => {
-            return all(Disposition::Rejected { outcome: OutcomeKind::NotSent.as_str(), error: reason });
+            return all(Disposition::Rejected { outcome: OutcomeKind::NotSent, error: reason });
         }
         Err(_) => return Attempt::Split,
     };
     let token = match server.token() {
         Ok(token) => token,
         Err(unusable) => {
-            *news = News::Refuses(unusable.to_string());
+            *state = ServerState::Refuses { error: unusable.to_string() };
             return all(Disposition::Free);
         }
     };
@@ -109,22 +93,22 @@ fn attempt(server: &Server, batch_key: &BatchKey, kind: Kind, part: &[Operation]
     match outcome::judge(&facts, &observe(&exchange, server)) {
         Ok(records) => {
             let status = exchange.status().unwrap_or_default();
-            Attempt::Settled(delivered(&facts, status, part, &records, news))
+            Attempt::Settled(delivered(&facts, status, part, &records, state))
         }
-        Err(outcome) => failed(kind, part, &outcome, news),
+        Err(outcome) => failed(kind, part, &outcome, state),
     }
 }
 
-/// What an error or a panic of this process means for the operations of a request, which may have been sent or not.
-fn broken(kind: Kind, part: &[Operation], failure: Failure, news: &mut News) -> Attempt {
-    let error = format!("an error came up while it was sent: {}", failure.message);
-    let outcome = OutcomeKind::Unknown.as_str();
+/// The end of an attempt in an error or a panic of this process. The request may have been sent or not.
+fn broken(kind: Kind, part: &[Operation], failure: Failure, state: &mut ServerState) -> Attempt {
+    let error = format!("sending the record raised an error: {}", failure.message);
+    let outcome = OutcomeKind::Unknown;
     let disposition = match (kind, failure.cause()) {
-        // A person's cancel, for instance: it ends this worker, as it ends a statement.
+        // Such as a cancel: it ends this worker, as it ends a statement.
         (_, Cause::Surroundings) => failure.raise(),
         (Kind::Create, _) => Disposition::Unknown { outcome, error },
         (Kind::Update | Kind::Delete, Cause::Doubtful) => {
-            *news = News::Fails(error.clone(), None);
+            *state = ServerState::Fails { error: error.clone(), retry_after: None };
             Disposition::Again { outcome, error }
         }
         (Kind::Update | Kind::Delete, Cause::Content) if part.len() > 1 => return Attempt::Split,
@@ -154,32 +138,32 @@ fn element(kind: Kind, operation: &Operation) -> String {
 fn idempotency_header(server: &Server, part: &[Operation]) -> Option<(HeaderName, HeaderValue)> {
     let name = server.options().idempotency_header.clone()?;
     let [operation] = part else { return None };
-    // The option was added while the record was claimed: its key was not read, and an empty one is everybody's.
+    // The option was added while the record was claimed: its key was not read, and an empty key would be the same for all.
     if operation.idempotency_key.is_empty() {
         return None;
     }
     Some((name, HeaderValue::from_str(&operation.idempotency_key).ok()?))
 }
 
-/// What a reply means for each operation. A record that is not in it was perhaps not applied.
+/// The dispositions by a reply with records. A record that is missing in it may not have been applied.
 fn delivered(
     facts: &Facts<'_>,
     status: u16,
     part: &[Operation],
     records: &ReplyRecords<'_>,
-    news: &mut News,
+    state: &mut ServerState,
 ) -> Vec<Disposition> {
     let length = records.element_count();
     let records = records.raw_records();
     match facts.kind {
-        Kind::Create => created(facts, status, part, length, &records, news),
+        Kind::Create => created(facts, status, part, length, &records, state),
         Kind::Update | Kind::Delete => changed(facts, status, part, length, &records),
     }
 }
 
 fn done(record: &RawRecord<'_>) -> Disposition {
     Disposition::Done {
-        outcome: APPLIED,
+        settled_as: SettledAs::Applied,
         upstream_id: record.upstream_id.as_deref().map(str::to_owned),
         record: Some(record.text.to_owned()),
     }
@@ -192,7 +176,7 @@ fn created(
     part: &[Operation],
     length: usize,
     records: &[RawRecord<'_>],
-    news: &mut News,
+    state: &mut ServerState,
 ) -> Vec<Disposition> {
     if length < part.len() {
         let reason = match length {
@@ -200,8 +184,8 @@ fn created(
             _ => format!("it has {length} of the {} records sent", part.len()),
         };
         let outcome = Outcome::missing(facts, status, &reason);
-        *news = News::Fails(outcome.message.clone(), None);
-        return vec![Disposition::Unknown { outcome: outcome.kind.as_str(), error: outcome.message }; part.len()];
+        *state = ServerState::Fails { error: outcome.message.clone(), retry_after: None };
+        return vec![Disposition::Unknown { outcome: outcome.kind, error: outcome.message }; part.len()];
     }
     let sent: Vec<&str> = part.iter().map(|operation| operation.data.as_deref().unwrap_or("{}")).collect();
     let replied: Vec<Option<&str>> = records.iter().map(|record| record.data).collect();
@@ -211,7 +195,7 @@ fn created(
     let disposition =
         |place: usize| match records.get(place).filter(|record| is_believed && record.upstream_id.is_some()) {
             Some(record) => done(record),
-            None => Disposition::ended(OutcomeKind::AppliedReplyLost.as_str()),
+            None => Disposition::done(SettledAs::AppliedReplyLost),
         };
     (0..part.len()).map(disposition).collect()
 }
@@ -226,57 +210,58 @@ fn changed(
 ) -> Vec<Disposition> {
     let sent: Vec<&str> = part.iter().map(|operation| operation.upstream_id.as_deref().unwrap_or_default()).collect();
     let mut replied: Vec<Option<&str>> = records.iter().map(|record| record.upstream_id.as_deref()).collect();
-    // What cannot be read has no id.
+    // A record that cannot be read has no id.
     replied.resize(length, None);
     let disposition = |place: RecordMatch| match place {
         RecordMatch::At(place) => done(&records[place]),
         RecordMatch::Unnamed => match records {
             [record] if length == 1 && part.len() == 1 => done(record),
-            _ => Disposition::ended(APPLIED),
+            _ => Disposition::done(SettledAs::Applied),
         },
         RecordMatch::Missing => {
             let outcome = Outcome::missing(facts, status, "it does not hold this record");
-            Disposition::Again { outcome: outcome.kind.as_str(), error: outcome.message }
+            Disposition::Again { outcome: outcome.kind, error: outcome.message }
         }
     };
     matching::match_by_id(&sent, &replied).into_iter().map(disposition).collect()
 }
 
-/// What a request that gave no records means for each of its operations, and for the server.
-fn failed(kind: Kind, part: &[Operation], outcome: &Outcome, news: &mut News) -> Attempt {
+/// The dispositions, and the state of the server, by a reply without records.
+fn failed(kind: Kind, part: &[Operation], outcome: &Outcome, state: &mut ServerState) -> Attempt {
     let all = |disposition: Disposition| Attempt::Settled(vec![disposition; part.len()]);
-    let (name, error) = (outcome.kind.as_str(), outcome.message.clone());
+    let (outcome_kind, error) = (outcome.kind, outcome.message.clone());
     match outcome.action {
-        Action::DeliverReplyLost | Action::DeliverNotConfirmed => all(Disposition::ended(name)),
+        Action::DeliverReplyLost => all(Disposition::done(SettledAs::AppliedReplyLost)),
+        Action::DeliverNotConfirmed => all(Disposition::done(SettledAs::AppliedNotConfirmed)),
         Action::Bisect if part.len() > 1 => Attempt::Split,
         // The first attempt may have deleted it, and its reply was lost.
         Action::Reject | Action::Bisect if kind == Kind::Delete && is_gone(part, outcome) => {
-            all(Disposition::ended(APPLIED))
+            all(Disposition::done(SettledAs::Applied))
         }
-        Action::Reject | Action::Bisect => all(Disposition::Rejected { outcome: name, error }),
+        Action::Reject | Action::Bisect => all(Disposition::Rejected { outcome: outcome_kind, error }),
         Action::MarkUnknown => {
             if outcome.kind == OutcomeKind::Unknown {
-                *news = News::Fails(error.clone(), outcome.retry_after);
+                *state = ServerState::Fails { error: error.clone(), retry_after: outcome.retry_after };
             }
-            all(Disposition::Unknown { outcome: name, error })
+            all(Disposition::Unknown { outcome: outcome_kind, error })
         }
         Action::Retry if outcome.kind == OutcomeKind::NotSent => {
-            *news = News::Unreachable(error);
+            *state = ServerState::Unreachable { error };
             all(Disposition::Free)
         }
         Action::Retry => {
-            *news = News::Fails(error.clone(), outcome.retry_after);
-            all(Disposition::Again { outcome: name, error })
+            *state = ServerState::Fails { error: error.clone(), retry_after: outcome.retry_after };
+            all(Disposition::Again { outcome: outcome_kind, error })
         }
         Action::Defer => {
-            *news = News::NotNow(error, outcome.retry_after);
+            *state = ServerState::NotNow { error, retry_after: outcome.retry_after };
             all(Disposition::Free)
         }
         Action::PauseServer => {
-            *news = News::Refuses(error.clone());
-            // Another service has answered, most likely; but a create that was applied must not be sent again.
+            *state = ServerState::Refuses { error: error.clone() };
+            // Most likely another service has answered; but a create that was applied must not be sent again.
             if outcome.kind == OutcomeKind::Unknown && kind == Kind::Create {
-                return all(Disposition::Unknown { outcome: name, error });
+                return all(Disposition::Unknown { outcome: outcome_kind, error });
             }
             all(Disposition::Free)
         }

@@ -1,74 +1,60 @@
-//! The results of requests: what became of their records, and what they said about the server, in one transaction.
+//! Settling requests: the dispositions of their records and the state of their server, in one transaction.
+//!
+//! A result counts only while its claim exists: a worker that was given up for dead, and comes back, changes nothing.
 
-use crate::ereport;
-use crate::pg::spi::Connection;
-use crate::pg::{random, transaction};
-use contract::kind::Kind;
-
-use super::claim::{self, Claimed};
-use super::guard;
-use super::send::News;
-use super::{server_state, write_back};
-
-pub mod archive;
+pub mod dead_claim;
 pub mod transitions;
 
-use self::transitions::Disposition;
-use contract::batching::backoff::Health;
-use contract::batching::plan::Operation;
+use contract::batching::backoff::{ServerBackoff, ServerState};
+use contract::batching::plan::{Operation, Planned};
+use contract::kind::Kind;
 
-/// A request that was made, and what became of its records.
+use crate::call::server::Server;
+use crate::ereport;
+use crate::outbox::disposition::Disposition;
+use crate::outbox::guard;
+use crate::outbox::store::claim;
+use crate::outbox::store::state::notify;
+use crate::outbox::{server_state, write_back};
+use crate::pg::random;
+use crate::pg::spi::Connection;
+use crate::pg::transaction::commit_to_disk;
+
+/// A request that was claimed, and what became of its records.
 pub struct Sent<'a> {
-    pub claimed: &'a Claimed,
+    pub claim: i64,
+    pub planned: &'a Planned,
+    /// The server as the records' role used it.
+    pub server: &'a Server,
     pub dispositions: Vec<(&'a Operation, Disposition)>,
-    /// What it said about the server; None if it was not made.
-    pub news: Option<News>,
-}
-
-/// What is known of a server after some requests.
-pub struct Said {
-    pub health: Health,
-    /// Before them nothing was wrong with it.
-    pub was_well: bool,
+    /// None if the request was not made.
+    pub state: Option<ServerState>,
 }
 
 /// What was written down of some requests.
 pub struct Written {
-    /// The lowest id of the records that are as free as they were before.
+    /// The lowest id of the records that are as free as before.
     pub freed: Option<i64>,
-    /// Whether it is known to other workers how the server does.
+    /// Whether other workers know the state of the server.
     pub is_noted: bool,
 }
 
-/// Writes down what is known after some requests to one server.
+/// Settles some requests to one server. `backoff` is that of the server after them; `was_well` says that it had none before.
 pub fn write(
     connection: &Connection,
     server: &str,
     sent: &[Sent<'_>],
-    said: &Said,
+    backoff: ServerBackoff,
+    was_well: bool,
     owner: i64,
     write_backs: &mut write_back::Pending,
 ) -> Written {
-    let mut kept = Vec::with_capacity(sent.len());
-    for one in sent {
-        let claim = one.claimed.claim;
-        match guard::carefully(|| transitions::end_claim(connection, claim, owner)) {
-            Ok(true) => kept.push(one),
-            Ok(false) => ereport::log("a request was given up by somebody else; its result is not written down"),
-            Err(failure) => {
-                ereport::log(&format!("a claim could not be ended: {}", failure.message));
-                if transitions::disown_claim(connection, claim, owner) {
-                    kept.push(one);
-                }
-            }
-        }
-    }
-    for Sent { claimed, dispositions, .. } in &kept {
-        let forgotten = guard::carefully(|| {
-            write_back::Pending::forget_deleted(connection, claimed.planned.kind, dispositions);
-        });
+    let kept: Vec<&Sent<'_>> = sent.iter().filter(|sent| end_claim(connection, sent.claim, owner)).collect();
+    for Sent { planned, dispositions, .. } in &kept {
+        let forgotten =
+            guard::carefully(|| write_back::Pending::forget_deleted(connection, planned.kind, dispositions));
         if let Err(failure) = forgotten {
-            ereport::log(&format!("upstream ids of deleted rows could not be forgotten: {}", failure.message));
+            ereport::log(&format!("could not forget the upstream ids of deleted rows: {}", failure.message));
         }
     }
     let dispositions: Vec<(&Operation, &Disposition)> = kept
@@ -77,33 +63,52 @@ pub fn write(
         .map(|(operation, disposition)| (*operation, disposition))
         .collect();
     for stuck in write_dispositions(connection, server, &dispositions) {
-        // Nothing of it can be written down, so it stays claimed: it must not be sent again and again.
-        let kind = kept.iter().find(|sent| sent.dispositions.iter().any(|(operation, _)| operation.id == stuck.id));
-        let kind = kind.map_or(Kind::Create, |sent| sent.claimed.planned.kind);
+        // Nothing of it can be written down. It stays claimed, or it would be sent again and again.
+        let is_of = |sent: &&&Sent<'_>| sent.dispositions.iter().any(|(operation, _)| operation.id == stuck.id);
+        let kind = kept.iter().find(is_of).map_or(Kind::Create, |sent| sent.planned.kind);
+        if kind == Kind::Create {
+            commit_to_disk();
+        }
         claim::write(connection, claim::NOBODY, server, kind, &[stuck]);
     }
-    for Sent { claimed, dispositions, .. } in &kept {
-        write_backs.note(connection, claimed.planned.kind, dispositions);
+    for Sent { planned, dispositions, .. } in &kept {
+        write_backs.note(connection, planned.kind, dispositions);
     }
     let free = dispositions.iter().filter(|(_, disposition)| **disposition == Disposition::Free);
     let freed = free.flat_map(|(operation, _)| operation.ids()).min();
-    tell_listeners(connection, server, &dispositions);
+    notify_listeners(connection, server, &dispositions);
     let mut is_noted = true;
-    if let Some(last) = sent.iter().rev().find(|sent| sent.news.is_some())
-        && let Err(failure) = guard::carefully(|| write_news(connection, server, last, said))
+    if let Some(last) = sent.iter().rev().find(|sent| sent.state.is_some())
+        && let Err(failure) = guard::carefully(|| write_state(connection, server, last, backoff, was_well))
     {
-        ereport::log(&format!("the state of server \"{server}\" could not be written down: {}", failure.message));
+        ereport::log(&format!("could not write down the state of server \"{server}\": {}", failure.message));
         is_noted = false;
     }
-    if sent.iter().any(|sent| sent.claimed.planned.kind == Kind::Create) {
-        transaction::commit_to_disk();
+    if sent.iter().any(|sent| sent.planned.kind == Kind::Create) {
+        commit_to_disk();
     }
     Written { freed, is_noted }
 }
 
-/// Writes the dispositions down, if need be in part: the effect is there, and a reply that this database cannot store must not
-/// make it sent again. Such a one is found by halves, so that it costs the others nothing. Gives the operations of which
-/// nothing can be written down.
+/// Ends a claim of this worker, or leaves it without an owner. False if another worker has ended it: then the result is of
+/// no use.
+fn end_claim(connection: &Connection, claim: i64, owner: i64) -> bool {
+    match guard::carefully(|| claim::end(connection, claim, owner)) {
+        Ok(true) => true,
+        Ok(false) => {
+            ereport::log(&format!("claim {claim} was taken over by another worker; discarding its result"));
+            false
+        }
+        Err(failure) => {
+            ereport::log(&format!("could not end claim {claim}: {}", failure.message));
+            guard::guarded(|| claim::disown(connection, claim, owner)).unwrap_or(true)
+        }
+    }
+}
+
+/// Writes dispositions, if need be in part: a request with an effect must not be sent again because this database cannot
+/// store its reply. Finds such a record by halves, so that it costs the others nothing. Gives the operations of which
+/// nothing could be written.
 fn write_dispositions<'a>(
     connection: &Connection,
     server: &str,
@@ -121,7 +126,8 @@ fn write_dispositions<'a>(
     stuck
 }
 
-fn tell_listeners(connection: &Connection, server: &str, dispositions: &[(&Operation, &Disposition)]) {
+/// Sends NOTIFY sequin_outbox, at the commit, with the number of records that were settled.
+fn notify_listeners(connection: &Connection, server: &str, dispositions: &[(&Operation, &Disposition)]) {
     let (mut delivered, mut rejected, mut unknown) = (0, 0, 0);
     for (operation, disposition) in dispositions {
         match disposition {
@@ -131,28 +137,30 @@ fn tell_listeners(connection: &Connection, server: &str, dispositions: &[(&Opera
             Disposition::Again { .. } | Disposition::Free => {}
         }
     }
-    transitions::notify(connection, server, delivered, rejected, unknown);
+    if delivered + rejected + unknown > 0 {
+        notify(connection, server, delivered, rejected, unknown);
+    }
 }
 
-/// Writes down what the last of some requests has said about the server.
-fn write_news(connection: &Connection, server: &str, last: &Sent<'_>, said: &Said) {
-    let rest = || said.health.rest(random::fraction()).unwrap_or_default();
-    match &last.news {
+/// Writes down what the last of some requests has shown of the server.
+fn write_state(connection: &Connection, server: &str, last: &Sent<'_>, backoff: ServerBackoff, was_well: bool) {
+    let wait = || backoff.wait(random::fraction()).unwrap_or_default();
+    match &last.state {
         None => {}
-        Some(News::Answers) if said.was_well => {}
-        Some(News::Answers) => server_state::recovered(connection, server),
-        Some(News::Fails(error, after)) => {
-            let has_lost_creates = last.claimed.planned.kind == Kind::Create
+        Some(ServerState::Answers) if was_well => {}
+        Some(ServerState::Answers) => server_state::recover(connection, server),
+        Some(ServerState::Fails { error, retry_after }) => {
+            let has_lost_creates = last.planned.kind == Kind::Create
                 && last.dispositions.iter().any(|(_, disposition)| matches!(disposition, Disposition::Unknown { .. }));
-            server_state::trouble(connection, server, error, after.unwrap_or_else(rest), has_lost_creates);
+            server_state::back_off(connection, server, error, retry_after.unwrap_or_else(wait), has_lost_creates);
         }
-        Some(News::Unreachable(error)) => server_state::trouble(connection, server, error, rest(), false),
-        Some(News::NotNow(error, after)) => {
-            server_state::trouble(connection, server, error, after.unwrap_or_else(rest), false);
+        Some(ServerState::Unreachable { error }) => server_state::back_off(connection, server, error, wait(), false),
+        Some(ServerState::NotNow { error, retry_after }) => {
+            server_state::back_off(connection, server, error, retry_after.unwrap_or_else(wait), false);
         }
-        Some(News::Refuses(error)) => {
-            let Claimed { planned, server: used, .. } = last.claimed;
-            server_state::pause(connection, server, planned.batch_key.role, error, Some(&used.fingerprint()));
+        Some(ServerState::Refuses { error }) => {
+            let role = last.planned.batch_key.role;
+            server_state::pause(connection, server, role, error, Some(&last.server.fingerprint()));
         }
     }
 }

@@ -1,0 +1,61 @@
+//! What became of a record that was sent.
+
+use contract::outcome::OutcomeKind;
+
+/// What becomes of a record after a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Disposition {
+    /// It is delivered, and moves to the history.
+    Done { settled_as: SettledAs, upstream_id: Option<String>, record: Option<String> },
+    /// The API refuses it.
+    Rejected { outcome: OutcomeKind, error: String },
+    /// It may have been applied, and must not be sent again without a person.
+    Unknown { outcome: OutcomeKind, error: String },
+    /// It is sent again.
+    Again { outcome: OutcomeKind, error: String },
+    /// It was not sent, and is as free as before.
+    Free,
+}
+
+impl Disposition {
+    /// Delivered, without a record of the reply.
+    pub fn done(settled_as: SettledAs) -> Disposition {
+        Disposition::Done { settled_as, upstream_id: None, record: None }
+    }
+}
+
+/// Why a record is in the history: the column `outcome` of `sequin.delivered`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SettledAs {
+    Applied,
+    AppliedReplyLost,
+    AppliedNotConfirmed,
+    /// An update, merged into a delete that was sent.
+    Superseded,
+    /// A create and the changes after it, deleted again before it was sent.
+    CancelledOut,
+    /// A delete of a row without an upstream id.
+    NothingToSend,
+    /// Part of a create that is unknown.
+    Merged,
+    /// By `sequin_discard`.
+    Discarded,
+    /// By `sequin_resolve`.
+    Resolved,
+}
+
+impl SettledAs {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            SettledAs::Applied => contract::outcome::APPLIED,
+            SettledAs::AppliedReplyLost => OutcomeKind::AppliedReplyLost.as_str(),
+            SettledAs::AppliedNotConfirmed => OutcomeKind::AppliedNotConfirmed.as_str(),
+            SettledAs::Superseded => "superseded",
+            SettledAs::CancelledOut => "cancelled_out",
+            SettledAs::NothingToSend => "nothing_to_send",
+            SettledAs::Merged => "merged",
+            SettledAs::Discarded => "discarded",
+            SettledAs::Resolved => "resolved",
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Claims of workers that are gone: their updates and deletes are sent again, their creates are unknown.
+
+use std::collections::BTreeMap;
+
+use contract::kind::Kind;
+use contract::merge;
+use contract::outcome::OutcomeKind;
+
+use crate::ereport;
+use crate::outbox::guard;
+use crate::outbox::store;
+use crate::outbox::store::claim::{self, Claim};
+use crate::outbox::store::defer::{self, Attempt};
+use crate::outbox::store::row::State;
+use crate::outbox::worker::registry;
+use crate::pg::spi::Connection;
+
+use super::transitions::{UnknownCreate, note_attempt, write_unknown};
+
+/// Ends the claim of a worker that is gone. False if that is not possible for some of its records: they stay claimed.
+pub fn end(connection: &Connection, claim: &Claim) -> bool {
+    let mut parts: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
+    for (id, head) in claim.ids.iter().zip(if claim.heads.is_empty() { &claim.ids } else { &claim.heads }) {
+        parts.entry(*head).or_default().extend((id != head).then_some(*id));
+    }
+    let parts: Vec<(i64, Vec<i64>)> = parts.into_iter().collect();
+    let ended = guard::carefully(|| {
+        let failed = guard::each_carefully(&parts, |parts| end_parts(connection, claim, parts));
+        let (mut ids, mut heads) = (Vec::new(), Vec::new());
+        for ((head, merged), failure) in &failed {
+            guard::note("freed after the end of its worker", *head, failure);
+            ids.push(*head);
+            ids.extend(merged);
+            heads.resize(ids.len(), *head);
+        }
+        if ids.is_empty() {
+            claim::delete(connection, claim.id);
+        } else {
+            claim::shrink(connection, claim.id, &ids, &heads);
+        }
+        ids.is_empty()
+    });
+    if let Some(lowest) = claim.ids.iter().min() {
+        registry::wake_workers(*lowest);
+    }
+    ended.unwrap_or_else(|failure| {
+        ereport::log(&format!("could not end claim {} of a worker that is gone: {}", claim.id, failure.message));
+        false
+    })
+}
+
+/// Ends parts of a claim: records, each with those that were merged into it.
+fn end_parts(connection: &Connection, claim: &Claim, parts: &[(i64, Vec<i64>)]) {
+    const ERROR: &str = "the worker ended while the request was in flight";
+    let ids: Vec<i64> = parts.iter().flat_map(|(head, merged)| [&[*head], &merged[..]].concat()).collect();
+    let outcome = OutcomeKind::Unknown;
+    if claim.kind != Kind::Create {
+        // It counts as an attempt: a repeated delete that finds nothing was applied by this one.
+        let (state, next_attempt_at) = (State::Pending, store::after(std::time::Duration::ZERO));
+        let attempt = Attempt { state, next_attempt_at, outcome: outcome.as_str(), error: ERROR };
+        return note_attempt(connection, &claim.server, &ids, &attempt);
+    }
+    defer::defer(connection, &claim.server, &ids);
+    for (head, merged) in parts {
+        // The claim holds ids alone. The create comes first.
+        let data = (!merged.is_empty()).then(|| defer::data(connection, &[&[*head], &merged[..]].concat()));
+        let data = data.filter(|data| !data.is_empty()).map(merge::later_wins);
+        let unknown = UnknownCreate { id: *head, merged: merged.clone(), outcome, error: ERROR };
+        write_unknown(connection, &claim.server, unknown, data.as_deref());
+    }
+}

@@ -1,0 +1,94 @@
+//! Making deferred records due, or letting them wait until another record is settled.
+
+use crate::outbox::guard;
+use crate::pg::spi::Connection;
+use crate::pg::statement::Statement;
+
+/// The pending records behind ordering keys, which wait until they are freed.
+macro_rules! behind_keys {
+    () => {
+        concat!(
+            " WHERE p.server OPERATOR(pg_catalog.=) $1 AND ",
+            has_key_of!("p.ordering_key", "$2"),
+            " AND p.state OPERATOR(pg_catalog.=) 'pending' AND p.next_attempt_at OPERATOR(pg_catalog.=) 'infinity'"
+        )
+    };
+}
+
+/// The pending records of a server that wait until they are freed.
+macro_rules! waiting {
+    () => {
+        " WHERE p.server OPERATOR(pg_catalog.=) $1 AND p.state OPERATOR(pg_catalog.=) 'pending' \
+         AND p.next_attempt_at OPERATOR(pg_catalog.=) 'infinity'"
+    };
+}
+
+/// Lets records wait until they are freed. Gives the number of records for which that was possible.
+pub fn stall(connection: &Connection, ids: &[i64]) -> usize {
+    static STALL: Statement<(&[i64],)> = Statement::new(
+        "UPDATE sequin.deferred p SET next_attempt_at = 'infinity' WHERE p.id OPERATOR(pg_catalog.=) ANY ($1)",
+    );
+    guard::each_logged("made to wait", ids, |ids| STALL.run(connection, (ids,)).free())
+}
+
+/// Frees records: they are due now.
+pub fn free(connection: &Connection, ids: &[i64]) {
+    static FREE: Statement<(&[i64],)> = Statement::new(
+        "UPDATE sequin.deferred p SET next_attempt_at = pg_catalog.clock_timestamp() \
+         WHERE p.id OPERATOR(pg_catalog.=) ANY ($1)",
+    );
+    guard::each_logged("freed", ids, |ids| FREE.run(connection, (ids,)).free());
+}
+
+/// Frees the records behind these ordering keys. A record that cannot be freed costs neither the others nor the record
+/// that they waited for.
+pub fn free_behind(connection: &Connection, server: &str, ordering_keys: &[&str]) {
+    static FREE: Statement<(&str, &[&str])> = Statement::new(concat!(
+        "UPDATE sequin.deferred p SET next_attempt_at = pg_catalog.clock_timestamp()",
+        behind_keys!(),
+    ));
+    static FIND: Statement<(&str, &[&str])> =
+        Statement::new(concat!("SELECT p.id FROM sequin.deferred p", behind_keys!()));
+    if ordering_keys.is_empty() {
+        return;
+    }
+    if guard::carefully(|| FREE.run(connection, (server, ordering_keys)).free()).is_err() {
+        free(connection, &super::ids(FIND.run(connection, (server, ordering_keys))));
+    }
+}
+
+/// Frees all waiting records of a server.
+pub fn free_all(connection: &Connection, server: &str) {
+    static FREE: Statement<(&str,)> = Statement::new(concat!(
+        "UPDATE sequin.deferred p SET next_attempt_at = pg_catalog.clock_timestamp()",
+        waiting!()
+    ));
+    static FIND: Statement<(&str,)> = Statement::new(concat!("SELECT p.id FROM sequin.deferred p", waiting!()));
+    if guard::carefully(|| FREE.run(connection, (server,)).free()).is_err() {
+        free(connection, &super::ids(FIND.run(connection, (server,))));
+    }
+}
+
+/// The records that wait behind a record.
+pub fn behind(connection: &Connection, server: &str, id: i64) -> Vec<i64> {
+    static BEHIND: Statement<(&str, i64)> = Statement::new(concat!(
+        "SELECT p.id FROM (SELECT q.server, q.ordering_key FROM sequin.queue q WHERE q.server OPERATOR(pg_catalog.=) $1 \
+         AND q.id OPERATOR(pg_catalog.=) $2 UNION ALL SELECT r.server, r.ordering_key FROM sequin.deferred r \
+         WHERE r.id OPERATOR(pg_catalog.=) $2) k JOIN sequin.deferred p ON p.server OPERATOR(pg_catalog.=) k.server AND ",
+        same_key!("p.ordering_key", "k.ordering_key"),
+        " WHERE p.id OPERATOR(pg_catalog.<>) $2 AND p.state OPERATOR(pg_catalog.=) 'pending' \
+         AND p.next_attempt_at OPERATOR(pg_catalog.=) 'infinity'",
+    ));
+    super::ids(BEHIND.run(connection, (server, id)))
+}
+
+/// Makes a deferred record pending and due. A change without an upstream id takes this one.
+pub fn retry(connection: &Connection, id: i64, upstream_id: Option<&str>) {
+    static RETRY: Statement<(i64, Option<&str>)> = Statement::new(
+        "UPDATE sequin.deferred p SET resend_verbatim = p.resend_verbatim OR p.state OPERATOR(pg_catalog.=) 'unknown', \
+         state = 'pending', next_attempt_at = pg_catalog.clock_timestamp(), \
+         upstream_id = COALESCE(p.upstream_id, CASE WHEN p.kind OPERATOR(pg_catalog.<>) 'create' THEN $2 END) \
+         WHERE p.id OPERATOR(pg_catalog.=) $1",
+    );
+    RETRY.run(connection, (id, upstream_id)).free();
+}
