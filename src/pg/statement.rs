@@ -14,7 +14,6 @@ use super::text::to_text_datum;
 /// A parameter.
 #[derive(Clone, Copy)]
 pub enum Value<'a> {
-    Int8(i64),
     Oid(u32),
     Text(Option<&'a str>),
     Texts(&'a [Option<&'a str>]),
@@ -24,7 +23,6 @@ pub enum Value<'a> {
 impl Value<'_> {
     pub(super) fn type_oid(&self) -> Oid {
         match self {
-            Value::Int8(_) => pg_sys::INT8OID,
             Value::Oid(_) => pg_sys::OIDOID,
             Value::Text(_) => pg_sys::TEXTOID,
             Value::Texts(_) => pg_sys::TEXTARRAYOID,
@@ -43,7 +41,6 @@ impl Value<'_> {
         };
         let (int, double) = (pg_sys::TYPALIGN_INT, pg_sys::TYPALIGN_DOUBLE);
         match *self {
-            Value::Int8(value) => Some(Datum::from(value)),
             Value::Oid(value) => Some(Datum::from(value)),
             Value::Text(value) => value.map(to_text_datum),
             Value::Texts(values) => {
