@@ -19,7 +19,7 @@ library = $(target)/release/libsequin_mutations.so
 extension = --release --no-default-features --features pg$(major) --ignore-rust-version
 # Always together, so that cargo builds what they share once: its features depend on who is built with it.
 members = --workspace --exclude sequin_mutations
-# What the demo and the inner loop run: not optimised, and in one call too.
+# What the demo and the inner loop run, without optimisation. One call of cargo compiles each dependency once.
 development = -p sequin_mutations -p sequin-sandbox -p sequin-demo \
     --features sequin_mutations/pg$(major) --ignore-rust-version
 # A workspace of its own, whose tests replay the seeds.
@@ -67,7 +67,7 @@ check: development ## some client tests against a development build: make check 
 	SEQUIN_SO='$(abspath $(target))/debug/libsequin_mutations.so' \
 	    cargo test $(development) -p sequin-tests --test client -- $(T)
 
-# A development build may be there too.
+# The harness prefers a library beside the test binary, which may be a stale development build.
 test test-neighbours soak bench: export SEQUIN_SO = $(abspath $(library))
 
 # Cheap and likely failures first. The contract is tested without Postgres; the extension is checked with
