@@ -8,10 +8,13 @@
 //! - [`pg`]: Postgres' C interface, the only home of `unsafe`;
 //! - the crate `contract`: every rule that needs neither Postgres nor a socket, and the heart: what an observation means.
 
+#![deny(unsafe_code)]
+
 mod attach;
 mod call;
 mod ereport;
 mod outbox;
+#[allow(unsafe_code, reason = "the bindings are what it is for")]
 mod pg;
 mod settings;
 mod sql;

@@ -34,7 +34,7 @@ pub fn register() {
         GucContext::Userset,
         GucFlags::default(),
     );
-    // A setting of the server's administrator: whoever chose it could read any file of the server's account as a token.
+    // A setting of the server's administrator: a user who chose it could read any file of the server's account as a token.
     GucRegistry::define_string_guc(
         c"sequin.secrets_directory",
         c"Directory with the files that user mappings name as token_file.",

@@ -15,6 +15,7 @@ use super::wait_event::WaitEvent;
 macro_rules! main_function {
     ($symbol:ident, $main:path) => {
         // SAFETY of the attribute: no other library has a symbol with the prefix of this extension.
+        #[allow(unsafe_code, reason = "a binding that expands elsewhere")]
         #[unsafe(no_mangle)]
         #[pgrx::pg_guard]
         pub extern "C-unwind" fn $symbol(argument: pgrx::pg_sys::Datum) {

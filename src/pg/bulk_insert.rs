@@ -110,7 +110,7 @@ impl<const COLUMNS: usize> RowInserter<COLUMNS> {
         self.filled = 0;
     }
 
-    /// Writes what is left and closes the table. Its lock is kept to the end of the transaction.
+    /// Writes the last rows and closes the table. Its lock is kept to the end of the transaction.
     pub fn finish(mut self) {
         if self.filled > 0 {
             self.write();

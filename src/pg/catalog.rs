@@ -198,7 +198,7 @@ pub fn mapping_version(role: Oid, server: Oid) -> Option<Version> {
     of(role).or_else(|| of(Oid::INVALID))
 }
 
-/// What `read` takes from the row with this key, if there is one.
+/// The result of `read` for the row with this key; None if there is none.
 fn cached<T>(
     cache: pg_sys::SysCacheIdentifier::Type,
     key: Datum,

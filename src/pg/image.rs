@@ -46,7 +46,7 @@ unsafe fn bytes<'a>(value: Datum, length: usize) -> &'a [u8] {
     unsafe { slice::from_raw_parts(value.cast_mut_ptr::<u8>(), length) }
 }
 
-/// Postgres' own comparison, which fetches what is stored elsewhere.
+/// Postgres' own comparison, which fetches values that are stored out of line.
 ///
 /// # Safety
 /// Two values, neither of them NULL, of a type with these `typbyval` and `typlen` of pg_type.

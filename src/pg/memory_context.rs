@@ -1,4 +1,4 @@
-//! Memory that is freed before the statement ends: a loop over many rows must not keep what each of them needs.
+//! Memory that is freed before the statement ends, so that a loop over many rows does not keep the memory of each.
 
 use std::ffi::CStr;
 

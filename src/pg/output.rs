@@ -24,7 +24,7 @@ const SETTINGS: [(&CStr, &CStr); 6] = [
 /// With this one, types that name objects (regclass and the like) name their schema.
 const SEARCH_PATH: (&CStr, &CStr) = (c"search_path", c"pg_catalog");
 
-/// What the text of a type's values depends on.
+/// The settings that the text of a type's values depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DependsOn {
     Nothing,

@@ -1,6 +1,6 @@
 //! Records as rows of the composite type `sequin_record`.
 //!
-//! Everything that can be refused about the call itself (no set expected here, a type somebody altered) is refused when
+//! Each fault of the call itself (a place that takes no set, a type that was altered) is refused when
 //! the target is made, before the request is sent. What is left to fail when the rows are written is a value that
 //! Postgres cannot store, and by then the mutation was applied: see [`caught_storing`].
 
@@ -53,7 +53,7 @@ fn columns(record: &Record<'_>) -> [Option<Datum>; COLUMN_TYPES.len()] {
     ]
 }
 
-/// The values and NULL flags of a row. Attributes that somebody added to the type stay NULL.
+/// The values and NULL flags of a row. Attributes that were added to the type stay NULL.
 struct RowBuffer {
     values: Vec<Datum>,
     nulls: Vec<bool>,
@@ -74,7 +74,7 @@ impl RowBuffer {
     }
 }
 
-/// The type begins with other columns than ours: a datum of another type would be read as garbage.
+/// The type does not begin with the columns of the install script: a datum of another type would be read as garbage.
 #[derive(Debug, thiserror::Error)]
 #[error("the type sequin_record has been altered")]
 pub struct AlteredType;

@@ -26,7 +26,7 @@ pub struct RowUpdate {
     column: Option<i16>,
 }
 
-/// The row that such a trigger gives back to be stored. What a trigger for a statement gives back does not matter.
+/// The row that such a trigger returns, for Postgres to store. After a statement Postgres reads no row.
 pub struct StoredRow(pg_sys::HeapTuple);
 
 impl StoredRow {
@@ -43,7 +43,7 @@ unsafe impl BoxRet for StoredRow {
     }
 }
 
-/// What is found once for all rows of a statement. It is freed with the statement, and has no drop.
+/// The columns, found once for all rows of a statement. It is freed with the statement, so it has no drop.
 struct FoundColumns {
     column: Option<i16>,
     key: KeyColumns,
@@ -68,7 +68,7 @@ impl RowUpdate {
             if (*data).tg_event & mask != EVENT || trigger.tgnargs != 1 {
                 return None;
             }
-            // What is found is kept for the other rows of the statement.
+            // They are kept for the other rows of the statement.
             let info = (*call).flinfo;
             if (*info).fn_extra.is_null() {
                 let relation = (*data).tg_relation;

@@ -37,6 +37,7 @@ macro_rules! shared_struct {
         struct $name { $($(#[$of_field])* $field: $type,)* }
 
         // SAFETY: the bounds say that each field is shared.
+        #[allow(unsafe_code, reason = "a binding that expands elsewhere")]
         unsafe impl $crate::pg::shared_memory::Shared for $name where $($type: $crate::pg::shared_memory::Shared,)* {}
     };
 }

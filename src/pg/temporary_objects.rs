@@ -45,7 +45,7 @@ fn object_of_another(connection: &Connection, schema: Oid, role: Oid) -> Option<
 
 /// Whether an UPDATE of the table's column of upstream ids could run a function that Postgres does not bring along.
 ///
-/// Only a plain table is known to run none: no trigger but ours, no rule, no CHECK or exclusion constraint, no foreign
+/// Only a plain table is known to run none: no trigger but the capture's, no rule, no CHECK or exclusion constraint, no foreign
 /// key that carries an update on, no generated column, no index on an expression or with a condition, and only types and
 /// operator classes of pg_catalog.
 fn runs_code(connection: &Connection, table: &Table) -> bool {

@@ -1,4 +1,4 @@
-//! The transactions of a background worker, and what keeps one from lasting.
+//! The transactions of a background worker, their subtransactions, and the limits of their time.
 
 use std::ffi::c_int;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};

@@ -10,7 +10,7 @@ use super::relation::{Column, Table};
 use super::transition::Rows;
 use super::{elog, text};
 
-/// What a statement did.
+/// The kind of a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
     Insert,

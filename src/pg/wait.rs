@@ -27,7 +27,7 @@ fn wake_up() {
     }
 }
 
-/// What the socket is wanted for. A connect under way counts as writable when it has ended.
+/// The event to wait for. A connection in progress becomes writable when it is made or has failed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Interest {
     Readable,
@@ -126,7 +126,7 @@ impl SocketWait {
         // Rounded up, so that the last millisecond is waited for and not spun through.
         let millis = left.as_millis().saturating_add(1).min(i32::MAX as u128) as std::ffi::c_long;
         // SAFETY: `new` has made the set. A WaitEvent is a C struct of integers and a pointer, for which all zeroes is a
-        // value; Postgres writes at most as many as it is told, one.
+        // value. Postgres writes at most one, as the fourth argument says.
         caught(|| unsafe {
             let mut fired: pg_sys::WaitEvent = std::mem::zeroed();
             let count = pg_sys::WaitEventSetWait(self.set.as_ptr(), millis, &mut fired, 1, event.id());

@@ -1,11 +1,11 @@
-//! What `pg_stat_activity.wait_event` says of a process of ours that waits.
+//! The names of this extension's waits in `pg_stat_activity.wait_event`.
 
 #[cfg(not(any(feature = "pg15", feature = "pg16")))]
 use std::ffi::CStr;
 
 use pgrx::pg_sys;
 
-/// What is waited for.
+/// The reason of a wait.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum WaitEvent {
     /// `SequinResolve`: the address of a host.
@@ -75,7 +75,7 @@ impl WaitEvent {
         // Asked for at the first wait and not when the library is loaded: preloaded, there is no shared memory yet. All
         // at once: that wait is for a connection or for work, and later ones, behind a request, shall not fail.
         static IDS: OnceLock<[u32; WaitEvent::ALL.len()]> = OnceLock::new();
-        // SAFETY: a process that waits is attached to shared memory, where the name is copied to. The same name has
+        // SAFETY: a process that waits is attached to shared memory, to which Postgres copies the name. The same name has
         // the same number in every process.
         let name = |event: WaitEvent| unsafe { pg_sys::WaitEventExtensionNew(event.name().as_ptr()) };
         IDS.get_or_init(|| WaitEvent::ALL.map(name))[self as usize]

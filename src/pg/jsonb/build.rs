@@ -67,7 +67,7 @@ struct Builder {
 impl Builder {
     fn new() -> Builder {
         let none = (Token::WJB_DONE, MaybeUninit::uninit());
-        // SAFETY: plain data, which Postgres wants as zeroes.
+        // SAFETY: a null pointer, or from 19 on a C struct of pointers and numbers that Postgres wants as zeroes.
         let state = unsafe { std::mem::zeroed() };
         Builder { state, waiting: [none; AT_ONCE], count: 0 }
     }
@@ -85,8 +85,10 @@ impl Builder {
     fn flush(&mut self) -> *mut JsonbValue {
         let (state, waiting) = (&raw mut self.state, &mut self.waiting[..self.count]);
         self.count = 0;
-        // SAFETY: the state is Postgres' own, and tokens come in the order of a valid text; those of containers have no
-        // value, as Postgres expects. It copies the values. Within the guard nothing panics and nothing has a drop.
+        // SAFETY: only Postgres writes the state. The tokens come in the order of a valid text. Those with a value are the
+        // three that `push` is given one for. Postgres copies the value, and up to the end only the addresses of its
+        // bytes, which last as long as the text and the memory context. The closure owns nothing and cannot panic, so the
+        // guard may end it by a jump.
         unsafe {
             pg_guard_ffi_boundary(|| {
                 let mut made = ptr::null_mut();
@@ -110,7 +112,8 @@ impl Builder {
 /// Adds one token, and gives what it completed.
 ///
 /// # Safety
-/// As Postgres' function, which raises over the frames between it and its guard.
+/// `state` is a builder's. `token` continues a valid text, with a value if it is a key, an element or a member's value. The
+/// frames between this and a guard own nothing: an error jumps over them.
 unsafe fn push_token(state: *mut State, token: Token::Type, value: *mut JsonbValue) -> *mut JsonbValue {
     unsafe extern "C-unwind" {
         #[cfg(any(feature = "pg15", feature = "pg16", feature = "pg17", feature = "pg18"))]

@@ -20,11 +20,11 @@ const FIELDS_A_CALL: usize = 50;
 
 /// A JSON object of some columns of a row, each under a name of its own.
 pub struct ObjectOf<'a> {
-    calls: Vec<Call<'a>>,
+    calls: Vec<RowFunction<'a>>,
 }
 
 /// A JSON array of some columns of a row.
-pub struct ArrayOf<'a>(Call<'a>);
+pub struct ArrayOf<'a>(RowFunction<'a>);
 
 impl<'a> ObjectOf<'a> {
     /// An object of `fields`. It lives as long as the current memory context.
@@ -33,7 +33,7 @@ impl<'a> ObjectOf<'a> {
             let arguments = fields.iter().flat_map(|(name, column)| {
                 [Argument::Fixed(pg_sys::TEXTOID, to_text_datum(name)), Argument::Column(column)]
             });
-            Call::new(pg_sys::F_JSONB_BUILD_OBJECT_ANY, arguments.collect())
+            RowFunction::new(pg_sys::F_JSONB_BUILD_OBJECT_ANY, arguments.collect())
         });
         ObjectOf { calls: calls.collect() }
     }
@@ -56,7 +56,7 @@ impl<'a> ArrayOf<'a> {
     /// An array of at most as many columns as a primary key has. It lives as long as the current memory context.
     pub fn new(columns: &[&'a Column]) -> ArrayOf<'a> {
         let arguments = columns.iter().map(|column| Argument::Column(column));
-        ArrayOf(Call::new(pg_sys::F_JSONB_BUILD_ARRAY_ANY, arguments.collect()))
+        ArrayOf(RowFunction::new(pg_sys::F_JSONB_BUILD_ARRAY_ANY, arguments.collect()))
     }
 
     /// The array of a row as JSON text.
@@ -72,7 +72,7 @@ enum Argument<'a> {
 }
 
 /// A function that is called for one row after another.
-struct Call<'a> {
+struct RowFunction<'a> {
     frame: FunctionCallInfo,
     /// The arguments that come from a row, by their places.
     columns: Vec<(usize, &'a Column)>,
@@ -80,8 +80,8 @@ struct Call<'a> {
     memory: ChildContext,
 }
 
-impl<'a> Call<'a> {
-    fn new(function: u32, arguments: Vec<Argument<'a>>) -> Call<'a> {
+impl<'a> RowFunction<'a> {
+    fn new(function: u32, arguments: Vec<Argument<'a>>) -> RowFunction<'a> {
         // SAFETY: all of it is made in the current memory context, as long as which the value lasts. The frame has room for
         // `nargs` arguments behind its fixed part; those of columns are set before each call.
         unsafe {
@@ -112,7 +112,7 @@ impl<'a> Call<'a> {
                     Argument::Column(column) => columns.push((place, column)),
                 }
             }
-            Call { frame, columns, memory: ChildContext::new() }
+            RowFunction { frame, columns, memory: ChildContext::new() }
         }
     }
 
