@@ -42,8 +42,8 @@ pub fn try_transaction<T>(f: impl FnOnce() -> T) -> Result<T, Failure> {
         let stays =
             |failure: &Failure| !is_shutdown_requested() && failure.code != PgSqlErrorCode::ERRCODE_QUERY_CANCELED;
         let Some(failure) = failure.filter(stays) else { resume_unwind(payload) };
-        // SAFETY: the guard of pgrx has caught the jump, copied the error and cleared Postgres' stack of errors. The panic
-        // has left all frames of Rust and ends here. Postgres aborts a transaction in any state.
+        // SAFETY: the guard of pgrx has caught the jump and copied the error, which Postgres can drop now. The panic has left
+        // the frames of Rust within this one and ends here. Postgres aborts a transaction in any state.
         unsafe {
             pg_sys::FlushErrorState();
             pg_sys::AbortCurrentTransaction();
