@@ -1,33 +1,79 @@
-//! Outcomes as Postgres errors: code, message, DETAIL for programs, HINT for people.
+//! Errors of the SQL functions, and the only place that turns them into reports of Postgres.
 
 use pgrx::PgSqlErrorCode as Code;
 use pgrx::pg_sys::panic::ErrorReport;
 
 use contract::outcome::{Applied, Outcome, SqlState};
+use contract::request::InvalidRequest;
 
-use crate::pg::context;
 use crate::pg::elog::{self, Level, Message};
 pub use crate::pg::elog::{internal_error, raise};
+use crate::pg::tally;
 use crate::pg::text::for_message;
 
-/// `outcome` as the error that a SQL function raises. Its CONTEXT is [`super::context`]'s.
-///
-/// A refusal says what earlier requests have applied, also where its caller makes no request.
-pub fn error(outcome: &Outcome) -> ErrorReport {
-    let mut outcome = outcome.clone();
-    if outcome.applied == Applied::None && outcome.applied_before == 0 {
-        outcome.note_earlier(context::applied_so_far());
+/// An error of a SQL function or of a trigger.
+#[derive(Debug)]
+pub enum Error {
+    /// An argument that was refused before anything was sent.
+    Argument(InvalidRequest),
+    /// A mutation that returns no records. The DETAIL says what the API has applied of it.
+    Outcome(Box<Outcome>),
+    /// A command that a table, a record of the outbox, a server or a role does not allow.
+    Refused { code: Code, message: String, hint: String },
+}
+
+impl Error {
+    pub fn refused(code: Code, message: impl Into<String>, hint: impl Into<String>) -> Error {
+        Error::Refused { code, message: message.into(), hint: hint.into() }
     }
-    ErrorReport::new(code(outcome.sqlstate), for_message(outcome.message.clone()), "sequin_mutations")
-        .set_detail(for_message(outcome.detail_json()))
-        .set_hint(for_message(outcome.hint.clone()))
+}
+
+impl From<InvalidRequest> for Error {
+    fn from(invalid: InvalidRequest) -> Error {
+        Error::Argument(invalid)
+    }
+}
+
+impl From<Box<Outcome>> for Error {
+    fn from(outcome: Box<Outcome>) -> Error {
+        Error::Outcome(outcome)
+    }
+}
+
+impl From<Outcome> for Error {
+    fn from(outcome: Outcome) -> Error {
+        Error::Outcome(Box::new(outcome))
+    }
+}
+
+impl From<Error> for ErrorReport {
+    fn from(error: Error) -> ErrorReport {
+        match error {
+            Error::Argument(invalid) => report(invalid.into()),
+            Error::Outcome(outcome) => report(*outcome),
+            Error::Refused { code, message, hint } if hint.is_empty() => new(code, message),
+            Error::Refused { code, message, hint } => new(code, message).set_hint(for_message(hint)),
+        }
+    }
+}
+
+/// A refusal also says what earlier requests have applied.
+fn report(mut outcome: Outcome) -> ErrorReport {
+    if outcome.applied == Applied::None && outcome.applied_before == 0 {
+        outcome.note_earlier(tally::so_far());
+    }
+    let detail = outcome.detail_json();
+    new(code(outcome.sqlstate), outcome.message).set_detail(for_message(detail)).set_hint(for_message(outcome.hint))
+}
+
+fn new(code: Code, message: String) -> ErrorReport {
+    ErrorReport::new(code, for_message(message), "sequin_mutations")
 }
 
 /// Warns of an outcome, for a call that returns rows nevertheless.
-pub fn warn(outcome: &Outcome) {
-    let text = for_message(outcome.message.clone());
-    let (detail, hint) = (for_message(outcome.detail_json()), for_message(outcome.hint.clone()));
-    let code = Some(code(outcome.sqlstate));
+pub fn warn(outcome: Outcome) {
+    let (code, detail) = (Some(code(outcome.sqlstate)), for_message(outcome.detail_json()));
+    let (text, hint) = (for_message(outcome.message), for_message(outcome.hint));
     elog::emit(Level::Warning, &Message { code, text: &text, detail: Some(&detail), hint: Some(&hint) });
 }
 
@@ -58,14 +104,9 @@ pub fn log(message: &str) {
     elog::emit(Level::Log, &Message { text: &for_message(message.to_owned()), ..Message::default() });
 }
 
-/// An argument of `sequin_attach` that is wrong.
-pub fn mistake(message: &str, hint: &str) -> ErrorReport {
-    let code = Code::ERRCODE_INVALID_PARAMETER_VALUE;
-    ErrorReport::new(code, for_message(message.to_owned()), "sequin_mutations").set_hint(hint)
-}
-
 fn code(state: SqlState) -> Code {
     match state {
+        SqlState::FeatureNotSupported => Code::ERRCODE_FEATURE_NOT_SUPPORTED,
         SqlState::NullValueNotAllowed => Code::ERRCODE_NULL_VALUE_NOT_ALLOWED,
         SqlState::InvalidParameterValue => Code::ERRCODE_INVALID_PARAMETER_VALUE,
         SqlState::ReadOnlySqlTransaction => Code::ERRCODE_READ_ONLY_SQL_TRANSACTION,

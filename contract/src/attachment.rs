@@ -3,6 +3,7 @@
 //! It is the argument of the table's triggers and is stored nowhere else. So `\d table` shows it, pg_dump dumps it, and a
 //! rename of the table keeps it.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
@@ -171,16 +172,15 @@ pub fn parse_fields(json: &str) -> Result<BTreeMap<String, String>, AttachArgume
 }
 
 impl Attachment {
-    /// Calls `f` with the arguments that all requests of the table share.
-    pub fn with_arguments<T>(&self, f: impl FnOnce(&Arguments<'_>) -> T) -> T {
-        let consumers: Option<Vec<Option<&str>>> =
-            self.await_consumers.as_ref().map(|ids| ids.iter().map(|id| Some(id.as_str())).collect());
-        f(&Arguments {
+    /// The arguments that all requests of the table share.
+    pub fn arguments(&self) -> Arguments<'_> {
+        let consumers = self.await_consumers.as_ref().map(|ids| ids.iter().map(|id| Some(id.as_str())).collect());
+        Arguments {
             sync_id: Some(&self.sync_id),
             collection_id: Some(&self.collection_id),
-            await_consumers: consumers.as_deref(),
+            await_consumers: consumers.map(Cow::Owned),
             timeout_ms: self.timeout_ms,
-        })
+        }
     }
 
     /// The trigger argument that stores the attachment.

@@ -4,19 +4,18 @@
 //! from being written is named by a NOTICE: the extension reads its text and may be mistaken.
 
 use pgrx::PgSqlErrorCode as Code;
-use pgrx::pg_sys::panic::ErrorReport;
 
-use crate::ereport;
+use crate::ereport::{self, Error};
 use crate::pg::relation;
 use crate::pg::spi::{self, Connection};
-use crate::pg::text::{for_message, quoted};
+use crate::pg::text::quoted;
 
 use contract::attachment::TriggerEvent;
 use contract::capture_sql::literal;
 use contract::unqualified_writes::written_without_schema;
 
 /// Refuses `table` if it, or a partition of it, is of a kind that cannot be attached.
-pub fn refuse_unsuitable(table: &relation::Table) -> Result<(), ErrorReport> {
+pub fn refuse_unsuitable(table: &relation::Table) -> Result<(), Error> {
     spi::connected(|connection| {
         refuse_temporary(connection, table)?;
         refuse_foreign_partition(connection, table)?;
@@ -35,7 +34,7 @@ fn tree(table: &relation::Table) -> String {
 }
 
 /// All partitions of a temporary table are temporary, and no other table has one.
-fn refuse_temporary(connection: &Connection, table: &relation::Table) -> Result<(), ErrorReport> {
+fn refuse_temporary(connection: &Connection, table: &relation::Table) -> Result<(), Error> {
     let query = format!(
         "SELECT 1 FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) {} \
          AND c.relpersistence OPERATOR(pg_catalog.=) 't'",
@@ -52,7 +51,7 @@ fn refuse_temporary(connection: &Connection, table: &relation::Table) -> Result<
     Err(error(Code::ERRCODE_WRONG_OBJECT_TYPE, message, hint.to_owned()))
 }
 
-fn refuse_foreign_partition(connection: &Connection, table: &relation::Table) -> Result<(), ErrorReport> {
+fn refuse_foreign_partition(connection: &Connection, table: &relation::Table) -> Result<(), Error> {
     if !table.is_partitioned {
         return Ok(());
     }
@@ -76,7 +75,7 @@ fn refuse_foreign_partition(connection: &Connection, table: &relation::Table) ->
 
 /// Refuses a table of which Citus keeps each row on several nodes. The triggers fire on each of these nodes: each row
 /// would be created once for each of them, and each node would write another upstream id.
-fn refuse_several_placements(connection: &Connection, table: &relation::Table) -> Result<(), ErrorReport> {
+fn refuse_several_placements(connection: &Connection, table: &relation::Table) -> Result<(), Error> {
     // Citus makes its catalogs in pg_catalog, where only superusers make tables.
     let has = |catalog: &str| {
         let mut has = false;
@@ -213,6 +212,6 @@ fn quoted_always(name: &str) -> String {
     format!("\"{name}\"")
 }
 
-fn error(code: Code, message: String, hint: String) -> ErrorReport {
-    ErrorReport::new(code, for_message(message), "sequin_mutations").set_hint(for_message(hint))
+fn error(code: Code, message: String, hint: String) -> Error {
+    Error::refused(code, message, hint)
 }

@@ -2,14 +2,11 @@
 
 use pgrx::PgSqlErrorCode as Code;
 use pgrx::pg_sys::Oid;
-use pgrx::pg_sys::panic::ErrorReport;
 
 use crate::call::server;
-use crate::ereport;
+use crate::ereport::Error;
 use crate::pg::relation::{self, is_owned};
 use crate::pg::spi::{self, Connection};
-use crate::pg::text::for_message;
-use contract::outcome::Outcome;
 use contract::request::{Request, size_limits};
 
 use super::attach_checks;
@@ -22,23 +19,21 @@ use contract::attachment::{Attachment, TriggerEvent};
 /// The triggers of a statement fire on the table that it names and on no other. So the partitions need some of their
 /// own, and no statement fires two. Partitions that are attached in the same way already stay as they are: what was
 /// attached before a partition came can be completed.
-pub fn attach(target: Oid, attachment: &Attachment, operations: &[TriggerEvent]) -> Result<(), ErrorReport> {
+pub fn attach(target: Oid, attachment: &Attachment, operations: &[TriggerEvent]) -> Result<(), Error> {
     let table = owned_table(target)?;
     attach_checks::refuse_unsuitable(&table)?;
     // Sync, collection and consumers are checked as for a request, when there is none yet.
-    attachment
-        .with_arguments(|arguments| {
-            Request::draft(Some("create"), arguments).and_then(|_| size_limits::check(arguments))
-        })
-        .and_then(|()| {
-            let fields = attachment.fields.iter().flatten();
-            let bytes = fields.map(|(column, field)| column.len() + field.len()).sum();
-            size_limits::bytes_at_most("fields", bytes, size_limits::FIELDS_BYTES)
-        })
-        .map_err(|invalid| ereport::error(&Outcome::from(invalid)))?;
+    let arguments = attachment.arguments();
+    Request::draft(Some("create"), &arguments)?;
+    size_limits::check(&arguments)?;
+    let fields = attachment.fields.iter().flatten();
+    size_limits::bytes_at_most(
+        "fields",
+        fields.map(|(column, field)| column.len() + field.len()).sum(),
+        size_limits::FIELDS_BYTES,
+    )?;
     check_columns(&table, attachment)?;
-    let server =
-        server::find_and_keep(attachment.server.as_deref()).map_err(|unusable| ereport::error(&unusable.into()))?;
+    let server = server::find_and_lock(attachment.server.as_deref())?;
     // By name, so that no role that writes the table can turn its rows to another server with a setting.
     let attachment = Attachment { server: Some(server.name), ..attachment.clone() };
     let wanted = triggers::TriggerSet::of(operations, &attachment.to_argument());
@@ -76,7 +71,7 @@ fn bare_table(table: &relation::Table, is_below: bool) -> UnattachedTable {
 }
 
 /// Drops the triggers of `target`, and of the partitions below it that are attached as it is.
-pub fn detach(target: Oid) -> Result<(), ErrorReport> {
+pub fn detach(target: Oid) -> Result<(), Error> {
     let table = owned_table(target)?;
     spi::connected(|connection| {
         let Some(found) = triggers::find(connection, target) else {
@@ -108,13 +103,13 @@ fn partitions_below(connection: &Connection, table: &relation::Table) -> Vec<Oid
     below
 }
 
-fn already_attached(table: &relation::Table) -> ErrorReport {
+fn already_attached(table: &relation::Table) -> Error {
     let message = format!("{} is already attached", table.quoted);
     let hint = format!("A table has one attachment. {} ends it.", detaching(table));
     error(Code::ERRCODE_DUPLICATE_OBJECT, message, &hint)
 }
 
-fn attached_differently(partition: &relation::Table, root: &relation::Table) -> ErrorReport {
+fn attached_differently(partition: &relation::Table, root: &relation::Table) -> Error {
     let message = format!("{}, a partition of {}, is already attached, and differently", partition.quoted, root.quoted);
     let hint = format!("A table has one attachment. {} ends it; then attach {}.", detaching(partition), root.quoted);
     error(Code::ERRCODE_DUPLICATE_OBJECT, message, &hint)
@@ -125,7 +120,7 @@ fn detaching(table: &relation::Table) -> String {
     format!("SELECT sequin_detach('{}')", table.quoted.replace('\'', "''"))
 }
 
-fn owned_table(target: Oid) -> Result<relation::Table, ErrorReport> {
+fn owned_table(target: Oid) -> Result<relation::Table, Error> {
     let table = relation::Table::open(target).ok_or_else(|| {
         let message = "only a table can be attached".to_owned();
         error(Code::ERRCODE_WRONG_OBJECT_TYPE, message, "It may be partitioned, but not a view or a foreign table.")
@@ -138,7 +133,7 @@ fn owned_table(target: Oid) -> Result<relation::Table, ErrorReport> {
     }
 }
 
-fn check_columns(table: &relation::Table, attachment: &Attachment) -> Result<(), ErrorReport> {
+fn check_columns(table: &relation::Table, attachment: &Attachment) -> Result<(), Error> {
     resolve(table, attachment)?;
     let name = &attachment.upstream_id_column;
     if attachment.fields.as_ref().is_some_and(|fields| fields.contains_key(name)) {
@@ -148,6 +143,6 @@ fn check_columns(table: &relation::Table, attachment: &Attachment) -> Result<(),
     Ok(())
 }
 
-fn error(code: Code, message: String, hint: &str) -> ErrorReport {
-    ErrorReport::new(code, for_message(message), "sequin_mutations").set_hint(for_message(hint.to_owned()))
+fn error(code: Code, message: String, hint: &str) -> Error {
+    Error::refused(code, message, hint.to_owned())
 }

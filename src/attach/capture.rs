@@ -1,22 +1,24 @@
-//! What the triggers do: they note that a statement begins, and send what it has changed when it ends.
+//! What the triggers of attached tables do: they note that a statement begins, and capture its changes when it ends.
 //!
-//! Mostly its rows go straight from the transition tables into requests or into the queue. They wait if more of the same
-//! rows may come: if the statement runs within a trigger of another one on an attached table; if it deletes while another
-//! part of the same statement inserts, for then rows may only be moving; or if other triggers are still to fire for it.
-//! All that waits is sent at the end of the outermost statement ([`super::flush`]).
+//! Mostly the changes go straight from the transition tables into requests or into the queue. They are held if the same
+//! rows may change again:
+//! - the statement runs within a trigger of another statement on an attached table;
+//! - it deletes while another part of the same statement inserts: rows may only be moving;
+//! - other triggers are still to fire for it.
+//!
+//! All held changes are sent at the end of the outermost statement ([`super::flush`]).
 
 use std::cell::OnceCell;
 use std::ffi::CStr;
 use std::sync::{Arc, Once};
 
 use pgrx::pg_sys;
-use pgrx::pg_sys::panic::ErrorReport;
 
-use crate::ereport;
-use crate::pg::context::{self, Tally};
+use crate::call::error_context::StatementContext;
+use crate::ereport::{self, Error};
 use crate::pg::memory_context::ScratchContext;
 use crate::pg::spi::{self, Connection};
-use crate::pg::statement::{Statement, Value};
+use crate::pg::statement::Statement;
 use crate::pg::trigger::{Event, Fired};
 use crate::pg::xact_callbacks::{
     SubtransactionEvent, TransactionEvent, on_subtransaction_event, on_transaction_event, with_snapshot,
@@ -25,9 +27,11 @@ use crate::pg::{relation, security_context, session};
 
 use super::capture_inline::InlineCapture;
 use super::capture_outbox::OutboxCapture;
-use super::columns::{Columns, mistake, resolve};
+use super::columns::{Columns, resolve};
+use super::error::wrong_state;
 use super::flush::flush;
 use super::open_statements::{self, Target};
+use super::partitions::key_scope;
 use super::reinserted_rows;
 use super::write_back_guard::WriteBackGuard;
 use super::written_rows::{DataPrinter, KeyInAnotherForm, WrittenRows};
@@ -37,22 +41,22 @@ use contract::net_change::{RowChange, RowFields, RowId, RowImage};
 /// The function that the triggers of attached tables call.
 const CAPTURE: &CStr = c"capture";
 
-/// Notes that the statement begins that `fired` fires for, also if its changes are not captured: each end is that of the
-/// statement that began last.
-pub fn begin(fired: &Fired, is_captured: bool) -> Result<(), ErrorReport> {
-    watch();
-    let is_ended = fired.fires_after(fired.event(), CAPTURE);
-    if is_ended {
-        open_statements::begin(fired.relation(), operation_of(fired.event())).map_err(ended_early)?;
+/// Notes the beginning of the statement that `fired` fires for, even if its changes are not captured: an end belongs to
+/// the statement that began last.
+pub fn begin(fired: &Fired, is_captured: bool) -> Result<(), Error> {
+    watch_transaction();
+    let has_end = fired.fires_after(fired.event(), CAPTURE);
+    if has_end {
+        open_statements::begin(fired.relation(), operation_of(fired.event())).map_err(ended_without_triggers)?;
     }
-    if matches!(fired.event(), Event::Insert | Event::Update) && !(is_ended && is_captured) {
-        // The rows are not captured. They may be such as were deleted elsewhere, or take the ids of such.
+    if matches!(fired.event(), Event::Insert | Event::Update) && !(has_end && is_captured) {
+        // Rows that are not captured may bring back upstream ids that were deleted elsewhere.
         reinserted_rows::note_arrivals(fired.relation());
     }
     Ok(())
 }
 
-fn watch() {
+fn watch_transaction() {
     static REGISTERED: Once = Once::new();
     REGISTERED.call_once(|| {
         on_transaction_event(|event| match event {
@@ -67,13 +71,14 @@ fn watch() {
     });
 }
 
-/// The refusal to go on after a statement whose triggers never fired: what it has changed was not captured.
-fn ended_early(table: pg_sys::Oid) -> ErrorReport {
+/// The refusal to go on after a statement whose triggers never fired: its changes were not captured.
+fn ended_without_triggers(table: pg_sys::Oid) -> Error {
     let name =
         relation::Table::open(table).map_or_else(|| format!("the relation {}", table.to_u32()), |table| table.quoted);
-    mistake(
+    wrong_state(
         &format!("a statement on {name} has ended without its triggers, so its changes cannot be captured"),
-        "A program that runs a statement with a limit of rows (SPI, plpy.execute) ends it so. Let it return all of its rows.",
+        "A program that runs a statement with a limit of rows (SPI, plpy.execute) ends it this way. Let the statement \
+         return all of its rows.",
     )
 }
 
@@ -86,11 +91,19 @@ fn operation_of(event: Event) -> TriggerEvent {
 }
 
 fn before_commit() {
-    let unfinished = open_statements::unfinished().map(|table| with_snapshot(|| ended_early(table)));
-    let settle = || if reinserted_rows::is_likely() { with_snapshot(reinserted_rows::settle) } else { Ok(()) };
-    if let Err(error) = unfinished.map_or_else(settle, Err) {
-        ereport::raise(error);
+    if let Err(error) = finish_transaction() {
+        ereport::raise(error.into());
     }
+}
+
+fn finish_transaction() -> Result<(), Error> {
+    if let Some(table) = open_statements::unfinished() {
+        return Err(with_snapshot(|| ended_without_triggers(table)));
+    }
+    if reinserted_rows::are_likely() {
+        return with_snapshot(reinserted_rows::reconcile);
+    }
+    Ok(())
 }
 
 fn forget() {
@@ -98,68 +111,75 @@ fn forget() {
     reinserted_rows::forget();
 }
 
-/// Sends, or keeps, what the statement has changed that `fired` fires for.
-pub fn capture(fired: &Fired, attachment: &Attachment) -> Result<(), ErrorReport> {
+/// Sends, queues or holds the changes of the statement that `fired` fires for.
+pub fn capture(fired: &Fired, attachment: &Attachment) -> Result<(), Error> {
     if fired.event() == Event::Truncate {
-        return Err(mistake("a TRUNCATE cannot be captured", "Attach the table anew."));
+        return Err(wrong_state("a TRUNCATE cannot be captured", "Attach the table again."));
     }
-    watch();
+    watch_transaction();
     let operation = operation_of(fired.event());
     let table = fired.table();
     let relation = table.oid.to_u32();
-    let is_of_ids = operation == TriggerEvent::Update && WriteBackGuard::is_ending(table.oid);
-    let around = open_statements::surroundings(relation, operation);
-    let is_within = around.is_within || WriteBackGuard::keeps_waiting();
-    let is_followed = !is_within && !is_of_ids && fired.is_followed(CAPTURE);
-    context::during(&format!("{} on {}", operation.keyword(), table.quoted), |tally| {
-        if !is_of_ids {
-            let columns = resolve(&table, attachment)?;
-            let waits = is_within || around.may_move_rows || around.is_waited_for || is_followed;
-            if waits {
-                keep(fired, attachment, operation, &columns)?;
-            } else if attachment.delivery == Delivery::Inline {
-                let inline = InlineCapture { attachment, table: &table, server: OnceCell::new(), operation, tally };
-                inline.send_statement(fired, &columns)?;
-            } else {
-                let identity = identity(&table);
-                let queued = OutboxCapture { attachment, identity, operation, server: OnceCell::new() };
-                queued.queue_statement(fired, &columns)?;
-            }
+    let is_write_back = operation == TriggerEvent::Update && WriteBackGuard::is_ending(table.oid);
+    let surroundings = open_statements::surroundings(relation, operation);
+    let is_within = surroundings.is_within || WriteBackGuard::keeps_waiting();
+    let is_followed = !is_within && !is_write_back && fired.is_followed(CAPTURE);
+    let statement = StatementContext::enter(&format!("{} on {}", operation.keyword(), table.quoted));
+    if !is_write_back {
+        let columns = resolve(&table, attachment)?;
+        let server = OnceCell::new();
+        if is_within || surroundings.may_move_rows || surroundings.is_waited_for || is_followed {
+            hold(fired, attachment, operation, &columns)?;
+        } else if attachment.delivery == Delivery::Inline {
+            let inline = InlineCapture { attachment, table: &table, operation, statement: &statement, server };
+            inline.send_statement(fired, &columns)?;
+        } else {
+            let outbox = OutboxCapture { attachment, key_scope: key_scope(&table), operation, server };
+            outbox.queue_statement(fired, &columns)?;
         }
-        if is_followed && ask_for_end(relation, operation) {
-            return Ok(());
-        }
-        end(relation, operation, tally)
-    })
+    }
+    if !(is_followed && defer_end(relation, operation)) {
+        end(relation, operation, &statement)?;
+    }
+    statement.leave();
+    Ok(())
 }
 
-/// Notes that a statement has ended whose changes are not captured.
-pub fn pass_over(fired: &Fired) -> Result<(), ErrorReport> {
+/// Notes the end of a statement whose changes are not captured.
+pub fn pass_over(fired: &Fired) -> Result<(), Error> {
     let operation = operation_of(fired.event());
     if fired.event() == Event::Truncate {
         return Ok(());
     }
-    context::during(operation.keyword(), |tally| end(fired.relation(), operation, tally))
+    let statement = StatementContext::enter(operation.keyword());
+    end(fired.relation(), operation, &statement)?;
+    statement.leave();
+    Ok(())
 }
 
-fn end(relation: u32, operation: TriggerEvent, tally: &Tally) -> Result<(), ErrorReport> {
-    let is_last = open_statements::end(relation, operation);
-    if is_last && !WriteBackGuard::keeps_waiting() { flush(operation, tally) } else { Ok(()) }
+fn end(relation: u32, operation: TriggerEvent, statement: &StatementContext) -> Result<(), Error> {
+    let is_outermost = open_statements::end(relation, operation);
+    if is_outermost && !WriteBackGuard::keeps_waiting() { flush(operation, statement) } else { Ok(()) }
 }
 
-/// Sends what waits, if the triggers of all statements have fired.
-pub fn end_statement() -> Result<(), ErrorReport> {
+/// Sends the held changes, if the triggers of all statements have fired.
+pub fn end_statement() -> Result<(), Error> {
     let Some(identity) = open_statements::take_end() else { return Ok(()) };
-    // From 18 on, Postgres fires a trigger as the role that was current when its statement ran: here the outbox's owner.
-    identity.run(|| context::during("the end of the statement", |tally| flush(TriggerEvent::Update, tally)))
+    // PostgreSQL 18 and later fire a trigger as the role that was current when its statement ran: here the extension's
+    // owner.
+    identity.run(|| {
+        let statement = StatementContext::enter("the end of the statement");
+        flush(TriggerEvent::Update, &statement)?;
+        statement.leave();
+        Ok(())
+    })
 }
 
-/// Has [`end_statement`] called when all triggers of this statement have fired that are still to fire. False if it cannot
-/// be.
+/// Has [`end_statement`] called after all triggers of this statement. Returns false if that is not possible.
 ///
-/// A statement that is run without firing triggers of its own (as those of foreign keys are) leaves its triggers to the
-/// statement that it is a part of, which fires them after its own.
-fn ask_for_end(relation: u32, operation: TriggerEvent) -> bool {
+/// The statement of a foreign key does not fire its own triggers. The statement that it is a part of fires them, after
+/// its own.
+fn defer_end(relation: u32, operation: TriggerEvent) -> bool {
     static NO_ROW: Statement<()> =
         Statement::new("UPDATE sequin.statement_end AS e SET id = e.id WHERE e.id OPERATOR(pg_catalog.<>) e.id");
     if session::is_read_only()
@@ -176,33 +196,8 @@ fn ask_for_end(relation: u32, operation: TriggerEvent) -> bool {
     })
 }
 
-/// The table that a row's key belongs to. A partition's rows are also written through the tables above it, so it is the
-/// uppermost of these that is attached.
-pub fn identity(table: &relation::Table) -> u32 {
-    static UPPERMOST: Statement = Statement::new(
-        "SELECT a.relation::pg_catalog.oid FROM pg_catalog.pg_partition_ancestors($1) WITH ORDINALITY AS a(relation, height) \
-         WHERE EXISTS (SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid OPERATOR(pg_catalog.=) a.relation \
-         AND t.tgfoid OPERATOR(pg_catalog.=) 'sequin.capture()'::pg_catalog.regprocedure) ORDER BY a.height DESC LIMIT 1",
-    );
-    let own = table.oid.to_u32();
-    if !table.is_partition {
-        return own;
-    }
-    let find = |connection: &Connection| {
-        let rows = UPPERMOST.run(connection, &[Value::Oid(own)]);
-        let uppermost = if rows.len() > 0 { rows.oid_number(0, 1) } else { None };
-        Ok::<_, std::convert::Infallible>(uppermost.unwrap_or(own))
-    };
-    spi::connected(find).unwrap_or_else(|never| match never {})
-}
-
-/// Keeps what the statement has changed until the outermost one has ended.
-fn keep(
-    fired: &Fired,
-    attachment: &Attachment,
-    operation: TriggerEvent,
-    columns: &Columns<'_>,
-) -> Result<(), ErrorReport> {
+/// Holds the changes of the statement until the outermost one has ended.
+fn hold(fired: &Fired, attachment: &Attachment, operation: TriggerEvent, columns: &Columns<'_>) -> Result<(), Error> {
     let target = Arc::new(Target {
         relation: columns.table.oid.to_u32(),
         attachment: attachment.clone(),
@@ -210,12 +205,12 @@ fn keep(
         search_path: session::search_path(),
     });
     let form = match attachment.delivery {
-        Delivery::Inline => KeyInAnotherForm::Taken,
+        Delivery::Inline => KeyInAnotherForm::Accepted,
         Delivery::Outbox => KeyInAnotherForm::Refused,
     };
     let mut rows = WrittenRows::of(fired, operation, columns, form);
     let mut data = DataPrinter::new(columns);
-    let (all, key, table) = (data.all(), rows.key_printer(), identity(columns.table));
+    let (all, key, table) = (data.all(), rows.key_printer(), key_scope(columns.table));
     let depends_on = data.depends_on().max(rows.key_depends_on());
     let scratch = ScratchContext::enter();
     let changes = rows.gather(usize::MAX, depends_on, |rows| {
@@ -233,7 +228,7 @@ fn keep(
                     scratch.reset();
                     return None;
                 }
-                // A row that takes over an upstream id is compared with the row that had it.
+                // A row with another upstream id is compared with the row that had this id before.
                 let places = if id == old_id { changed } else { &all[..] };
                 (Some(image(&old, old_id, places)), Some(image(&row, id, places)))
             }
@@ -244,6 +239,6 @@ fn keep(
     })?;
     scratch.leave();
     rows.close();
-    open_statements::keep(changes);
+    open_statements::hold(changes);
     Ok(())
 }

@@ -1,310 +1,287 @@
-//! What the triggers do with `delivery => 'inline'`: they send what the statement has changed, in requests of at most
-//! `max_batch` records, creates one by one unless replies are in order.
+//! Captures a statement with `delivery => 'inline'`: sends its changes in requests of at most `max_batch` records. Creates
+//! are sent one by one, unless the server's replies are in order.
 //!
-//! The statement waits, and fails if the API refuses: then its rows are as before. What earlier requests of the same
-//! statement have applied, also those of other triggers, stays applied; the error says how many records that were.
+//! The statement waits, and fails if the API refuses; its rows are then as before. What earlier requests of the statement
+//! have applied stays applied, including those of other triggers. The error says how many records that were.
 
 use std::cell::OnceCell;
 use std::collections::HashSet;
+use std::convert::Infallible;
 
-use pgrx::pg_sys::panic::ErrorReport;
-
+use crate::call::error_context::{MutationContext, StatementContext, printable_name, request_text};
 use crate::call::server::{self, Server};
-use crate::call::{after_applied, facts, fail, name, note_earlier, read_only, send};
-use crate::ereport;
-use crate::pg::context::Tally;
+use crate::call::{after_applied, facts, read_only, send_mutation};
+use crate::ereport::Error;
 use crate::pg::memory_context::ScratchContext;
 use crate::pg::output::{DependsOn, printed_alike, read_alike};
-use crate::pg::spi;
+use crate::pg::relation::Table;
+use crate::pg::spi::{self, Connection};
 use crate::pg::statement::Value;
 use crate::pg::trigger::Fired;
-use crate::pg::{relation, security_context, session};
+use crate::pg::{security_context, session};
+use contract::attachment::{Attachment, TriggerEvent};
+use contract::capture_sql::{PrimaryKeyColumn, WriteBackTable};
 use contract::kind::Kind;
 use contract::merge;
-use contract::outcome::Outcome;
 use contract::reply::{Record, ReplyRecords, UnusableReply};
 use contract::reply::{matching, pairing};
 use contract::request::Request;
 
-use super::columns::{Columns, mistake};
+use super::columns::Columns;
+use super::error::no_upstream_id;
 use super::write_back_guard::{Afterwards, WriteBackGuard};
+use super::write_ids::key_object;
 use super::written_rows::{DataPrinter, KeyInAnotherForm, WrittenRows};
-use contract::attachment::{Attachment, TriggerEvent};
-use contract::capture_sql::{PrimaryKeyColumn, WriteBackTable};
 
-/// The requests of one attached table.
+/// The requests for one attached table.
 pub struct InlineCapture<'a> {
     pub attachment: &'a Attachment,
-    pub table: &'a relation::Table,
-    /// Found when there is something to send: a statement that changes nothing upstream needs no right to.
-    pub server: OnceCell<Server>,
+    pub table: &'a Table,
     pub operation: TriggerEvent,
-    /// What has been applied by the client's statement.
-    pub tally: &'a Tally,
+    pub statement: &'a StatementContext,
+    /// Found when there is something to send: a statement without changes needs no right to use the server.
+    pub server: OnceCell<Server>,
+}
+
+/// Upstream ids of created records, with the place of each row.
+struct CreatedIds<'a> {
+    upstream_ids: Vec<String>,
+    rows: Rows<'a>,
+}
+
+/// How the rows of created records are found.
+enum Rows<'a> {
+    /// By their positions in the transition table of a statement.
+    ByPosition(&'a Fired, Vec<i64>),
+    /// By their primary keys, each a JSON object.
+    ByKey(Vec<String>),
 }
 
 impl InlineCapture<'_> {
-    /// Sends the rows of the statement that `fired` fires for.
-    pub fn send_statement(&self, fired: &Fired, columns: &Columns<'_>) -> Result<(), ErrorReport> {
-        let mut rows = WrittenRows::of(fired, self.operation, columns, KeyInAnotherForm::Taken);
-        let mut data = DataPrinter::new(columns);
+    /// Sends the changes of the statement that `fired` fires for.
+    pub fn send_statement(&self, fired: &Fired, columns: &Columns<'_>) -> Result<(), Error> {
+        let mut rows = WrittenRows::of(fired, self.operation, columns, KeyInAnotherForm::Accepted);
         match self.operation {
-            TriggerEvent::Insert => self.insert(fired, columns, &mut rows, &mut data)?,
-            TriggerEvent::Update => self.update(&mut rows, &mut data)?,
+            TriggerEvent::Insert => self.insert(fired, columns, &mut rows)?,
+            TriggerEvent::Update => self.update(columns, &mut rows)?,
             TriggerEvent::Delete => self.delete(&mut rows)?,
         }
         rows.close();
         Ok(())
     }
 
-    fn insert(
-        &self,
-        fired: &Fired,
-        columns: &Columns<'_>,
-        rows: &mut WrittenRows<'_>,
-        data: &mut DataPrinter<'_>,
-    ) -> Result<(), ErrorReport> {
-        let (all, depends_on) = (data.all(), data.depends_on());
-        let (mut ids, mut positions, mut position) = (Vec::new(), Vec::new(), 0);
-        self.in_batches(
-            |most| {
-                let scratch = ScratchContext::enter();
-                let batch = rows.gather(most, depends_on, |rows| {
-                    position += 1;
-                    let is_new = rows.id(&rows.row()).is_none();
-                    let data = is_new.then(|| data.text(&rows.row(), &all));
-                    scratch.reset();
-                    positions.extend(is_new.then_some(position));
-                    data
-                })?;
-                scratch.leave();
-                Ok(batch)
-            },
-            || self.creates_a_request(),
-            |batch| {
-                ids.extend(self.create(&batch)?);
-                Ok(())
-            },
-        )?;
-        if ids.is_empty() {
+    /// Creates a record for each row that has no upstream id.
+    fn insert(&self, fired: &Fired, columns: &Columns<'_>, rows: &mut WrittenRows<'_>) -> Result<(), Error> {
+        if !rows.any(|rows| rows.id(&rows.row()).is_none())? {
             return Ok(());
         }
-        let query = written(columns).write_by_position();
-        let texts: Vec<Option<&str>> = ids.iter().map(|id| Some(id.as_str())).collect();
-        self.write_ids(ids.len(), || {
-            spi::connected(|connection| {
-                fired.show_transition_tables();
-                Ok::<_, std::convert::Infallible>(
-                    connection.count(&query, &[Value::Texts(&texts), Value::Int8s(&positions)]),
-                )
-            })
-            .unwrap_or_else(|never| match never {})
-        })
-    }
-
-    /// Creates records, and writes their upstream ids into the rows with these keys, each a JSON array.
-    pub fn create_rows(&self, columns: &Columns<'_>, rows: &[(String, String)]) -> Result<(), ErrorReport> {
-        let mut ids = Vec::with_capacity(rows.len());
-        for batch in rows.chunks(self.creates_a_request()?) {
-            let data: Vec<String> = batch.iter().map(|(_, data)| data.clone()).collect();
-            ids.extend(self.create(&data)?);
+        let max = self.server()?.options().creates_per_request() as usize;
+        let mut printer = DataPrinter::new(columns);
+        let (all, depends_on) = (printer.all(), printer.depends_on());
+        let (mut upstream_ids, mut positions, mut position) = (Vec::new(), Vec::new(), 0);
+        loop {
+            let scratch = ScratchContext::enter();
+            let batch = rows.gather(max, depends_on, |rows| {
+                position += 1;
+                let is_new = rows.id(&rows.row()).is_none();
+                let data = is_new.then(|| printer.text(&rows.row(), &all));
+                scratch.reset();
+                positions.extend(is_new.then_some(position));
+                data
+            })?;
+            scratch.leave();
+            if batch.is_empty() {
+                break;
+            }
+            upstream_ids.extend(self.create(&batch)?);
         }
-        let query = written(columns).write_by_key();
+        self.write_ids(columns, &CreatedIds { upstream_ids, rows: Rows::ByPosition(fired, positions) })
+    }
+
+    /// Creates records, and writes their upstream ids into the rows with these primary keys, each a JSON array.
+    pub fn create_rows(&self, columns: &Columns<'_>, rows: &[(String, String)]) -> Result<(), Error> {
+        let max = self.server()?.options().creates_per_request() as usize;
+        let mut upstream_ids = Vec::with_capacity(rows.len());
+        for batch in rows.chunks(max) {
+            let data: Vec<String> = batch.iter().map(|(_, data)| data.clone()).collect();
+            upstream_ids.extend(self.create(&data)?);
+        }
         let names: Vec<&str> = columns.key.iter().map(|column| column.name.as_str()).collect();
-        let keys: Vec<String> = rows.iter().map(|(key, _)| super::write_ids::key_object(&names, key)).collect();
-        let keys: Vec<Option<&str>> = keys.iter().map(|key| Some(key.as_str())).collect();
-        let texts: Vec<Option<&str>> = ids.iter().map(|id| Some(id.as_str())).collect();
-        self.write_ids(ids.len(), || {
-            let count = || {
-                spi::connected(|connection| {
-                    Ok::<_, std::convert::Infallible>(
-                        connection.count(&query, &[Value::Texts(&texts), Value::Texts(&keys)]),
-                    )
-                })
-                .unwrap_or_else(|never| match never {})
-            };
-            read_alike(count)
-        })
+        let keys = rows.iter().map(|(key, _)| key_object(&names, key)).collect();
+        self.write_ids(columns, &CreatedIds { upstream_ids, rows: Rows::ByKey(keys) })
     }
 
-    /// How many creates share a request.
-    fn creates_a_request(&self) -> Result<usize, ErrorReport> {
-        Ok(self.server()?.options().creates_per_request() as usize)
-    }
-
-    /// Creates a record for each of `data`, at most as many as a request may have, and gives their upstream ids.
-    fn create(&self, data: &[String]) -> Result<Vec<String>, ErrorReport> {
+    /// Creates a record for each of `data` in one request, and returns their upstream ids.
+    fn create(&self, data: &[String]) -> Result<Vec<String>, Error> {
         let records = data.iter().map(|data| format!("{{\"data\":{data}}}"));
-        let ids = self.send(Kind::Create, records, |records| upstream_ids(data, records))?;
-        self.tally.speak_of(0);
-        Ok(ids)
+        self.send(Kind::Create, records, |records| upstream_ids(data, records))
     }
 
-    /// Has the upstream ids of `count` created records written by `write`, which says how many rows have kept theirs.
-    /// Whatever prevents it is reported as what it is: the records are there, and their ids are lost.
-    fn write_ids(&self, count: usize, write: impl Fn() -> usize) -> Result<(), ErrorReport> {
+    /// Writes the upstream ids of created records into their rows. A failure is reported as a reply that was lost: the
+    /// records exist, and their ids do not get into the rows.
+    fn write_ids(&self, columns: &Columns<'_>, created: &CreatedIds<'_>) -> Result<(), Error> {
+        let count = created.upstream_ids.len();
         let facts = facts(Kind::Create, count, &self.attachment.collection_id, self.server()?);
-        let write_all = || {
-            let _quiet = WriteBackGuard::begin(self.table.oid, Afterwards::Waiting);
-            // A role that may only insert: as the owner, as the checks of foreign keys are made.
-            let kept = if self.table.may_be_updated() {
-                write()
-            } else {
-                security_context::as_table_owner(self.table, &write)
-            };
-            match count - kept.min(count) {
+        self.statement.set_own_records(count);
+        let context = MutationContext::enter_within(self.statement, &request_text(&facts));
+        after_applied(&context, &facts, || {
+            let _guard = WriteBackGuard::begin(self.table.oid, Afterwards::Waiting);
+            let write = || created.write(columns);
+            // A role that may only insert: with the rights of the owner, as Postgres checks foreign keys.
+            let written =
+                if self.table.may_be_updated() { write() } else { security_context::as_table_owner(self.table, write) };
+            match count - written.min(count) {
                 0 => Ok(()),
                 lost => Err(format!("{lost} of {count} upstream ids were not kept in their rows")),
             }
-        };
-        self.tally.speak_of(count);
-        after_applied(&facts, self.tally, write_all)?;
-        self.tally.speak_of(0);
+        })?;
+        context.leave();
+        self.statement.set_own_records(0);
         Ok(())
     }
 
-    fn update(&self, rows: &mut WrittenRows<'_>, data: &mut DataPrinter<'_>) -> Result<(), ErrorReport> {
-        // What is wrong with a row is found before anything is sent.
+    /// Updates the records of the rows that have changed.
+    fn update(&self, columns: &Columns<'_>, rows: &mut WrittenRows<'_>) -> Result<(), Error> {
+        let mut has_changes = false;
+        // All rows are checked before the first request.
         while rows.advance()? {
-            if !rows.changed().is_empty() && rows.id(&rows.row()).is_none() {
+            if rows.changed().is_empty() {
+                continue;
+            }
+            has_changes = true;
+            if rows.id(&rows.row()).is_none() {
                 let key = printed_alike(rows.key_depends_on(), || rows.key_printer().text(&rows.row()));
                 return Err(no_upstream_id(self.table, &key));
             }
         }
         rows.rewind();
-        let depends_on = data.depends_on();
-        self.in_batches(
-            |most| {
-                let scratch = ScratchContext::enter();
-                let batch = rows.gather(most, depends_on, |rows| {
-                    let id = rows.id(&rows.row()).filter(|_| !rows.changed().is_empty());
-                    let change = id.map(|id| (id, data.text(&rows.row(), rows.changed())));
-                    scratch.reset();
-                    change
-                })?;
-                scratch.leave();
-                Ok(batch)
-            },
-            || self.max_batch(),
-            |batch| self.update_records(batch),
-        )
-    }
-
-    /// Sends changes, each an upstream id and an object of fields, to records that exist.
-    pub fn update_records(&self, changes: Vec<(String, String)>) -> Result<(), ErrorReport> {
-        for batch in merge::by_id(changes).chunks(self.max_batch()?) {
-            let records = batch.iter().map(|(id, data)| {
-                let id = serde_json::to_string(id).expect("a string can be written");
-                format!("{{\"upstream_id\":{id},\"data\":{data}}}")
-            });
-            let ids: Vec<&str> = batch.iter().map(|(id, _)| id.as_str()).collect();
-            self.send(Kind::Update, records, |records| require_all(&ids, &records))?;
-            self.tally.speak_of(0);
-        }
-        Ok(())
-    }
-
-    fn delete(&self, rows: &mut WrittenRows<'_>) -> Result<(), ErrorReport> {
-        self.in_batches(
-            |most| rows.gather(most, DependsOn::Nothing, |rows| rows.id(&rows.row())),
-            || self.max_batch(),
-            |batch| self.delete_records(&batch),
-        )
-    }
-
-    /// Gathers batch after batch of what is to be sent, and sends each. How many a batch may have is asked when there is
-    /// something to send.
-    fn in_batches<T>(
-        &self,
-        mut gather: impl FnMut(usize) -> Result<Vec<T>, ErrorReport>,
-        most: impl FnOnce() -> Result<usize, ErrorReport>,
-        mut send: impl FnMut(Vec<T>) -> Result<(), ErrorReport>,
-    ) -> Result<(), ErrorReport> {
-        let mut batch = gather(1)?;
-        if batch.is_empty() {
+        if !has_changes {
             return Ok(());
         }
-        let most = most()?;
-        batch.extend(gather(most - 1)?);
-        while !batch.is_empty() {
-            send(batch)?;
-            batch = gather(most)?;
+        let max = self.max_batch()?;
+        let mut printer = DataPrinter::new(columns);
+        let depends_on = printer.depends_on();
+        loop {
+            let scratch = ScratchContext::enter();
+            let batch = rows.gather(max, depends_on, |rows| {
+                let id = rows.id(&rows.row()).filter(|_| !rows.changed().is_empty());
+                let change = id.map(|id| (id, printer.text(&rows.row(), rows.changed())));
+                scratch.reset();
+                change
+            })?;
+            scratch.leave();
+            if batch.is_empty() {
+                return Ok(());
+            }
+            self.update_records(batch)?;
+        }
+    }
+
+    /// Sends changes, each an upstream id and a JSON object of fields.
+    pub fn update_records(&self, changes: Vec<(String, String)>) -> Result<(), Error> {
+        for batch in merge::by_id(changes).chunks(self.max_batch()?) {
+            let records =
+                batch.iter().map(|(id, data)| format!("{{\"upstream_id\":{},\"data\":{data}}}", json_string(id)));
+            let ids: Vec<&str> = batch.iter().map(|(id, _)| id.as_str()).collect();
+            self.send(Kind::Update, records, |records| require_all(&ids, &records))?;
         }
         Ok(())
+    }
+
+    fn delete(&self, rows: &mut WrittenRows<'_>) -> Result<(), Error> {
+        if !rows.any(|rows| rows.id(&rows.row()).is_some())? {
+            return Ok(());
+        }
+        let max = self.max_batch()?;
+        loop {
+            let batch = rows.gather(max, DependsOn::Nothing, |rows| rows.id(&rows.row()))?;
+            if batch.is_empty() {
+                return Ok(());
+            }
+            self.delete_records(&batch)?;
+        }
     }
 
     /// Deletes the records with these upstream ids.
-    pub fn delete_records(&self, ids: &[String]) -> Result<(), ErrorReport> {
+    pub fn delete_records(&self, ids: &[String]) -> Result<(), Error> {
         if ids.is_empty() {
             return Ok(());
         }
         for batch in ids.chunks(self.max_batch()?) {
-            let records = batch.iter().map(|id| serde_json::to_string(id).expect("a string can be written"));
+            let records = batch.iter().map(|id| json_string(id));
             let ids: Vec<&str> = batch.iter().map(String::as_str).collect();
             self.send(Kind::Delete, records, |records| require_all(&ids, &records))?;
-            self.tally.speak_of(0);
         }
         Ok(())
     }
 
-    fn max_batch(&self) -> Result<usize, ErrorReport> {
+    fn max_batch(&self) -> Result<usize, Error> {
         Ok(self.server()?.options().max_batch as usize)
     }
 
-    fn server(&self) -> Result<&Server, ErrorReport> {
+    fn server(&self) -> Result<&Server, Error> {
         if let Some(server) = self.server.get() {
             return Ok(server);
         }
-        let refusal = |mut outcome: Outcome| {
-            note_earlier(&mut outcome, self.tally.before());
-            ereport::error(&outcome)
-        };
         if session::is_read_only() {
-            return Err(refusal(read_only(self.operation.keyword())));
+            return Err(read_only(self.operation.keyword()).into());
         }
-        let found = server::find(self.attachment.server.as_deref());
-        let server = found.map_err(|unusable| refusal(unusable.into()))?;
+        let server = server::find(self.attachment.server.as_deref())?;
         Ok(self.server.get_or_init(|| server))
     }
 
-    /// Sends one batch of records, each as JSON text.
+    /// Sends one batch of records, each a JSON text, and returns what `read` makes of the records of the reply.
     fn send<T>(
         &self,
         kind: Kind,
         records: impl Iterator<Item = String>,
-        store: impl FnOnce(ReplyRecords<'_>) -> Result<T, UnusableReply>,
-    ) -> Result<T, ErrorReport> {
+        read: impl FnOnce(ReplyRecords<'_>) -> Result<T, UnusableReply>,
+    ) -> Result<T, Error> {
         let scratch = ScratchContext::enter();
-        let sent = self.attachment.with_arguments(|arguments| {
-            let request = Request::draft(Some(kind.as_str()), arguments).and_then(|mut draft| {
-                draft.write_records(records);
-                draft.finish()
-            });
-            match request {
-                Ok(request) => send(request, self.server()?, Some(self.tally), |records, _| store(records)),
-                Err(invalid) => {
-                    let mut outcome = Outcome::from(invalid);
-                    note_earlier(&mut outcome, self.tally.before());
-                    fail(&format!("{kind} in {}", name(&self.attachment.collection_id)), &outcome)
-                }
-            }
-        })?;
+        let text = format!("{kind} in {}", printable_name(&self.attachment.collection_id));
+        let context = MutationContext::enter_within(self.statement, &text);
+        let arguments = self.attachment.arguments();
+        let mut draft = Request::draft(Some(kind.as_str()), &arguments)?;
+        draft.write_records(records);
+        let request = draft.finish()?;
+        let sent = send_mutation(&context, self.server()?, request)?;
+        let records = sent.records(&context)?;
+        let result = sent.store(&context, || read(records))?;
+        context.leave();
+        self.statement.set_own_records(0);
         scratch.leave();
-        Ok(sent)
+        Ok(result)
     }
 }
 
-/// The refusal of an UPDATE of a row whose record is not known.
-pub fn no_upstream_id(table: &relation::Table, key: &str) -> ErrorReport {
-    mistake(
-        &format!("the row {key} of {} has no upstream id", table.quoted),
-        "It is NULL or blank: the row was never created upstream, so its change cannot be sent there. Write the id of its \
-         record into the column, or DELETE and INSERT the row.",
-    )
+impl CreatedIds<'_> {
+    /// Writes the ids, and returns how many rows have kept theirs.
+    fn write(&self, columns: &Columns<'_>) -> usize {
+        let table = write_back_table(columns);
+        let ids: Vec<Option<&str>> = self.upstream_ids.iter().map(|id| Some(id.as_str())).collect();
+        let run = |connection: &Connection| {
+            Ok::<_, Infallible>(match &self.rows {
+                Rows::ByPosition(fired, positions) => {
+                    fired.show_transition_tables();
+                    connection.count(&table.write_by_position(), &[Value::Texts(&ids), Value::Int8s(positions)])
+                }
+                Rows::ByKey(keys) => {
+                    let keys: Vec<Option<&str>> = keys.iter().map(|key| Some(key.as_str())).collect();
+                    let query = table.write_by_key();
+                    read_alike(|| connection.count(&query, &[Value::Texts(&ids), Value::Texts(&keys)]))
+                }
+            })
+        };
+        spi::connected(run).unwrap_or_else(|never| match never {})
+    }
 }
 
-/// The table as the statements that write upstream ids need it.
-fn written(columns: &Columns<'_>) -> WriteBackTable {
+fn json_string(text: &str) -> String {
+    serde_json::to_string(text).expect("a string can be written")
+}
+
+/// The table for the statements that write upstream ids.
+fn write_back_table(columns: &Columns<'_>) -> WriteBackTable {
     let key = columns.key.iter().map(|column| PrimaryKeyColumn {
         column: column.quoted.clone(),
         equality: column.key_equality(),
@@ -318,11 +295,11 @@ fn written(columns: &Columns<'_>) -> WriteBackTable {
     }
 }
 
-/// Fails if a record of an update or delete is not in its reply.
+/// Fails if the reply lacks a record of an update or delete.
 fn require_all(sent: &[&str], records: &ReplyRecords<'_>) -> Result<(), UnusableReply> {
     let whole = records.raw_records();
     let mut replied: Vec<Option<&str>> = whole.iter().map(|record| record.upstream_id.as_deref()).collect();
-    // What cannot be read has no id.
+    // Unreadable records have no id.
     replied.resize(records.element_count(), None);
     matching::require_all(sent, &replied).map_err(UnusableReply::Missing)
 }
@@ -340,7 +317,7 @@ fn upstream_ids(sent: &[String], records: ReplyRecords<'_>) -> Result<Vec<String
     let records: Vec<_> = records.collect::<Result<_, _>>().map_err(|error| error.to_string())?;
     let replied: Vec<Option<&str>> = records.iter().map(|record| record.data).collect();
     let sent: Vec<&str> = sent.iter().map(String::as_str).collect();
-    // The reply to one create is its own, whatever the values.
+    // The reply to one create is its own, whatever its values.
     if sent.len() > 1 && pairing::contradicts(&sent, &replied) {
         let reason =
             "its records are in another order than they were sent, which the option \"ordered_replies\" denies";

@@ -1,16 +1,15 @@
-//! What the triggers do with `delivery => 'outbox'`: they write what the statement has changed into the queue.
+//! Captures a statement with `delivery => 'outbox'`: writes its changes into the queue.
 //!
-//! A change is in order with the others of its row, by the primary key. So a row without an upstream id is no mistake
-//! here: its create may be in the queue before it, and brings the id when it is delivered.
+//! The ordering key of a change is the primary key of its row. A row may have no upstream id yet: its create is ahead of
+//! the change in the queue, and brings the id when it is delivered.
 
 use std::cell::OnceCell;
 
 use pgrx::pg_sys::Datum;
-use pgrx::pg_sys::panic::ErrorReport;
 
 use crate::call::read_only;
 use crate::call::server::{self, Server};
-use crate::ereport;
+use crate::ereport::Error;
 use crate::outbox::enqueue::{self, Columns as QueueColumns, Route};
 use crate::pg::jsonb;
 use crate::pg::memory_context::ScratchContext;
@@ -24,31 +23,30 @@ use super::written_rows::{DataPrinter, KeyInAnotherForm, WrittenRows};
 use contract::attachment::{Attachment, TriggerEvent};
 use contract::field_digests;
 
-/// Rows that are read and written at once.
-pub const ROWS: usize = 1_000;
+/// How many rows are read, and then queued, at once.
+pub const BATCH_ROWS: usize = 1_000;
 
 /// The records of one attached table.
 pub struct OutboxCapture<'a> {
     pub attachment: &'a Attachment,
-    /// The oid of the table whose rows the keys tell apart.
-    pub identity: u32,
+    /// The table within which the primary key identifies a row.
+    pub key_scope: u32,
     pub operation: TriggerEvent,
-    /// Found when there is a record: a statement that changes nothing upstream needs no right to.
+    /// Found when there is a record to queue: a statement without changes needs no right to use the server.
     pub server: OnceCell<Server>,
 }
 
-/// A change of one row.
 struct QueuedChange {
     key: String,
     upstream_id: Option<String>,
-    /// A jsonb object. Of a delete, the digests of the fields that the row had: a row that comes back in the same
-    /// transaction is no new one, and then they say what has changed. None: there is no record to compare.
+    /// A jsonb object. For a delete, the digests of the row's fields: if the row is inserted again in the same
+    /// transaction, they tell which fields differ. None without an upstream id.
     data: Option<Datum>,
 }
 
 impl OutboxCapture<'_> {
-    /// Queues the rows of the statement that `fired` fires for.
-    pub fn queue_statement(&self, fired: &Fired, columns: &Columns<'_>) -> Result<(), ErrorReport> {
+    /// Queues the changes of the statement that `fired` fires for.
+    pub fn queue_statement(&self, fired: &Fired, columns: &Columns<'_>) -> Result<(), Error> {
         let mut rows = WrittenRows::of(fired, self.operation, columns, KeyInAnotherForm::Refused);
         let mut data = DataPrinter::new(columns);
         let (all, key) = (data.all(), rows.key_printer());
@@ -57,7 +55,7 @@ impl OutboxCapture<'_> {
             |id: &Option<String>| id.iter().for_each(|id| reinserted_rows::note_arrival(fired.relation(), id));
         loop {
             let scratch = ScratchContext::enter();
-            let batch = rows.gather(ROWS, depends_on, |rows| {
+            let batch = rows.gather(BATCH_ROWS, depends_on, |rows| {
                 let row = rows.row();
                 let id = rows.id(&row);
                 let (upstream_id, data) = match self.operation {
@@ -81,7 +79,7 @@ impl OutboxCapture<'_> {
                 };
                 Some(QueuedChange { key: key.text(&row), upstream_id, data })
             })?;
-            let is_last = batch.len() < ROWS;
+            let is_last = batch.len() < BATCH_ROWS;
             if !batch.is_empty() {
                 self.append(self.kind(), &batch)?;
             }
@@ -102,8 +100,8 @@ impl OutboxCapture<'_> {
         }
     }
 
-    /// Queues changes of one kind, each a key, an upstream id and a JSON object of fields.
-    pub fn queue(&self, kind: Kind, changes: &[(&str, Option<&str>, String)]) -> Result<(), ErrorReport> {
+    /// Queues changes of one kind, each a primary key, an upstream id and a JSON object of fields.
+    pub fn queue(&self, kind: Kind, changes: &[(&str, Option<&str>, String)]) -> Result<(), Error> {
         let scratch = ScratchContext::enter();
         let records = changes.iter().map(|(key, upstream_id, data)| QueuedChange {
             key: (*key).to_owned(),
@@ -118,48 +116,46 @@ impl OutboxCapture<'_> {
         Ok(())
     }
 
-    fn append(&self, kind: Kind, records: &[QueuedChange]) -> Result<(), ErrorReport> {
+    fn append(&self, kind: Kind, records: &[QueuedChange]) -> Result<(), Error> {
         let server = self.server()?;
         if !text::database_is_utf8() {
-            // What has no place in UTF-8 can never be sent: an error of this statement, as it is of a call that waits.
+            // Text that cannot be converted to UTF-8 can never be sent: this raises the error of the conversion now.
             records.iter().filter_map(|record| record.data).for_each(|data| drop(jsonb::text_of(data)));
         }
-        self.attachment.with_arguments(|arguments| {
-            let route = Route {
-                server: &server.name,
-                kind,
-                sync_id: &self.attachment.sync_id,
-                collection_id: &self.attachment.collection_id,
-                await_consumers: arguments.await_consumers.filter(|consumers| !consumers.is_empty()),
-                timeout_ms: self.attachment.timeout_ms,
-                relation: Some(self.identity),
-            };
-            if kind == Kind::Delete && records.iter().any(|record| record.upstream_id.is_some()) {
-                reinserted_rows::note_departure();
-            }
-            let columns = QueueColumns {
-                ordering_keys: records.iter().map(|record| Some(record.key.as_str())).collect(),
-                upstream_ids: records.iter().map(|record| record.upstream_id.as_deref()).collect(),
-                data: records.iter().map(|record| record.data).collect(),
-            };
-            enqueue::append(&route, &columns);
-        });
+        let arguments = self.attachment.arguments();
+        let route = Route {
+            server: &server.name,
+            kind,
+            sync_id: &self.attachment.sync_id,
+            collection_id: &self.attachment.collection_id,
+            await_consumers: arguments.await_consumers.as_deref().filter(|consumers| !consumers.is_empty()),
+            timeout_ms: self.attachment.timeout_ms,
+            relation: Some(self.key_scope),
+        };
+        if kind == Kind::Delete && records.iter().any(|record| record.upstream_id.is_some()) {
+            reinserted_rows::note_departure();
+        }
+        let columns = QueueColumns {
+            ordering_keys: records.iter().map(|record| Some(record.key.as_str())).collect(),
+            upstream_ids: records.iter().map(|record| record.upstream_id.as_deref()).collect(),
+            data: records.iter().map(|record| record.data).collect(),
+        };
+        enqueue::append(&route, &columns);
         Ok(())
     }
 
-    fn server(&self) -> Result<&Server, ErrorReport> {
+    fn server(&self) -> Result<&Server, Error> {
         if let Some(server) = self.server.get() {
             return Ok(server);
         }
         if session::is_read_only() {
-            return Err(ereport::error(&read_only(self.operation.keyword())));
+            return Err(read_only(self.operation.keyword()).into());
         }
-        let found = match self.attachment.server.as_deref() {
-            // The lock of the table keeps the trigger's argument, and the server's name in it, as they are.
-            Some(name) => server::find(Some(name)),
-            None => server::find_and_keep(None),
+        let server = match self.attachment.server.as_deref() {
+            // The lock on the table keeps the trigger's argument as it is, and the server's name in it.
+            Some(name) => server::find(Some(name))?,
+            None => server::find_and_lock(None)?,
         };
-        let server = found.map_err(|unusable| ereport::error(&unusable.into()))?;
         Ok(self.server.get_or_init(|| server))
     }
 }

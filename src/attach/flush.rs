@@ -1,63 +1,63 @@
-//! Sending what waits for the end of the outermost statement: one change for each row, and one request for as many rows as
-//! possible.
+//! Sends the held changes when the outermost statement ends: one change for each row, in as few requests as possible.
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use pgrx::pg_sys;
-use pgrx::pg_sys::panic::ErrorReport;
 
-use crate::pg::context::Tally;
+use crate::call::error_context::StatementContext;
+use crate::ereport::Error;
 use crate::pg::{relation, security_context, session};
 use contract::kind::Kind;
 
-use super::capture_inline::{InlineCapture, no_upstream_id};
-use super::capture_outbox::{OutboxCapture, ROWS};
-use super::columns::{mistake, resolve};
+use super::capture_inline::InlineCapture;
+use super::capture_outbox::{BATCH_ROWS, OutboxCapture};
+use super::columns::resolve;
+use super::error::{no_upstream_id, wrong_state};
 use super::open_statements::{self, Target};
 use super::owner_rights;
 use super::reinserted_rows;
 use contract::attachment::{Attachment, Delivery, TriggerEvent};
 use contract::net_change::{self, Effect, NetChange, RowChange, RowImage};
 
-/// How often the triggers that run while upstream ids are written may write further rows that need some. A trigger that
-/// inserts a row for each row that gets its id would never end.
-const MOST_ROUNDS: usize = 100;
+/// How often the triggers that run while upstream ids are written may insert further rows. A trigger that inserts a row
+/// for each row that gets its id would never end.
+const MAX_ROUNDS: usize = 100;
 
-/// Sends what waits, and what is captured meanwhile.
-pub fn flush(operation: TriggerEvent, tally: &Tally) -> Result<(), ErrorReport> {
-    for _ in 0..MOST_ROUNDS {
-        let waiting = open_statements::take();
-        if waiting.is_empty() {
+/// Sends the held changes, and those that are captured meanwhile.
+pub fn flush(operation: TriggerEvent, statement: &StatementContext) -> Result<(), Error> {
+    for _ in 0..MAX_ROUNDS {
+        let held = open_statements::take();
+        if held.is_empty() {
             return Ok(());
         }
-        let targets = Targets::of(&waiting);
-        let mut all = net_change::net_changes(waiting, |target| targets.collection(target));
+        let targets = Targets::of(&held);
+        let mut all = net_change::net_changes(held, |target| targets.collection(target));
         check(&all)?;
         all.sort_by_key(|net| (net.effect.send_order(), targets.place(&net.target), kind_of(&net.effect).is_none()));
         for part in all.chunk_by(|one, other| targets.are_of_one_request(one, other)) {
-            send_part(part, operation, tally)?;
+            send_part(part, operation, statement)?;
         }
     }
-    Err(mistake(
-        "the triggers that run while upstream ids are written keep writing further rows",
+    Err(wrong_state(
+        "the triggers that run while upstream ids are written keep inserting further rows",
         "A trigger seems to insert a row for each row that gets its upstream id. Let it fire only when other columns change.",
     ))
 }
 
-/// The targets of what waits, each once, in the order in which they were first captured. Each statement brings its own.
+/// The distinct targets of the held changes, in the order in which they were first captured. Each statement has its own.
 struct Targets {
     distinct: Vec<Arc<Target>>,
     places: HashMap<*const Target, usize>,
-    /// For each of them the first one that has the same records.
+    /// For each target, the index of the first one with the same collection.
     collections: Vec<usize>,
 }
 
 impl Targets {
-    fn of(waiting: &[RowChange<Arc<Target>>]) -> Targets {
+    fn of(held: &[RowChange<Arc<Target>>]) -> Targets {
         let mut targets = Targets { distinct: Vec::new(), places: HashMap::new(), collections: Vec::new() };
-        for change in waiting {
+        for change in held {
             targets.places.entry(Arc::as_ptr(&change.target)).or_insert_with(|| {
                 let place = targets.distinct.iter().position(|other| *other == change.target);
                 place.unwrap_or_else(|| {
@@ -66,23 +66,23 @@ impl Targets {
                 })
             });
         }
-        let records = |target: &Target| {
+        let collection = |target: &Target| {
             let Attachment { server, sync_id, collection_id, .. } = &target.attachment;
             (server.clone(), sync_id.clone(), collection_id.clone())
         };
-        let all: Vec<_> = targets.distinct.iter().map(|target| records(target)).collect();
-        targets.collections =
-            all.iter().map(|own| all.iter().position(|other| other == own).unwrap_or_default()).collect();
+        let all: Vec<_> = targets.distinct.iter().map(|target| collection(target)).collect();
+        let first = |own| all.iter().position(|other| other == own).expect("a target is one of all targets");
+        targets.collections = all.iter().map(first).collect();
         targets
     }
 
     fn place(&self, target: &Arc<Target>) -> usize {
-        self.places.get(&Arc::as_ptr(target)).copied().unwrap_or_default()
+        self.places[&Arc::as_ptr(target)]
     }
 
-    /// A number of the records that the target writes.
+    /// A number that targets with the same collection share.
     fn collection(&self, target: &Arc<Target>) -> usize {
-        self.collections.get(self.place(target)).copied().unwrap_or_default()
+        self.collections[self.place(target)]
     }
 
     fn are_of_one_request(&self, one: &NetChange<Arc<Target>>, other: &NetChange<Arc<Target>>) -> bool {
@@ -90,7 +90,7 @@ impl Targets {
     }
 }
 
-/// None: there is nothing to send.
+/// None if nothing is to be sent.
 fn kind_of(effect: &Effect) -> Option<Kind> {
     match effect {
         Effect::Create(_) => Some(Kind::Create),
@@ -100,8 +100,8 @@ fn kind_of(effect: &Effect) -> Option<Kind> {
     }
 }
 
-/// Refuses what cannot be sent, before anything is.
-fn check(all: &[NetChange<Arc<Target>>]) -> Result<(), ErrorReport> {
+/// Refuses changes that cannot be sent, before the first request.
+fn check(all: &[NetChange<Arc<Target>>]) -> Result<(), Error> {
     let is_lost = |net: &&NetChange<Arc<Target>>| {
         net.target.attachment.delivery == Delivery::Inline
             && matches!(&net.effect, Effect::Update { id: None, fields, .. } if !fields.is_empty())
@@ -112,32 +112,21 @@ fn check(all: &[NetChange<Arc<Target>>]) -> Result<(), ErrorReport> {
     }
 }
 
-fn open(oid: u32) -> Result<relation::Table, ErrorReport> {
+fn open(oid: u32) -> Result<relation::Table, Error> {
     relation::Table::open(pg_sys::Oid::from(oid))
-        .ok_or_else(|| mistake("an attached table is no table any more", "Attach it anew."))
+        .ok_or_else(|| wrong_state("an attached table is not a table any more", "Attach it again."))
 }
 
-/// Sends changes of one kind and one table.
-fn send_part(part: &[NetChange<Arc<Target>>], operation: TriggerEvent, tally: &Tally) -> Result<(), ErrorReport> {
-    let Some(NetChange { target, effect, row }) = part.first() else { return Ok(()) };
-    let send = || -> Result<(), ErrorReport> {
-        let attachment = &target.attachment;
-        match (attachment.delivery, kind_of(effect)) {
-            (Delivery::Outbox, kind) => {
-                let queued = OutboxCapture { attachment, identity: row.relation, operation, server: OnceCell::new() };
-                part.chunks(ROWS).try_for_each(|rows| queue_part(&queued, kind, target, rows))
-            }
-            (Delivery::Inline, None) => Ok(()),
-            (Delivery::Inline, Some(kind)) => {
-                let table = open(target.relation)?;
-                let inline = InlineCapture { attachment, table: &table, server: OnceCell::new(), operation, tally };
-                send_inline(&inline, kind, part)
-            }
-        }
-    };
+/// Sends changes of one kind and one table, as the role that made them.
+fn send_part(
+    part: &[NetChange<Arc<Target>>],
+    operation: TriggerEvent,
+    statement: &StatementContext,
+) -> Result<(), Error> {
+    let Some(NetChange { target, effect, .. }) = part.first() else { return Ok(()) };
     let role = pg_sys::Oid::from(target.role);
     if role == session::current_role() && target.search_path == session::search_path() {
-        return send();
+        return send_as_current_role(part, operation, statement);
     }
     // A SECURITY DEFINER trigger has written these rows. The table's triggers run when their ids are written.
     if role != session::current_role()
@@ -146,15 +135,36 @@ fn send_part(part: &[NetChange<Arc<Target>>], operation: TriggerEvent, tally: &T
     {
         owner_rights::check_role(role, &open(target.relation)?)?;
     }
-    security_context::acting_as(role, &target.search_path, send)
+    security_context::acting_as(role, &target.search_path, || send_as_current_role(part, operation, statement))
+}
+
+fn send_as_current_role(
+    part: &[NetChange<Arc<Target>>],
+    operation: TriggerEvent,
+    statement: &StatementContext,
+) -> Result<(), Error> {
+    let Some(NetChange { target, effect, row }) = part.first() else { return Ok(()) };
+    let (attachment, server) = (&target.attachment, OnceCell::new());
+    match (attachment.delivery, kind_of(effect)) {
+        (Delivery::Outbox, kind) => {
+            let outbox = OutboxCapture { attachment, key_scope: row.relation, operation, server };
+            part.chunks(BATCH_ROWS).try_for_each(|rows| queue_part(&outbox, kind, target, rows))
+        }
+        (Delivery::Inline, None) => Ok(()),
+        (Delivery::Inline, Some(kind)) => {
+            let table = open(target.relation)?;
+            let inline = InlineCapture { attachment, table: &table, operation, statement, server };
+            send_inline(&inline, kind, part)
+        }
+    }
 }
 
 fn queue_part(
-    queued: &OutboxCapture<'_>,
+    outbox: &OutboxCapture<'_>,
     kind: Option<Kind>,
     target: &Target,
     part: &[NetChange<Arc<Target>>],
-) -> Result<(), ErrorReport> {
+) -> Result<(), Error> {
     let mut changes = Vec::with_capacity(part.len());
     for NetChange { row, effect, .. } in part {
         let key = row.primary_key.as_str();
@@ -173,12 +183,12 @@ fn queue_part(
         }
     }
     match kind {
-        Some(kind) if !changes.is_empty() => queued.queue(kind, &changes),
+        Some(kind) if !changes.is_empty() => outbox.queue(kind, &changes),
         _ => Ok(()),
     }
 }
 
-fn send_inline(inline: &InlineCapture<'_>, kind: Kind, part: &[NetChange<Arc<Target>>]) -> Result<(), ErrorReport> {
+fn send_inline(inline: &InlineCapture<'_>, kind: Kind, part: &[NetChange<Arc<Target>>]) -> Result<(), Error> {
     match kind {
         Kind::Create => {
             let columns = resolve(inline.table, inline.attachment)?;

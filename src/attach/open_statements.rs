@@ -137,8 +137,8 @@ pub fn end(relation: u32, operation: TriggerEvent) -> bool {
     state.begun.is_empty()
 }
 
-/// Keeps a change until the outermost statement has ended.
-pub fn keep(changes: Vec<RowChange<Arc<Target>>>) {
+/// Holds changes until the outermost statement has ended.
+pub fn hold(changes: Vec<RowChange<Arc<Target>>>) {
     let subtransaction = current_subtransaction();
     state().waiting.extend(changes.into_iter().map(|change| HeldChange { change, subtransaction }));
 }

@@ -1,35 +1,32 @@
-//! The refusal of an UPDATE that would move a row to another partition.
+//! Refuses an UPDATE that would move a row to another partition.
 //!
-//! Of an UPDATE the trigger for the statement sees such a row, with its old key and its new one. Of a MERGE it does not:
-//! Postgres hands the row to the triggers of DELETE and INSERT, which fire only if the MERGE has such actions. So the
-//! trigger for rows refuses it, of whichever statement.
+//! The statement trigger of an UPDATE sees such a row with its old key and its new one. That of a MERGE does not: Postgres
+//! passes the row to the triggers of DELETE and INSERT, which fire only if the MERGE has such actions. So the row trigger
+//! refuses the move, in each kind of statement.
 
-use pgrx::pg_sys::panic::ErrorReport;
-
-use crate::pg::context;
+use crate::call::error_context::StatementContext;
+use crate::ereport::Error;
 use crate::pg::relation::Table;
 use crate::pg::row_trigger::RowUpdate;
 use crate::pg::spi::{self, Connection};
 use crate::pg::statement::{Statement, Value};
 
-use super::columns::changed_key;
+use super::error::changed_key;
 use super::open_statements;
 
-/// Refuses the update of a row if it is captured and changes the row's primary key. That holds the partition key.
-pub fn refuse(update: &RowUpdate) -> Result<(), ErrorReport> {
+/// Refuses the update of a row if it is captured and changes the primary key, which includes the partition key.
+pub fn check(update: &RowUpdate) -> Result<(), Error> {
     if !update.writes_key() {
         return Ok(());
     }
     let Some(table) = captured_above(update.relation()) else { return Ok(()) };
-    match update.changed_key() {
-        Some(key) => {
-            context::during(&format!("UPDATE on {}", table.quoted), |_| Err::<(), _>(changed_key(&table, &key)))
-        }
-        None => Ok(()),
-    }
+    let Some(new_key) = update.changed_key() else { return Ok(()) };
+    // The line stays for the error.
+    let _ = StatementContext::enter(&format!("UPDATE on {}", table.quoted));
+    Err(changed_key(&table, &new_key))
 }
 
-/// The table above a partition that the captured statement names which is under way here.
+/// The table above `partition` that the captured statement in progress names.
 fn captured_above(partition: u32) -> Option<Table> {
     static ABOVE: Statement = Statement::new(
         "SELECT a.relation::pg_catalog.oid FROM pg_catalog.pg_partition_ancestors($1) AS a(relation) \

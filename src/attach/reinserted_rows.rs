@@ -10,8 +10,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::Oid;
-use pgrx::pg_sys::panic::ErrorReport;
 
+use crate::ereport::Error;
 use crate::outbox::worker::wake_at_commit;
 use crate::pg::column::row;
 use crate::pg::cursor::Cursor;
@@ -21,13 +21,12 @@ use crate::pg::output::{DependsOn, printed_alike};
 use crate::pg::param::JsonbArray;
 use crate::pg::spi::{self, Connection, QueryRows};
 use crate::pg::statement::Statement;
-use crate::pg::text::for_message;
 use crate::pg::transition::CopiedRow;
 use crate::pg::{relation, security_context, session, temporary_objects};
 use crate::settings;
 
-use super::capture::identity;
 use super::columns::{Columns, resolve};
+use super::partitions::key_scope;
 use super::written_rows::DataPrinter;
 use contract::attachment::Attachment;
 use contract::field_digests;
@@ -79,7 +78,7 @@ pub fn note_arrivals(relation: u32) {
 }
 
 /// Whether a row may have been moved: records were to be deleted, and upstream ids have come.
-pub fn is_likely() -> bool {
+pub fn are_likely() -> bool {
     let state = state();
     state.has_departures && !state.arrivals.is_empty()
 }
@@ -150,11 +149,11 @@ static TURN: Statement<(&str, &[i64], JsonbArray, &[&str], Oid)> = Statement::ne
 );
 
 /// Settles the transaction's deletes of records that a row has now. Called before the commit.
-pub fn settle() -> Result<(), ErrorReport> {
+pub fn reconcile() -> Result<(), Error> {
     let arrivals = std::mem::take(&mut state().arrivals);
     let mut repeated = Vec::new();
     for (relation, upstream_ids) in arrivals {
-        repeated.extend(spi::connected(|connection| settle_table(connection, relation, upstream_ids.as_ref()))?);
+        repeated.extend(spi::connected(|connection| reconcile_table(connection, relation, upstream_ids.as_ref()))?);
     }
     spi::connected(|connection| repeated.iter().try_for_each(|deletes| drop_repeated(connection, deletes)))
 }
@@ -167,7 +166,7 @@ struct Repeated {
 
 /// A record that was deleted, came back and was deleted again is deleted once. Only when all tables are settled: a row of
 /// another table may be compared with each of the deletes.
-fn drop_repeated(connection: &Connection, deletes: &Repeated) -> Result<(), ErrorReport> {
+fn drop_repeated(connection: &Connection, deletes: &Repeated) -> Result<(), Error> {
     for queue_ids in deletes.queue_ids.chunks(DEPARTURES) {
         drop_deletes(connection, &deletes.server, queue_ids);
     }
@@ -190,11 +189,11 @@ fn freeing<T>(f: impl FnOnce() -> T) -> T {
     result
 }
 
-fn settle_table(
+fn reconcile_table(
     connection: &Connection,
     oid: u32,
     arrivals: Option<&BTreeSet<String>>,
-) -> Result<Option<Repeated>, ErrorReport> {
+) -> Result<Option<Repeated>, Error> {
     let argument =
         security_context::as_queue_owner(|| ARGUMENT.run(connection, (Oid::from(oid),))).first::<(String,)>();
     // Detached since, or dropped.
@@ -209,9 +208,9 @@ fn settle_table(
     if !batch.is_empty() {
         let columns = resolve(&table, &attachment)?;
         check_reader(&table)?;
-        let search = TableSearch { connection, columns: &columns, server: &server, identity: identity(&table) };
+        let search = TableSearch { connection, columns: &columns, server: &server, key_scope: key_scope(&table) };
         while !batch.is_empty() {
-            repeated.extend(search.settle(batch));
+            repeated.extend(search.reconcile(batch));
             batch = departures.next(connection);
         }
     }
@@ -220,7 +219,7 @@ fn settle_table(
 }
 
 /// Refuses a search with the owner's rights if the owner's code could find a temporary object of the session.
-fn check_reader(table: &relation::Table) -> Result<(), ErrorReport> {
+fn check_reader(table: &relation::Table) -> Result<(), Error> {
     if table.may_be_updated() {
         return Ok(());
     }
@@ -235,7 +234,7 @@ fn check_reader(table: &relation::Table) -> Result<(), ErrorReport> {
          UPDATE ON {quoted} to the role, where no policy hides rows from it."
     );
     let code = PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE;
-    Err(ErrorReport::new(code, for_message(message), "sequin_mutations").set_hint(for_message(hint)))
+    Err(Error::refused(code, message, hint))
 }
 
 /// This transaction's deletes of a collection's records, which are sorted by Postgres: memory is its business.
@@ -290,13 +289,13 @@ struct TableSearch<'a> {
     connection: &'a Connection,
     columns: &'a Columns<'a>,
     server: &'a str,
-    identity: u32,
+    key_scope: u32,
 }
 
 impl TableSearch<'_> {
     /// Settles the deletes of records that a row of the table has now. Of the others, gives all but the last one of each
     /// record.
-    fn settle(&self, departures: Vec<Departure>) -> Vec<i64> {
+    fn reconcile(&self, departures: Vec<Departure>) -> Vec<i64> {
         let rows = self.rows(&departures);
         let mut gone: HashMap<String, Vec<i64>> =
             departures.into_iter().map(|departure| (departure.upstream_id, departure.queue_ids)).collect();
@@ -372,7 +371,7 @@ impl TableSearch<'_> {
         let keys: Vec<&str> = turned.iter().map(|moved| moved.key.as_str()).collect();
         let ids: Vec<i64> = turned.iter().map(|moved| moved.last).collect();
         if !ids.is_empty() {
-            let values = (self.server, &*ids, JsonbArray(&data), &*keys, Oid::from(self.identity));
+            let values = (self.server, &*ids, JsonbArray(&data), &*keys, Oid::from(self.key_scope));
             freeing(|| security_context::as_queue_owner(|| TURN.run(self.connection, values).free()));
         }
     }

@@ -1,10 +1,10 @@
-//! The rows that a statement has written, one after another, as far as they matter upstream.
+//! The rows that a statement has written, one after the other, with the columns that an attachment names.
 
 use std::collections::HashMap;
 
 use pgrx::pg_sys::Datum;
-use pgrx::pg_sys::panic::ErrorReport;
 
+use crate::ereport::Error;
 use crate::pg::jsonb::values::{ArrayOf, ObjectOf};
 use crate::pg::memory_context::ChildContext;
 use crate::pg::output::{DependsOn, printed_alike};
@@ -12,26 +12,27 @@ use crate::pg::relation::Column;
 use crate::pg::transition::{Row, Rows};
 use crate::pg::trigger::Fired;
 
-use super::columns::{Columns, changed_key, rewritten_key};
+use super::columns::Columns;
+use super::error::{changed_key, rewritten_key};
 use contract::attachment::TriggerEvent;
 
 /// The rows of a statement.
 pub struct WrittenRows<'a> {
     columns: &'a Columns<'a>,
-    /// An INSERT and an UPDATE have them.
+    /// Of an INSERT and an UPDATE.
     new: Option<Rows>,
-    /// An UPDATE and a DELETE have them.
+    /// Of an UPDATE and a DELETE.
     old: Option<Rows>,
-    /// Of the row that was reached: the places, among the mapped columns, of those that an UPDATE has changed.
+    /// Which columns of the current row an UPDATE has changed, as indexes into the mapped columns.
     changed: Vec<usize>,
     key_in_another_form: KeyInAnotherForm,
 }
 
-/// What is done with an UPDATE that writes a key which is equal to the old one, and is printed in another way.
+/// What happens to an UPDATE that writes a primary key that is equal to the old one, and has another text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyInAnotherForm {
-    Taken,
-    /// The order of delivery is that of the key's text.
+    Accepted,
+    /// Changes are delivered in the order of the key's text.
     Refused,
 }
 
@@ -47,8 +48,8 @@ impl<'a> WrittenRows<'a> {
         WrittenRows { columns, new, old, changed: Vec::new(), key_in_another_form }
     }
 
-    /// Goes to the next row. Fails if the row's key was changed.
-    pub fn advance(&mut self) -> Result<bool, ErrorReport> {
+    /// Advances to the next row. Fails if its primary key was changed.
+    pub fn advance(&mut self) -> Result<bool, Error> {
         self.changed.clear();
         match (&mut self.new, &mut self.old) {
             (Some(rows), None) | (None, Some(rows)) => Ok(rows.advance()),
@@ -57,7 +58,7 @@ impl<'a> WrittenRows<'a> {
                 if is_new && is_old {
                     self.compare()?;
                 } else if is_old {
-                    // It moved to another partition, where a trigger has swallowed it.
+                    // The row was moved to another partition, where a trigger has suppressed it.
                     return Err(changed_key(self.columns.table, "nothing"));
                 }
                 Ok(is_new)
@@ -66,25 +67,35 @@ impl<'a> WrittenRows<'a> {
         }
     }
 
-    /// What `each` makes of the next rows, at most `most`, while values are printed that depend on so much. Rows of which it
-    /// makes nothing are passed over.
+    /// Whether a row meets `condition`. Then the reading begins anew.
+    pub fn any(&mut self, mut condition: impl FnMut(&WrittenRows<'a>) -> bool) -> Result<bool, Error> {
+        let mut is_met = false;
+        while !is_met && self.advance()? {
+            is_met = condition(self);
+        }
+        self.rewind();
+        Ok(is_met)
+    }
+
+    /// Collects up to `max` results of `each`, and skips the rows for which it returns None. `each` prints values whose
+    /// text depends on `depends_on`.
     pub fn gather<T>(
         &mut self,
-        most: usize,
+        max: usize,
         depends_on: DependsOn,
         mut each: impl FnMut(&WrittenRows<'a>) -> Option<T>,
-    ) -> Result<Vec<T>, ErrorReport> {
+    ) -> Result<Vec<T>, Error> {
         printed_alike(depends_on, || {
             let mut gathered = Vec::new();
-            while gathered.len() < most && self.advance()? {
+            while gathered.len() < max && self.advance()? {
                 gathered.extend(each(self));
             }
             Ok(gathered)
         })
     }
 
-    /// Compares the row with what it was.
-    fn compare(&mut self) -> Result<(), ErrorReport> {
+    /// Compares the new row with the old one.
+    fn compare(&mut self) -> Result<(), Error> {
         let (new, old) = (self.row(), self.old_row());
         for column in &self.columns.key {
             if !new.differs_in(&old, column) {
@@ -99,36 +110,34 @@ impl<'a> WrittenRows<'a> {
             }
         }
         let mapped = self.columns.mapped.iter().enumerate();
-        let changed = mapped.filter(|(_, (_, column))| new.differs_in(&old, column)).map(|(place, _)| place);
-        let changed: Vec<usize> = changed.collect();
-        self.changed = changed;
+        self.changed = mapped.filter(|(_, (_, column))| new.differs_in(&old, column)).map(|(place, _)| place).collect();
         Ok(())
     }
 
-    /// The row as the statement has left it; of a DELETE, as it was.
+    /// The new row; of a DELETE, the old one.
     pub fn row(&self) -> Row<'_> {
         match (&self.new, &self.old) {
             (Some(rows), _) | (None, Some(rows)) => rows.row(),
-            (None, None) => unreachable!("a statement has the one or the other"),
+            (None, None) => unreachable!("a statement has new rows or old ones"),
         }
     }
 
-    /// The row as the statement has found it. Only of an UPDATE and a DELETE.
+    /// The old row of an UPDATE or a DELETE.
     pub fn old_row(&self) -> Row<'_> {
-        self.old.as_ref().expect("an INSERT finds no rows").row()
+        self.old.as_ref().expect("an INSERT has no old rows").row()
     }
 
-    /// The places, among the mapped columns, of those that an UPDATE has changed.
+    /// Which columns an UPDATE has changed, as indexes into the mapped columns.
     pub fn changed(&self) -> &[usize] {
         &self.changed
     }
 
-    /// Goes back to before the first row.
+    /// Begins the reading anew.
     pub fn rewind(&mut self) {
         [&mut self.new, &mut self.old].into_iter().flatten().for_each(Rows::rewind);
     }
 
-    /// The upstream id of a row. Blank text is no id, as NULL is none: no record has it.
+    /// The upstream id of a row; None if it is NULL or blank.
     pub fn id(&self, row: &Row<'_>) -> Option<String> {
         let id = row.text(self.columns.upstream_id)?;
         (!id.trim().is_empty()).then(|| id.into_owned())
@@ -142,22 +151,21 @@ impl<'a> WrittenRows<'a> {
         self.columns.key_printer()
     }
 
-    /// Ends the reading. An error leaves it to the (sub)transaction.
+    /// Frees the readers. After an error, the end of the (sub)transaction does.
     pub fn close(self) {
         [self.new, self.old].into_iter().flatten().for_each(Rows::close);
     }
 }
 
-/// How many sets of columns are kept ready to be printed. A statement that synchronises rows may change another set in
-/// each row.
-const MOST_SETS: usize = 64;
+/// How many sets of columns have a prepared printer. A statement may change another set of columns in each row.
+const MAX_SETS: usize = 64;
 
-/// Makes JSON objects of rows: of all mapped columns, or of some.
+/// Prints the mapped columns of rows, all or some of them, as JSON objects.
 pub struct DataPrinter<'a> {
     mapped: &'a [(&'a str, &'a Column)],
-    /// By the places of their columns. Statements mostly change the same columns in all rows.
+    /// By the indexes of their columns. Statements mostly change the same columns in all rows.
     objects: HashMap<Vec<usize>, ObjectOf<'a>>,
-    /// Where the objects are.
+    /// The memory of `objects`.
     memory: ChildContext,
 }
 
@@ -167,7 +175,7 @@ impl<'a> DataPrinter<'a> {
         DataPrinter { mapped: &columns.mapped, objects: HashMap::new(), memory: ChildContext::new() }
     }
 
-    /// The places of all mapped columns.
+    /// The indexes of all mapped columns.
     pub fn all(&self) -> Vec<usize> {
         (0..self.mapped.len()).collect()
     }
@@ -176,7 +184,7 @@ impl<'a> DataPrinter<'a> {
         DependsOn::of(self.mapped.iter().map(|(_, column)| *column))
     }
 
-    /// The object of the mapped columns at these places, a jsonb.
+    /// The object of the mapped columns at these indexes, a jsonb.
     pub fn datum(&mut self, row: &Row<'_>, places: &[usize]) -> Datum {
         self.object(places).datum(row)
     }
@@ -188,7 +196,7 @@ impl<'a> DataPrinter<'a> {
 
     fn object(&mut self, places: &[usize]) -> &ObjectOf<'a> {
         if !self.objects.contains_key(places) {
-            if self.objects.len() == MOST_SETS {
+            if self.objects.len() == MAX_SETS {
                 self.objects.clear();
                 self.memory.reset();
             }

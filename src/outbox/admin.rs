@@ -4,13 +4,11 @@
 //! use the server. The tables are written as their owner, after the caller's rights have been checked.
 
 use pgrx::PgSqlErrorCode as Code;
-use pgrx::pg_sys::panic::ErrorReport;
 
 use crate::call::read_only;
-use crate::ereport;
+use crate::ereport::Error;
 use crate::outbox::worker::{registry, wake_at_commit};
 use crate::pg::spi::{self, Connection};
-use crate::pg::text::for_message;
 use crate::pg::{catalog, relation, security_context, session};
 
 use super::claims_lock;
@@ -25,7 +23,7 @@ use super::write_back::OpenAttached;
 
 /// Sends a record again, at once. A change that was rejected because its row had no upstream id takes the id that the row
 /// has now.
-pub fn retry(id: i64, open: OpenAttached) -> Result<(), ErrorReport> {
+pub fn retry(id: i64, open: OpenAttached) -> Result<(), Error> {
     check_transaction("sequin_retry")?;
     // Before the workers are locked out: it runs code of the table's owner, and may wait for a lock of the table.
     let upstream_id = upstream_id_of_row(id, open)?;
@@ -39,7 +37,7 @@ pub fn retry(id: i64, open: OpenAttached) -> Result<(), ErrorReport> {
 }
 
 /// The upstream id that the row of a rejected change has, if the change has none.
-fn upstream_id_of_row(id: i64, open: OpenAttached) -> Result<Option<String>, ErrorReport> {
+fn upstream_id_of_row(id: i64, open: OpenAttached) -> Result<Option<String>, Error> {
     let role = session::current_role();
     security_context::as_queue_owner(|| {
         spi::connected(|connection| {
@@ -61,7 +59,7 @@ fn upstream_id_of_row(id: i64, open: OpenAttached) -> Result<Option<String>, Err
 }
 
 /// Takes a record out without sending it, even if it is damaged. It moves to the history, in part if need be, or is deleted.
-pub fn discard(id: i64) -> Result<(), ErrorReport> {
+pub fn discard(id: i64) -> Result<(), Error> {
     with_record("sequin_discard", id, |connection, record| {
         let server = &record.server;
         free_behind(connection, server, id);
@@ -88,7 +86,7 @@ fn delete(connection: &Connection, server: &str, id: i64) {
 }
 
 /// Settles an unknown create that was applied.
-pub fn resolve(id: i64, upstream_id: &str) -> Result<(), ErrorReport> {
+pub fn resolve(id: i64, upstream_id: &str) -> Result<(), Error> {
     with_record("sequin_resolve", id, |connection, record| {
         if record.state != State::Unknown {
             let message = format!("record {id} is {}, not unknown", record.state.as_str());
@@ -116,8 +114,8 @@ fn free_behind(connection: &Connection, server: &str, id: i64) {
 fn with_record(
     verb: &str,
     id: i64,
-    f: impl FnOnce(&Connection, &OpenRecord) -> Result<(), ErrorReport>,
-) -> Result<(), ErrorReport> {
+    f: impl FnOnce(&Connection, &OpenRecord) -> Result<(), Error>,
+) -> Result<(), Error> {
     check_transaction(verb)?;
     let role = session::current_role();
     security_context::as_queue_owner(|| {
@@ -142,7 +140,7 @@ fn with_record(
 }
 
 /// Stops the delivery of a server's queue.
-pub fn pause(server: &str) -> Result<(), ErrorReport> {
+pub fn pause(server: &str) -> Result<(), Error> {
     let role = catalog::role_name(session::current_role().to_u32()).unwrap_or_default();
     with_server("sequin_pause", server, |connection| {
         server_state::pause(connection, server, 0, &format!("paused by {role}"), None);
@@ -151,14 +149,14 @@ pub fn pause(server: &str) -> Result<(), ErrorReport> {
 }
 
 /// Ends all pauses of a server's queue.
-pub fn resume(server: &str) -> Result<(), ErrorReport> {
+pub fn resume(server: &str) -> Result<(), Error> {
     with_server("sequin_resume", server, |connection| server_state::resume(connection, server))?;
     // A full scan.
     wake_at_commit::note_changed();
     Ok(())
 }
 
-fn with_server(verb: &str, server: &str, f: impl FnOnce(&Connection)) -> Result<(), ErrorReport> {
+fn with_server(verb: &str, server: &str, f: impl FnOnce(&Connection)) -> Result<(), Error> {
     check_transaction(verb)?;
     let role = session::current_role();
     match catalog::server_oid(server) {
@@ -190,9 +188,9 @@ fn with_server(verb: &str, server: &str, f: impl FnOnce(&Connection)) -> Result<
 }
 
 /// Checks that the transaction may write, and sees what was sent since it began.
-fn check_transaction(verb: &str) -> Result<(), ErrorReport> {
+fn check_transaction(verb: &str) -> Result<(), Error> {
     if session::is_read_only() {
-        return Err(ereport::error(&read_only(&format!("{verb}()"))));
+        return Err(read_only(&format!("{verb}()")).into());
     }
     if session::has_fixed_snapshot() {
         let message = format!("{verb}() cannot see in this transaction what was sent since it began");
@@ -207,6 +205,6 @@ fn lock_out_workers() {
     wake_at_commit::note_locked();
 }
 
-fn error(code: Code, message: String, hint: &str) -> ErrorReport {
-    ErrorReport::new(code, for_message(message), "sequin_mutations").set_hint(hint)
+fn error(code: Code, message: String, hint: &str) -> Error {
+    Error::refused(code, message, hint)
 }

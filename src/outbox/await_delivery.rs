@@ -4,11 +4,10 @@ use std::time::{Duration, Instant};
 
 use pgrx::PgSqlErrorCode as Code;
 use pgrx::pg_sys::Oid;
-use pgrx::pg_sys::panic::ErrorReport;
 
+use crate::ereport::Error;
 use crate::outbox::worker::wake_at_commit;
 use crate::pg::spi;
-use crate::pg::text::for_message;
 use crate::pg::wait_event::WaitEvent;
 use crate::pg::{bgworker, security_context, session};
 
@@ -22,7 +21,7 @@ const MAX_POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Waits until the records are delivered. True: all are. False: one needs a person. None: one was still open after
 /// `timeout_ms`.
-pub fn await_delivery(ids: &[i64], timeout_ms: Option<i32>) -> Result<Option<bool>, ErrorReport> {
+pub fn await_delivery(ids: &[i64], timeout_ms: Option<i32>) -> Result<Option<bool>, Error> {
     if ids.iter().any(|id| wake_at_commit::has_queued(*id)) {
         let message = "these records were enqueued in this transaction, and are sent after its commit";
         return Err(error(Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, message, "COMMIT first."));
@@ -59,10 +58,10 @@ pub fn await_delivery(ids: &[i64], timeout_ms: Option<i32>) -> Result<Option<boo
 }
 
 /// The records that are not settled, each with whether it needs a person.
-fn open(ids: &[i64], role: Oid) -> Result<Vec<(i64, bool)>, ErrorReport> {
+fn open(ids: &[i64], role: Oid) -> Result<Vec<(i64, bool)>, Error> {
     security_context::as_queue_owner(|| spi::connected(|connection| Ok(row::open(connection, ids, role))))
 }
 
-fn error(code: Code, message: &str, hint: &str) -> ErrorReport {
-    ErrorReport::new(code, for_message(message.to_owned()), "sequin_mutations").set_hint(hint)
+fn error(code: Code, message: &str, hint: &str) -> Error {
+    Error::refused(code, message, hint)
 }

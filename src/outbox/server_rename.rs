@@ -1,20 +1,20 @@
 //! The outbox follows a foreign server that is renamed. `sequin.history` keeps the names under which records were sent.
 
 use pgrx::PgSqlErrorCode as Code;
-use pgrx::pg_sys::panic::ErrorReport;
 
+use crate::ereport::Error;
 use crate::outbox::claims_lock;
 use crate::outbox::worker::{registry, wake_at_commit};
 use crate::pg::event_trigger::Renaming;
 use crate::pg::session;
 use crate::pg::spi::Connection;
-use crate::pg::text::{for_message, quoted};
+use crate::pg::text::quoted;
 
 use super::store::{claim, state};
 
 /// Locks the workers out, and refuses the new name while requests under the old name are in flight: their records are settled
 /// under the name in the claim.
-pub fn begin(connection: &Connection, renaming: &Renaming) -> Result<(), ErrorReport> {
+pub fn begin(connection: &Connection, renaming: &Renaming) -> Result<(), Error> {
     if session::has_fixed_snapshot() {
         let message = format!("server \"{}\" cannot be renamed in this transaction", renaming.before);
         let hint =
@@ -48,6 +48,6 @@ pub fn finish(connection: &Connection, renaming: &Renaming) {
     wake_at_commit::note_changed();
 }
 
-fn error(code: Code, message: String, hint: String) -> ErrorReport {
-    ErrorReport::new(code, for_message(message), "sequin_mutations").set_hint(for_message(hint))
+fn error(code: Code, message: String, hint: String) -> Error {
+    Error::refused(code, message, hint)
 }

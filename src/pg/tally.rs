@@ -40,7 +40,7 @@ const EXPLICIT: u8 = 2;
 static OUTERMOST_SENT_AT: AtomicI64 = AtomicI64::new(0);
 
 /// Begins at zero if transaction or statement are not those of the last call.
-pub(super) fn begin() {
+pub fn begin() {
     // SAFETY: a backend in a transaction has its entry among the processes; the other is a plain variable.
     let (transaction, sent_at) = unsafe {
         #[cfg(any(feature = "pg15", feature = "pg16"))]
@@ -120,14 +120,14 @@ unsafe extern "C-unwind" fn note_subtransaction(
     }
 }
 
-pub(super) fn add(records: usize) {
+pub fn add(records: usize) {
     OF_STATEMENT.fetch_add(records, Ordering::Relaxed);
     OF_TRANSACTION.fetch_add(records, Ordering::Relaxed);
 }
 
 /// What was applied before a request that has had `own` records applied itself. It calls nothing, so that it can be asked
 /// while an error is reported.
-pub(super) fn before(own: usize) -> Earlier {
+pub fn before(own: usize) -> Earlier {
     let of_statement = OF_STATEMENT.load(Ordering::Relaxed).saturating_sub(own);
     let of_transaction = OF_TRANSACTION.load(Ordering::Relaxed).saturating_sub(own);
     let is_explicit = BLOCK.load(Ordering::Relaxed) == EXPLICIT;
@@ -136,4 +136,10 @@ pub(super) fn before(own: usize) -> Earlier {
     } else {
         Earlier { records: of_transaction, scope: Scope::Transaction }
     }
+}
+
+/// What was applied so far.
+pub fn so_far() -> Earlier {
+    begin();
+    before(0)
 }

@@ -1,14 +1,14 @@
-//! `sequin_attach` and `sequin_detach`: which tables write through.
+//! `sequin_attach` and `sequin_detach`.
 
+use pgrx::PgSqlErrorCode as Code;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{default, pg_extern};
 
 use crate::attach::attach_table;
-use crate::ereport;
+use crate::ereport::Error;
 use crate::pg::jsonb::Json;
 use crate::pg::text::{Name, Regclass, Text, TextArray};
 use contract::attachment::{self, AttachArgumentError, Attachment, Delivery};
-use contract::outcome::Outcome;
 use contract::request::InvalidRequest;
 
 #[allow(clippy::too_many_arguments, reason = "they are the SQL function's")]
@@ -25,43 +25,42 @@ fn sequin_attach(
     timeout_ms: default!(Option<i32>, "NULL"),
     server: default!(Option<Name>, "NULL"),
 ) -> Result<(), ErrorReport> {
-    let target = target.ok_or_else(|| null("target"))?;
-    let delivery = delivery.ok_or_else(|| null("delivery"))?;
-    let operations = operations.ok_or_else(|| null("operations"))?;
-    let words = operations.0.iter().map(|word| word.as_deref().ok_or_else(|| null("operations")));
-    let words: Vec<&str> = words.collect::<Result<_, _>>()?;
-    let consumers = await_consumers.map(|ids| consumers(ids.0)).transpose()?;
+    let target = required("target", target)?.0;
+    let delivery = required("delivery", delivery)?.0;
+    let operations = required("operations", operations)?.0;
+    let words: Vec<&str> =
+        operations.iter().map(|word| required("operations", word.as_deref())).collect::<Result<_, _>>()?;
     let attachment = Attachment {
-        sync_id: sync_id.ok_or_else(|| null("sync_id"))?.0,
-        collection_id: collection_id.ok_or_else(|| null("collection_id"))?.0,
-        upstream_id_column: upstream_id_column.ok_or_else(|| null("upstream_id_column"))?.0,
-        fields: fields.map(|json| attachment::parse_fields(&json.to_text())).transpose().map_err(mistaken)?,
-        delivery: Delivery::from_word(&delivery.0).map_err(mistaken)?,
-        await_consumers: consumers,
+        sync_id: required("sync_id", sync_id)?.0,
+        collection_id: required("collection_id", collection_id)?.0,
+        upstream_id_column: required("upstream_id_column", upstream_id_column)?.0,
+        fields: fields.map(|json| attachment::parse_fields(&json.to_text())).transpose().map_err(Error::from)?,
+        delivery: Delivery::from_word(&delivery).map_err(Error::from)?,
+        await_consumers: await_consumers.map(|ids| consumers(ids.0)).transpose()?,
         timeout_ms,
         server: server.map(|name| name.0),
     };
-    let operations = attachment::parse_operations(words).map_err(mistaken)?;
-    attach_table::attach(target.0, &attachment, &operations)
+    let operations = attachment::parse_operations(words).map_err(Error::from)?;
+    Ok(attach_table::attach(target, &attachment, &operations)?)
 }
 
 #[pg_extern(volatile, parallel_unsafe)]
 fn sequin_detach(target: Option<Regclass>) -> Result<(), ErrorReport> {
-    attach_table::detach(target.ok_or_else(|| null("target"))?.0)
+    Ok(attach_table::detach(required("target", target)?.0)?)
 }
 
-/// Consumers that all have a name.
-fn consumers(ids: Vec<Option<String>>) -> Result<Vec<String>, ErrorReport> {
-    let named = |(i, id): (usize, Option<String>)| {
-        id.ok_or_else(|| ereport::error(&Outcome::from(InvalidRequest::NullConsumer(i + 1))))
-    };
-    ids.into_iter().enumerate().map(named).collect()
+/// The ids of consumers, none of them NULL.
+fn consumers(ids: Vec<Option<String>>) -> Result<Vec<String>, Error> {
+    let id = |(i, id): (usize, Option<String>)| id.ok_or_else(|| InvalidRequest::NullConsumer(i + 1).into());
+    ids.into_iter().enumerate().map(id).collect()
 }
 
-fn null(argument: &'static str) -> ErrorReport {
-    ereport::error(&Outcome::from(InvalidRequest::Null(argument)))
+fn required<T>(name: &'static str, argument: Option<T>) -> Result<T, Error> {
+    argument.ok_or_else(|| InvalidRequest::Null(name).into())
 }
 
-fn mistaken(mistake: AttachArgumentError) -> ErrorReport {
-    ereport::mistake(&mistake.to_string(), mistake.hint())
+impl From<AttachArgumentError> for Error {
+    fn from(mistaken: AttachArgumentError) -> Error {
+        Error::refused(Code::ERRCODE_INVALID_PARAMETER_VALUE, mistaken.to_string(), mistaken.hint())
+    }
 }

@@ -4,16 +4,18 @@ use pgrx::pg_sys::FunctionCallInfo;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{default, pg_extern};
 
-use crate::ereport;
-use crate::pg::context;
+use crate::call::SentRequest;
+use crate::call::error_context::{self, Known};
+use crate::call::server;
+use crate::ereport::{self, Error};
 use crate::pg::jsonb::Json;
 use crate::pg::result_set::{RecordSet, SetTarget};
 use crate::pg::text::{Name, Text, TextArray};
 use contract::outcome::Outcome;
-use contract::reply::UnusableReply;
+use contract::reply::{ReplyRecords, UnusableReply};
 use contract::request::{InvalidRequest, Request};
 
-use super::call::{Call, Sent};
+use super::verb_call::{SharedArguments, VerbCall};
 
 #[allow(clippy::too_many_arguments, reason = "they are the SQL function's")]
 #[pg_extern(volatile, parallel_unsafe)]
@@ -27,36 +29,42 @@ fn sequin_mutate(
     server: default!(Option<Name>, "NULL"),
     call: FunctionCallInfo,
 ) -> Result<RecordSet, ErrorReport> {
-    let target = SetTarget::new(call);
-    let call = Call { verb: "sequin_mutate", sync_id, collection_id, await_consumers, timeout_ms, server };
-    call.run(
-        target,
-        |arguments| {
-            let mut draft = Request::draft(kind.as_ref().map(|text| text.0.as_str()), arguments)?;
-            records.as_ref().ok_or(InvalidRequest::Null("records"))?.print_to(draft.records_mut());
-            draft.finish()
-        },
-        |target, records, sent| {
-            let mut count = 0;
-            let rows = target.fill(records.inspect(|_| count += 1));
-            let rows = rows.map_err(|error| UnusableReply::Unreadable(error.to_string()))?;
-            tell_of_missing(count, sent)?;
-            Ok(rows)
-        },
-    )
+    let arguments = SharedArguments { sync_id, collection_id, await_consumers, timeout_ms, server };
+    Ok(mutate(kind.as_ref(), &arguments, records.as_ref(), call)?)
 }
 
-/// Says what is not known of a reply with fewer records than were sent. The records that it has are worth more than an
-/// error: they hold the ids of what was created.
-fn tell_of_missing(count: usize, Sent { facts, status }: &Sent<'_>) -> Result<(), UnusableReply> {
-    match count {
-        0 => return Err(UnusableReply::Missing("it has no record".to_owned())),
-        _ if count < facts.records => {
-            let reason = format!("it has {count} of the {} records sent", facts.records);
-            context::now_known(c"whether it was applied is unknown");
-            ereport::warn(&Outcome::missing(facts, *status, &reason));
-        }
-        _ => {}
+fn mutate(
+    kind: Option<&Text>,
+    arguments: &SharedArguments,
+    records: Option<&Json>,
+    call: FunctionCallInfo,
+) -> Result<RecordSet, Error> {
+    let target = SetTarget::new(call);
+    let call = VerbCall::begin("sequin_mutate", arguments)?;
+    let target = target?;
+    let mut draft = Request::draft(kind.map(|text| text.0.as_str()), &arguments.of_request())?;
+    records.ok_or(InvalidRequest::Null("records"))?.print_to(draft.records_mut());
+    let request = draft.finish()?;
+    let server = server::find(arguments.server())?;
+    let sent = call.send(&server, request)?;
+    let records = call.records(&sent)?;
+    call.store(&sent, || fill(target, records, &sent))
+}
+
+/// Returns a row for each record, and warns if the reply has fewer records than were sent. An error would lose the ids
+/// of the records that the reply has.
+fn fill(target: SetTarget, records: ReplyRecords<'_>, sent: &SentRequest<'_>) -> Result<RecordSet, UnusableReply> {
+    let mut count = 0;
+    let rows = target.fill(records.inspect(|_| count += 1));
+    let rows = rows.map_err(|error| UnusableReply::Unreadable(error.to_string()))?;
+    let facts = sent.facts();
+    if count == 0 {
+        return Err(UnusableReply::Missing("it has no record".to_owned()));
     }
-    Ok(())
+    if count < facts.records {
+        let reason = format!("it has {count} of the {} records sent", facts.records);
+        error_context::set_known(Known::Unknown);
+        ereport::warn(*Outcome::missing(&facts, sent.status(), &reason));
+    }
+    Ok(rows)
 }

@@ -1,21 +1,21 @@
-//! The functions of the outbox: enqueuing, waiting, and the verbs for a record or a server.
+//! The functions of the outbox: enqueue records, administer records and servers, wait for delivery.
 
 use pgrx::iter::SetOfIterator;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{default, pg_extern};
 
 use crate::attach::write_ids;
-use crate::call::read_only;
-use crate::call::server;
-use crate::ereport;
+use crate::call::{read_only, server};
+use crate::ereport::Error;
 use crate::outbox::enqueue::{self, Columns, Route};
 use crate::outbox::worker::registry;
 use crate::outbox::{admin, await_delivery};
 use crate::pg::jsonb::{self, Json};
 use crate::pg::session;
 use crate::pg::text::{Name, Text, TextArray};
-use contract::outcome::Outcome;
-use contract::request::{self, Arguments, InvalidRequest, Request, size_limits};
+use contract::request::{self, InvalidRequest, Request, size_limits};
+
+use super::verb_call::SharedArguments;
 
 #[allow(clippy::too_many_arguments, reason = "they are the SQL function's")]
 #[pg_extern(volatile, parallel_unsafe)]
@@ -29,82 +29,81 @@ fn sequin_enqueue(
     server: default!(Option<Name>, "NULL"),
     ordering_key: default!(Option<Text>, "NULL"),
 ) -> Result<SetOfIterator<'static, i64>, ErrorReport> {
-    if session::is_read_only() {
-        return Err(ereport::error(&read_only("sequin_enqueue()")));
-    }
-    let consumers: Option<Vec<Option<&str>>> =
-        await_consumers.as_ref().map(|array| array.0.iter().map(Option::as_deref).collect());
-    let arguments = Arguments {
-        sync_id: sync_id.as_ref().map(|text| text.0.as_str()),
-        collection_id: collection_id.as_ref().map(|text| text.0.as_str()),
-        await_consumers: consumers.as_deref(),
-        timeout_ms,
-    };
-    let kind = kind.as_ref().map(|text| text.0.as_str());
+    let arguments = SharedArguments { sync_id, collection_id, await_consumers, timeout_ms, server };
+    let (kind, ordering_key) = (kind.map(|text| text.0), ordering_key.map(|text| text.0));
     let records = records.as_ref().map(Json::to_text);
-    let request = Request::from_records(kind, &arguments, records.as_deref()).map_err(invalid)?;
-    if ordering_key.as_ref().is_some_and(|key| key.0.trim().is_empty()) {
-        return Err(invalid(InvalidRequest::Empty("ordering_key")));
+    let ids = enqueue(kind.as_deref(), &arguments, records.as_deref(), ordering_key.as_deref())?;
+    Ok(SetOfIterator::new(ids))
+}
+
+fn enqueue(
+    kind: Option<&str>,
+    arguments: &SharedArguments,
+    records: Option<&str>,
+    ordering_key: Option<&str>,
+) -> Result<Vec<i64>, Error> {
+    if session::is_read_only() {
+        return Err(read_only("sequin_enqueue()").into());
     }
-    size_limits::check(&arguments).map_err(invalid)?;
-    let server = server::find_and_keep(server.as_ref().map(|name| name.0.as_str()))
-        .map_err(|unusable| ereport::error(&Outcome::from(unusable)))?;
-    let records = request::split_records(records.as_deref().unwrap_or_default());
-    size_limits::check_records(&records, ordering_key.as_ref().map(|key| key.0.as_str())).map_err(invalid)?;
-    let upstream_ids: Vec<Option<&str>> = records.iter().map(|element| element.upstream_id.as_deref()).collect();
-    let ordering_keys = match &ordering_key {
-        Some(key) => vec![Some(key.0.as_str()); records.len()],
-        None => upstream_ids.clone(),
-    };
+    let of_request = arguments.of_request();
+    let request = Request::from_records(kind, &of_request, records)?;
+    if ordering_key.is_some_and(|key| key.trim().is_empty()) {
+        return Err(InvalidRequest::Empty("ordering_key").into());
+    }
+    size_limits::check(&of_request)?;
+    let server = server::find_and_lock(arguments.server())?;
+    let split = request::split_records(records.unwrap_or_default());
+    size_limits::check_records(&split, ordering_key)?;
+    let upstream_ids: Vec<Option<&str>> = split.iter().map(|element| element.upstream_id.as_deref()).collect();
     let route = Route {
         server: &server.name,
         kind: request.kind(),
         sync_id: request.sync_id(),
         collection_id: request.collection_id(),
-        await_consumers: consumers.as_deref().filter(|consumers| !consumers.is_empty()),
-        timeout_ms,
+        await_consumers: of_request.await_consumers.as_deref().filter(|consumers| !consumers.is_empty()),
+        timeout_ms: of_request.timeout_ms,
         relation: None,
     };
-    let data = records.iter().map(|element| element.data.map(jsonb::to_datum)).collect();
-    Ok(SetOfIterator::new(enqueue::append(&route, &Columns { ordering_keys, upstream_ids, data })))
+    let columns = Columns {
+        ordering_keys: ordering_key.map_or_else(|| upstream_ids.clone(), |key| vec![Some(key); split.len()]),
+        upstream_ids,
+        data: split.iter().map(|element| element.data.map(jsonb::to_datum)).collect(),
+    };
+    Ok(enqueue::append(&route, &columns))
 }
 
-fn invalid(invalid: InvalidRequest) -> ErrorReport {
-    ereport::error(&Outcome::from(invalid))
-}
-
-fn given<T>(name: &'static str, argument: Option<T>) -> Result<T, ErrorReport> {
-    argument.ok_or_else(|| invalid(InvalidRequest::Null(name)))
+fn required<T>(name: &'static str, argument: Option<T>) -> Result<T, Error> {
+    argument.ok_or_else(|| InvalidRequest::Null(name).into())
 }
 
 #[pg_extern(volatile, parallel_unsafe)]
 fn sequin_retry(id: Option<i64>) -> Result<(), ErrorReport> {
-    admin::retry(given("id", id)?, write_ids::open)
+    Ok(admin::retry(required("id", id)?, write_ids::open)?)
 }
 
 #[pg_extern(volatile, parallel_unsafe)]
 fn sequin_discard(id: Option<i64>) -> Result<(), ErrorReport> {
-    admin::discard(given("id", id)?)
+    Ok(admin::discard(required("id", id)?)?)
 }
 
 #[pg_extern(volatile, parallel_unsafe)]
 fn sequin_resolve(id: Option<i64>, upstream_id: Option<Text>) -> Result<(), ErrorReport> {
-    let upstream_id = given("upstream_id", upstream_id)?.0;
+    let upstream_id = required("upstream_id", upstream_id)?.0;
     if upstream_id.trim().is_empty() {
-        return Err(invalid(InvalidRequest::Empty("upstream_id")));
+        return Err(Error::from(InvalidRequest::Empty("upstream_id")).into());
     }
-    size_limits::at_most("upstream_id", Some(&upstream_id), size_limits::UPSTREAM_ID_BYTES).map_err(invalid)?;
-    admin::resolve(given("id", id)?, &upstream_id)
+    size_limits::at_most("upstream_id", Some(&upstream_id), size_limits::UPSTREAM_ID_BYTES).map_err(Error::from)?;
+    Ok(admin::resolve(required("id", id)?, &upstream_id)?)
 }
 
 #[pg_extern(volatile, parallel_unsafe)]
 fn sequin_pause(server: Option<Name>) -> Result<(), ErrorReport> {
-    admin::pause(&given("server", server)?.0)
+    Ok(admin::pause(&required("server", server)?.0)?)
 }
 
 #[pg_extern(volatile, parallel_unsafe)]
 fn sequin_resume(server: Option<Name>) -> Result<(), ErrorReport> {
-    admin::resume(&given("server", server)?.0)
+    Ok(admin::resume(&required("server", server)?.0)?)
 }
 
 #[pg_extern(volatile, parallel_unsafe)]
@@ -112,8 +111,8 @@ fn sequin_await_delivery(
     ids: Option<Vec<Option<i64>>>,
     timeout_ms: default!(Option<i32>, "NULL"),
 ) -> Result<Option<bool>, ErrorReport> {
-    let ids: Vec<i64> = given("ids", ids)?.into_iter().flatten().collect();
-    await_delivery::await_delivery(&ids, timeout_ms)
+    let ids: Vec<i64> = required("ids", ids)?.into_iter().flatten().collect();
+    Ok(await_delivery::await_delivery(&ids, timeout_ms)?)
 }
 
 /// The process ids of this database's workers.

@@ -10,18 +10,19 @@
 //! row, so the support function cannot tell which plans are in danger. It turns Memoize off until the transaction ends;
 //! other queries lose a possible speed-up, and nothing else.
 
-use pgrx::PgSqlErrorCode as Code;
 use pgrx::datum::Internal;
 use pgrx::pg_extern;
 use pgrx::pg_sys::panic::ErrorReport;
 
+use crate::call::error_context::StatementContext;
+use crate::ereport::Error;
 use crate::pg::catalog;
-use crate::pg::context;
 use crate::pg::planner::{Callee, PlannedCall, Unchanged};
+use crate::pg::tally;
 use contract::outcome::{Outcome, SqlState};
 
-/// Sees to it that a plan makes each call once: it refuses `SELECT (sequin_create(...)).*` while nothing has been sent,
-/// and keeps calls for each row from being taken out of a cache. It simplifies nothing.
+/// Makes sure that a plan makes each call once: refuses `SELECT (sequin_create(...)).*`, which calls the function for each
+/// column, and prevents that results of calls are taken from a cache. It simplifies nothing.
 #[pg_extern(schema = "sequin", volatile, parallel_unsafe, strict)]
 fn plan_calls(request: Internal) -> Result<Unchanged, ErrorReport> {
     let Some(call) = PlannedCall::of(&request) else { return Ok(Unchanged) };
@@ -31,19 +32,18 @@ fn plan_calls(request: Internal) -> Result<Unchanged, ErrorReport> {
     if own.returns_set || !call.has_fields_of_equal_calls(|callee| is_same_verb(own, callee)) {
         return Ok(Unchanged);
     }
+    Err(repeated_call().into())
+}
+
+fn repeated_call() -> Error {
+    if tally::so_far().records > 0 {
+        // The line stays for the error.
+        let _ = StatementContext::enter("the plan of a call");
+    }
     let message = "a verb for one record would be called once for each column";
     let hint = "Nothing was sent. Call it in FROM: SELECT * FROM sequin_create(...). A single field is fine: SELECT \
         (sequin_create(...)).upstream_id.";
-    let mut outcome = Outcome::not_sent(SqlState::InvalidParameterValue, message.into(), hint.into());
-    let earlier = context::applied_so_far();
-    outcome.note_earlier(earlier);
-    let error = || {
-        let code = Code::ERRCODE_FEATURE_NOT_SUPPORTED;
-        ErrorReport::new(code, message, "sequin_mutations")
-            .set_detail(outcome.detail_json())
-            .set_hint(outcome.hint.clone())
-    };
-    if earlier.records == 0 { Err(error()) } else { context::counting("the plan of a verb's call", |_| Err(error())) }
+    Outcome::not_sent(SqlState::FeatureNotSupported, message.into(), hint.into()).into()
 }
 
 /// Whether `callee` is the verb `own`, or a function in SQL with the same result: the planner is about to put its body in

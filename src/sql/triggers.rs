@@ -8,8 +8,9 @@ use pgrx::pg_sys::FunctionCallInfo;
 use pgrx::pg_sys::panic::ErrorReport;
 
 use crate::attach::{capture, owner_rights, partition_moves};
+use crate::ereport::Error;
 use crate::pg::row_trigger::{RowUpdate, StoredRow};
-use crate::pg::text::{database_is_utf8, for_message};
+use crate::pg::text::database_is_utf8;
 use crate::pg::trigger::{Fired, NoRow};
 use crate::settings;
 use contract::attachment::{self, Attachment};
@@ -22,14 +23,14 @@ fn end_statement(call: FunctionCallInfo) -> Result<NoRow, ErrorReport> {
     Ok(NoRow)
 }
 
-/// What all triggers of attached tables call but the one that refuses TRUNCATE: one function, so that a role that
-/// attaches a table needs EXECUTE on one. Before a statement it notes that it begins, before the update of a row it keeps
-/// the row's upstream id and its partition, after a statement it sends what has changed.
+/// The function of all triggers of attached tables, except for the one that refuses TRUNCATE. It is one function, so that a
+/// role that attaches tables needs EXECUTE on one. Before a statement it notes the beginning. Before the update of a row
+/// it keeps the row's upstream id and its partition. After a statement it captures the changes.
 #[pg_extern(schema = "sequin", volatile, parallel_unsafe)]
 fn capture(call: FunctionCallInfo) -> Result<StoredRow, ErrorReport> {
     if let Some(update) = RowUpdate::of(call) {
         if settings::capture() {
-            partition_moves::refuse(&update)?;
+            partition_moves::check(&update)?;
         }
         return Ok(keep_upstream_id(&update));
     }
@@ -37,12 +38,7 @@ fn capture(call: FunctionCallInfo) -> Result<StoredRow, ErrorReport> {
     if fired.is_before() {
         capture::begin(&fired, settings::capture())?;
     } else if settings::capture() {
-        let argument = fired.arguments().into_iter().next().unwrap_or_default();
-        let attachment = Attachment::from_argument(&argument).map_err(|reason| {
-            let message = format!("the trigger's argument is not an attachment: {reason}");
-            ErrorReport::new(Code::ERRCODE_INVALID_PARAMETER_VALUE, for_message(message), "sequin_mutations")
-                .set_hint("Make such triggers with sequin_attach.")
-        })?;
+        let attachment = attachment_of(&fired)?;
         owner_rights::check(&fired, &attachment)?;
         capture::capture(&fired, &attachment)?;
     } else {
@@ -51,22 +47,30 @@ fn capture(call: FunctionCallInfo) -> Result<StoredRow, ErrorReport> {
     Ok(StoredRow::NONE)
 }
 
-/// The row that an UPDATE writes, with its old upstream id if the UPDATE would erase it: a program that saves whole rows
-/// writes back what it has read, from before the id was known.
+fn attachment_of(fired: &Fired) -> Result<Attachment, Error> {
+    let argument = fired.arguments().into_iter().next().unwrap_or_default();
+    Attachment::from_argument(&argument).map_err(|reason| {
+        let message = format!("the trigger's argument is not an attachment: {reason}");
+        Error::refused(Code::ERRCODE_INVALID_PARAMETER_VALUE, message, "Make such triggers with sequin_attach.")
+    })
+}
+
+/// The row that an UPDATE writes, with its old upstream id if the UPDATE would erase it. A program that saves whole rows
+/// may write a row that it has read before the id was known.
 fn keep_upstream_id(update: &RowUpdate) -> StoredRow {
     let is_blank = |text: Option<Cow<'_, str>>| text.is_none_or(|text| text.trim().is_empty());
-    // Without such a column both are None, and the statement's own trigger says what is wrong.
+    // Without the column both are None. The trigger of the statement reports that error.
     let is_erased = is_blank(update.new_text()) && !is_blank(update.old_text());
     if is_erased && settings::capture() { update.with_old_value() } else { update.as_written() }
 }
 
-/// Whether a trigger's argument, without the zero byte at its end, is one that `sequin.attachments` can show.
+/// Whether `sequin.attachments` can show a trigger's argument, given without the zero byte at its end.
 #[pg_extern(schema = "sequin", immutable, parallel_safe)]
 fn is_attachment(argument: &[u8]) -> bool {
     attachment::is_displayable(argument, database_is_utf8())
 }
 
-/// Refuses TRUNCATE, which tells a trigger of no rows.
+/// Refuses TRUNCATE, for which Postgres passes no rows to triggers.
 #[pg_extern(schema = "sequin", volatile, parallel_unsafe)]
 fn refuse_truncate(call: FunctionCallInfo) -> Result<NoRow, ErrorReport> {
     let fired = fired(call)?;
@@ -74,18 +78,14 @@ fn refuse_truncate(call: FunctionCallInfo) -> Result<NoRow, ErrorReport> {
         return Ok(NoRow);
     }
     let message = format!("cannot truncate {}, which is attached", fired.table().quoted);
-    Err(ErrorReport::new(Code::ERRCODE_FEATURE_NOT_SUPPORTED, for_message(message), "sequin_mutations").set_hint(
-        "TRUNCATE does not tell which rows there were. Use DELETE; or SET sequin.capture = off to truncate here and leave \
-         the records upstream.",
-    ))
+    let hint = "A trigger does not see the rows that TRUNCATE removes. Use DELETE; or SET sequin.capture = off to truncate \
+        the table here and leave the records upstream.";
+    Err(Error::refused(Code::ERRCODE_FEATURE_NOT_SUPPORTED, message, hint).into())
 }
 
-fn fired(call: FunctionCallInfo) -> Result<Fired, ErrorReport> {
+fn fired(call: FunctionCallInfo) -> Result<Fired, Error> {
     Fired::of(call).ok_or_else(|| {
-        ErrorReport::new(
-            Code::ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED,
-            "only a trigger for a statement can call this function",
-            "sequin_mutations",
-        )
+        let code = Code::ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED;
+        Error::refused(code, "only a trigger for a statement can call this function", "")
     })
 }

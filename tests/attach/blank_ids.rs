@@ -32,7 +32,7 @@ fn an_update_is_refused_before_anything_is_sent() {
             ("55000", "the row [11] of public.people has no upstream id"),
             "{blank}"
         );
-        assert!(error.hint().unwrap().starts_with("It is NULL or blank"), "{error:?}");
+        assert!(error.hint().unwrap().starts_with("Its upstream id is NULL or blank"), "{error:?}");
         assert_eq!(sent(&world), [], "{blank}");
     }
 }

@@ -115,7 +115,7 @@ fn a_mapped_column_that_is_gone_is_named() {
             let error = world.error(sql);
             assert_eq!(error.code().code(), "42703", "{alter}: {error:?}");
             assert_eq!(error.message(), format!("column \"{column}\" of public.people does not exist"));
-            assert!(hint_of(&error).contains("attach it anew"), "{error:?}");
+            assert!(hint_of(&error).contains("attach it again"), "{error:?}");
         }
         assert_eq!(sent(&world), []);
         world.run("SELECT sequin_detach('people')");

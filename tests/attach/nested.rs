@@ -222,7 +222,7 @@ fn a_trigger_that_inserts_a_row_for_each_id_that_is_written_is_stopped() {
     );
     let error = world.error("INSERT INTO people (name) VALUES ('a')");
     assert_eq!(error.code().code(), "55000", "{error:?}");
-    assert!(error.message().contains("keep writing further rows"), "{error:?}");
+    assert!(error.message().contains("keep inserting further rows"), "{error:?}");
     assert!(context_of(&error).contains("after 101 records were applied by earlier requests"), "{error:?}");
     assert_eq!(world.one::<i64>("SELECT count(*) FROM people"), 0);
 }

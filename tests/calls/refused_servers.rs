@@ -28,7 +28,7 @@ fn a_missing_server_is_answered_with_the_statements_that_make_one() {
     let role = caller(&mut world);
     let hint = hint_of(&error).replace("https://api.example.com", world.sandbox.url());
     let hint = hint.replace("token '...'", &format!("token '{}'", world.sandbox.token()));
-    let statements = hint.replace("the roles that shall use it.", &role);
+    let statements = hint.replace("the roles that are to use it.", &role);
     assert_eq!(statements.matches(';').count(), 2, "three statements: {hint}");
     world.run(&statements);
     let mut session = world.database.connect_as(world.database.name());

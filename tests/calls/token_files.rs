@@ -81,7 +81,7 @@ fn a_file_that_is_not_ours_alone_is_refused() {
     for mode in [0o640, 0o604, 0o644, 0o622, 0o666] {
         secrets.write("prod", "secret", mode);
         let message = refusal(&mut session);
-        assert!(message.contains("can be read or written by others"), "{mode:o}: {message}");
+        assert!(message.contains("is accessible by other operating system users"), "{mode:o}: {message}");
     }
     for content in ["", "\n", "zwei Worte", "Zeilen\numbruch", "caf\u{e9}", "ende\t", &"x".repeat(9_000)] {
         secrets.write("prod", content, 0o600);
@@ -92,7 +92,7 @@ fn a_file_that_is_not_ours_alone_is_refused() {
     fs::remove_file(secrets.directory.join("prod")).unwrap();
     fs::create_dir(secrets.directory.join("prod")).unwrap();
     secrets.server.account().give(&secrets.directory.join("prod")).unwrap();
-    assert!(refusal(&mut session).contains("is not a plain file"), "a directory");
+    assert!(refusal(&mut session).contains("is not a regular file"), "a directory");
     assert_eq!(sandbox.log().connections, 0);
 
     fs::remove_dir(secrets.directory.join("prod")).unwrap();
@@ -111,7 +111,7 @@ fn a_file_outside_the_directory_cannot_be_named() {
     symlink("inside", secrets.directory.join("alias")).unwrap();
     let database = secrets.database(&sandbox, "link");
     let mut session = database.connect();
-    assert!(refusal(&mut session).contains("leads out of"), "a link that leads out");
+    assert!(refusal(&mut session).contains("is outside of sequin.secrets_directory"), "a link that leads out");
     // A link that stays within is how Kubernetes mounts secrets.
     session.run("ALTER USER MAPPING FOR PUBLIC SERVER sequin OPTIONS (SET token_file 'alias')");
     session.rows(CREATE, &[]);

@@ -11,12 +11,12 @@ pub const APPLIED: &str = "applied";
 ///
 /// The caller reads the records later, one by one. If one is then unreadable, or the database refuses to store it, the
 /// outcome is [`Outcome::reply_lost`].
-pub fn judge<'a>(facts: &Facts<'_>, observed: &Observation<'a>) -> Result<ReplyRecords<'a>, Box<Outcome>> {
-    let (status, retry_after, content, body) = match *observed {
+pub fn judge<'a>(facts: &Facts<'_>, observed: &'a Observation) -> Result<ReplyRecords<'a>, Box<Outcome>> {
+    let (status, retry_after, content, body) = match observed {
         Observation::NotSent { cause } => return Err(Outcome::unreachable(facts, cause)),
         Observation::ConnectionLost { cause } => return Err(Outcome::connection_lost(facts, cause)),
-        Observation::TimedOut { after } => return Err(Outcome::timed_out(facts, after)),
-        Observation::Reply { status, retry_after, content, body } => (status, retry_after, content, body),
+        Observation::TimedOut { after } => return Err(Outcome::timed_out(facts, *after)),
+        Observation::Reply { status, retry_after, content, body } => (*status, *retry_after, content, body),
     };
     if (200..300).contains(&status) {
         return success(facts, status, content, body);
@@ -34,8 +34,8 @@ pub fn judge<'a>(facts: &Facts<'_>, observed: &Observation<'a>) -> Result<ReplyR
 fn success<'a>(
     facts: &Facts<'_>,
     status: u16,
-    content: ContentHeaders<'_>,
-    body: Body<'a>,
+    content: &ContentHeaders,
+    body: &'a Body,
 ) -> Result<ReplyRecords<'a>, Box<Outcome>> {
     let lost = |reason: &str| Outcome::reply_lost(facts, status, reason);
     let foreign = |reason: &str, body: &[u8]| Outcome::foreign_reply(facts, status, reason, content, body);
@@ -61,13 +61,13 @@ fn success<'a>(
             }
         }
         Body::TooLarge { beginning, limit } => {
-            let is_reply = match beginning {
+            let is_reply = match &beginning[..] {
                 // Nothing was read. A page of a proxy would not announce so many bytes of JSON.
                 [] => content.is_json(),
                 _ => reply::classify_prefix(beginning) == ReplyPrefix::Reply,
             };
             if is_reply {
-                Outcome::reply_too_large(facts, status, limit)
+                Outcome::reply_too_large(facts, status, *limit)
             } else {
                 foreign(&format!("its body is larger than {limit} bytes"), beginning)
             }

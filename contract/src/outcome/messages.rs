@@ -76,12 +76,13 @@ pub(super) fn foreign_reply(
     facts: &Facts<'_>,
     status: u16,
     reason: &str,
-    content: ContentHeaders<'_>,
+    content: &ContentHeaders,
     body: &[u8],
 ) -> Texts {
     let label =
         |label: &str, value: &str| format!("{label} {}", text::printable(&clean(facts, value), text::NAME_CHARS));
-    let media_type = content.media_type.map_or("no content-type".to_owned(), |value| label("content-type", value));
+    let media_type =
+        content.media_type.as_deref().map_or("no content-type".to_owned(), |value| label("content-type", value));
     let encoding = content.unexpected_encoding();
     let (encoded, advice) = match encoding {
         Some(encoding) => (

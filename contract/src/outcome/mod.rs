@@ -170,7 +170,7 @@ impl Outcome {
         facts: &Facts<'_>,
         status: u16,
         reason: &str,
-        content: ContentHeaders<'_>,
+        content: &ContentHeaders,
         body: &[u8],
     ) -> Box<Outcome> {
         let texts = messages::foreign_reply(facts, status, reason, content, body);

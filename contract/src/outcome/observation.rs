@@ -23,17 +23,17 @@ pub struct Facts<'a> {
 }
 
 /// What the transport saw of one request.
-#[derive(Debug, Clone, Copy)]
-pub enum Observation<'a> {
+#[derive(Debug, Clone)]
+pub enum Observation {
     /// Name resolution, the connection or the TLS handshake failed. No byte of the request was written.
     NotSent {
         /// The reason, for the message.
-        cause: &'a str,
+        cause: String,
     },
     /// Part of the request was written, then the connection failed or the answer was not HTTP.
     ConnectionLost {
         /// The reason, for the message.
-        cause: &'a str,
+        cause: String,
     },
     /// Part of the request was written, and no status arrived in time.
     TimedOut {
@@ -47,24 +47,24 @@ pub enum Observation<'a> {
         /// The header `Retry-After`, read by [`retry_after::parse`](crate::retry_after::parse).
         retry_after: Option<Duration>,
         /// The headers that describe the body.
-        content: ContentHeaders<'a>,
+        content: ContentHeaders,
         /// The body, or the part of it that was read.
-        body: Body<'a>,
+        body: Body,
     },
 }
 
 /// The reply headers that describe its body.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct ContentHeaders<'a> {
+#[derive(Debug, Clone, Default)]
+pub struct ContentHeaders {
     /// The header `Content-Type`.
-    pub media_type: Option<&'a str>,
+    pub media_type: Option<String>,
     /// The header `Content-Encoding`.
-    pub encoding: Option<&'a str>,
+    pub encoding: Option<String>,
 }
 
-impl ContentHeaders<'_> {
+impl ContentHeaders {
     pub(super) fn is_json(&self) -> bool {
-        let media_type = self.media_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+        let media_type = self.media_type.as_deref().unwrap_or_default().split(';').next().unwrap_or_default().trim();
         let media_type = media_type.to_ascii_lowercase();
         media_type == "application/json" || media_type.ends_with("+json")
     }
@@ -72,32 +72,33 @@ impl ContentHeaders<'_> {
     /// The encoding, unless it is `identity`. The request accepts no other encoding.
     pub(super) fn unexpected_encoding(&self) -> Option<&str> {
         self.encoding
+            .as_deref()
             .filter(|encoding| !encoding.trim().is_empty() && !encoding.trim().eq_ignore_ascii_case("identity"))
     }
 }
 
 /// The body of a reply, as far as it was read.
-#[derive(Debug, Clone, Copy)]
-pub enum Body<'a> {
+#[derive(Debug, Clone)]
+pub enum Body {
     /// The whole body.
-    Whole(&'a [u8]),
+    Whole(Vec<u8>),
     /// The connection failed, or the time limit passed, before the body's end.
     Truncated {
         /// The bytes that arrived.
-        beginning: &'a [u8],
+        beginning: Vec<u8>,
         /// The reason, for the message.
-        cause: &'a str,
+        cause: String,
     },
     /// The body is longer than the server's option `max_response_bytes`.
     TooLarge {
         /// The bytes that were read. Empty if `Content-Length` announced the size.
-        beginning: &'a [u8],
+        beginning: Vec<u8>,
         /// The value of `max_response_bytes`.
         limit: u64,
     },
     /// The headers before the body are invalid, so the body was not read.
     InvalidHeaders {
         /// The reason, for the message.
-        cause: &'a str,
+        cause: String,
     },
 }

@@ -6,6 +6,8 @@
 /// An SQLSTATE. The variants have the names in Postgres' `errcodes.txt`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SqlState {
+    /// 0A000: the statement would make the call more than once.
+    FeatureNotSupported,
     /// 22004: an argument is NULL.
     NullValueNotAllowed,
     /// 22023: an argument has the wrong form.
@@ -36,7 +38,8 @@ pub enum SqlState {
 
 impl SqlState {
     /// All codes.
-    pub const ALL: [SqlState; 13] = [
+    pub const ALL: [SqlState; 14] = [
+        SqlState::FeatureNotSupported,
         SqlState::NullValueNotAllowed,
         SqlState::InvalidParameterValue,
         SqlState::ReadOnlySqlTransaction,
@@ -55,6 +58,7 @@ impl SqlState {
     /// The code's five characters.
     pub const fn code(self) -> &'static str {
         match self {
+            SqlState::FeatureNotSupported => "0A000",
             SqlState::NullValueNotAllowed => "22004",
             SqlState::InvalidParameterValue => "22023",
             SqlState::ReadOnlySqlTransaction => "25006",

@@ -13,7 +13,7 @@ fn facts(kind: Kind, records: usize, atomic_batches: bool) -> Facts<'static> {
     Facts { kind, records, collection_id: "salesforce:contact", server: "sequin", atomic_batches, token: OUR_TOKEN }
 }
 
-fn reply(status: u16, body: Body<'_>) -> Observation<'_> {
+fn reply(status: u16, body: Body) -> Observation {
     Observation::Reply { status, retry_after: None, content: ContentHeaders::default(), body }
 }
 
@@ -33,7 +33,7 @@ const OTHER_UNKNOWN: Expected = ("unknown", "unknown", "HV00K", Action::Retry);
 #[test]
 fn statuses_that_http_does_not_have_are_unknown() {
     for status in [0, 99, 600, 999, u16::MAX] {
-        let end = judge(&facts(Kind::Create, 1, true), &reply(status, Body::Whole(GOOD))).unwrap_err();
+        let end = judge(&facts(Kind::Create, 1, true), &reply(status, Body::Whole(GOOD.into()))).unwrap_err();
         assert_eq!(summary(&end), CREATE_UNKNOWN, "{status}");
     }
 }
@@ -41,7 +41,7 @@ fn statuses_that_http_does_not_have_are_unknown() {
 #[test]
 fn the_one_500_that_was_applied_keeps_its_text() {
     for kind in Kind::ALL {
-        let end = judge(&facts(kind, 3, false), &reply(500, Body::Whole(CONSUMERS))).unwrap_err();
+        let end = judge(&facts(kind, 3, false), &reply(500, Body::Whole(CONSUMERS.into()))).unwrap_err();
         assert_eq!(end.message, "Error: Timed out waiting for consumers: contacts");
         assert_eq!(end.docs.as_deref(), Some("[]"));
     }

@@ -11,6 +11,7 @@ mod records;
 pub mod size_limits;
 mod validate;
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use super::json;
@@ -23,14 +24,14 @@ pub use records::{RequestRecord, split_records};
 const DEFAULT_CONSUMER_WAIT: Duration = Duration::from_secs(30);
 
 /// The arguments that all SQL functions share. `None` is NULL.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Arguments<'a> {
     /// The sync that the collection belongs to.
     pub sync_id: Option<&'a str>,
     /// The collection that the records belong to.
     pub collection_id: Option<&'a str>,
     /// The consumers to wait for. An empty array waits for none, like NULL: a query that gathers no consumers returns one.
-    pub await_consumers: Option<&'a [Option<&'a str>]>,
+    pub await_consumers: Option<Cow<'a, [Option<&'a str>]>>,
     /// The API's limit for the wait, in milliseconds. 0 is a limit too; NULL omits the field. It is passed even without
     /// consumers, where the API ignores it, so that a wrapper function can pass a constant.
     pub timeout_ms: Option<i32>,
@@ -163,7 +164,7 @@ impl<'a> Draft<'a> {
     fn begin(kind: Kind, arguments: &Arguments<'a>, room: usize) -> Result<Draft<'a>, InvalidRequest> {
         let sync_id = filled("sync_id", arguments.sync_id)?;
         let collection_id = filled("collection_id", arguments.collection_id)?;
-        let consumers = arguments.await_consumers.filter(|consumers| !consumers.is_empty());
+        let consumers = arguments.await_consumers.as_deref().filter(|consumers| !consumers.is_empty());
         let timeout_ms = match arguments.timeout_ms {
             Some(ms) => Some(u32::try_from(ms).map_err(|_| InvalidRequest::NegativeTimeout(ms))?),
             None => None,

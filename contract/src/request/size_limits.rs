@@ -28,7 +28,7 @@ pub const FIELDS_BYTES: usize = 256 << 10;
 pub fn check(arguments: &Arguments<'_>) -> Result<(), InvalidRequest> {
     at_most("sync_id", arguments.sync_id, NAME_BYTES)?;
     at_most("collection_id", arguments.collection_id, NAME_BYTES)?;
-    let consumers = arguments.await_consumers.unwrap_or_default();
+    let consumers = arguments.await_consumers.as_deref().unwrap_or_default();
     if consumers.len() > CONSUMERS {
         return Err(InvalidRequest::TooMany { argument: "await_consumers", count: consumers.len(), limit: CONSUMERS });
     }
@@ -79,27 +79,27 @@ mod tests {
         let arguments = Arguments {
             sync_id: Some(&name),
             collection_id: Some(&name),
-            await_consumers: Some(&consumers),
+            await_consumers: Some((&consumers).into()),
             timeout_ms: None,
         };
         assert_eq!(check(&arguments), Ok(()));
         let (name, consumer) = (at(NAME_BYTES + 1), at(CONSUMER_BYTES + 1));
         assert_eq!(
-            message(check(&Arguments { sync_id: Some(&name), ..arguments })),
+            message(check(&Arguments { sync_id: Some(&name), ..arguments.clone() })),
             "sync_id has 4097 bytes; the limit is 4096"
         );
         assert_eq!(
-            message(check(&Arguments { collection_id: Some(&name), ..arguments })),
+            message(check(&Arguments { collection_id: Some(&name), ..arguments.clone() })),
             "collection_id has 4097 bytes; the limit is 4096"
         );
         let long = [Some("a"), Some(consumer.as_str())];
         assert_eq!(
-            message(check(&Arguments { await_consumers: Some(&long), ..arguments })),
+            message(check(&Arguments { await_consumers: Some((&long).into()), ..arguments.clone() })),
             "await_consumers[2] has 1025 bytes; the limit is 1024"
         );
         let many = vec![Some("a"); CONSUMERS + 1];
         assert_eq!(
-            message(check(&Arguments { await_consumers: Some(&many), ..arguments })),
+            message(check(&Arguments { await_consumers: Some((&many).into()), ..arguments.clone() })),
             "await_consumers has 101 elements; the limit is 100"
         );
     }

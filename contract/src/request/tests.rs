@@ -1,4 +1,5 @@
 use super::*;
+use std::borrow::Cow;
 
 const ARGUMENTS: Arguments<'static> = Arguments {
     sync_id: Some("my-sync"),
@@ -179,8 +180,8 @@ fn arguments_that_are_wrong_are_named() {
         (Request::from_records(Some("create"), &ARGUMENTS, None), "records must not be NULL", null),
         (with(|a| a.sync_id = None), "sync_id must not be NULL", null),
         (with(|a| a.collection_id = None), "collection_id must not be NULL", null),
-        (with(|a| a.await_consumers = Some(&[Some("a"), None])), "await_consumers[2] must not be NULL", null),
-        (with(|a| a.await_consumers = Some(&[Some(" ")])), "await_consumers[1] must not be empty", !null),
+        (with(|a| a.await_consumers = Some((&[Some("a"), None]).into())), "await_consumers[2] must not be NULL", null),
+        (with(|a| a.await_consumers = Some((&[Some(" ")]).into())), "await_consumers[1] must not be empty", !null),
         (with(|a| a.sync_id = Some("")), "sync_id must not be empty", !null),
         (with(|a| a.sync_id = Some("\t")), "sync_id must not be empty", !null),
         (with(|a| a.collection_id = Some("")), "collection_id must not be empty", !null),
@@ -251,6 +252,7 @@ fn awaiting_consumers() {
         (None, Some(7), r#""await_consumers_timeout":7,"#, None),
         (Some(&[][..]), Some(7), r#""await_consumers_timeout":7,"#, None),
     ] {
+        let await_consumers = await_consumers.map(Cow::Borrowed);
         let request = Request::delete_one(&Arguments { await_consumers, timeout_ms, ..ARGUMENTS }, Some("x")).unwrap();
         let expected = format!(
             r#"{{"kind":"delete","sync_id":"my-sync","collection_id":"salesforce:contact",{fields}"upstream_ids":["x"]}}"#

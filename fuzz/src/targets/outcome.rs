@@ -61,16 +61,19 @@ pub fn run(bytes: &[u8]) {
     let retry_after = retry_after::parse(&input.line(), NOW);
     let body = echoing(input.rest(), token);
     let cause = String::from_utf8_lossy(&body);
-    let content = ContentHeaders { media_type, encoding: media_type.filter(|_| status % 2 == 1) };
+    let owned = |text: &str| text.to_owned();
+    let encoding = media_type.filter(|_| status % 2 == 1).map(owned);
+    let content = ContentHeaders { media_type: media_type.map(owned), encoding };
     let reply = |body| Observation::Reply { status, retry_after, content, body };
+    let (beginning, cause) = (body.clone(), cause.into_owned());
     let observed = match seen {
-        Seen::NotSent => Observation::NotSent { cause: &cause },
-        Seen::Cut => Observation::ConnectionLost { cause: &cause },
+        Seen::NotSent => Observation::NotSent { cause },
+        Seen::Cut => Observation::ConnectionLost { cause },
         Seen::TimedOut => Observation::TimedOut { after: Duration::from_millis(status.into()) },
-        Seen::Truncated => reply(Body::Truncated { beginning: &body, cause: &cause }),
-        Seen::TooLarge => reply(Body::TooLarge { beginning: &body, limit: status.into() }),
-        Seen::Unread => reply(Body::InvalidHeaders { cause: &cause }),
-        Seen::Whole => reply(Body::Whole(&body)),
+        Seen::Truncated => reply(Body::Truncated { beginning, cause }),
+        Seen::TooLarge => reply(Body::TooLarge { beginning, limit: status.into() }),
+        Seen::Unread => reply(Body::InvalidHeaders { cause }),
+        Seen::Whole => reply(Body::Whole(beginning)),
     };
     let result = judge(&facts, &observed);
     assert_eq!(result.as_ref().err(), judge(&facts, &observed).as_ref().err());

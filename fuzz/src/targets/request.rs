@@ -21,7 +21,7 @@ pub fn run(bytes: &[u8]) {
     let arguments = Arguments {
         sync_id: Some(&sync_id),
         collection_id: Some(&collection_id),
-        await_consumers: if flags & 4 == 0 { None } else { Some(CONSUMERS[usize::from(flags & 3)]) },
+        await_consumers: if flags & 4 == 0 { None } else { Some(CONSUMERS[usize::from(flags & 3)].into()) },
         timeout_ms: [None, Some(0), Some(i32::MAX), Some(-1)][usize::from(flags >> 4 & 3)],
     };
 
@@ -64,7 +64,7 @@ fn arguments_are_right(arguments: &Arguments<'_>) -> bool {
         && collection.find(':').is_some_and(|colon| colon > 0 && colon + 1 < collection.len());
     arguments.sync_id.is_some_and(|id| !id.trim().is_empty())
         && is_collection
-        && arguments.await_consumers.is_none_or(|consumers| consumers.iter().all(Option::is_some))
+        && arguments.await_consumers.as_deref().is_none_or(|consumers| consumers.iter().all(Option::is_some))
         && arguments.timeout_ms.is_none_or(|ms| ms >= 0)
 }
 
@@ -106,7 +106,7 @@ fn says_what_was_passed(request: &Request<'_>, arguments: &Arguments<'_>, record
     assert_eq!(text("collection_id").as_deref(), arguments.collection_id);
     let consumers = oracle::last(&fields, "await_consumer_ids").and_then(oracle::elements);
     let consumers: Option<Vec<_>> = consumers.map(|all| all.into_iter().map(oracle::string).collect());
-    let passed = arguments.await_consumers.filter(|consumers| !consumers.is_empty());
+    let passed = arguments.await_consumers.as_deref().filter(|consumers| !consumers.is_empty());
     assert_eq!(consumers, passed.map(|all| all.iter().map(|id| id.map(str::to_owned)).collect()));
     let timeout = oracle::last(&fields, "await_consumers_timeout").map(str::to_owned);
     assert_eq!(timeout, arguments.timeout_ms.map(|ms| ms.to_string()));

@@ -1,6 +1,7 @@
-//! The authorities that a server's certificate is checked against: those of the machine, or one file.
+//! The certificate authorities that a server's certificate is checked against: the system's, or those of one file.
 //!
-//! Roots baked into the binary would be as old as the build and would ignore what the machine's administrator trusts.
+//! Roots compiled into the library would be as old as the build, and would ignore the authorities that the administrator
+//! of the system trusts.
 
 use std::fs;
 use std::path::Path;
@@ -8,20 +9,17 @@ use std::sync::Arc;
 
 use ureq::tls::{Certificate, PemItem, RootCerts, parse_pem};
 
-/// Where distributions keep all authorities in one PEM file.
+/// The PEM files in which Linux distributions keep all authorities.
 const SYSTEM_FILES: &[&str] = &[
-    // Debian, Ubuntu, Arch, Gentoo
+    // Debian, Ubuntu, Alpine, Arch, Gentoo
     "/etc/ssl/certs/ca-certificates.crt",
     // Fedora, RHEL
     "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    // openSUSE
+    // SUSE
     "/etc/ssl/ca-bundle.pem",
-    // Alpine, FreeBSD, macOS
-    "/etc/ssl/cert.pem",
 ];
 
-/// The certificates in `ca_file`, or else in the system's file. The error says what is wrong with which file.
+/// The certificates in `ca_file`, or else in the system's file. The error names the file.
 pub fn load(ca_file: Option<&Path>) -> Result<RootCerts, String> {
     let file = match ca_file {
         Some(file) => file,
@@ -29,7 +27,7 @@ pub fn load(ca_file: Option<&Path>) -> Result<RootCerts, String> {
             .iter()
             .map(Path::new)
             .find(|file| file.exists())
-            .ok_or("this machine has no file of certificate authorities")?,
+            .ok_or("the system has no file of certificate authorities")?,
     };
     let pem =
         fs::read(file).map_err(|error| format!("could not read the certificates in {}: {error}", file.display()))?;

@@ -1,4 +1,4 @@
-//! Making a connection: look-up, then each address in turn, all of it under one deadline and open to a cancel.
+//! Opening a connection: the lookup, then one address after the other, under one deadline. Postgres can interrupt it.
 
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, NextTimeout, Transport};
 
 use crate::pg::socket::begin_connect;
-use crate::pg::wait::{Interest, SocketWait, Unready};
+use crate::pg::wait::{Interest, SocketWait};
 use crate::pg::wait_event::WaitEvent;
 
+use super::error::TransportError;
 use super::transport::LatchTransport;
-use super::{TransportError, progress, resolver};
+use super::{progress, resolver};
 
-/// The first of the chain: opens the socket. What ureq resolved is a stand-in and not looked at.
+/// The first connector of the chain: opens the socket. It ignores the address that ureq passes, a placeholder.
 #[derive(Debug)]
 pub struct LatchConnector;
 
@@ -21,7 +22,7 @@ impl Connector for LatchConnector {
     type Out = LatchTransport;
 
     fn connect(&self, details: &ConnectionDetails, _: Option<()>) -> Result<Option<LatchTransport>, ureq::Error> {
-        progress::connecting();
+        progress::note_connecting();
         let uri = details.uri;
         let host = uri.host().ok_or(ureq::Error::HostNotFound)?;
         let default_port = if details.needs_tls() { 443 } else { 80 };
@@ -30,30 +31,30 @@ impl Connector for LatchConnector {
         let deadline = progress::deadline();
         let addresses = resolver::look_up(host, port, deadline)?;
         let (socket, wait) = connect_to_any(&addresses, deadline)?;
-        // The held-back output is sent in one piece; Nagle could only delay its last segment.
+        // The transport sends buffered output in one piece. Nagle's algorithm could only delay the last segment.
         socket.set_nodelay(true)?;
         Ok(Some(LatchTransport::new(socket, wait, details.needs_tls(), details.config)))
     }
 }
 
-/// The last of the chain, after TLS: from here on, what is written is the request.
+/// The last connector of the chain, after TLS. From here on, bytes that are written belong to the request.
 #[derive(Debug)]
 pub struct ReadyConnector;
 
 impl<In: Transport> Connector<In> for ReadyConnector {
-    type Out = Ready<In>;
+    type Out = ReadyTransport<In>;
 
-    fn connect(&self, _: &ConnectionDetails, chained: Option<In>) -> Result<Option<Ready<In>>, ureq::Error> {
-        progress::connected();
-        Ok(chained.map(Ready))
+    fn connect(&self, _: &ConnectionDetails, chained: Option<In>) -> Result<Option<ReadyTransport<In>>, ureq::Error> {
+        progress::note_connected();
+        Ok(chained.map(ReadyTransport))
     }
 }
 
-/// A connection that remembers the reply's status: ureq's error about headers that it cannot read has none.
+/// Notes the status of the reply, which ureq's error about invalid headers does not contain.
 #[derive(Debug)]
-pub struct Ready<In>(In);
+pub struct ReadyTransport<In>(In);
 
-impl<In: Transport> Transport for Ready<In> {
+impl<In: Transport> Transport for ReadyTransport<In> {
     fn buffers(&mut self) -> &mut dyn Buffers {
         self.0.buffers()
     }
@@ -63,9 +64,9 @@ impl<In: Transport> Transport for Ready<In> {
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
-        let came = self.0.await_input(timeout)?;
-        progress::came(self.0.buffers().input());
-        Ok(came)
+        let has_received = self.0.await_input(timeout)?;
+        progress::note_received(self.0.buffers().input());
+        Ok(has_received)
     }
 
     fn is_open(&mut self) -> bool {
@@ -77,28 +78,28 @@ impl<In: Transport> Transport for Ready<In> {
     }
 }
 
-/// The first address that answers. Each but the last may use half of the time that is left, so that a dead first
-/// address leaves enough for the second.
+/// Connects to the first address that answers. Each address but the last may take half of the remaining time, so that
+/// an unreachable first address leaves enough for the second.
 fn connect_to_any(addresses: &[SocketAddr], deadline: Instant) -> Result<(TcpStream, SocketWait), TransportError> {
     let mut failures = Vec::new();
-    for (i, address) in addresses.iter().enumerate() {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
+    for (place, address) in addresses.iter().enumerate() {
+        let remaining = deadline.saturating_duration_since(Instant::now());
+        if remaining.is_zero() {
             break;
         }
-        let share = if i + 1 == addresses.len() { left } else { left / 2 };
-        match connect_to(address, Instant::now() + share) {
+        let timeout = if place + 1 == addresses.len() { remaining } else { remaining / 2 };
+        match connect_to(address, Instant::now() + timeout) {
             Ok(connection) => return Ok(connection),
             Err(TransportError::Interrupted(interrupted)) => return Err(interrupted.into()),
-            Err(failure) => failures.push(format!("{address}: {}", describe(&failure, share))),
+            Err(failure) => failures.push(format!("{address}: {}", describe(&failure, timeout))),
         }
     }
     Err(TransportError::Failed(failures.join(", ")))
 }
 
-fn describe(failure: &TransportError, share: Duration) -> String {
+fn describe(failure: &TransportError, timeout: Duration) -> String {
     match failure {
-        TransportError::TimedOut => format!("no answer within {} ms", share.as_micros().div_ceil(1_000)),
+        TransportError::TimedOut => format!("no answer within {} ms", timeout.as_micros().div_ceil(1_000)),
         other => other.to_string(),
     }
 }
@@ -106,11 +107,7 @@ fn describe(failure: &TransportError, share: Duration) -> String {
 fn connect_to(address: &SocketAddr, deadline: Instant) -> Result<(TcpStream, SocketWait), TransportError> {
     let socket = begin_connect(address).map_err(|error| TransportError::Failed(error.to_string()))?;
     let mut wait = SocketWait::new(socket.as_fd(), Interest::Writable)?;
-    match wait.wait(Interest::Writable, deadline, WaitEvent::Connect) {
-        Ok(()) => {}
-        Err(Unready::TimedOut) => return Err(TransportError::TimedOut),
-        Err(Unready::Interrupted(interrupted)) => return Err(interrupted.into()),
-    }
+    wait.wait(Interest::Writable, deadline, WaitEvent::Connect)?;
     match socket.take_error() {
         Ok(None) => Ok((socket, wait)),
         Ok(Some(error)) | Err(error) => Err(TransportError::Failed(error.to_string())),

@@ -1,105 +1,105 @@
-//! What is known of the call under way: its deadlines, and whether a byte of the request has left.
+//! The progress of the current request: its deadlines, and whether a byte of it was sent.
 //!
-//! ureq gives a transport no way to pass facts to the caller, and its own timeouts would cost more than the exchange
-//! (a thread for each look-up, a clock reading for each step). A backend makes one call at a time, so the facts are
-//! kept in one place for all connections.
+//! ureq gives a transport no way to pass facts to the caller, and its own timeouts cost more than the exchange: a thread
+//! for each lookup, a clock reading for each step. A backend makes one request at a time, so one place serves all
+//! connections.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::pg::context;
+use crate::call::error_context::{self, Known};
 
-/// The call that this backend is making, or made last.
-pub struct Progress {
-    /// The end of look-up, connecting and TLS handshake together.
-    pub connect_by: Instant,
-    /// The end of everything.
-    pub reply_by: Instant,
-    /// While a new connection is being made, what is written is the handshake and not the request.
-    connecting: bool,
+/// The progress of the current request, or of the last one.
+struct Progress {
+    /// The deadline for lookup, connecting and TLS handshake together.
+    connect_by: Instant,
+    /// The deadline for the whole exchange.
+    reply_by: Instant,
+    /// A connection is being opened: bytes that are written belong to the TLS handshake, not to the request.
+    is_connecting: bool,
     request_bytes_sent: u64,
-    /// Of the last status line that came.
+    /// The status of the last status line that was received.
     status: Option<u16>,
 }
 
 static CURRENT: Mutex<Option<Progress>> = Mutex::new(None);
 
-fn lock() -> MutexGuard<'static, Option<Progress>> {
+fn current() -> MutexGuard<'static, Option<Progress>> {
     CURRENT.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Starts the clock of a new call.
+/// Begins a request.
 pub fn begin(connect_timeout: Duration, request_timeout: Duration) {
     let now = Instant::now();
-    context::now_known(context::NOT_SENT);
-    *lock() = Some(Progress {
+    error_context::set_known(Known::NotSent);
+    *current() = Some(Progress {
         connect_by: now + connect_timeout.min(request_timeout),
         reply_by: now + request_timeout,
-        connecting: false,
+        is_connecting: false,
         request_bytes_sent: 0,
         status: None,
     });
 }
 
-/// A connection is being made: until [`connected`] nothing that is written belongs to the request.
-pub fn connecting() {
-    if let Some(call) = lock().as_mut() {
-        call.connecting = true;
+/// A connection is being opened.
+pub fn note_connecting() {
+    if let Some(progress) = current().as_mut() {
+        progress.is_connecting = true;
     }
 }
 
-/// The connection is there, its TLS handshake included.
-pub fn connected() {
-    if let Some(call) = lock().as_mut() {
-        call.connecting = false;
+/// The connection is open, and its TLS handshake is done.
+pub fn note_connected() {
+    if let Some(progress) = current().as_mut() {
+        progress.is_connecting = false;
     }
 }
 
-/// The kernel has accepted `bytes` of what a transport had to send.
-pub fn sent(bytes: usize) {
-    if let Some(call) = lock().as_mut()
-        && !call.connecting
+/// The kernel has accepted `bytes`.
+pub fn note_sent(bytes: usize) {
+    if let Some(progress) = current().as_mut()
+        && !progress.is_connecting
     {
-        if call.request_bytes_sent == 0 {
-            context::now_known(c"the request had been sent, whether it was applied is unknown");
+        if progress.request_bytes_sent == 0 {
+            error_context::set_known(Known::Sent);
         }
-        call.request_bytes_sent += bytes as u64;
+        progress.request_bytes_sent += bytes as u64;
     }
 }
 
-/// Something of the reply has come. `input` is what ureq has not taken yet: at first it begins with a status line.
-pub fn came(input: &[u8]) {
-    if let Some(call) = lock().as_mut()
-        && call.status.is_none_or(|status| status < 200)
+/// A part of the reply was received. `input` is what ureq has not consumed yet; at first it begins with a status line.
+pub fn note_received(input: &[u8]) {
+    if let Some(progress) = current().as_mut()
+        && progress.status.is_none_or(|status| status < 200)
         && let Some(status) = status_of(input)
     {
-        call.status = Some(status);
+        progress.status = Some(status);
     }
 }
 
-/// The status of a line that has come whole up to it.
+/// The status in a status line that was received at least as far as the byte after the status.
 fn status_of(input: &[u8]) -> Option<u16> {
     let rest = input.strip_prefix(b"HTTP/1.")?.get(1..)?.strip_prefix(b" ")?;
-    let is_whole = rest.get(3).is_some_and(|byte| !byte.is_ascii_digit());
+    let is_complete = rest.get(3).is_some_and(|byte| !byte.is_ascii_digit());
     let status: u16 = std::str::from_utf8(rest.get(..3)?).ok()?.parse().ok()?;
-    (is_whole && (100..600).contains(&status)).then_some(status)
+    (is_complete && (100..600).contains(&status)).then_some(status)
 }
 
-/// The status of the reply, where ureq could not read the headers that follow it.
+/// The final status of the reply. ureq's error about invalid headers does not contain it.
 pub fn status() -> Option<u16> {
-    lock().as_ref().and_then(|call| call.status).filter(|status| *status >= 200)
+    current().as_ref().and_then(|progress| progress.status).filter(|status| *status >= 200)
 }
 
-/// Whether a byte of the request has left. If none has, nothing can have been applied.
+/// Whether a byte of the request was sent. If not, the API cannot have applied anything.
 pub fn was_sent() -> bool {
-    lock().as_ref().is_some_and(|call| call.request_bytes_sent > 0)
+    current().as_ref().is_some_and(|progress| progress.request_bytes_sent > 0)
 }
 
-/// When the step under way must have ended.
+/// The deadline of the current step.
 pub fn deadline() -> Instant {
-    match lock().as_ref() {
-        Some(call) if call.connecting => call.connect_by,
-        Some(call) => call.reply_by,
+    match current().as_ref() {
+        Some(progress) if progress.is_connecting => progress.connect_by,
+        Some(progress) => progress.reply_by,
         None => Instant::now(),
     }
 }

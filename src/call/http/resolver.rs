@@ -1,8 +1,7 @@
-//! From a host and a port to addresses, without ever making a wait that cannot be cancelled.
+//! Name resolution that Postgres can interrupt.
 //!
-//! getaddrinfo blocks and takes no latch, so it runs on a thread. A literal address and `localhost` need no look-up and
-//! get no thread. ureq asks its resolver before it looks into its pool, on every call; it is given a stand-in, and the
-//! connector looks the name up when it really makes a connection.
+//! getaddrinfo blocks and cannot wait for a latch, so it runs on a thread. A literal address and `localhost` need no
+//! lookup and no thread.
 
 use std::io::{self, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
@@ -17,14 +16,17 @@ use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
 
 use crate::pg::thread::spawn_without_signals;
-use crate::pg::wait::{Interest, SocketWait, Unready};
+use crate::pg::wait::{Interest, SocketWait};
 use crate::pg::wait_event::WaitEvent;
 
-/// How many look-ups may hang at once. A name server that does not answer keeps a thread for as long as getaddrinfo
-/// tries; a statement that is cancelled and repeated must not collect them without end.
+use super::error::TransportError;
+
+/// How many lookups may hang at once. Each one occupies a thread until getaddrinfo gives up. A statement that is
+/// cancelled and repeated must not accumulate threads.
 const MAX_HUNG_LOOKUPS: usize = 4;
 
-/// The stand-in: the connector asks [`look_up`] itself.
+/// Gives ureq a placeholder address. ureq resolves for every request, even if it then takes a connection from its pool;
+/// the connector calls [`look_up`] when it opens a connection.
 #[derive(Debug)]
 pub struct NoopResolver;
 
@@ -38,53 +40,47 @@ impl Resolver for NoopResolver {
 
 type LookupResult = io::Result<Vec<SocketAddr>>;
 
-/// A look-up on its thread. The thread closes its end of the pipe when the answer is there.
+/// A lookup on its thread. The thread closes its end of the socket pair after it has stored the result.
 struct Lookup {
     host: String,
     port: u16,
-    answer: Arc<Mutex<Option<LookupResult>>>,
+    result: Arc<Mutex<Option<LookupResult>>>,
     ended: UnixStream,
 }
 
 impl Lookup {
-    /// The thread has not let go of its end. A thread that died has, too.
-    fn is_under_way(&self) -> bool {
+    /// Whether the thread still holds its end of the pair. A thread that panicked has closed it, too.
+    fn is_running(&self) -> bool {
         let mut end = [0];
         matches!((&self.ended).read(&mut end), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 }
 
-static LOOKUPS: Mutex<Vec<Lookup>> = Mutex::new(Vec::new());
+/// Lookups whose callers gave up. The threads cannot be stopped: the next call for the same name joins its lookup.
+static HUNG_LOOKUPS: Mutex<Vec<Lookup>> = Mutex::new(Vec::new());
 
 /// The addresses of `host`, in the system's order of preference.
-pub fn look_up(host: &str, port: u16, deadline: Instant) -> Result<Vec<SocketAddr>, super::TransportError> {
-    if let Some(known) = without_look_up(host, port) {
+pub fn look_up(host: &str, port: u16, deadline: Instant) -> Result<Vec<SocketAddr>, TransportError> {
+    if let Some(known) = without_lookup(host, port) {
         return Ok(known);
     }
-    let lookup = take_or_start(host, port)?;
+    let lookup = join_or_start(host, port)?;
     let mut wait = SocketWait::new(lookup.ended.as_fd(), Interest::Readable)?;
-    match wait.wait(Interest::Readable, deadline, WaitEvent::Resolve) {
-        Ok(()) => {}
-        Err(unready) => {
-            drop(wait);
-            // The thread cannot be stopped: the next call for the same name joins it.
-            LOOKUPS.lock().unwrap_or_else(PoisonError::into_inner).push(lookup);
-            return Err(match unready {
-                Unready::TimedOut => super::TransportError::TimedOut,
-                Unready::Interrupted(interrupted) => interrupted.into(),
-            });
-        }
+    if let Err(unready) = wait.wait(Interest::Readable, deadline, WaitEvent::Resolve) {
+        drop(wait);
+        HUNG_LOOKUPS.lock().unwrap_or_else(PoisonError::into_inner).push(lookup);
+        return Err(unready.into());
     }
-    let answer = lookup.answer.lock().unwrap_or_else(PoisonError::into_inner).take();
-    match answer {
+    let result = lookup.result.lock().unwrap_or_else(PoisonError::into_inner).take();
+    match result {
         Some(Ok(addresses)) if !addresses.is_empty() => Ok(addresses),
-        Some(Err(error)) => Err(super::TransportError::Failed(format!("could not look up \"{host}\": {error}"))),
-        _ => Err(super::TransportError::Failed(format!("the look-up of \"{host}\" gave no address"))),
+        Some(Err(error)) => Err(TransportError::Failed(format!("could not look up \"{host}\": {error}"))),
+        _ => Err(TransportError::Failed(format!("the lookup of \"{host}\" returned no address"))),
     }
 }
 
-/// The addresses that are plain from the name: a literal, or `localhost`, which is loopback whatever a resolver says.
-fn without_look_up(host: &str, port: u16) -> Option<Vec<SocketAddr>> {
+/// The addresses of a literal, or of `localhost`, which is the loopback interface whatever a resolver says.
+fn without_lookup(host: &str, port: u16) -> Option<Vec<SocketAddr>> {
     let literal = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
     if let Ok(address) = literal.parse::<IpAddr>() {
         return Some(vec![SocketAddr::from((address, port))]);
@@ -93,33 +89,33 @@ fn without_look_up(host: &str, port: u16) -> Option<Vec<SocketAddr>> {
         .then(|| vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port)), SocketAddr::from((Ipv6Addr::LOCALHOST, port))])
 }
 
-fn take_or_start(host: &str, port: u16) -> Result<Lookup, super::TransportError> {
-    let mut lookups = LOOKUPS.lock().unwrap_or_else(PoisonError::into_inner);
-    // One that has ended meanwhile is an old answer, or an old error: it is asked for anew.
-    lookups.retain(Lookup::is_under_way);
-    if let Some(i) = lookups.iter().position(|p| p.host == host && p.port == port) {
-        return Ok(lookups.swap_remove(i));
+fn join_or_start(host: &str, port: u16) -> Result<Lookup, TransportError> {
+    let mut hung = HUNG_LOOKUPS.lock().unwrap_or_else(PoisonError::into_inner);
+    // A lookup that ended in the meantime has an old result.
+    hung.retain(Lookup::is_running);
+    if let Some(place) = hung.iter().position(|lookup| lookup.host == host && lookup.port == port) {
+        return Ok(hung.swap_remove(place));
     }
-    if lookups.len() >= MAX_HUNG_LOOKUPS {
-        return Err(super::TransportError::Failed(format!(
-            "could not look up \"{host}\": {MAX_HUNG_LOOKUPS} earlier look-ups still wait for the name server"
+    if hung.len() >= MAX_HUNG_LOOKUPS {
+        return Err(TransportError::Failed(format!(
+            "could not look up \"{host}\": {MAX_HUNG_LOOKUPS} earlier lookups still wait for the name server"
         )));
     }
-    drop(lookups);
+    drop(hung);
     start(host, port)
-        .map_err(|error| super::TransportError::Failed(format!("could not begin to look up \"{host}\": {error}")))
+        .map_err(|error| TransportError::Failed(format!("could not start a lookup of \"{host}\": {error}")))
 }
 
 fn start(host: &str, port: u16) -> io::Result<Lookup> {
     let (ended, end) = UnixStream::pair()?;
     ended.set_nonblocking(true)?;
-    let answer = Arc::new(Mutex::new(None));
-    let slot = Arc::clone(&answer);
+    let result = Arc::new(Mutex::new(None));
+    let slot = Arc::clone(&result);
     let name = host.to_owned();
     spawn_without_signals(move || {
-        let found = (name.as_str(), port).to_socket_addrs().map(Iterator::collect);
-        *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
+        let addresses = (name.as_str(), port).to_socket_addrs().map(Iterator::collect);
+        *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(addresses);
         drop(end);
     })?;
-    Ok(Lookup { host: host.to_owned(), port, answer, ended })
+    Ok(Lookup { host: host.to_owned(), port, result, ended })
 }

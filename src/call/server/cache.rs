@@ -1,9 +1,9 @@
-//! From a server's name to something that can be called, with the rights checked on every call.
+//! Finds the foreign server of a call, with the token of the current role.
 //!
-//! What the catalogs say is read once and kept, with its connection, until Postgres tells of a change: then all of it is
-//! dropped, so an altered address or a dropped mapping takes effect with the next call, on a fresh connection. A session
-//! that has not listened for long is told that anything may have changed, which on a busy server is often: then it looks.
-//! Whether the role may use the server is asked each time, because memberships change without a change to either object.
+//! The session caches options, connections and tokens until Postgres reports a change of a foreign server, wrapper or
+//! user mapping. An altered address or a dropped mapping takes effect with the next call, on a new connection. Postgres
+//! may also report that anything may have changed, which happens often on a busy server. Then the versions of the
+//! catalog rows decide. The rights of the role are checked on each call: memberships change without a report.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -21,7 +21,7 @@ use super::token_file::TokenFile;
 use contract::options::{self, ServerOptions, TokenOption};
 use contract::secret::Secret;
 
-/// A server as one role sees it.
+/// A foreign server as one role sees it.
 #[derive(Clone)]
 pub struct Server {
     pub name: String,
@@ -30,10 +30,10 @@ pub struct Server {
     versions: Versions,
 }
 
-/// What a server was read from: the server object with its wrapper, and the mapping.
+/// The versions of the catalog rows that a server was loaded from: server and wrapper, and user mapping.
 type Versions = (Option<(Version, Version)>, Option<Version>);
 
-/// What all roles share of a server: its options and its connection. The token goes with each request.
+/// The part of a server that all roles share. The token is sent with each request.
 struct SharedServer {
     options: ServerOptions,
     client: Client,
@@ -53,12 +53,12 @@ impl Server {
         &self.shared.client
     }
 
-    /// What it was read from, as [`fingerprint`] has it.
+    /// The [`fingerprint`] of the version that was loaded.
     pub fn fingerprint(&self) -> String {
         fingerprint_of(self.versions)
     }
 
-    /// The token of this role, as it is now.
+    /// The current token of the role.
     pub fn token(&self) -> Result<Secret, ServerError> {
         match &*self.token {
             TokenSource::Inline(secret) => Ok(secret.clone()),
@@ -71,18 +71,18 @@ impl Server {
 
 /// The request header that carries `token`.
 pub fn authorization(token: &Secret) -> Header {
-    // A string with no spare room becomes a header value as it is, without a copy.
+    // HeaderValue takes a string without spare capacity over, and copies any other.
     let mut value = HeaderValue::try_from(["Bearer ", token.expose()].concat())
         .expect("a Secret is printable ASCII, which a header value may hold");
     value.set_sensitive(true);
     (header::AUTHORIZATION, value)
 }
 
-/// The most servers, and the most roles of servers, that a session keeps: each server has a socket and its buffers. A
-/// session that uses more in turns only loses time.
+/// How many servers, and how many tokens, a session caches. Each server has a socket and its buffers. A session that
+/// alternates between more of them connects more often.
 const MAX_ENTRIES: usize = 16;
 
-/// What was read from the catalogs and holds as of `news`, the oldest first.
+/// Values from the catalogs, valid as of `news`, the oldest first.
 struct Cache {
     news: News,
     servers: Vec<Entry<Oid, (Version, Version), SharedServer>>,
@@ -90,9 +90,9 @@ struct Cache {
     tokens: Vec<Entry<(Oid, Oid), Version, TokenSource>>,
 }
 
-/// What was read of an object, and which version of it was there just before.
 struct Entry<K, V, T> {
     key: K,
+    /// Read before the value: a value may be newer than its version, never older.
     version: Option<V>,
     value: Arc<T>,
 }
@@ -104,7 +104,7 @@ impl Cache {
         Cache { news, servers: Vec::new(), tokens: Vec::new() }
     }
 
-    /// Drops what need not hold any more.
+    /// Drops all entries if one of them may be outdated.
     fn invalidate(&mut self, news: News) {
         if self.news.changes != news.changes || !self.is_current() {
             *self = Cache::empty(news);
@@ -112,17 +112,18 @@ impl Cache {
         self.news = news;
     }
 
-    /// Whether the catalogs have still the versions that all this was read from.
     fn is_current(&self) -> bool {
-        self.servers.iter().all(|kept| kept.version.is_some() && kept.version == catalog::server_versions(kept.key))
-            && self.tokens.iter().all(|kept| {
-                let (role, server) = kept.key;
-                kept.version.is_some() && kept.version == catalog::mapping_version(role, server)
-            })
+        let is_current_server =
+            |entry: &Entry<Oid, _, _>| entry.version.is_some() && entry.version == catalog::server_versions(entry.key);
+        let is_current_token = |entry: &Entry<(Oid, Oid), _, _>| {
+            let (role, server) = entry.key;
+            entry.version.is_some() && entry.version == catalog::mapping_version(role, server)
+        };
+        self.servers.iter().all(is_current_server) && self.tokens.iter().all(is_current_token)
     }
 }
 
-/// The server `name`, or else the one that `sequin.server` names, as the current role may use it.
+/// The server `name`, or else the one in `sequin.server`, for the current role.
 pub fn find(name: Option<&str>) -> Result<Server, ServerError> {
     let name = name.map_or_else(settings::default_server, str::to_owned);
     let role = session::current_role();
@@ -132,57 +133,57 @@ pub fn find(name: Option<&str>) -> Result<Server, ServerError> {
     }
     let mut cache = CACHE.lock().unwrap_or_else(PoisonError::into_inner);
     loop {
-        // Reading the catalogs may bring the news of a change: an old address with a new token must not be used.
         let news = catalog::news();
         if cache.news != news {
             cache.invalidate(news);
         }
-        // The version first: if it is another one by the time of the reading, that is read again.
         let (server, shared) =
             get_or_load(&mut cache.servers, oid, || Ok((catalog::server_versions(oid), load_server(&name, oid)?)))?;
         let (mapping, token) = get_or_load(&mut cache.tokens, (role, oid), || {
             Ok((catalog::mapping_version(role, oid), load_token(&name, oid, role)?))
         })?;
+        // Loading may bring the report of a change. An old address must not be used with a new token.
         if catalog::news() == news {
             return Ok(Server { name, shared, token, versions: (server, mapping) });
         }
     }
 }
 
-/// The same, and until the transaction ends no other one renames or drops the server: its name is about to be written down.
-pub fn find_and_keep(name: Option<&str>) -> Result<Server, ServerError> {
+/// The same, for a caller that stores the name: locks the server until the end of the transaction, so that no other
+/// transaction renames or drops it.
+pub fn find_and_lock(name: Option<&str>) -> Result<Server, ServerError> {
     let name = name.map_or_else(settings::default_server, str::to_owned);
     loop {
         let server = find(Some(&name))?;
         let Some(oid) = catalog::server_oid(&name) else { continue };
         catalog::keep_server(oid);
-        // While another transaction was waited for, the name may have become that of another server, or of none.
+        // While this transaction waited for the lock, another one may have renamed the server.
         if catalog::server_oid(&name) == Some(oid) {
             return Ok(server);
         }
     }
 }
 
-/// The server and the mapping that a role uses, as they are: the `oid` and `xmin` of each, in one text. Empty if there is
-/// no such server.
+/// The current versions of a server and of the user mapping that `role` uses: the `oid` and `xmin` of each. Empty if the
+/// server does not exist.
 pub fn fingerprint(name: &str, role: Oid) -> String {
     let versions = |oid| (catalog::server_versions(oid), catalog::mapping_version(role, oid));
     catalog::server_oid(name).map_or_else(String::new, |oid| fingerprint_of(versions(oid)))
 }
 
 fn fingerprint_of((server, mapping): Versions) -> String {
-    let parts: Vec<String> =
-        server.map(|(server, _)| server).into_iter().chain(mapping).map(|v| v.to_string()).collect();
+    let server = server.map(|(server, _)| server);
+    let parts: Vec<String> = server.into_iter().chain(mapping).map(|version| version.to_string()).collect();
     parts.join(" ")
 }
 
-/// The options of the server `name`, whoever asks.
+/// The options of the server `name`, without a check of rights.
 pub fn options(name: &str) -> Result<ServerOptions, ServerError> {
     let oid = catalog::server_oid(name).ok_or_else(|| ServerError::NoServer(name.to_owned()))?;
-    options_of(name, oid)
+    load_options(name, oid)
 }
 
-fn options_of(name: &str, oid: Oid) -> Result<ServerOptions, ServerError> {
+fn load_options(name: &str, oid: Oid) -> Result<ServerOptions, ServerError> {
     let object = catalog::server_object(oid);
     if object.wrapper != catalog::WRAPPER {
         return Err(ServerError::OtherWrapper { name: name.to_owned(), wrapper: object.wrapper });
@@ -190,26 +191,25 @@ fn options_of(name: &str, oid: Oid) -> Result<ServerOptions, ServerError> {
     options::read_server(&object.options).map_err(|problem| ServerError::Options { name: name.to_owned(), problem })
 }
 
-/// What is kept under `key` with its version, or else what `read` gives, which is then kept.
 fn get_or_load<K: PartialEq, V: Copy, T>(
-    all: &mut Vec<Entry<K, V, T>>,
+    entries: &mut Vec<Entry<K, V, T>>,
     key: K,
-    read: impl FnOnce() -> Result<(Option<V>, T), ServerError>,
+    load: impl FnOnce() -> Result<(Option<V>, T), ServerError>,
 ) -> Result<(Option<V>, Arc<T>), ServerError> {
-    if let Some(kept) = all.iter().find(|kept| kept.key == key) {
-        return Ok((kept.version, Arc::clone(&kept.value)));
+    if let Some(entry) = entries.iter().find(|entry| entry.key == key) {
+        return Ok((entry.version, Arc::clone(&entry.value)));
     }
-    let (version, value) = read()?;
+    let (version, value) = load()?;
     let value = Arc::new(value);
-    if all.len() >= MAX_ENTRIES {
-        all.remove(0);
+    if entries.len() >= MAX_ENTRIES {
+        entries.remove(0);
     }
-    all.push(Entry { key, version, value: Arc::clone(&value) });
+    entries.push(Entry { key, version, value: Arc::clone(&value) });
     Ok((version, value))
 }
 
 fn load_server(name: &str, oid: Oid) -> Result<SharedServer, ServerError> {
-    let options = options_of(name, oid)?;
+    let options = load_options(name, oid)?;
     let endpoint = Endpoint {
         uri: options.uri.clone(),
         connect_timeout: options.connect_timeout,

@@ -1,7 +1,7 @@
-//! A token kept in a file of the server's machine, so that neither a dump nor a catalog holds it.
+//! A token in a file on the database server, which keeps it out of dumps and catalogs.
 //!
-//! A user mapping names the file, so the name is not trusted: it must lead to a plain file below
-//! `sequin.secrets_directory`, also by way of symbolic links, and nobody but the server's account may read it.
+//! The user mapping names the file, so the name is not trusted. After symbolic links are resolved, it must be a regular
+//! file below `sequin.secrets_directory`, and only the operating system user that runs Postgres may read it.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
@@ -13,44 +13,44 @@ use crate::pg::session::{server_account, unix_now};
 
 use contract::secret::{self, Secret};
 
-/// Why a token file cannot be used. The path is the administrator's, who set the directory, and the mapping's.
+/// A token file that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum BadTokenFile {
     #[error("the user mapping names a token_file, but sequin.secrets_directory is not set")]
     NoDirectory,
     #[error("could not read token_file \"{file}\": {error}")]
     Unreadable { file: String, error: io::Error },
-    #[error("token_file \"{0}\" leads out of sequin.secrets_directory")]
+    #[error("token_file \"{0}\" is outside of sequin.secrets_directory")]
     Outside(String),
-    #[error("token_file \"{0}\" is not a plain file")]
-    NotAFile(String),
-    #[error("token_file \"{0}\" can be read or written by others")]
+    #[error("token_file \"{0}\" is not a regular file")]
+    NotARegularFile(String),
+    #[error("token_file \"{0}\" is accessible by other operating system users")]
     Exposed(String),
     #[error("token_file \"{file}\" does not hold a token: {reason}")]
     InvalidToken { file: String, reason: secret::InvalidToken },
 }
 
 impl BadTokenFile {
-    /// What an administrator does about it.
+    /// The fix, for an administrator.
     pub fn hint(&self) -> String {
         match self {
             BadTokenFile::NoDirectory => "Set it in postgresql.conf, or with ALTER SYSTEM SET \
                 sequin.secrets_directory = '/etc/sequin' and SELECT pg_reload_conf()."
                 .into(),
             BadTokenFile::Unreadable { .. } => {
-                "The file must exist in sequin.secrets_directory and be readable by the server's account.".into()
+                "The file must exist in sequin.secrets_directory, and the operating system user that runs Postgres must be able to read it.".into()
             }
-            BadTokenFile::Outside(_) => "Name a file within the directory.".into(),
-            BadTokenFile::NotAFile(_) => "Name a file that holds the token and nothing else.".into(),
-            BadTokenFile::Exposed(_) => "It must belong to the server's account with mode 0600 or less, or to root \
-                with mode 0640 or less: chmod 600 it."
+            BadTokenFile::Outside(_) => "Name a file in that directory.".into(),
+            BadTokenFile::NotARegularFile(_) => "Name a file that contains only the token.".into(),
+            BadTokenFile::Exposed(_) => "The file must belong to the operating system user that runs Postgres, with \
+                mode 0600 or less, or to root, with mode 0640 or less. Run chmod 600 on it."
                 .into(),
-            BadTokenFile::InvalidToken { .. } => "The file must hold the token on one line and nothing else.".into(),
+            BadTokenFile::InvalidToken { .. } => "The file must contain only the token, on one line.".into(),
         }
     }
 }
 
-/// What tells one content of a file from another without reading it.
+/// Metadata that differs if the content of a file was changed.
 #[derive(PartialEq, Eq)]
 struct Stamp {
     device: u64,
@@ -61,7 +61,7 @@ struct Stamp {
     directory: PathBuf,
 }
 
-/// A token file, read again when it has changed: a token can be replaced without a word to Postgres.
+/// A token file, which is read again after it has changed: a token can be replaced without a command in Postgres.
 pub struct TokenFile {
     name: PathBuf,
     last: Mutex<Option<(Stamp, Secret)>>,
@@ -72,7 +72,7 @@ impl TokenFile {
         TokenFile { name, last: Mutex::new(None) }
     }
 
-    /// The token that the file holds now. `directory` is the setting `sequin.secrets_directory`.
+    /// The current token. `directory` is the setting `sequin.secrets_directory`.
     pub fn token(&self, directory: Option<PathBuf>) -> Result<Secret, BadTokenFile> {
         let directory = directory.ok_or(BadTokenFile::NoDirectory)?;
         let metadata = directory.join(&self.name).metadata().map_err(|error| self.unreadable(error))?;
@@ -91,7 +91,7 @@ impl TokenFile {
             return Ok(token.clone());
         }
         let token = self.read(&stamp.directory)?;
-        // A file that was written this very moment may be written again within the same tick of the clock.
+        // A file that has just been written may be written again within the same tick of the clock.
         let is_settled = unix_now() - stamp.changed.0 > 1;
         *last = is_settled.then(|| (stamp, token.clone()));
         Ok(token)
@@ -103,7 +103,7 @@ impl TokenFile {
         if !path.starts_with(&root) {
             return Err(BadTokenFile::Outside(self.shown()));
         }
-        // The path has no links left. A link put in the file's place since is not followed, a FIFO not waited for.
+        // The path contains no links. A link that replaced the file since then is not followed, a FIFO does not block.
         let file = OpenOptions::new()
             .read(true)
             .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC)
@@ -111,7 +111,7 @@ impl TokenFile {
             .map_err(|error| self.unreadable(error))?;
         let metadata = file.metadata().map_err(|error| self.unreadable(error))?;
         if !metadata.is_file() {
-            return Err(BadTokenFile::NotAFile(self.shown()));
+            return Err(BadTokenFile::NotARegularFile(self.shown()));
         }
         if is_exposed(&metadata) {
             return Err(BadTokenFile::Exposed(self.shown()));
@@ -131,14 +131,15 @@ impl TokenFile {
     }
 }
 
-/// Postgres' own rule for private keys: ours and nobody else's, or root's and readable by one group.
+/// Postgres' rule for private keys: owned by its own user and accessible by no other one, or owned by root and readable
+/// by one group.
 fn is_exposed(metadata: &Metadata) -> bool {
     let others = if metadata.uid() == 0 { 0o037 } else { 0o077 };
     let is_trusted = metadata.uid() == 0 || metadata.uid() == server_account();
     !is_trusted || metadata.mode() & others != 0
 }
 
-/// The file as text, no more of it than a token can have, and a newline. What is not UTF-8 is no token either.
+/// The file as text, up to one byte more than a token and a newline. Other bytes than UTF-8 make no valid token.
 fn read_text(file: File) -> io::Result<String> {
     let mut bytes = Vec::new();
     file.take(secret::MAX_BYTES as u64 + 3).read_to_end(&mut bytes)?;

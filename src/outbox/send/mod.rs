@@ -3,14 +3,16 @@
 //! A refusal that does not say which record is at fault is followed by requests with half of the records each, down to the
 //! record that is refused alone. The table in `contract::outcome` says what every other reply means.
 
+use std::borrow::Cow;
+
 use ureq::http::header::{HeaderName, HeaderValue};
 
-use crate::call::server::{self, Server};
-use crate::call::{facts, observe};
+use crate::call;
+use crate::call::server::Server;
 use crate::pg::bgworker;
 use crate::pg::transaction::{self, Cause, Failure};
 use contract::kind::Kind;
-use contract::outcome::{self, Action, Facts, Outcome, OutcomeKind};
+use contract::outcome::{Action, Facts, Outcome, OutcomeKind};
 use contract::reply::matching::{self, RecordMatch};
 use contract::reply::pairing;
 use contract::reply::{RawRecord, ReplyRecords};
@@ -62,12 +64,11 @@ enum Attempt {
 
 fn attempt(server: &Server, batch_key: &BatchKey, kind: Kind, part: &[Operation], state: &mut ServerState) -> Attempt {
     let all = |disposition: Disposition| Attempt::Settled(vec![disposition; part.len()]);
-    let consumers: Option<Vec<Option<&str>>> =
-        batch_key.await_consumers.as_ref().map(|ids| ids.iter().map(|id| Some(id.as_str())).collect());
+    let consumers = batch_key.await_consumers.as_ref().map(|ids| ids.iter().map(|id| Some(id.as_str())).collect());
     let arguments = Arguments {
         sync_id: Some(&batch_key.sync_id),
         collection_id: Some(&batch_key.collection_id),
-        await_consumers: consumers.as_deref(),
+        await_consumers: consumers.map(Cow::Owned),
         timeout_ms: batch_key.timeout_ms,
     };
     let request = match request(&arguments, kind, part) {
@@ -78,23 +79,15 @@ fn attempt(server: &Server, batch_key: &BatchKey, kind: Kind, part: &[Operation]
         }
         Err(_) => return Attempt::Split,
     };
-    let token = match server.token() {
-        Ok(token) => token,
-        Err(unusable) => {
-            *state = ServerState::Refuses { error: unusable.to_string() };
+    let sent = match call::send(server, request, idempotency_header(server, part)) {
+        Ok(sent) => sent,
+        Err(error) => {
+            *state = ServerState::Refuses { error: error.to_string() };
             return all(Disposition::Free);
         }
     };
-    let mut facts = facts(kind, part.len(), &batch_key.collection_id, server);
-    facts.token = token.expose();
-    let mut headers = vec![server::authorization(&token)];
-    headers.extend(idempotency_header(server, part));
-    let exchange = server.client().post(headers, request.body(), request.consumer_wait().unwrap_or_default());
-    match outcome::judge(&facts, &observe(&exchange, server)) {
-        Ok(records) => {
-            let status = exchange.status().unwrap_or_default();
-            Attempt::Settled(delivered(&facts, status, part, &records, state))
-        }
+    match sent.judge() {
+        Ok(records) => Attempt::Settled(delivered(&sent.facts(), sent.status(), part, &records, state)),
         Err(outcome) => failed(kind, part, &outcome, state),
     }
 }

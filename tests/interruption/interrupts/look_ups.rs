@@ -45,7 +45,7 @@ fn cancelled_look_ups_do_not_pile_up() {
     assert_eq!(threads(pid), 1 + 4);
     let error = client.error(&create(hosts[4]));
     assert_eq!(error.code().code(), "HV00N", "{error:?}");
-    assert!(error.message().contains("4 earlier look-ups still wait for the name server"), "{error:?}");
+    assert!(error.message().contains("4 earlier lookups still wait for the name server"), "{error:?}");
     assert!(error.detail().unwrap_or_default().contains(r#""outcome": "not_sent""#), "{error:?}");
     assert_eq!(threads(pid), 1 + 4);
 

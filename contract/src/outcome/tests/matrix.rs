@@ -37,11 +37,11 @@ impl Broken {
     }
 
     /// The observation of an exchange without a status.
-    fn without_status(self, sent: Sent) -> Observation<'static> {
+    fn without_status(self, sent: Sent) -> Observation {
         match (sent, self) {
-            (Sent::Nothing, _) => Observation::NotSent { cause: self.cause() },
+            (Sent::Nothing, _) => Observation::NotSent { cause: self.cause().to_owned() },
             (_, Broken::TimeUp) => Observation::TimedOut { after: Duration::from_secs(60) },
-            (_, Broken::Lost | Broken::Cancelled) => Observation::ConnectionLost { cause: self.cause() },
+            (_, Broken::Lost | Broken::Cancelled) => Observation::ConnectionLost { cause: self.cause().to_owned() },
         }
     }
 }
@@ -162,12 +162,11 @@ const WHOLE: &[(Class, &[u8])] = &[
 /// A page of a proxy.
 const PAGE: &[u8] = b"<html><body>Welcome";
 
-fn all_bodies() -> Vec<(Class, ContentHeaders<'static>, Body<'static>)> {
+fn all_bodies() -> Vec<(Class, ContentHeaders, Body)> {
     let plain = |(class, body)| (class, ContentHeaders::default(), body);
-    let json = |(class, body)| {
-        (class, ContentHeaders { media_type: Some("application/json; charset=utf-8"), encoding: None }, body)
-    };
-    let whole = WHOLE.iter().map(|(class, bytes)| (*class, Body::Whole(bytes)));
+    let media_type = || Some("application/json; charset=utf-8".to_owned());
+    let json = |(class, body)| (class, ContentHeaders { media_type: media_type(), encoding: None }, body);
+    let whole = WHOLE.iter().map(|(class, bytes)| (*class, Body::Whole(bytes.to_vec())));
     let cut = BROKEN.iter().flat_map(|broken| {
         let cause = broken.cause();
         [
@@ -177,15 +176,19 @@ fn all_bodies() -> Vec<(Class, ContentHeaders<'static>, Body<'static>)> {
             (CutOther, PAGE),
             (CutOther, br#"{"error":"Err"#),
         ]
-        .map(|(class, beginning)| (class, Body::Truncated { beginning, cause }))
+        .map(|(class, beginning)| (class, Body::Truncated { beginning: beginning.into(), cause: cause.into() }))
     });
     let large = [(LargeReply, br#"{"records":[{"id""#.as_slice()), (LargeOther, PAGE), (LargeOther, b" ")]
-        .map(|(class, beginning)| (class, Body::TooLarge { beginning, limit: 1_024 }));
-    let unread = (Unread, Body::InvalidHeaders { cause: "invalid header" });
-    let announced = Body::TooLarge { beginning: b"", limit: 1_024 };
+        .map(|(class, beginning)| (class, Body::TooLarge { beginning: beginning.into(), limit: 1_024 }));
+    let unread = (Unread, Body::InvalidHeaders { cause: "invalid header".into() });
+    let announced = || Body::TooLarge { beginning: Vec::new(), limit: 1_024 };
     let all = whole.chain(cut).chain(large).chain([unread]);
     all.map(plain)
-        .chain([plain((LargeOther, announced)), json((LargeReply, announced)), json((CutOther, Body::Whole(PAGE)))])
+        .chain([
+            plain((LargeOther, announced())),
+            json((LargeReply, announced())),
+            json((CutOther, Body::Whole(PAGE.into()))),
+        ])
         .collect()
 }
 
@@ -265,7 +268,7 @@ fn row(status: u16, class: Class) -> &'static Row {
 }
 
 /// The result for a caller that reads all records and lets the database store them.
-fn end(facts: &Facts<'_>, observed: &Observation<'_>) -> Option<Box<Outcome>> {
+fn end(facts: &Facts<'_>, observed: &Observation) -> Option<Box<Outcome>> {
     let records = match judge(facts, observed) {
         Ok(records) => records,
         Err(end) => return Some(end),
@@ -282,7 +285,7 @@ fn end(facts: &Facts<'_>, observed: &Observation<'_>) -> Option<Box<Outcome>> {
     None
 }
 
-fn assert_end(facts: &Facts<'_>, observed: &Observation<'_>, expected: Option<Expected>, what: &str) {
+fn assert_end(facts: &Facts<'_>, observed: &Observation, expected: Option<Expected>, what: &str) {
     let end = end(facts, observed);
     let of =
         |facts: &Facts<'_>| format!("{} of {}, atomic {}: {what}", facts.kind, facts.records, facts.atomic_batches);
@@ -324,7 +327,8 @@ fn every_status_with_every_body() {
     let is_edge = |status| TABLE.iter().any(|row| status == *row.statuses.start() || status == *row.statuses.end());
     for status in 100..=599 {
         for (n, (class, content, body)) in bodies.iter().enumerate() {
-            let observed = Observation::Reply { status, retry_after: None, content: *content, body: *body };
+            let observed =
+                Observation::Reply { status, retry_after: None, content: content.clone(), body: body.clone() };
             let Row { create, other, .. } = row(status, *class);
             let check = |facts: &Facts<'_>, expected| {
                 assert_end(facts, &observed, expected, &format!("{status} {class:?} {body:?}"));
@@ -367,7 +371,7 @@ fn every_beginning_of_a_body_that_looks_whole() {
             for status in [100, 200, 299, 302, 400, 401, 422, 429, 500, 504] {
                 let Row { create, other, .. } = row(status, class);
                 with_all(create, other, |facts, expected| {
-                    let observed = reply(status, Body::Whole(&text[..length]));
+                    let observed = reply(status, Body::Whole(text[..length].into()));
                     assert_end(facts, &observed, expected, &format!("{status}, {length} bytes of {whole:?}"));
                 });
             }

@@ -46,31 +46,37 @@ fn messages() {
             "the API answered 200, but its reply ended before its records: its body is incomplete JSON",
         ),
     ] {
-        let end = judge(&update, &reply(status, Body::Whole(body.as_bytes()))).unwrap_err();
+        let end = judge(&update, &reply(status, Body::Whole(body.as_bytes().into()))).unwrap_err();
         assert_eq!(end.message, message);
     }
     for (observed, message) in [
         (
-            reply(200, Body::Truncated { beginning: b"{\"records\":[", cause: "timed out" }),
+            reply(200, Body::Truncated { beginning: b"{\"records\":[".into(), cause: "timed out".into() }),
             "the update was applied, but its reply cannot be read: its body was cut off: timed out",
         ),
         (
-            reply(200, Body::TooLarge { beginning: b"{\"records\":[", limit: 1_024 }),
+            reply(200, Body::TooLarge { beginning: b"{\"records\":[".into(), limit: 1_024 }),
             "the update was applied, but its reply is larger than 1024 bytes",
         ),
         (
-            reply(200, Body::Truncated { beginning: b"", cause: "timed out" }),
+            reply(200, Body::Truncated { beginning: b"".into(), cause: "timed out".into() }),
             "the API answered 200, but its reply ended before its records: its body was cut off: timed out",
         ),
         (
-            reply(200, Body::InvalidHeaders { cause: "invalid header" }),
+            reply(200, Body::InvalidHeaders { cause: "invalid header".into() }),
             "the API answered 200 with invalid headers: invalid header",
         ),
-        (reply(400, Body::InvalidHeaders { cause: "invalid header" }), "the API rejected the request: HTTP status 400"),
-        (reply(502, Body::TooLarge { beginning: b"", limit: 1_024 }), "the API failed: HTTP status 502"),
-        (Observation::ConnectionLost { cause: "reset" }, "lost the connection to the API before its reply: reset"),
+        (
+            reply(400, Body::InvalidHeaders { cause: "invalid header".into() }),
+            "the API rejected the request: HTTP status 400",
+        ),
+        (reply(502, Body::TooLarge { beginning: b"".into(), limit: 1_024 }), "the API failed: HTTP status 502"),
+        (
+            Observation::ConnectionLost { cause: "reset".into() },
+            "lost the connection to the API before its reply: reset",
+        ),
         (Observation::TimedOut { after: Duration::from_millis(60_500) }, "the API did not reply within 60500 ms"),
-        (Observation::NotSent { cause: "a\nb s3cr3t-token" }, "could not connect to the API: a\\nb [redacted]"),
+        (Observation::NotSent { cause: "a\nb s3cr3t-token".into() }, "could not connect to the API: a\\nb [redacted]"),
     ] {
         assert_eq!(judge(&update, &observed).unwrap_err().message, message);
     }
@@ -78,51 +84,61 @@ fn messages() {
 
 #[test]
 fn hints_name_the_kind_and_what_is_known() {
-    let lost = Observation::ConnectionLost { cause: "reset" };
-    let consumers = reply(500, Body::Whole(CONSUMERS));
-    let none = Body::Whole(b"");
-    let begun = Body::Whole(b"{\"records\":[");
+    let lost = || Observation::ConnectionLost { cause: "reset".into() };
+    let consumers = || reply(500, Body::Whole(CONSUMERS.into()));
+    let none = || Body::Whole(b"".into());
+    let begun = || Body::Whole(b"{\"records\":[".into());
     for (kind, records, observed, parts) in [
-        (Kind::Create, 1, lost, ["Before a retry, look for", "look for the record in salesforce:contact"]),
-        (Kind::Create, 3, lost, ["the records were created", "look for the records in salesforce:contact"]),
-        (Kind::Update, 1, lost, ["not known", "A retry is safe"]),
-        (Kind::Delete, 3, lost, ["the records were deleted", "A retry is safe"]),
-        (Kind::Create, 1, reply(503, none), ["not known", "Before a retry, look for"]),
+        (Kind::Create, 1, lost(), ["Before a retry, look for", "look for the record in salesforce:contact"]),
+        (Kind::Create, 3, lost(), ["the records were created", "look for the records in salesforce:contact"]),
+        (Kind::Update, 1, lost(), ["not known", "A retry is safe"]),
+        (Kind::Delete, 3, lost(), ["the records were deleted", "A retry is safe"]),
+        (Kind::Create, 1, reply(503, none()), ["not known", "Before a retry, look for"]),
         (
             Kind::Create,
             1,
-            Observation::NotSent { cause: "x" },
+            Observation::NotSent { cause: "x".into() },
             ["Nothing was sent, so a retry is safe", "\"url\" of server \"sequin\""],
         ),
-        (Kind::Create, 1, reply(400, none), ["Nothing was applied", "Correct the record"]),
-        (Kind::Create, 3, reply(400, none), ["Some of the 3 records may have been created", "\"atomic_batches\""]),
-        (Kind::Update, 3, reply(422, none), ["Some of the 3 records may have been updated", "a retry is safe"]),
-        (Kind::Delete, 3, reply(400, none), ["Some of the 3 records may have been deleted", "a retry is safe"]),
-        (Kind::Delete, 1, reply(400, none), ["Nothing was applied", "upstream_id"]),
+        (Kind::Create, 1, reply(400, none()), ["Nothing was applied", "Correct the record"]),
+        (Kind::Create, 3, reply(400, none()), ["Some of the 3 records may have been created", "\"atomic_batches\""]),
+        (Kind::Update, 3, reply(422, none()), ["Some of the 3 records may have been updated", "a retry is safe"]),
+        (Kind::Delete, 3, reply(400, none()), ["Some of the 3 records may have been deleted", "a retry is safe"]),
+        (Kind::Delete, 1, reply(400, none()), ["Nothing was applied", "upstream_id"]),
         (
             Kind::Update,
             3,
-            reply(413, none),
+            reply(413, none()),
             ["Some of the 3 records may have been updated", "Send fewer records at a time"],
         ),
-        (Kind::Create, 1, reply(409, none), ["Nothing was applied", "Correct the record"]),
-        (Kind::Update, 1, reply(401, none), ["Nothing was applied", "token in the user mapping of server \"sequin\""]),
-        (Kind::Update, 1, reply(403, none), ["Nothing was applied", "permissions"]),
-        (Kind::Update, 1, reply(404, none), ["Nothing was applied", "sync_id, the collection salesforce:contact"]),
-        (Kind::Update, 1, reply(405, none), ["Nothing was applied", "\"url\""]),
-        (Kind::Update, 1, reply(301, none), ["Redirects are not followed", "\"url\""]),
-        (Kind::Update, 1, reply(429, none), ["Nothing was applied", "later"]),
-        (Kind::Create, 1, consumers, ["The provider applied the create", "Do not retry"]),
-        (Kind::Update, 1, consumers, ["The provider applied the update", "holds locks"]),
-        (Kind::Create, 1, reply(200, begun), ["Do not retry", "look in salesforce:contact"]),
-        (Kind::Delete, 1, reply(200, begun), ["no need to retry", "the delete was applied"]),
-        (Kind::Create, 1, reply(200, none), ["Before a retry, look for", "\"url\" of server \"sequin\""]),
-        (Kind::Update, 1, reply(200, none), ["A retry is safe", "another service"]),
-        (Kind::Update, 1, reply(200, Body::InvalidHeaders { cause: "x" }), ["A retry is safe", "Correct the API"]),
+        (Kind::Create, 1, reply(409, none()), ["Nothing was applied", "Correct the record"]),
+        (
+            Kind::Update,
+            1,
+            reply(401, none()),
+            ["Nothing was applied", "token in the user mapping of server \"sequin\""],
+        ),
+        (Kind::Update, 1, reply(403, none()), ["Nothing was applied", "permissions"]),
+        (Kind::Update, 1, reply(404, none()), ["Nothing was applied", "sync_id, the collection salesforce:contact"]),
+        (Kind::Update, 1, reply(405, none()), ["Nothing was applied", "\"url\""]),
+        (Kind::Update, 1, reply(301, none()), ["Redirects are not followed", "\"url\""]),
+        (Kind::Update, 1, reply(429, none()), ["Nothing was applied", "later"]),
+        (Kind::Create, 1, consumers(), ["The provider applied the create", "Do not retry"]),
+        (Kind::Update, 1, consumers(), ["The provider applied the update", "holds locks"]),
+        (Kind::Create, 1, reply(200, begun()), ["Do not retry", "look in salesforce:contact"]),
+        (Kind::Delete, 1, reply(200, begun()), ["no need to retry", "the delete was applied"]),
+        (Kind::Create, 1, reply(200, none()), ["Before a retry, look for", "\"url\" of server \"sequin\""]),
+        (Kind::Update, 1, reply(200, none()), ["A retry is safe", "another service"]),
+        (
+            Kind::Update,
+            1,
+            reply(200, Body::InvalidHeaders { cause: "x".into() }),
+            ["A retry is safe", "Correct the API"],
+        ),
         (
             Kind::Create,
             1,
-            reply(200, Body::TooLarge { beginning: b"{\"records\":[", limit: 9 }),
+            reply(200, Body::TooLarge { beginning: b"{\"records\":[".into(), limit: 9 }),
             ["Do not retry", "\"max_response_bytes\" of server \"sequin\""],
         ),
     ] {
@@ -131,7 +147,7 @@ fn hints_name_the_kind_and_what_is_known() {
             assert!(hint.contains(part), "{kind} {records} {observed:?}\n  wanted: {part}\n  got: {hint}");
         }
     }
-    let atomic = judge(&facts(Kind::Create, 3, true), &reply(400, none)).unwrap_err().hint;
+    let atomic = judge(&facts(Kind::Create, 3, true), &reply(400, none())).unwrap_err().hint;
     assert!(atomic.starts_with("Nothing was applied") && atomic.contains("3 records"), "{atomic}");
 }
 
@@ -142,7 +158,7 @@ fn details_always_have_all_keys() {
         status: 429,
         retry_after: Some(Duration::from_millis(1_500)),
         content: ContentHeaders::default(),
-        body: Body::Whole(br#"{"error":"slow down","docs":[ {"n": 1.10} ]}"#),
+        body: Body::Whole(br#"{"error":"slow down","docs":[ {"n": 1.10} ]}"#.into()),
     };
     let end = judge(&create, &pause).unwrap_err();
     assert_eq!(
@@ -151,7 +167,7 @@ fn details_always_have_all_keys() {
     );
     assert!(end.hint.contains("1500 ms"), "{}", end.hint);
 
-    let end = judge(&create, &Observation::ConnectionLost { cause: "x" }).unwrap_err();
+    let end = judge(&create, &Observation::ConnectionLost { cause: "x".into() }).unwrap_err();
     assert_eq!(
         end.detail_json(),
         r#"{"outcome": "unknown", "applied": "unknown", "http_status": null, "docs": null, "retry_after_ms": null}"#
@@ -161,8 +177,12 @@ fn details_always_have_all_keys() {
 #[test]
 fn a_pause_is_told_with_any_status() {
     let retry_after = Some(Duration::from_secs(5));
-    let observed =
-        Observation::Reply { status: 503, retry_after, content: ContentHeaders::default(), body: Body::Whole(b"") };
+    let observed = Observation::Reply {
+        status: 503,
+        retry_after,
+        content: ContentHeaders::default(),
+        body: Body::Whole(b"".into()),
+    };
     let end = judge(&facts(Kind::Update, 1, false), &observed).unwrap_err();
     assert_eq!(end.retry_after, retry_after);
     assert_eq!(summary(&end), OTHER_UNKNOWN);
@@ -171,7 +191,7 @@ fn a_pause_is_told_with_any_status() {
 #[test]
 fn docs_that_are_left_out_are_mentioned() {
     let body = format!(r#"{{"error":"e","docs":"{}"}}"#, "x".repeat(20_000));
-    let end = judge(&facts(Kind::Update, 1, false), &reply(400, Body::Whole(body.as_bytes()))).unwrap_err();
+    let end = judge(&facts(Kind::Update, 1, false), &reply(400, Body::Whole(body.as_bytes().into()))).unwrap_err();
     assert_eq!(end.docs, None);
     assert!(end.hint.contains("docs are omitted"), "{}", end.hint);
     assert_is_well_formed(&end);
@@ -209,9 +229,10 @@ fn a_reply_that_the_database_cannot_store_was_applied() {
 
 #[test]
 fn an_answer_of_another_service_is_quoted() {
-    let seen = |media_type, encoding, body| {
-        let content = ContentHeaders { media_type, encoding };
-        let observed = Observation::Reply { status: 203, retry_after: None, content, body: Body::Whole(body) };
+    let seen = |media_type: Option<&str>, encoding: Option<&str>, body: &[u8]| {
+        let owned = |text: &str| text.to_owned();
+        let content = ContentHeaders { media_type: media_type.map(owned), encoding: encoding.map(owned) };
+        let observed = Observation::Reply { status: 203, retry_after: None, content, body: Body::Whole(body.into()) };
         judge(&facts(Kind::Create, 3, true), &observed).unwrap_err()
     };
     let page = seen(Some("text/html; charset=utf-8"), None, b"<html>\n <h1>Welcome to nginx!</h1> s3cr3t-token");
@@ -232,8 +253,8 @@ fn an_answer_of_another_service_is_quoted() {
     assert!(packed.hint.contains("unencoded JSON"), "{}", packed.hint);
     assert_is_well_formed(&packed);
     // `identity`, or a wrong header.
-    let content = ContentHeaders { media_type: None, encoding: Some("gzip") };
-    let observed = Observation::Reply { status: 200, retry_after: None, content, body: Body::Whole(GOOD) };
+    let content = ContentHeaders { media_type: None, encoding: Some("gzip".to_owned()) };
+    let observed = Observation::Reply { status: 200, retry_after: None, content, body: Body::Whole(GOOD.into()) };
     assert!(judge(&facts(Kind::Create, 1, true), &observed).is_ok());
     assert!(!seen(None, Some(" Identity "), b"").message.contains("encoding"));
 

@@ -1,0 +1,113 @@
+//! Sends one checked request, and gives the records of its reply or the outcome.
+//!
+//! As soon as a reply says that the mutation was applied, each later failure is reported as applied.
+
+use std::time::Duration;
+
+use crate::ereport::Error;
+use crate::pg::result_set;
+use contract::kind::Kind;
+use contract::outcome::{self, Applied, Facts, Observation, Outcome};
+use contract::reply::{ReplyRecords, UnusableReply};
+use contract::request::Request;
+use contract::secret::Secret;
+
+use super::error_context::{Known, MutationContext, request_text};
+use super::http::Header;
+use super::server::{self, Server, ServerError};
+
+/// A request that was sent, with what was observed of it.
+pub struct SentRequest<'a> {
+    kind: Kind,
+    records: usize,
+    collection_id: &'a str,
+    server: &'a Server,
+    token: Secret,
+    observation: Observation,
+}
+
+/// Sends `request` with an additional header.
+pub fn send<'a>(
+    server: &'a Server,
+    request: Request<'a>,
+    header: Option<Header>,
+) -> Result<SentRequest<'a>, ServerError> {
+    let token = server.token()?;
+    let headers = [server::authorization(&token)].into_iter().chain(header);
+    let consumer_wait = request.consumer_wait().unwrap_or(Duration::ZERO);
+    let observation = server.client().post(headers, request.body(), consumer_wait);
+    let (kind, records, collection_id) = (request.kind(), request.len(), request.collection_id());
+    Ok(SentRequest { kind, records, collection_id, server, token, observation })
+}
+
+/// The facts of a request, without the token.
+pub fn facts<'a>(kind: Kind, records: usize, collection_id: &'a str, server: &'a Server) -> Facts<'a> {
+    let atomic_batches = server.options().atomic_batches;
+    Facts { kind, records, collection_id, server: &server.name, atomic_batches, token: "" }
+}
+
+impl SentRequest<'_> {
+    pub fn facts(&self) -> Facts<'_> {
+        Facts { token: self.token.expose(), ..facts(self.kind, self.records, self.collection_id, self.server) }
+    }
+
+    /// The status of the reply; 0 without one.
+    pub fn status(&self) -> u16 {
+        match self.observation {
+            Observation::Reply { status, .. } => status,
+            _ => 0,
+        }
+    }
+
+    /// The records of the reply, or why there are none.
+    pub fn judge(&self) -> Result<ReplyRecords<'_>, Box<Outcome>> {
+        outcome::judge(&self.facts(), &self.observation)
+    }
+
+    /// The same for the mutation of `context`, which counts the records that were applied.
+    pub fn records(&self, context: &MutationContext<'_>) -> Result<ReplyRecords<'_>, Error> {
+        let judged = self.judge();
+        let applied = judged.as_ref().map_or_else(|outcome| outcome.applied, |_| Applied::All);
+        if applied == Applied::All {
+            context.note_applied(self.records);
+        }
+        judged.map_err(|outcome| context.failed(outcome).into())
+    }
+
+    /// Runs `store` on the records of the reply. An error that Postgres raises in it means that the reply was lost.
+    pub fn store<T>(
+        &self,
+        context: &MutationContext<'_>,
+        store: impl FnOnce() -> Result<T, UnusableReply>,
+    ) -> Result<T, Error> {
+        result_set::caught_storing(store).map_err(|lacking| {
+            let outcome = match lacking {
+                UnusableReply::Unreadable(reason) => Outcome::reply_lost(&self.facts(), self.status(), &reason),
+                UnusableReply::Missing(reason) => Outcome::missing(&self.facts(), self.status(), &reason),
+            };
+            context.failed(outcome).into()
+        })
+    }
+}
+
+/// Sends `request` as the mutation of `context`.
+pub fn send_mutation<'a>(
+    context: &MutationContext<'_>,
+    server: &'a Server,
+    request: Request<'a>,
+) -> Result<SentRequest<'a>, Error> {
+    context.set_text(&request_text(&facts(request.kind(), request.len(), request.collection_id(), server)));
+    send(server, request, None).map_err(|error| context.failed(Box::new(error.into())).into())
+}
+
+/// Runs `write` after a mutation of `context` was applied by replies with status 200. An error of it is reported as a
+/// reply that was lost.
+pub fn after_applied<T>(
+    context: &MutationContext<'_>,
+    facts: &Facts<'_>,
+    write: impl FnOnce() -> Result<T, String>,
+) -> Result<T, Error> {
+    context.set_known(Known::Applied);
+    result_set::caught_storing(write)
+        .map_err(|reason: String| context.failed(Outcome::reply_lost(facts, 200, &reason)).into())
+}
