@@ -1,18 +1,10 @@
 //! CONTRIBUTING.md: its map names places that exist, it has all the terms, and its rule about `unsafe` holds.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 
-use crate::docs::{path, read, rows, section};
+use crate::docs::{path, read, rows, rust_files, section};
 
 const DOCUMENT: &str = "CONTRIBUTING.md";
-
-/// All Rust files below a directory.
-fn sources(directory: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
-    let below = |path: PathBuf| if path.is_dir() { sources(&path) } else { vec![path] };
-    entries.flat_map(below).filter(|path| path.extension().is_some_and(|extension| extension == "rs")).collect()
-}
 
 #[test]
 fn each_path_exists() {
@@ -40,9 +32,9 @@ fn it_defines_fifteen_terms() {
 #[test]
 fn unsafe_blocks_are_in_the_bindings_alone() {
     let bindings = path("src/pg");
-    assert!(sources(&bindings).iter().any(|file| fs::read_to_string(file).unwrap().contains("unsafe {")));
+    assert!(rust_files(&bindings).iter().any(|file| fs::read_to_string(file).unwrap().contains("unsafe {")));
     for room in ["src", "contract/src", "sandbox/src"] {
-        for file in sources(&path(room)).iter().filter(|file| !file.starts_with(&bindings)) {
+        for file in rust_files(&path(room)).iter().filter(|file| !file.starts_with(&bindings)) {
             let source = fs::read_to_string(file).unwrap();
             let code = source.lines().map(|line| line.split("//").next().unwrap_or_default());
             for line in code {

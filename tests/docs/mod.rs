@@ -54,6 +54,13 @@ pub fn read(name: &str) -> String {
     fs::read_to_string(path(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
 }
 
+/// All Rust files below a directory.
+pub fn rust_files(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let below = |path: PathBuf| if path.is_dir() { rust_files(&path) } else { vec![path] };
+    entries.flat_map(below).filter(|path| path.extension().is_some_and(|extension| extension == "rs")).collect()
+}
+
 /// The fenced blocks of a document, in order; without the indentation of those in lists.
 pub fn blocks(document: &str) -> Vec<Block> {
     let mut blocks = Vec::new();

@@ -1,11 +1,12 @@
 //! docs/operations.md: its statements run, on a server of the kind that it recommends, and do what it says.
 
+use std::fs;
 use std::process::Stdio;
 
 use postgres::Client;
 use serde_json::json;
 
-use crate::docs::{Block, psql, read, statements};
+use crate::docs::{Block, path, psql, read, rust_files, statements};
 use crate::support::server::{APP, PRELOADED};
 use crate::support::{Session, World};
 
@@ -45,6 +46,38 @@ fn block(words: &str) -> Block {
         statements(&read(DOCUMENT)).into_iter().map(|(block, _)| block).filter(|b| b.text.contains(words)).collect();
     assert_eq!(found.len(), 1, "{words:?}: {found:?}");
     found[0].clone()
+}
+
+/// The fixed parts of the messages that the guide quotes.
+const QUOTED: &[&str] = &[
+    "this database is a copy",
+    "the record could not be ",
+    "the record was applied",
+    "paused by",
+    "the response with status ",
+    " with invalid headers",
+    "is not a reply of the API",
+    "it does not hold this record",
+    " does not exist any more",
+    " of the outbox could not be ",
+    "the worker of the outbox could not ",
+    "no background worker could be started for the outbox",
+    "no slot is free for another worker of the outbox",
+    "could not connect",
+];
+
+#[test]
+fn the_extension_has_the_messages_that_it_quotes() {
+    let document = read(DOCUMENT);
+    let source: String = ["src", "contract/src"]
+        .iter()
+        .flat_map(|room| rust_files(&path(room)))
+        .map(|file| fs::read_to_string(file).unwrap())
+        .collect();
+    for message in QUOTED {
+        assert!(document.contains(message), "{DOCUMENT} does not quote {message:?}");
+        assert!(source.contains(message), "no message has {message:?}");
+    }
 }
 
 #[test]
