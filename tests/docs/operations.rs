@@ -54,7 +54,7 @@ const QUOTED: &[&str] = &[
     "the record could not be ",
     "the record was applied",
     "paused by",
-    "the response with status ",
+    "the response with status",
     " with invalid headers",
     "is not a reply of the API",
     "it does not hold this record",
