@@ -183,7 +183,7 @@ fn a_parked_record_that_cannot_be_deleted_stops_nothing_and_can_be_discarded() {
     world.until("SELECT count(*) = 4 FROM sequin.delivered");
     world.until("SELECT EXISTS (SELECT FROM sequin.dead_letters)");
     let errors = world.open_errors();
-    assert!(errors[0].1.contains("it was applied") && errors[0].1.contains("injected into parked"), "{errors:?}");
+    assert!(errors[0].1.contains("was applied") && errors[0].1.contains("injected into deferred"), "{errors:?}");
     assert_eq!(world.one::<i64>("SELECT id FROM sequin.dead_letters"), queued[2]);
     world.others_go_on(pid);
     world.discard_all();
@@ -211,7 +211,7 @@ fn a_create_that_the_history_does_not_take_at_all_is_unknown_with_its_id_and_is_
     assert_eq!(world.enqueue_data(&json!({"n": 1})), id);
     world.settled();
     let errors = world.open_errors();
-    assert!(errors[0].0 == "unknown" && errors[0].1.contains("it was applied as"), "{errors:?}");
+    assert!(errors[0].0 == "unknown" && errors[0].1.contains("was applied as"), "{errors:?}");
     world.others_go_on(pid);
     assert_eq!(world.sent(), 2);
     world.discard_all();
@@ -239,7 +239,7 @@ fn an_upstream_id_that_cannot_be_noted_keeps_no_other_from_its_row() {
     world.run("INSERT INTO people VALUES (1, 'Paul')");
     world.written_back();
     let pid = world.worker_pid();
-    world.raise_in("created", "BEFORE INSERT", "r.ordering_key = '[2]'");
+    world.raise_in("pending_upstream_ids", "BEFORE INSERT", "r.ordering_key = '[2]'");
     world.run("INSERT INTO people VALUES (2, 'Chani'), (3, 'Stilgar')");
     world.until("SELECT sf_id IS NOT NULL FROM people WHERE id = 3");
     world.others_go_on(pid);
@@ -251,7 +251,7 @@ fn an_upstream_id_that_cannot_be_forgotten_keeps_no_other_from_its_row() {
     world.run("INSERT INTO people VALUES (1, 'Paul')");
     world.written_back();
     let pid = world.worker_pid();
-    world.raise_in("created", ROW, "TG_OP <> 'INSERT' AND r.ordering_key = '[2]'");
+    world.raise_in("pending_upstream_ids", ROW, "TG_OP <> 'INSERT' AND r.ordering_key = '[2]'");
     world.run("INSERT INTO people VALUES (2, 'Chani'), (3, 'Stilgar')");
     world.until("SELECT sf_id IS NOT NULL FROM people WHERE id = 3");
     world.others_go_on(pid);
