@@ -89,7 +89,10 @@ unsafe extern "C-unwind" {
     fn SignalHandlerForConfigReload(signal: c_int);
     #[cfg(not(any(feature = "pg15", feature = "pg16", feature = "pg17", feature = "pg18")))]
     fn SignalHandlerForConfigReload(signal: c_int, sender: *const pg_sys::pg_signal_info);
+    #[cfg(any(feature = "pg15", feature = "pg16", feature = "pg17", feature = "pg18"))]
     fn SignalHandlerForShutdownRequest(signal: c_int);
+    #[cfg(not(any(feature = "pg15", feature = "pg16", feature = "pg17", feature = "pg18")))]
+    fn SignalHandlerForShutdownRequest(signal: c_int, sender: *const pg_sys::pg_signal_info);
 }
 
 /// Connects a worker that has just started to a database; with None it sees only the catalogs that all databases share.
