@@ -6,9 +6,9 @@ use pgrx::pg_sys::panic::ErrorReport;
 use contract::outcome::{Applied, Outcome, SqlState};
 use contract::request::InvalidRequest;
 
+use crate::call::applied_counter;
 use crate::pg::elog::{self, Level, Message};
 pub use crate::pg::elog::{internal_error, raise};
-use crate::pg::tally;
 use crate::pg::text::for_message;
 
 /// An error of a SQL function or of a trigger.
@@ -60,7 +60,7 @@ impl From<Error> for ErrorReport {
 /// A refusal also says what earlier requests have applied.
 fn report(mut outcome: Outcome) -> ErrorReport {
     if outcome.applied == Applied::None && outcome.applied_before == 0 {
-        outcome.note_earlier(tally::so_far());
+        outcome.note_earlier(applied_counter::so_far());
     }
     let detail = outcome.detail_json();
     new(code(outcome.sqlstate), outcome.message).set_detail(for_message(detail)).set_hint(for_message(outcome.hint))

@@ -5,8 +5,8 @@
 
 use std::ffi::CStr;
 
+use crate::call::applied_counter;
 use crate::pg::error_context::{Clauses, ErrorContext, Line};
-use crate::pg::tally;
 use contract::outcome::{Applied, Earlier, Facts, Outcome, Scope};
 use contract::text;
 
@@ -60,7 +60,7 @@ struct MutationLine {
 
 impl Line for MutationLine {
     fn clauses(&self) -> Clauses {
-        let earlier = tally::before(self.own_records);
+        let earlier = applied_counter::before(self.own_records);
         let known = Some(self.known.words(earlier.records > 0));
         Clauses { known, after: if self.says_earlier { after(earlier) } else { None } }
     }
@@ -75,7 +75,7 @@ struct StatementLine {
 
 impl Line for StatementLine {
     fn clauses(&self) -> Clauses {
-        Clauses { known: None, after: after(tally::before(self.own_records)) }
+        Clauses { known: None, after: after(applied_counter::before(self.own_records)) }
     }
 }
 
@@ -95,7 +95,7 @@ pub struct StatementContext(ErrorContext<StatementLine>);
 
 impl StatementContext {
     pub fn enter(text: &str) -> StatementContext {
-        tally::begin();
+        applied_counter::begin();
         StatementContext(ErrorContext::enter(text, StatementLine { own_records: 0 }))
     }
 
@@ -106,7 +106,7 @@ impl StatementContext {
 
     /// What was applied before the current request.
     pub fn earlier(&self) -> Earlier {
-        tally::before(self.0.line().own_records)
+        applied_counter::before(self.0.line().own_records)
     }
 
     /// Counts the next `own_records` of errors as those of the current request, not as applied before it.
@@ -124,7 +124,7 @@ pub struct MutationContext<'a> {
 impl<'a> MutationContext<'a> {
     /// For the call of a SQL function.
     pub fn enter(text: &str) -> MutationContext<'static> {
-        tally::begin();
+        applied_counter::begin();
         let line = MutationLine { known: Known::NothingApplied, own_records: 0, says_earlier: true };
         MutationContext { line: ErrorContext::enter(text, line), statement: None }
     }
@@ -150,7 +150,7 @@ impl<'a> MutationContext<'a> {
 
     /// The API has applied all `records` of the mutation.
     pub fn note_applied(&self, records: usize) {
-        tally::add(records);
+        applied_counter::add(records);
         match self.statement {
             Some(statement) => statement.set_own_records(records),
             None => self.line.set_line(MutationLine { own_records: records, ..self.line.line() }),
@@ -160,8 +160,9 @@ impl<'a> MutationContext<'a> {
 
     /// `outcome` as the error of this mutation.
     pub fn failed(&self, mut outcome: Box<Outcome>) -> Box<Outcome> {
-        let earlier =
-            self.statement.map_or_else(|| tally::before(self.line.line().own_records), StatementContext::earlier);
+        let earlier = self
+            .statement
+            .map_or_else(|| applied_counter::before(self.line.line().own_records), StatementContext::earlier);
         outcome.note_earlier(earlier);
         self.set_known(outcome.applied.into());
         outcome
@@ -171,9 +172,7 @@ impl<'a> MutationContext<'a> {
 /// Notes what is known of the innermost mutation. A trigger that runs while upstream ids are written may make a mutation
 /// of its own.
 pub fn set_known(known: Known) {
-    if let Some(line) = ErrorContext::<MutationLine>::innermost() {
-        line.set_line(MutationLine { known, ..line.line() });
-    }
+    ErrorContext::<MutationLine>::change_innermost(|line| MutationLine { known, ..line });
 }
 
 /// The text of a request's line. It is built for each request, so it is joined, not formatted.

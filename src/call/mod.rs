@@ -1,5 +1,6 @@
 //! One request, from its checked records to the records of its reply or an outcome.
 
+pub mod applied_counter;
 pub mod error_context;
 mod http;
 mod send;

@@ -4,6 +4,7 @@
 //! after the last Rust frame of that function is gone, so the line must still be on Postgres' stack then. It is removed
 //! after success only. Code that catches an error restores Postgres' stack; the line itself is palloc'd.
 
+use std::any::TypeId;
 use std::ffi::{CStr, c_char, c_int, c_ulong, c_void};
 use std::marker::PhantomData;
 use std::ptr;
@@ -13,7 +14,7 @@ use pgrx::pg_sys;
 use super::text;
 
 /// What a line says after its text.
-pub trait Line: Copy {
+pub trait Line: Copy + 'static {
     /// Called while an error is reported: it must not allocate, raise or panic.
     fn clauses(&self) -> Clauses;
 }
@@ -25,11 +26,27 @@ pub struct Clauses {
     pub after: Option<(usize, &'static CStr)>,
 }
 
+/// An entry of Postgres' stack whose callback is [`write_line`].
 #[repr(C)]
-struct Frame<L> {
+struct Entry {
     callback: pg_sys::ErrorContextCallback,
     text: *const c_char,
+    /// The type of the line that follows.
+    kind: TypeId,
+    clauses: unsafe fn(*const Entry) -> Clauses,
+}
+
+#[repr(C)]
+struct Frame<L> {
+    entry: Entry,
     line: L,
+}
+
+/// # Safety
+/// The entry is that of a `Frame<L>`.
+unsafe fn clauses<L: Line>(entry: *const Entry) -> Clauses {
+    // SAFETY: as the caller promises: the entry is the frame's first field.
+    unsafe { (*entry.cast::<Frame<L>>()).line.clauses() }
 }
 
 /// A line on Postgres' stack.
@@ -45,19 +62,14 @@ pub struct ErrorContext<L: Line> {
 impl<L: Line> ErrorContext<L> {
     /// Adds a line.
     pub fn enter(text: &str, line: L) -> ErrorContext<L> {
-        // SAFETY: main thread of a backend. The frame lives in the memory context of the calling function, which lasts
-        // until its error was reported.
+        // SAFETY: palloc gives memory of this size and of any alignment up to eight, or raises. The frame lives in the
+        // memory context of the calling function, which lasts until its error was reported.
         unsafe {
             let frame = pg_sys::palloc(size_of::<Frame<L>>()).cast::<Frame<L>>();
-            frame.write(Frame {
-                callback: pg_sys::ErrorContextCallback {
-                    previous: pg_sys::error_context_stack,
-                    callback: Some(write_line::<L>),
-                    arg: frame.cast(),
-                },
-                text: server_text(text),
-                line,
-            });
+            let previous = pg_sys::error_context_stack;
+            let callback = pg_sys::ErrorContextCallback { previous, callback: Some(write_line), arg: frame.cast() };
+            let entry = Entry { callback, text: server_text(text), kind: TypeId::of::<L>(), clauses: clauses::<L> };
+            frame.write(Frame { entry, line });
             pg_sys::error_context_stack = frame.cast();
             ErrorContext { frame, lines: PhantomData }
         }
@@ -65,46 +77,51 @@ impl<L: Line> ErrorContext<L> {
 
     /// Removes the line. It must be the last one that was added.
     pub fn leave(self) {
-        // SAFETY: `enter` has put the frame on the stack, and each line that was added later is removed.
+        // SAFETY: `enter` has made the frame, whose memory context is not gone yet. Lines that were added later leave the
+        // stack with it.
         unsafe {
             debug_assert_eq!(pg_sys::error_context_stack.cast(), self.frame);
-            pg_sys::error_context_stack = (*self.frame).callback.previous;
-            pg_sys::pfree((*self.frame).text.cast_mut().cast());
+            pg_sys::error_context_stack = (*self.frame).entry.callback.previous;
+            pg_sys::pfree((*self.frame).entry.text.cast_mut().cast());
             pg_sys::pfree(self.frame.cast());
         }
     }
 
     /// Replaces the text.
     pub fn set_text(&self, text: &str) {
-        // SAFETY: the frame is on the stack as long as `self` exists. Nothing else points to the old text.
+        // SAFETY: the frame is there as long as `self`. Nothing else points to the old text.
         unsafe {
-            pg_sys::pfree((*self.frame).text.cast_mut().cast());
-            (*self.frame).text = server_text(text);
+            pg_sys::pfree((*self.frame).entry.text.cast_mut().cast());
+            (*self.frame).entry.text = server_text(text);
         }
     }
 
     pub fn line(&self) -> L {
-        // SAFETY: the frame is on the stack as long as `self` exists.
+        // SAFETY: the frame is there as long as `self`.
         unsafe { (*self.frame).line }
     }
 
     pub fn set_line(&self, line: L) {
-        // SAFETY: as above; no reference to the old line exists.
+        // SAFETY: the frame is there as long as `self`; no reference to the old line exists.
         unsafe { (*self.frame).line = line }
     }
 
-    /// The line of this type that was added last, if one is on the stack.
-    pub fn innermost() -> Option<ErrorContext<L>> {
-        // SAFETY: the entries of Postgres' stack are alive. Those with our callback are frames of this type.
+    /// Changes the line of this type that was added last, if one is on the stack.
+    pub fn change_innermost(change: impl FnOnce(L) -> L) {
+        // SAFETY: the entries of Postgres' stack are alive. One whose callback is `write_line`, a function of this library
+        // alone, is an `Entry`; its kind says which frame it begins.
         unsafe {
             let mut entry = pg_sys::error_context_stack;
             while let Some(callback) = entry.as_ref() {
-                if callback.callback.is_some_and(|write| ptr::fn_addr_eq(write, write_line::<L> as WriteLine)) {
-                    return Some(ErrorContext { frame: entry.cast(), lines: PhantomData });
+                if callback.callback.is_some_and(|write| ptr::fn_addr_eq(write, write_line as WriteLine))
+                    && (*entry.cast::<Entry>()).kind == TypeId::of::<L>()
+                {
+                    let frame = entry.cast::<Frame<L>>();
+                    (*frame).line = change((*frame).line);
+                    return;
                 }
                 entry = callback.previous;
             }
-            None
         }
     }
 }
@@ -122,14 +139,15 @@ unsafe extern "C-unwind" {
 }
 
 /// Called by Postgres while it reports an error, possibly twice for one error.
-unsafe extern "C-unwind" fn write_line<L: Line>(frame: *mut c_void) {
-    // SAFETY: Postgres passes the `arg` of a frame that is on its stack; all texts are NUL-terminated and alive. Each
-    // format matches its arguments.
+unsafe extern "C-unwind" fn write_line(entry: *mut c_void) {
+    // SAFETY: Postgres passes the `arg` of an entry that is on its stack: the frame itself, and `clauses` is of its type.
+    // All texts are NUL-terminated and alive. Each format matches its arguments. An error inside may jump over this
+    // frame, which owns nothing.
     unsafe {
-        let frame = &*frame.cast::<Frame<L>>();
-        let text = frame.text;
+        let entry = &*entry.cast::<Entry>();
+        let text = entry.text;
         set_errcontext_domain(ptr::null());
-        match frame.line.clauses() {
+        match (entry.clauses)(entry) {
             Clauses { known: None, after: None } => errcontext_msg(c"%s".as_ptr(), text),
             Clauses { known: Some(known), after: None } => errcontext_msg(c"%s: %s".as_ptr(), text, known.as_ptr()),
             Clauses { known: None, after: Some((number, words)) } => {

@@ -5,8 +5,9 @@ use std::ffi::{CStr, c_int};
 use pgrx::IntoDatum;
 use pgrx::callconv::{BoxRet, FcInfo};
 use pgrx::datum::Datum as LiveDatum;
-use pgrx::pg_sys::{self, Datum, FunctionCallInfo, NodeTag, Oid};
+use pgrx::pg_sys::{self, Datum, NodeTag, Oid};
 
+use super::function_call::FunctionCall;
 use super::text;
 
 /// The result of an event trigger's function, which Postgres does not look at.
@@ -35,8 +36,9 @@ pub struct Renaming {
 
 impl Command {
     /// None if the function was not called by an event trigger.
-    pub fn of(call: FunctionCallInfo) -> Option<Command> {
-        // SAFETY: `call` is the call that Postgres is making, as pgrx passes it; its context is null, or a node whose tag
+    pub fn of(call: FunctionCall) -> Option<Command> {
+        let call = call.info();
+        // SAFETY: `call` is the call that Postgres is making; its context is null, or a node whose tag
         // says what it is.
         unsafe {
             let context = (*call).context;

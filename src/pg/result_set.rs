@@ -15,6 +15,7 @@ use pgrx::pg_sys::{self, Datum, FunctionCallInfo, Oid, TupleDesc};
 
 use contract::reply::{Record, Timestamp};
 
+use super::function_call::FunctionCall;
 use super::memory_context::ScratchContext;
 use super::text::to_text_datum;
 use super::tuple_descriptor::attribute;
@@ -108,8 +109,9 @@ pub struct SetTarget {
 
 impl SetTarget {
     /// Prepares the call's result. Raises if the call has no place for a set.
-    pub fn new(call: FunctionCallInfo) -> Result<Self, AlteredType> {
-        // SAFETY: `call` is the call that Postgres is making, as pgrx passes it. InitMaterializedSRF raises unless its
+    pub fn new(call: FunctionCall) -> Result<Self, AlteredType> {
+        let call = call.info();
+        // SAFETY: `call` is the call that Postgres is making. InitMaterializedSRF raises unless its
         // `resultinfo` is a ReturnSetInfo for a set, and fills in both fields. They last as long as the call.
         unsafe {
             pg_sys::InitMaterializedSRF(call, 0);
@@ -173,8 +175,9 @@ pub struct OneTarget {
 impl OneTarget {
     /// Prepares the call's result. The descriptor is looked up once for each place that calls, as Postgres' own
     /// functions do: a plan that outlives a change of the type is planned anew.
-    pub fn new(call: FunctionCallInfo) -> Result<Self, AlteredType> {
-        // SAFETY: `call` is the call that Postgres is making, as pgrx passes it, and has its `flinfo`. `fn_extra` is for
+    pub fn new(call: FunctionCall) -> Result<Self, AlteredType> {
+        let call = call.info();
+        // SAFETY: `call` is the call that Postgres is making, and has its `flinfo`. `fn_extra` is for
         // this function alone, which stores the descriptor there at the first call. It is made in `fn_mcxt`, which lasts
         // as long as `flinfo`.
         unsafe {

@@ -8,8 +8,9 @@ use std::ffi::{c_char, c_int};
 
 use pgrx::callconv::{BoxRet, FcInfo};
 use pgrx::datum::Datum as LiveDatum;
-use pgrx::pg_sys::{self, FunctionCallInfo, NodeTag};
+use pgrx::pg_sys::{self, NodeTag};
 
+use super::function_call::FunctionCall;
 use super::image::datum_image_eq;
 use super::jsonb::values::ArrayOf;
 use super::output::{DependsOn, printed_alike};
@@ -51,9 +52,10 @@ struct FoundColumns {
 
 impl RowUpdate {
     /// None if the function was not called as a trigger before the update of a row, with one argument.
-    pub fn of(call: FunctionCallInfo) -> Option<RowUpdate> {
+    pub fn of(call: FunctionCall) -> Option<RowUpdate> {
+        let call = call.info();
         const EVENT: u32 = pg_sys::TRIGGER_EVENT_UPDATE | pg_sys::TRIGGER_EVENT_ROW | pg_sys::TRIGGER_EVENT_BEFORE;
-        // SAFETY: `call` is the call that Postgres is making, as pgrx passes it; its context is null, or a node whose tag
+        // SAFETY: `call` is the call that Postgres is making; its context is null, or a node whose tag
         // says what it is. Data, trigger and relation last as long as the call; the trigger has `tgnargs` arguments.
         // `fn_extra` is for this function alone, which writes the struct there at its first call in a statement. It lasts
         // as long as `fn_mcxt`, and so as `flinfo`.

@@ -6,6 +6,7 @@ use pgrx::callconv::{BoxRet, FcInfo};
 use pgrx::datum::Datum as LiveDatum;
 use pgrx::pg_sys::{self, FunctionCallInfo, NodeTag};
 
+use super::function_call::FunctionCall;
 use super::relation::{Column, Table};
 use super::transition::Rows;
 use super::{elog, text};
@@ -40,8 +41,9 @@ unsafe impl BoxRet for NoRow {
 
 impl Fired {
     /// None if the function was not called as a trigger for a statement.
-    pub fn of(call: FunctionCallInfo) -> Option<Fired> {
-        // SAFETY: `call` is the call that Postgres is making, as pgrx passes it; its context is null, or a node whose tag
+    pub fn of(call: FunctionCall) -> Option<Fired> {
+        let call = call.info();
+        // SAFETY: `call` is the call that Postgres is making; its context is null, or a node whose tag
         // says what it is.
         unsafe {
             let context = (*call).context;

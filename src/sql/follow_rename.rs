@@ -2,20 +2,20 @@
 
 use pgrx::PgSqlErrorCode as Code;
 use pgrx::pg_extern;
-use pgrx::pg_sys::FunctionCallInfo;
 use pgrx::pg_sys::panic::ErrorReport;
 
 use crate::attach;
 use crate::ereport::Error;
 use crate::outbox;
 use crate::pg::event_trigger::{Command, NoResult};
+use crate::pg::function_call::FunctionCall;
 use crate::pg::spi::{self, Connection};
 use crate::pg::{catalog, security_context};
 
 /// Fires after each ALTER SERVER. The role that renames the server need not own the tables: the names are written with the
 /// rights of the extension's owner.
 #[pg_extern(schema = "sequin", volatile, parallel_unsafe)]
-fn follow_rename(call: FunctionCallInfo) -> Result<NoResult, ErrorReport> {
+fn follow_rename(call: FunctionCall) -> Result<NoResult, ErrorReport> {
     let Some(command) = Command::of(call) else {
         let code = Code::ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED;
         return Err(Error::refused(code, "only an event trigger can call this function", "").into());

@@ -1,6 +1,5 @@
 //! `sequin_mutate`: many records, one request, a set of rows.
 
-use pgrx::pg_sys::FunctionCallInfo;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{default, pg_extern};
 
@@ -8,6 +7,7 @@ use crate::call::SentRequest;
 use crate::call::error_context::{self, Known};
 use crate::call::server;
 use crate::ereport::{self, Error};
+use crate::pg::function_call::FunctionCall;
 use crate::pg::jsonb::Json;
 use crate::pg::result_set::{RecordSet, SetTarget};
 use crate::pg::text::{Name, Text, TextArray};
@@ -27,7 +27,7 @@ fn sequin_mutate(
     await_consumers: default!(Option<TextArray>, "NULL"),
     timeout_ms: default!(Option<i32>, "NULL"),
     server: default!(Option<Name>, "NULL"),
-    call: FunctionCallInfo,
+    call: FunctionCall,
 ) -> Result<RecordSet, ErrorReport> {
     let arguments = SharedArguments { sync_id, collection_id, await_consumers, timeout_ms, server };
     Ok(mutate(kind.as_ref(), &arguments, records.as_ref(), call)?)
@@ -37,7 +37,7 @@ fn mutate(
     kind: Option<&Text>,
     arguments: &SharedArguments,
     records: Option<&Json>,
-    call: FunctionCallInfo,
+    call: FunctionCall,
 ) -> Result<RecordSet, Error> {
     let target = SetTarget::new(call);
     let call = VerbCall::begin("sequin_mutate", arguments)?;

@@ -14,11 +14,11 @@ use pgrx::datum::Internal;
 use pgrx::pg_extern;
 use pgrx::pg_sys::panic::ErrorReport;
 
+use crate::call::applied_counter;
 use crate::call::error_context::StatementContext;
 use crate::ereport::Error;
 use crate::pg::catalog;
 use crate::pg::planner::{Callee, PlannedCall, Unchanged};
-use crate::pg::tally;
 use contract::outcome::{Outcome, SqlState};
 
 /// Makes sure that a plan makes each call once: refuses `SELECT (sequin_create(...)).*`, which calls the function for each
@@ -36,7 +36,7 @@ fn plan_calls(request: Internal) -> Result<Unchanged, ErrorReport> {
 }
 
 fn repeated_call() -> Error {
-    if tally::so_far().records > 0 {
+    if applied_counter::so_far().records > 0 {
         // The line stays for the error.
         let _ = StatementContext::enter("the plan of a call");
     }

@@ -1,11 +1,11 @@
 //! The verbs for one record: one row in, one row out, usable wherever an expression is.
 
-use pgrx::pg_sys::FunctionCallInfo;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{default, pg_extern};
 
 use crate::call::server;
 use crate::ereport::Error;
+use crate::pg::function_call::FunctionCall;
 use crate::pg::jsonb::Json;
 use crate::pg::result_set::{OneRecord, OneTarget};
 use crate::pg::text::{Name, Text, TextArray};
@@ -23,7 +23,7 @@ fn sequin_create(
     await_consumers: default!(Option<TextArray>, "NULL"),
     timeout_ms: default!(Option<i32>, "NULL"),
     server: default!(Option<Name>, "NULL"),
-    call: FunctionCallInfo,
+    call: FunctionCall,
 ) -> Result<OneRecord, ErrorReport> {
     let arguments = SharedArguments { sync_id, collection_id, await_consumers, timeout_ms, server };
     Ok(create(&arguments, data.as_ref(), call)?)
@@ -39,7 +39,7 @@ fn sequin_update(
     await_consumers: default!(Option<TextArray>, "NULL"),
     timeout_ms: default!(Option<i32>, "NULL"),
     server: default!(Option<Name>, "NULL"),
-    call: FunctionCallInfo,
+    call: FunctionCall,
 ) -> Result<OneRecord, ErrorReport> {
     let arguments = SharedArguments { sync_id, collection_id, await_consumers, timeout_ms, server };
     Ok(update(&arguments, upstream_id.as_ref(), data.as_ref(), call)?)
@@ -53,13 +53,13 @@ fn sequin_delete(
     await_consumers: default!(Option<TextArray>, "NULL"),
     timeout_ms: default!(Option<i32>, "NULL"),
     server: default!(Option<Name>, "NULL"),
-    call: FunctionCallInfo,
+    call: FunctionCall,
 ) -> Result<OneRecord, ErrorReport> {
     let arguments = SharedArguments { sync_id, collection_id, await_consumers, timeout_ms, server };
     Ok(delete(&arguments, upstream_id.as_ref(), call)?)
 }
 
-fn create(arguments: &SharedArguments, data: Option<&Json>, call: FunctionCallInfo) -> Result<OneRecord, Error> {
+fn create(arguments: &SharedArguments, data: Option<&Json>, call: FunctionCall) -> Result<OneRecord, Error> {
     let target = OneTarget::new(call);
     let call = VerbCall::begin("sequin_create", arguments)?;
     let target = target?;
@@ -71,7 +71,7 @@ fn update(
     arguments: &SharedArguments,
     upstream_id: Option<&Text>,
     data: Option<&Json>,
-    call: FunctionCallInfo,
+    call: FunctionCall,
 ) -> Result<OneRecord, Error> {
     let target = OneTarget::new(call);
     let call = VerbCall::begin("sequin_update", arguments)?;
@@ -81,7 +81,7 @@ fn update(
     send(call, target, arguments, request, upstream_id)
 }
 
-fn delete(arguments: &SharedArguments, upstream_id: Option<&Text>, call: FunctionCallInfo) -> Result<OneRecord, Error> {
+fn delete(arguments: &SharedArguments, upstream_id: Option<&Text>, call: FunctionCall) -> Result<OneRecord, Error> {
     let target = OneTarget::new(call);
     let call = VerbCall::begin("sequin_delete", arguments)?;
     let target = target?;

@@ -4,11 +4,11 @@ use std::borrow::Cow;
 
 use pgrx::PgSqlErrorCode as Code;
 use pgrx::pg_extern;
-use pgrx::pg_sys::FunctionCallInfo;
 use pgrx::pg_sys::panic::ErrorReport;
 
 use crate::attach::{capture, owner_rights, partition_moves};
 use crate::ereport::Error;
+use crate::pg::function_call::FunctionCall;
 use crate::pg::row_trigger::{RowUpdate, StoredRow};
 use crate::pg::text::database_is_utf8;
 use crate::pg::trigger::{Fired, NoRow};
@@ -17,7 +17,7 @@ use contract::attachment::{self, Attachment};
 
 /// Called when all other triggers of a statement have fired.
 #[pg_extern(schema = "sequin", volatile, parallel_unsafe)]
-fn end_statement(call: FunctionCallInfo) -> Result<NoRow, ErrorReport> {
+fn end_statement(call: FunctionCall) -> Result<NoRow, ErrorReport> {
     fired(call)?;
     capture::end_statement()?;
     Ok(NoRow)
@@ -27,7 +27,7 @@ fn end_statement(call: FunctionCallInfo) -> Result<NoRow, ErrorReport> {
 /// role that attaches tables needs EXECUTE on one. Before a statement it notes the beginning. Before the update of a row
 /// it keeps the row's upstream id and its partition. After a statement it captures the changes.
 #[pg_extern(schema = "sequin", volatile, parallel_unsafe)]
-fn capture(call: FunctionCallInfo) -> Result<StoredRow, ErrorReport> {
+fn capture(call: FunctionCall) -> Result<StoredRow, ErrorReport> {
     if let Some(update) = RowUpdate::of(call) {
         if settings::capture() {
             partition_moves::check(&update)?;
@@ -72,7 +72,7 @@ fn is_attachment(argument: &[u8]) -> bool {
 
 /// Refuses TRUNCATE, for which Postgres passes no rows to triggers.
 #[pg_extern(schema = "sequin", volatile, parallel_unsafe)]
-fn refuse_truncate(call: FunctionCallInfo) -> Result<NoRow, ErrorReport> {
+fn refuse_truncate(call: FunctionCall) -> Result<NoRow, ErrorReport> {
     let fired = fired(call)?;
     if !settings::capture() {
         return Ok(NoRow);
@@ -83,7 +83,7 @@ fn refuse_truncate(call: FunctionCallInfo) -> Result<NoRow, ErrorReport> {
     Err(Error::refused(Code::ERRCODE_FEATURE_NOT_SUPPORTED, message, hint).into())
 }
 
-fn fired(call: FunctionCallInfo) -> Result<Fired, Error> {
+fn fired(call: FunctionCall) -> Result<Fired, Error> {
     Fired::of(call).ok_or_else(|| {
         let code = Code::ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED;
         Error::refused(code, "only a trigger for a statement can call this function", "")
