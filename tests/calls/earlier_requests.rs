@@ -37,7 +37,9 @@ impl Claim<'_> {
             return;
         }
         assert!(
-            hint.starts_with(&format!("Earlier requests of this {scope} were applied and stay so")),
+            hint.starts_with(&format!(
+                "Earlier requests of this {scope} were applied, and a rollback does not undo them"
+            )),
             "{what}: {hint}"
         );
         let words = match before {
