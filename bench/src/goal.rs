@@ -1,4 +1,4 @@
-//! The figures that design.md section 7 asks for, and whether one was reached.
+//! The goals of docs/measurements.md, and whether a figure reaches one.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! `sequin-bench [NAME...] [--runs 5] [--quick]`: the figures of design.md section 7, each beside a control.
+//! `sequin-bench [NAME...] [--runs 5] [--quick]`: the figures of docs/measurements.md, each beside a control.
 //!
 //! Absolute times say more about the machine and its other users than about the extension, so each one stands beside
 //! what a raw-socket client needs for the same bytes from the same API, measured in turns with it. A figure is the

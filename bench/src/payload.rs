@@ -17,7 +17,7 @@ pub fn records(count: usize) -> String {
     format!("[{}]", records.join(", "))
 }
 
-/// The reply to it: every field that contract.md names, about 700 bytes a record.
+/// The reply to it: every field of a record in the contract, about 700 bytes a record.
 pub fn reply(count: usize) -> String {
     reply_of((0..count).map(|i| (i, data(i))))
 }

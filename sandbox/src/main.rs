@@ -1,4 +1,4 @@
-//! A local server of the Mutation API (contract.md): to try the extension without an account anywhere, and to test it.
+//! A local server of the Mutation API: to try the extension without an account, and to test it.
 //!
 //! It shares no code with the extension, so that a mistake in one shows against the other. Where the contract is silent,
 //! the sandbox is the strict side: what a client sends beyond the contract is refused, not ignored.
