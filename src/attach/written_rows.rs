@@ -9,7 +9,7 @@ use crate::pg::jsonb::values::{ArrayOf, ObjectOf};
 use crate::pg::memory_context::ChildContext;
 use crate::pg::output::{DependsOn, printed_alike};
 use crate::pg::relation::Column;
-use crate::pg::transition::{Row, Rows};
+use crate::pg::transition::{RowValues, TransitionRows};
 use crate::pg::trigger::Fired;
 
 use super::columns::Columns;
@@ -20,9 +20,9 @@ use contract::attachment::TriggerEvent;
 pub struct WrittenRows<'a> {
     columns: &'a Columns<'a>,
     /// Of an INSERT and an UPDATE.
-    new: Option<Rows>,
+    new: Option<TransitionRows>,
     /// Of an UPDATE and a DELETE.
-    old: Option<Rows>,
+    old: Option<TransitionRows>,
     /// Which columns of the current row an UPDATE has changed, as indexes into the mapped columns.
     changed: Vec<usize>,
     key_in_another_form: KeyInAnotherForm,
@@ -115,7 +115,7 @@ impl<'a> WrittenRows<'a> {
     }
 
     /// The new row; of a DELETE, the old one.
-    pub fn row(&self) -> Row<'_> {
+    pub fn row(&self) -> RowValues<'_> {
         match (&self.new, &self.old) {
             (Some(rows), _) | (None, Some(rows)) => rows.row(),
             (None, None) => unreachable!("a statement has new rows or old ones"),
@@ -123,7 +123,7 @@ impl<'a> WrittenRows<'a> {
     }
 
     /// The old row of an UPDATE or a DELETE.
-    pub fn old_row(&self) -> Row<'_> {
+    pub fn old_row(&self) -> RowValues<'_> {
         self.old.as_ref().expect("an INSERT has no old rows").row()
     }
 
@@ -134,11 +134,11 @@ impl<'a> WrittenRows<'a> {
 
     /// Begins the reading anew.
     pub fn rewind(&mut self) {
-        [&mut self.new, &mut self.old].into_iter().flatten().for_each(Rows::rewind);
+        [&mut self.new, &mut self.old].into_iter().flatten().for_each(TransitionRows::rewind);
     }
 
     /// The upstream id of a row; None if it is NULL or blank.
-    pub fn id(&self, row: &Row<'_>) -> Option<String> {
+    pub fn id(&self, row: &RowValues<'_>) -> Option<String> {
         let id = row.text(self.columns.upstream_id)?;
         (!id.trim().is_empty()).then(|| id.into_owned())
     }
@@ -153,7 +153,7 @@ impl<'a> WrittenRows<'a> {
 
     /// Frees the readers. After an error, the end of the (sub)transaction does.
     pub fn close(self) {
-        [self.new, self.old].into_iter().flatten().for_each(Rows::close);
+        [self.new, self.old].into_iter().flatten().for_each(TransitionRows::close);
     }
 }
 
@@ -185,12 +185,12 @@ impl<'a> DataPrinter<'a> {
     }
 
     /// The object of the mapped columns at these indexes, a jsonb.
-    pub fn datum(&mut self, row: &Row<'_>, places: &[usize]) -> Datum {
+    pub fn datum(&mut self, row: &RowValues<'_>, places: &[usize]) -> Datum {
         self.object(places).datum(row)
     }
 
     /// The same as JSON text.
-    pub fn text(&mut self, row: &Row<'_>, places: &[usize]) -> String {
+    pub fn text(&mut self, row: &RowValues<'_>, places: &[usize]) -> String {
         self.object(places).text(row)
     }
 

@@ -232,23 +232,23 @@ fn version_of(tuple: pg_sys::HeapTuple) -> Version {
 static CHANGES: AtomicU64 = AtomicU64::new(0);
 static RESETS: AtomicU64 = AtomicU64::new(0);
 
-/// What this session has learnt of servers, mappings and wrappers so far: two numbers that grow.
+/// How many changes of servers, mappings and wrappers this session has learnt of: two numbers that grow.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct News {
+pub struct ChangeCount {
     /// How often one was created, altered or dropped.
     pub changes: u64,
-    /// How often it may have missed that: more has happened, to whatever objects, than Postgres keeps for those who do
-    /// not listen for long.
+    /// How often the session may have missed changes: there were more, of whatever objects, than Postgres keeps for a
+    /// session that does not listen for long.
     pub resets: u64,
 }
 
-impl News {
-    pub const NONE: News = News { changes: 0, resets: 0 };
+impl ChangeCount {
+    pub const NONE: ChangeCount = ChangeCount { changes: 0, resets: 0 };
 }
 
-/// The news so far. The session learns of its own changes at once, and of others' when its next statement takes a lock,
-/// as for any object of a catalog.
-pub fn news() -> News {
+/// The changes so far. The session learns of its own at once, and of others' when its next statement takes a lock, as for
+/// any object of a catalog.
+pub fn change_count() -> ChangeCount {
     static REGISTERED: Once = Once::new();
     REGISTERED.call_once(|| {
         let caches = [
@@ -264,7 +264,7 @@ pub fn news() -> News {
             }
         }
     });
-    News { changes: CHANGES.load(Ordering::Relaxed), resets: RESETS.load(Ordering::Relaxed) }
+    ChangeCount { changes: CHANGES.load(Ordering::Relaxed), resets: RESETS.load(Ordering::Relaxed) }
 }
 
 /// Called by Postgres when it learns of a change, also in the middle of a transaction: so it only counts. No hash means

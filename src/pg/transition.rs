@@ -16,7 +16,7 @@ use super::spi::QueryRows;
 use super::text;
 
 /// A transition table that is being read, from its first row on.
-pub struct Rows {
+pub struct TransitionRows {
     store: *mut pg_sys::Tuplestorestate,
     pointer: c_int,
     slot: *mut pg_sys::TupleTableSlot,
@@ -25,12 +25,12 @@ pub struct Rows {
 }
 
 /// A row. It lasts until the next one is reached.
-pub struct Row<'a> {
+pub struct RowValues<'a> {
     values: &'a [Datum],
     nulls: &'a [bool],
 }
 
-impl Rows {
+impl TransitionRows {
     /// # Safety
     /// A transition table that lasts longer than this value, of a relation with this descriptor. `columns` is at most
     /// the descriptor's number of attributes.
@@ -38,13 +38,13 @@ impl Rows {
         store: *mut pg_sys::Tuplestorestate,
         descriptor: pg_sys::TupleDesc,
         columns: usize,
-    ) -> Rows {
+    ) -> TransitionRows {
         // SAFETY: as the caller promises. A read pointer of its own leaves those of queries alone. The slot takes the rows
         // of a tuplestore, which are minimal tuples.
         unsafe {
             let pointer = pg_sys::tuplestore_alloc_read_pointer(store, pg_sys::EXEC_FLAG_REWIND as c_int);
             let slot = pg_sys::MakeSingleTupleTableSlot(descriptor, &raw const pg_sys::TTSOpsMinimalTuple);
-            let mut rows = Rows { store, pointer, slot, columns };
+            let mut rows = TransitionRows { store, pointer, slot, columns };
             rows.rewind();
             rows
         }
@@ -79,11 +79,11 @@ impl Rows {
     }
 
     /// The row that [`advance`](Self::advance) has reached.
-    pub fn row(&self) -> Row<'_> {
+    pub fn row(&self) -> RowValues<'_> {
         // SAFETY: the slot keeps the row until it is filled again, which takes `&mut self`. Its arrays have a place for
         // each attribute of the table; the first `columns` are filled.
         unsafe {
-            Row {
+            RowValues {
                 values: slice::from_raw_parts((*self.slot).tts_values, self.columns),
                 nulls: slice::from_raw_parts((*self.slot).tts_isnull, self.columns),
             }
@@ -129,12 +129,12 @@ impl CopiedRow {
         }
     }
 
-    pub fn row(&self) -> Row<'_> {
-        Row { values: &self.values, nulls: &self.nulls }
+    pub fn row(&self) -> RowValues<'_> {
+        RowValues { values: &self.values, nulls: &self.nulls }
     }
 }
 
-impl Row<'_> {
+impl RowValues<'_> {
     /// The value of a column; None is NULL.
     pub fn value(&self, column: &Column) -> Option<Datum> {
         (!self.nulls[column.place]).then_some(self.values[column.place])
@@ -148,7 +148,7 @@ impl Row<'_> {
 
     /// Whether `other` has another value in this column: another image, even where the type's equality takes the two for
     /// one (`1.0` and `1.00`, texts of a collation that folds case).
-    pub fn differs_in(&self, other: &Row<'_>, column: &Column) -> bool {
+    pub fn differs_in(&self, other: &RowValues<'_>, column: &Column) -> bool {
         match (self.value(column), other.value(column)) {
             (None, None) => false,
             // SAFETY: two values of the column, and its type's length and passing.
@@ -158,7 +158,7 @@ impl Row<'_> {
     }
 
     /// Whether the equality of the column's type takes the values of both rows for one.
-    pub fn is_equal_in(&self, other: &Row<'_>, column: &Column) -> bool {
+    pub fn is_equal_in(&self, other: &RowValues<'_>, column: &Column) -> bool {
         match (self.value(column), other.value(column)) {
             (None, None) => true,
             // SAFETY: two values of the column, and the equality of its type. The type cache's entry lasts as long as the

@@ -8,7 +8,7 @@ use pgrx::pg_sys::{self, FunctionCallInfo, NodeTag};
 
 use super::function_call::FunctionCall;
 use super::relation::{Column, Table};
-use super::transition::Rows;
+use super::transition::TransitionRows;
 use super::{elog, text};
 
 /// The kind of a statement.
@@ -87,13 +87,13 @@ impl Fired {
     }
 
     /// The rows as the statement has left them, as far as `columns` of the table. An INSERT and an UPDATE have them.
-    pub fn new_rows<'a>(&self, columns: impl IntoIterator<Item = &'a Column>) -> Rows {
+    pub fn new_rows<'a>(&self, columns: impl IntoIterator<Item = &'a Column>) -> TransitionRows {
         // SAFETY: the call's transition table of new rows, or null.
         unsafe { self.rows((*self.data).tg_newtable, columns) }
     }
 
     /// The rows as the statement has found them. An UPDATE and a DELETE have them.
-    pub fn old_rows<'a>(&self, columns: impl IntoIterator<Item = &'a Column>) -> Rows {
+    pub fn old_rows<'a>(&self, columns: impl IntoIterator<Item = &'a Column>) -> TransitionRows {
         // SAFETY: the call's transition table of old rows, or null.
         unsafe { self.rows((*self.data).tg_oldtable, columns) }
     }
@@ -104,7 +104,7 @@ impl Fired {
         &self,
         store: *mut pg_sys::Tuplestorestate,
         columns: impl IntoIterator<Item = &'a Column>,
-    ) -> Rows {
+    ) -> TransitionRows {
         if store.is_null() {
             elog::internal_error(
                 "the trigger has no transition table; make such triggers with sequin_attach".to_owned(),
@@ -113,7 +113,7 @@ impl Fired {
         let width = columns.into_iter().map(|column| column.place + 1).max().unwrap_or_default();
         // SAFETY: as the caller promises, a transition table, which has the descriptor of the relation. The columns are of
         // this table, so the descriptor has `width` attributes.
-        unsafe { Rows::open(store, (*(*self.data).tg_relation).rd_att, width) }
+        unsafe { TransitionRows::open(store, (*(*self.data).tg_relation).rd_att, width) }
     }
 
     /// Whether the table has an enabled trigger that calls `function` after a statement with this event.

@@ -12,7 +12,7 @@ use ureq::http::HeaderValue;
 use ureq::http::header;
 
 use crate::call::http::{Client, Endpoint, Header};
-use crate::pg::catalog::{News, Version};
+use crate::pg::catalog::{ChangeCount, Version};
 use crate::pg::{catalog, session};
 use crate::settings;
 
@@ -82,9 +82,9 @@ pub fn authorization(token: &Secret) -> Header {
 /// alternates between more of them connects more often.
 const MAX_ENTRIES: usize = 16;
 
-/// Values from the catalogs, valid as of `news`, the oldest first.
+/// Values from the catalogs, valid as of `as_of`, the oldest first.
 struct Cache {
-    news: News,
+    as_of: ChangeCount,
     servers: Vec<Entry<Oid, (Version, Version), SharedServer>>,
     /// By role and server.
     tokens: Vec<Entry<(Oid, Oid), Version, TokenSource>>,
@@ -97,19 +97,19 @@ struct Entry<K, V, T> {
     value: Arc<T>,
 }
 
-static CACHE: Mutex<Cache> = Mutex::new(Cache::empty(News::NONE));
+static CACHE: Mutex<Cache> = Mutex::new(Cache::empty(ChangeCount::NONE));
 
 impl Cache {
-    const fn empty(news: News) -> Cache {
-        Cache { news, servers: Vec::new(), tokens: Vec::new() }
+    const fn empty(as_of: ChangeCount) -> Cache {
+        Cache { as_of, servers: Vec::new(), tokens: Vec::new() }
     }
 
     /// Drops all entries if one of them may be outdated.
-    fn invalidate(&mut self, news: News) {
-        if self.news.changes != news.changes || !self.is_current() {
-            *self = Cache::empty(news);
+    fn invalidate(&mut self, as_of: ChangeCount) {
+        if self.as_of.changes != as_of.changes || !self.is_current() {
+            *self = Cache::empty(as_of);
         }
-        self.news = news;
+        self.as_of = as_of;
     }
 
     fn is_current(&self) -> bool {
@@ -133,9 +133,9 @@ pub fn find(name: Option<&str>) -> Result<Server, ServerError> {
     }
     let mut cache = CACHE.lock().unwrap_or_else(PoisonError::into_inner);
     loop {
-        let news = catalog::news();
-        if cache.news != news {
-            cache.invalidate(news);
+        let as_of = catalog::change_count();
+        if cache.as_of != as_of {
+            cache.invalidate(as_of);
         }
         let (server, shared) =
             get_or_load(&mut cache.servers, oid, || Ok((catalog::server_versions(oid), load_server(&name, oid)?)))?;
@@ -143,7 +143,7 @@ pub fn find(name: Option<&str>) -> Result<Server, ServerError> {
             Ok((catalog::mapping_version(role, oid), load_token(&name, oid, role)?))
         })?;
         // Loading may bring the report of a change. An old address must not be used with a new token.
-        if catalog::news() == news {
+        if catalog::change_count() == as_of {
             return Ok(Server { name, shared, token, versions: (server, mapping) });
         }
     }

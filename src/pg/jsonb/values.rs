@@ -12,7 +12,7 @@ use super::{Json, to_datum};
 use crate::pg::memory_context::ChildContext;
 use crate::pg::relation::Column;
 use crate::pg::text::to_text_datum;
-use crate::pg::transition::Row;
+use crate::pg::transition::RowValues;
 use contract::merge;
 
 /// A function takes at most 100 arguments (FUNC_MAX_ARGS), two for each field.
@@ -39,7 +39,7 @@ impl<'a> ObjectOf<'a> {
     }
 
     /// The object of a row, a jsonb.
-    pub fn datum(&self, row: &Row<'_>) -> Datum {
+    pub fn datum(&self, row: &RowValues<'_>) -> Datum {
         match &self.calls[..] {
             [call] => call.of(row),
             _ => to_datum(&self.text(row)),
@@ -47,7 +47,7 @@ impl<'a> ObjectOf<'a> {
     }
 
     /// The same as JSON text.
-    pub fn text(&self, row: &Row<'_>) -> String {
+    pub fn text(&self, row: &RowValues<'_>) -> String {
         merge::later_wins(self.calls.iter().map(|call| call.text(row)).collect())
     }
 }
@@ -60,7 +60,7 @@ impl<'a> ArrayOf<'a> {
     }
 
     /// The array of a row as JSON text.
-    pub fn text(&self, row: &Row<'_>) -> String {
+    pub fn text(&self, row: &RowValues<'_>) -> String {
         self.0.text(row)
     }
 }
@@ -117,17 +117,17 @@ impl<'a> RowFunction<'a> {
     }
 
     /// A jsonb in the current memory context.
-    fn of(&self, row: &Row<'_>) -> Datum {
+    fn of(&self, row: &RowValues<'_>) -> Datum {
         // SAFETY: `made` is a jsonb, so a varlena.
         self.called_for(row, |made| unsafe { Datum::from(pg_sys::pg_detoast_datum_copy(made.cast_mut_ptr())) })
     }
 
-    fn text(&self, row: &Row<'_>) -> String {
+    fn text(&self, row: &RowValues<'_>) -> String {
         self.called_for(row, |made| Json { stored: made.cast_mut_ptr() }.to_text())
     }
 
     /// Calls the function for a row, and `f` with the result, which is freed after that.
-    fn called_for<T>(&self, row: &Row<'_>, f: impl FnOnce(Datum) -> T) -> T {
+    fn called_for<T>(&self, row: &RowValues<'_>, f: impl FnOnce(Datum) -> T) -> T {
         // SAFETY: the arguments are of the types in the frame's expression: constants, and the columns of the row. Neither
         // of the two functions gives NULL. The closure of the guard owns nothing, so a jump may end it.
         let made = self.memory.run(|| unsafe {
