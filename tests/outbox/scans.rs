@@ -241,3 +241,22 @@ fn an_earlier_change_does_not_wait_for_a_later_one_of_a_paused_role() {
     world.run(&format!("DROP USER MAPPING FOR {role} SERVER sequin"));
     world.drop_enqueuer(&role);
 }
+
+#[test]
+fn a_record_whose_kind_cannot_be_read_is_no_update() {
+    let mut world = World::new();
+    let contacts = world.contacts_made(2);
+    world.run(
+        "ALTER TABLE sequin.queue DROP CONSTRAINT queue_kind_check;
+         ALTER TABLE sequin.deferred DROP CONSTRAINT deferred_kind_check;
+         SELECT sequin_pause('sequin')",
+    );
+    let damaged = world.enqueue_update(&contacts[0], &json!({"n": 1}));
+    world.run(&format!("UPDATE sequin.queue SET kind = 'upsert' WHERE id = {damaged}"));
+    world.enqueue_update(&contacts[1], &json!({"n": 2}));
+    world.run("SELECT sequin_resume('sequin')");
+    world.until("SELECT count(*) = 1 FROM sequin.delivered");
+    let error = "%could not be read: column 2 of a row holds \"upsert\", which is no kind%";
+    world.until(&format!("SELECT EXISTS (SELECT FROM sequin.outbox WHERE id = {damaged} AND error LIKE '{error}')"));
+    assert_eq!(world.requests().len(), 1);
+}
