@@ -46,7 +46,6 @@ shared_struct! {
     /// A worker that was started and has not taken its slot yet.
     struct Start {
         database: AtomicU32,
-        unused: AtomicU32,
         /// Microseconds since 2000. After a while it counts as failed.
         since: AtomicU64,
     }
