@@ -1,11 +1,12 @@
-//! What surrounds a table that is about to be attached, and would go wrong only later.
+//! Checks of a table's surroundings when it is attached, for problems that would otherwise appear later.
 //!
-//! A table that cannot be attached is refused here, in words that name the cause. A trigger that would keep upstream ids
-//! from being written is named by a NOTICE: the extension reads its text and may be mistaken.
+//! A table that cannot be attached is refused, with the cause. A NOTICE names each trigger that would probably prevent
+//! upstream ids from being written: the extension only reads the text of its function.
 
 use pgrx::PgSqlErrorCode as Code;
 
 use crate::ereport::{self, Error};
+use crate::pg::column::row;
 use crate::pg::relation;
 use crate::pg::spi::{self, Connection};
 use crate::pg::text::quoted;
@@ -14,7 +15,7 @@ use contract::attachment::TriggerEvent;
 use contract::capture_sql::literal;
 use contract::unqualified_writes::written_without_schema;
 
-/// Refuses `table` if it, or a partition of it, is of a kind that cannot be attached.
+/// Refuses a table that cannot be attached, or that has a partition that cannot.
 pub fn refuse_unsuitable(table: &relation::Table) -> Result<(), Error> {
     spi::connected(|connection| {
         refuse_temporary(connection, table)?;
@@ -23,7 +24,7 @@ pub fn refuse_unsuitable(table: &relation::Table) -> Result<(), Error> {
     })
 }
 
-/// `table` and its partitions, as a table of their oids and levels.
+/// A subquery with the oid and the level of `table` and of each partition below it.
 fn tree(table: &relation::Table) -> String {
     let oid = table.oid.to_u32();
     format!(
@@ -33,21 +34,18 @@ fn tree(table: &relation::Table) -> String {
     )
 }
 
-/// All partitions of a temporary table are temporary, and no other table has one.
+/// A table is temporary if its partitions are.
 fn refuse_temporary(connection: &Connection, table: &relation::Table) -> Result<(), Error> {
     let query = format!(
         "SELECT 1 FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) {} \
          AND c.relpersistence OPERATOR(pg_catalog.=) 't'",
         table.oid.to_u32()
     );
-    let mut is_temporary = false;
-    connection.each(&query, |_, _| is_temporary = true);
-    if !is_temporary {
+    if connection.query::<()>(&query, ()).len() == 0 {
         return Ok(());
     }
     let message = format!("{} is a temporary table", table.quoted);
-    let hint =
-        "Its rows are those of one session: no worker can write upstream ids into them. Attach a permanent table.";
+    let hint = "Only its own session can see its rows, so no worker can write upstream ids into them. Attach a permanent table.";
     Err(error(Code::ERRCODE_WRONG_OBJECT_TYPE, message, hint.to_owned()))
 }
 
@@ -64,8 +62,7 @@ fn refuse_foreign_partition(connection: &Connection, table: &relation::Table) ->
          ORDER BY t.level, c.oid LIMIT 1",
         tree(table)
     );
-    let mut found = None;
-    connection.each(&query, |batch, row| found = batch.text(row, 1).zip(batch.text(row, 2)));
+    let found = connection.query::<()>(&query, ()).first::<(String, String)>();
     let Some((partition, server)) = found else { return Ok(()) };
     let message = format!("{partition}, a partition of {}, is a foreign table", table.quoted);
     let hint =
@@ -73,19 +70,17 @@ fn refuse_foreign_partition(connection: &Connection, table: &relation::Table) ->
     Err(error(Code::ERRCODE_WRONG_OBJECT_TYPE, message, hint))
 }
 
-/// Refuses a table of which Citus keeps each row on several nodes. The triggers fire on each of these nodes: each row
-/// would be created once for each of them, and each node would write another upstream id.
+/// Refuses a table of which Citus keeps each row on several nodes. The triggers fire on each node: each node would create
+/// its own record for a row, and write its own upstream id.
 fn refuse_several_placements(connection: &Connection, table: &relation::Table) -> Result<(), Error> {
-    // Citus makes its catalogs in pg_catalog, where only superusers make tables.
+    // Citus creates its catalogs in pg_catalog, where only superusers can create tables.
     let has = |catalog: &str| {
-        let mut has = false;
         let query = format!(
             "SELECT 1 FROM pg_catalog.pg_class c WHERE c.relname OPERATOR(pg_catalog.=) {} \
              AND c.relnamespace OPERATOR(pg_catalog.=) 'pg_catalog'::pg_catalog.regnamespace",
             literal(catalog)
         );
-        connection.each(&query, |_, _| has = true);
-        has
+        connection.query::<()>(&query, ()).len() > 0
     };
     if !has("pg_dist_partition") {
         return Ok(());
@@ -104,9 +99,7 @@ fn refuse_several_placements(connection: &Connection, table: &relation::Table) -
          ON p.logicalrelid::pg_catalog.oid OPERATOR(pg_catalog.=) t.relation WHERE {several} LIMIT 1",
         tree(table)
     );
-    let mut has_several = false;
-    connection.each(&query, |_, _| has_several = true);
-    if !has_several {
+    if connection.query::<()>(&query, ()).len() == 0 {
         return Ok(());
     }
     let message = format!("Citus keeps each row of {} on several nodes", table.quoted);
@@ -115,19 +108,21 @@ fn refuse_several_placements(connection: &Connection, table: &relation::Table) -
     Err(error(Code::ERRCODE_FEATURE_NOT_SUPPORTED, message, hint.to_owned()))
 }
 
-/// A trigger that fires when an upstream id is written into a row.
-struct UserTrigger {
-    name: String,
-    table: String,
-    /// As ALTER FUNCTION takes it.
-    function: String,
-    function_schema: String,
-    body: String,
+row! {
+    /// A trigger that fires when an upstream id is written into a row.
+    struct UserTrigger {
+        name: String,
+        table: String,
+        /// As ALTER FUNCTION takes it.
+        function: String,
+        function_schema: String,
+        body: String,
+    }
 }
 
-/// Says by NOTICE which triggers of `table` and its partitions would fail when an upstream id is written into a row: those
-/// whose function names a table that it writes by a bare name, and has no search_path of its own.
-pub fn warn_of_bare_names(
+/// Sends a NOTICE for each trigger of `table` and its partitions that would fail when an upstream id is written into a row:
+/// its function writes a table by an unqualified name, and has no search_path of its own.
+pub fn warn_of_unqualified_names(
     connection: &Connection,
     table: &relation::Table,
     upstream_id_column: &str,
@@ -136,7 +131,7 @@ pub fn warn_of_bare_names(
     if !operations.contains(&TriggerEvent::Insert) {
         return;
     }
-    // Bit 16 of tgtype is UPDATE. Of a trigger and its clones on partitions the first is enough, and of a function one.
+    // Bit 16 of tgtype is UPDATE. One trigger of each function is enough.
     let query = format!(
         "SELECT DISTINCT ON (p.oid) t.tgname::pg_catalog.text, pg_catalog.format('%I.%I', n.nspname, c.relname), \
          pg_catalog.format('%I.%I()', f.nspname, p.proname), pg_catalog.quote_ident(f.nspname), p.prosrc \
@@ -158,13 +153,7 @@ pub fn warn_of_bare_names(
         tree(table),
         literal(upstream_id_column)
     );
-    let mut triggers = Vec::new();
-    connection.each(&query, |batch, row| {
-        let text = |column| batch.text(row, column).unwrap_or_default();
-        let (name, table, function) = (text(1), text(2), text(3));
-        triggers.push(UserTrigger { name, table, function, function_schema: text(4), body: text(5) });
-    });
-    for trigger in triggers {
+    for trigger in connection.query::<()>(&query, ()).iter::<UserTrigger>() {
         let written = written_without_schema(&trigger.body);
         if !written.is_empty() {
             trigger.warn(connection, &written);
@@ -188,7 +177,7 @@ impl UserTrigger {
         ereport::notice(message, detail, hint);
     }
 
-    /// The schemas in which the names are found now, as SET takes them. If none is, the function's own.
+    /// The schemas in which the names are found now, as SET takes them; or else the schema of the function.
     fn schemas(&self, connection: &Connection, written: &[String]) -> String {
         let mut schemas: Vec<String> = Vec::new();
         for name in written {
@@ -199,9 +188,8 @@ impl UserTrigger {
                  AND c.relpersistence OPERATOR(pg_catalog.<>) 't'",
                 literal(name)
             );
-            connection.each(&query, |batch, row| {
-                schemas.extend(batch.text(row, 1).filter(|schema| !schemas.contains(schema)));
-            });
+            let found = connection.query::<()>(&query, ()).first::<(String,)>();
+            schemas.extend(found.map(|(schema,)| schema).filter(|schema| !schemas.contains(schema)));
         }
         if schemas.is_empty() { self.function_schema.clone() } else { schemas.join(", ") }
     }

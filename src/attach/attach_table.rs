@@ -1,4 +1,4 @@
-//! Making and dropping the triggers that attach a table.
+//! Attaches and detaches a table: creates and drops its triggers.
 
 use pgrx::PgSqlErrorCode as Code;
 use pgrx::pg_sys::Oid;
@@ -14,15 +14,14 @@ use super::columns::resolve;
 use super::triggers::{self, UnattachedTable};
 use contract::attachment::{Attachment, TriggerEvent};
 
-/// Attaches the table `target` and its partitions, after everything that can be known now to be wrong.
+/// Attaches the table `target` and its partitions.
 ///
-/// The triggers of a statement fire on the table that it names and on no other. So the partitions need some of their
-/// own, and no statement fires two. Partitions that are attached in the same way already stay as they are: what was
-/// attached before a partition came can be completed.
+/// The triggers of a statement fire on the table that it names only, so each partition needs its own. Partitions that
+/// already have the same attachment stay as they are: a repeated call attaches partitions that were added later.
 pub fn attach(target: Oid, attachment: &Attachment, operations: &[TriggerEvent]) -> Result<(), Error> {
     let table = owned_table(target)?;
     attach_checks::refuse_unsuitable(&table)?;
-    // Sync, collection and consumers are checked as for a request, when there is none yet.
+    // The same checks as for a request.
     let arguments = attachment.arguments();
     Request::draft(Some("create"), &arguments)?;
     size_limits::check(&arguments)?;
@@ -34,7 +33,7 @@ pub fn attach(target: Oid, attachment: &Attachment, operations: &[TriggerEvent])
     )?;
     check_columns(&table, attachment)?;
     let server = server::find_and_lock(attachment.server.as_deref())?;
-    // By name, so that no role that writes the table can turn its rows to another server with a setting.
+    // The name is stored, so that a role that writes the table cannot redirect its rows with a setting.
     let attachment = Attachment { server: Some(server.name), ..attachment.clone() };
     let wanted = triggers::TriggerSet::of(operations, &attachment.to_argument());
     spi::connected(|connection| {
@@ -61,7 +60,7 @@ pub fn attach(target: Oid, attachment: &Attachment, operations: &[TriggerEvent])
         for bare in &bare {
             triggers::create(connection, bare, operations, &attachment);
         }
-        attach_checks::warn_of_bare_names(connection, &table, &attachment.upstream_id_column, operations);
+        attach_checks::warn_of_unqualified_names(connection, &table, &attachment.upstream_id_column, operations);
         Ok(())
     })
 }
@@ -70,13 +69,17 @@ fn bare_table(table: &relation::Table, is_below: bool) -> UnattachedTable {
     UnattachedTable { oid: table.oid, quoted: table.quoted.clone(), is_partitioned: table.is_partitioned, is_below }
 }
 
-/// Drops the triggers of `target`, and of the partitions below it that are attached as it is.
+/// Drops the triggers of `target`, and of the partitions below it that have the same attachment.
 pub fn detach(target: Oid) -> Result<(), Error> {
     let table = owned_table(target)?;
     spi::connected(|connection| {
         let Some(found) = triggers::find(connection, target) else {
             let message = format!("{} is not attached", table.quoted);
-            return Err(error(Code::ERRCODE_UNDEFINED_OBJECT, message, "The view sequin.attachments shows what is."));
+            return Err(error(
+                Code::ERRCODE_UNDEFINED_OBJECT,
+                message,
+                "The view sequin.attachments shows the attached tables.",
+            ));
         };
         for partition in partitions_below(connection, &table) {
             match triggers::find(connection, partition) {
@@ -89,18 +92,18 @@ pub fn detach(target: Oid) -> Result<(), Error> {
     })
 }
 
-/// The partitions of `table`, their partitions, and so on: each table after the one that it is a partition of.
+/// The partitions of `table` on all levels, each after its parent.
 fn partitions_below(connection: &Connection, table: &relation::Table) -> Vec<Oid> {
-    let mut below = Vec::new();
     if table.is_partitioned {
         let query = format!(
             "SELECT p.relid::pg_catalog.oid FROM pg_catalog.pg_partition_tree({}) AS p \
              WHERE p.level OPERATOR(pg_catalog.>) 0 ORDER BY p.level",
             table.oid.to_u32()
         );
-        connection.each(&query, |batch, row| below.extend(batch.oid(row, 1)));
+        connection.query::<()>(&query, ()).iter::<(Oid,)>().map(|(oid,)| oid).collect()
+    } else {
+        Vec::new()
     }
-    below
 }
 
 fn already_attached(table: &relation::Table) -> Error {

@@ -128,7 +128,7 @@ pub fn capture(fired: &Fired, attachment: &Attachment) -> Result<(), Error> {
     if !is_write_back {
         let columns = resolve(&table, attachment)?;
         let server = OnceCell::new();
-        if is_within || surroundings.may_move_rows || surroundings.is_waited_for || is_followed {
+        if is_within || surroundings.may_move_rows || surroundings.has_held_changes || is_followed {
             hold(fired, attachment, operation, &columns)?;
         } else if attachment.delivery == Delivery::Inline {
             let inline = InlineCapture { attachment, table: &table, operation, statement: &statement, server };
@@ -164,7 +164,7 @@ fn end(relation: u32, operation: TriggerEvent, statement: &StatementContext) -> 
 
 /// Sends the held changes, if the triggers of all statements have fired.
 pub fn end_statement() -> Result<(), Error> {
-    let Some(identity) = open_statements::take_end() else { return Ok(()) };
+    let Some(identity) = open_statements::take_deferred_end() else { return Ok(()) };
     // PostgreSQL 18 and later fire a trigger as the role that was current when its statement ran: here the extension's
     // owner.
     identity.run(|| {
@@ -183,7 +183,7 @@ fn defer_end(relation: u32, operation: TriggerEvent) -> bool {
     static NO_ROW: Statement<()> =
         Statement::new("UPDATE sequin.statement_end AS e SET id = e.id WHERE e.id OPERATOR(pg_catalog.<>) e.id");
     if session::is_read_only()
-        || !open_statements::ask_for_end(relation, operation, security_context::Identity::current())
+        || !open_statements::defer_end(relation, operation, security_context::Identity::current())
     {
         return false;
     }

@@ -16,7 +16,6 @@ use crate::pg::memory_context::ScratchContext;
 use crate::pg::output::{DependsOn, printed_alike, read_alike};
 use crate::pg::relation::Table;
 use crate::pg::spi::{self, Connection};
-use crate::pg::statement::Value;
 use crate::pg::trigger::Fired;
 use crate::pg::{security_context, session};
 use contract::attachment::{Attachment, TriggerEvent};
@@ -258,17 +257,18 @@ impl CreatedIds<'_> {
     /// Writes the ids, and returns how many rows have kept theirs.
     fn write(&self, columns: &Columns<'_>) -> usize {
         let table = write_back_table(columns);
-        let ids: Vec<Option<&str>> = self.upstream_ids.iter().map(|id| Some(id.as_str())).collect();
+        let ids: Vec<&str> = self.upstream_ids.iter().map(String::as_str).collect();
         let run = |connection: &Connection| {
             Ok::<_, Infallible>(match &self.rows {
                 Rows::ByPosition(fired, positions) => {
                     fired.show_transition_tables();
-                    connection.count(&table.write_by_position(), &[Value::Texts(&ids), Value::Int8s(positions)])
+                    let query = table.write_by_position();
+                    connection.query::<(&[&str], &[i64])>(&query, (&ids, positions)).len()
                 }
                 Rows::ByKey(keys) => {
-                    let keys: Vec<Option<&str>> = keys.iter().map(|key| Some(key.as_str())).collect();
+                    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
                     let query = table.write_by_key();
-                    read_alike(|| connection.count(&query, &[Value::Texts(&ids), Value::Texts(&keys)]))
+                    read_alike(|| connection.query::<(&[&str], &[&str])>(&query, (&ids, &keys)).len())
                 }
             })
         };

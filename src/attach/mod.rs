@@ -1,19 +1,17 @@
-//! Tables that write through: an application writes plain SQL to its own table, and each statement reaches the provider
-//! or fails as a whole.
+//! Attached tables: an application writes plain SQL to its own table, and each statement is sent to the provider or fails.
 //!
-//! - [`attachment`]: what a trigger's argument says;
-//! - `attach_table` decides which tables get and lose `triggers`, and `columns` finds the columns that an attachment names;
-//! - `capture` is what the triggers do when they fire. `written_rows` reads what a statement has written, `capture_inline` sends it,
-//!   `capture_outbox` writes it into the queue;
-//! - `open_statements` holds what waits for the end of the outermost statement, `flush` sends it, [`net`] makes one change of it
-//!   for each row, `reinserted_rows` finds rows that were deleted and inserted again in one transaction, and [`differences`] compares
-//!   them;
-//! - `partition_moves` refuses a MERGE that would move a row to another partition;
-//! - `owner_rights` refuses an INSERT whose ids would have to be written with rights that the session could abuse;
-//! - `write_back_guard` keeps the UPDATE that writes upstream ids from being captured, [`queries`] is its SQL, and `write_ids`
-//!   brings the ids of what the outbox has created;
-//! - `attach_checks` and [`written_names`] look at what surrounds a table that is about to be attached, and `server_rename`
-//!   brings the new name of a server to what is attached.
+//! - `attach_table` attaches and detaches a table, `attach_checks` checks its surroundings, `triggers` creates and drops its
+//!   triggers, and `columns` finds the columns that an attachment names;
+//! - `capture` is the body of the triggers. `written_rows` reads the rows of a statement, `capture_inline` sends them, and
+//!   `capture_outbox` queues them;
+//! - `open_statements` holds changes until the outermost statement has ended, and `flush` sends them;
+//! - `reinserted_rows` finds rows that were deleted and inserted again in one transaction, and `partition_moves` refuses a
+//!   MERGE that would move a row to another partition;
+//! - `write_ids` writes upstream ids into rows after delivery, `write_back_guard` keeps that UPDATE from being captured, and
+//!   `owner_rights` refuses an INSERT whose ids would be written with rights that the session could abuse;
+//! - `server_rename` writes the new name of a server into attached tables.
+//!
+//! The rules that need no Postgres are in the contract: `attachment`, `capture_sql`, `net_change` and `field_digests`.
 
 mod attach_checks;
 pub mod attach_table;

@@ -4,12 +4,16 @@
 //! passes the row to the triggers of DELETE and INSERT, which fire only if the MERGE has such actions. So the row trigger
 //! refuses the move, in each kind of statement.
 
+use std::convert::Infallible;
+
+use pgrx::pg_sys::Oid;
+
 use crate::call::error_context::StatementContext;
 use crate::ereport::Error;
 use crate::pg::relation::Table;
 use crate::pg::row_trigger::RowUpdate;
 use crate::pg::spi::{self, Connection};
-use crate::pg::statement::{Statement, Value};
+use crate::pg::statement::Statement;
 
 use super::error::changed_key;
 use super::open_statements;
@@ -28,7 +32,7 @@ pub fn check(update: &RowUpdate) -> Result<(), Error> {
 
 /// The table above `partition` that the captured statement in progress names.
 fn captured_above(partition: u32) -> Option<Table> {
-    static ABOVE: Statement = Statement::new(
+    static ABOVE: Statement<(Oid,)> = Statement::new(
         "SELECT a.relation::pg_catalog.oid FROM pg_catalog.pg_partition_ancestors($1) AS a(relation) \
          WHERE a.relation::pg_catalog.oid OPERATOR(pg_catalog.<>) $1",
     );
@@ -37,9 +41,9 @@ fn captured_above(partition: u32) -> Option<Table> {
         return None;
     }
     let find = |connection: &Connection| {
-        let rows = ABOVE.run(connection, &[Value::Oid(partition)]);
-        let mut above = (0..rows.len()).filter_map(|row| rows.oid(row, 1));
-        Ok::<_, std::convert::Infallible>(above.find(|table| named.contains(&table.to_u32())))
+        let rows = ABOVE.run(connection, (Oid::from(partition),));
+        let mut above = rows.iter::<(Oid,)>().map(|(table,)| table);
+        Ok::<_, Infallible>(above.find(|table| named.contains(&table.to_u32())))
     };
     spi::connected(find).unwrap_or_else(|never| match never {}).and_then(Table::open)
 }

@@ -1,9 +1,9 @@
-//! Rows that are deleted and inserted again in one transaction, with the same upstream id: their records live on.
+//! Rows that are deleted and inserted again in one transaction, with the same upstream id. Their records are kept.
 //!
-//! A partition is emptied into another one, or an application saves a row as a delete and an insert. The delete is in the
-//! queue by then. So before the commit, if the transaction has queued deletes and has also brought upstream ids into
-//! attached tables, these tables are asked which of the deleted ids a row has now. Such a delete becomes an update of the
-//! fields that differ, or goes.
+//! A program may move rows from one partition to another, or save a row by DELETE and INSERT. The delete of the record is
+//! then already in the queue. If a transaction has queued deletes and has also written upstream ids into attached tables,
+//! these tables are searched for the deleted ids before the commit. A delete whose id a row has becomes an update of the
+//! fields that differ; without a difference it is removed.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -31,20 +31,20 @@ use super::written_rows::DataPrinter;
 use contract::attachment::Attachment;
 use contract::field_digests;
 
-/// Deletes that are looked at together. A transaction may have queued millions of them.
-const DEPARTURES: usize = 1_000;
+/// How many deleted records are compared at once. A transaction may have queued millions of deletes.
+const DELETES_AT_ONCE: usize = 1_000;
 
-/// Rows that are printed and compared together.
-const ROWS: usize = 100;
+/// How many rows are printed and compared at once.
+const ROWS_AT_ONCE: usize = 100;
 
-/// So many arrivals in a table are remembered by their upstream ids.
-const MOST_IDS: usize = 1_000;
+/// Up to this number, the upstream ids that have arrived in a table are remembered.
+const MAX_REMEMBERED_IDS: usize = 1_000;
 
-/// What the transaction has done so far. What a subtransaction has done counts even if it was undone: the tables and the
-/// queue are asked what is so.
+/// What the transaction has done so far, including subtransactions that were rolled back: the tables and the queue have the
+/// final state.
 struct TransactionMoves {
     has_departures: bool,
-    /// The tables that rows with upstream ids have come into, each with these ids. None: they are too many, or unknown.
+    /// The tables in which upstream ids have arrived, with the ids; None if they are too many, or unknown.
     arrivals: BTreeMap<u32, Option<BTreeSet<String>>>,
 }
 
@@ -60,11 +60,11 @@ pub fn note_departure() {
     state().has_departures = true;
 }
 
-/// Notes that a row of an attached table has an upstream id that it did not have before.
+/// Notes that a row of an attached table has a new upstream id.
 pub fn note_arrival(relation: u32, upstream_id: &str) {
     let mut state = state();
     let ids = state.arrivals.entry(relation).or_insert_with(|| Some(BTreeSet::new()));
-    if ids.as_ref().is_some_and(|ids| ids.len() == MOST_IDS) {
+    if ids.as_ref().is_some_and(|ids| ids.len() == MAX_REMEMBERED_IDS) {
         *ids = None;
     }
     if let Some(ids) = ids {
@@ -72,12 +72,12 @@ pub fn note_arrival(relation: u32, upstream_id: &str) {
     }
 }
 
-/// Notes that rows of an attached table may have upstream ids that they did not have before.
+/// Notes that rows of an attached table may have new upstream ids.
 pub fn note_arrivals(relation: u32) {
     state().arrivals.insert(relation, None);
 }
 
-/// Whether a row may have been moved: records were to be deleted, and upstream ids have come.
+/// Whether a row may have been reinserted: deletes were queued, and upstream ids have arrived.
 pub fn are_likely() -> bool {
     let state = state();
     state.has_departures && !state.arrivals.is_empty()
@@ -148,7 +148,7 @@ static TURN: Statement<(&str, &[i64], JsonbArray, &[&str], Oid)> = Statement::ne
      WHERE q.server OPERATOR(pg_catalog.=) $1 AND q.id OPERATOR(pg_catalog.=) m.id",
 );
 
-/// Settles the transaction's deletes of records that a row has now. Called before the commit.
+/// Replaces or removes the queued deletes of records whose rows exist. Called before the commit.
 pub fn reconcile() -> Result<(), Error> {
     let arrivals = std::mem::take(&mut state().arrivals);
     let mut repeated = Vec::new();
@@ -158,16 +158,16 @@ pub fn reconcile() -> Result<(), Error> {
     spi::connected(|connection| repeated.iter().try_for_each(|deletes| drop_repeated(connection, deletes)))
 }
 
-/// Deletes of records that are deleted by a later one too.
+/// Deletes that a later delete of the same record makes redundant.
 struct Repeated {
     server: String,
     queue_ids: Vec<i64>,
 }
 
-/// A record that was deleted, came back and was deleted again is deleted once. Only when all tables are settled: a row of
-/// another table may be compared with each of the deletes.
+/// Keeps one delete of a record that was deleted, reinserted and deleted again. Called after all tables are reconciled: a row
+/// of another table may have to be compared with each of the deletes.
 fn drop_repeated(connection: &Connection, deletes: &Repeated) -> Result<(), Error> {
-    for queue_ids in deletes.queue_ids.chunks(DEPARTURES) {
+    for queue_ids in deletes.queue_ids.chunks(DELETES_AT_ONCE) {
         drop_deletes(connection, &deletes.server, queue_ids);
     }
     Ok(())
@@ -266,7 +266,7 @@ impl Departures {
         let mut departures: Vec<Departure> = Vec::new();
         while !self.is_at_end && departures.is_empty() {
             departures.extend(self.begun.take());
-            let rows = security_context::as_queue_owner(|| self.cursor.fetch(connection, DEPARTURES));
+            let rows = security_context::as_queue_owner(|| self.cursor.fetch(connection, DELETES_AT_ONCE));
             let own = rows.iter::<QueuedDelete>().filter(|delete| session::is_own_transaction(delete.writer as u32));
             for QueuedDelete { queue_id, upstream_id, .. } in own {
                 match departures.last_mut() {
@@ -274,7 +274,7 @@ impl Departures {
                     _ => departures.push(Departure { upstream_id, queue_ids: vec![queue_id] }),
                 }
             }
-            self.is_at_end = rows.len() < DEPARTURES;
+            self.is_at_end = rows.len() < DELETES_AT_ONCE;
             rows.free();
             if !self.is_at_end {
                 self.begun = departures.pop();
@@ -306,7 +306,7 @@ impl TableSearch<'_> {
             Some((place, gone.remove(row.row().text(self.columns.upstream_id)?.as_ref())?))
         });
         let found: Vec<(usize, Vec<i64>)> = found.collect();
-        for found in found.chunks(ROWS) {
+        for found in found.chunks(ROWS_AT_ONCE) {
             let mut deleted = self.digests(found.iter().flat_map(|(_, queue_ids)| queue_ids).copied().collect());
             let moves = freeing(|| self.moves(&rows, found, &mut deleted));
             self.write(&moves);

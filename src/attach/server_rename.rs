@@ -1,4 +1,4 @@
-//! Attached tables follow a foreign server that is renamed: the argument of their triggers holds its name.
+//! Writes the new name of a foreign server into attached tables: the argument of their triggers contains it.
 
 use pgrx::pg_sys::Oid;
 
@@ -9,7 +9,7 @@ use contract::attachment::Attachment;
 use contract::capture_sql::literal;
 
 /// A trigger whose argument names the server.
-struct Naming {
+struct NamingTrigger {
     trigger: Oid,
     table: Oid,
     attachment: Attachment,
@@ -20,18 +20,18 @@ pub fn follow(connection: &Connection, renaming: &Renaming) {
     let mut tables: Vec<Oid> = naming(connection, &renaming.before).iter().map(|naming| naming.table).collect();
     tables.sort_unstable_by_key(|table| table.to_u32());
     tables.dedup();
-    // A transaction that has written such a table may yet queue records under the old name.
+    // A transaction that has written such a table may still queue records under the old name. The lock waits for it.
     tables.into_iter().for_each(event_trigger::lock_to_change_triggers);
-    // Once more, as they are now that no other transaction changes them.
-    for Naming { trigger, attachment, .. } in naming(connection, &renaming.before) {
+    // Read again under the locks: another transaction may have changed them.
+    for NamingTrigger { trigger, attachment, .. } in naming(connection, &renaming.before) {
         let attachment = Attachment { server: Some(renaming.after.clone()), ..attachment };
         event_trigger::set_argument(trigger, &attachment.to_argument());
     }
 }
 
-/// The triggers whose argument names `server`. An argument that was written by hand, and is no attachment, names none;
-/// nor is it read, for it may hold what cannot be converted.
-fn naming(connection: &Connection, server: &str) -> Vec<Naming> {
+/// The triggers whose argument names `server`. An argument that was written by hand and is not an attachment is skipped
+/// in SQL, because it may contain bytes that cannot be converted.
+fn naming(connection: &Connection, server: &str) -> Vec<NamingTrigger> {
     let query = format!(
         "SELECT t.oid, t.tgrelid, pg_catalog.convert_from(t.argument, pg_catalog.getdatabaseencoding()) FROM ( \
          SELECT t.oid, t.tgrelid, pg_catalog.substr(t.tgargs, 1, \
@@ -43,17 +43,10 @@ fn naming(connection: &Connection, server: &str) -> Vec<Naming> {
          OPERATOR(pg_catalog.=) {} ELSE false END",
         literal(server)
     );
-    let mut naming = Vec::new();
-    connection.each(&query, |batch, row| {
-        let (Some(trigger), Some(table), Some(argument)) = (batch.oid(row, 1), batch.oid(row, 2), batch.text(row, 3))
-        else {
-            return;
-        };
-        if let Ok(attachment) = Attachment::from_argument(&argument)
-            && attachment.server.as_deref() == Some(server)
-        {
-            naming.push(Naming { trigger, table, attachment });
-        }
+    let rows = connection.query::<()>(&query, ());
+    let parsed = rows.iter::<(Oid, Oid, String)>().filter_map(|(trigger, table, argument)| {
+        let attachment = Attachment::from_argument(&argument).ok()?;
+        (attachment.server.as_deref() == Some(server)).then_some(NamingTrigger { trigger, table, attachment })
     });
-    naming
+    parsed.collect()
 }

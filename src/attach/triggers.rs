@@ -1,43 +1,55 @@
-//! The triggers of ours on one table: they are all that attaches it.
+//! The triggers that attach a table. Nothing else is stored about an attachment.
 //!
-//! Two for each captured operation would do, one before the statement and one after it. The one before fires for every
-//! operation, because rows can also come into a table by a statement that is not captured. A row keeps its upstream id
-//! by a trigger of its own, the only one for rows: Postgres copies it from a partitioned table to its partitions.
+//! A trigger after each statement captures its changes. The trigger before a statement fires for all operations, because
+//! rows can also arrive by a statement that is not captured. The only row trigger keeps a row's upstream id; Postgres
+//! copies it from a partitioned table to its partitions.
 
 use std::collections::BTreeSet;
 
 use pgrx::pg_sys::Oid;
 
-use crate::pg::spi::{Connection, QueryRows};
+use crate::pg::column::row;
+use crate::pg::spi::Connection;
 
 use contract::attachment::{Attachment, TriggerEvent};
 use contract::capture_sql::{NEW_ROWS, OLD_ROWS, literal};
 
-/// What attaches a table, to be compared: of each trigger for statements its events, as pg_trigger has them, and its
-/// argument.
+/// The statement triggers of a table, for comparison: the events of each, as in pg_trigger, and its argument.
 #[derive(Debug, PartialEq, Eq)]
 pub struct TriggerSet(BTreeSet<(String, Option<String>)>);
 
-/// The triggers that are on a table.
+row! {
+    /// A trigger of this extension in pg_trigger.
+    struct TableTrigger {
+        /// Quoted.
+        name: String,
+        events: String,
+        argument: Option<String>,
+        is_for_rows: bool,
+        is_of_parent: bool,
+    }
+}
+
+/// The triggers of this extension on a table.
 pub struct AttachedTriggers {
-    /// Quoted. Without those that belong to the table's parent.
+    /// Quoted, without the triggers that belong to the parent of the table.
     names: Vec<String>,
     pub set: TriggerSet,
 }
 
-/// The bits of pg_trigger.h for INSERT, DELETE and UPDATE together, and for TRUNCATE.
+/// INSERT, DELETE and UPDATE together, and TRUNCATE, as bits of pg_trigger.h.
 const ANY_WRITE: &str = "28";
 const TRUNCATE: &str = "32";
 
 impl TriggerSet {
-    /// What [`create`] makes.
+    /// The triggers that [`create`] creates.
     pub fn of(operations: &[TriggerEvent], argument: &str) -> TriggerSet {
         let captures = operations.iter().map(|operation| (event(*operation), Some(argument.to_owned())));
         TriggerSet(captures.chain([(ANY_WRITE.to_owned(), None), (TRUNCATE.to_owned(), None)]).collect())
     }
 }
 
-/// The bit of pg_trigger.h for it, as a query gives it.
+/// The bit of pg_trigger.h, as text.
 fn event(operation: TriggerEvent) -> String {
     let bit = match operation {
         TriggerEvent::Insert => 4,
@@ -47,9 +59,9 @@ fn event(operation: TriggerEvent) -> String {
     bit.to_string()
 }
 
-/// The triggers of ours on a table, also those that were made by hand; None if there are none for statements.
+/// The triggers of this extension on a table, including those that were created by hand; None without statement triggers.
 pub fn find(connection: &Connection, table: Oid) -> Option<AttachedTriggers> {
-    // Each argument ends with a zero byte; sequin_attach gives one argument.
+    // sequin_attach passes one argument. pg_trigger stores it with a zero byte at its end.
     let query = format!(
         "SELECT pg_catalog.quote_ident(t.tgname), (t.tgtype::pg_catalog.int4 OPERATOR(pg_catalog.&) 60)::pg_catalog.text, \
          CASE WHEN t.tgnargs OPERATOR(pg_catalog.=) 1 THEN pg_catalog.convert_from(pg_catalog.substr(t.tgargs, 1, \
@@ -64,27 +76,28 @@ pub fn find(connection: &Connection, table: Oid) -> Option<AttachedTriggers> {
         table.to_u32()
     );
     let mut found = AttachedTriggers { names: Vec::new(), set: TriggerSet(BTreeSet::new()) };
-    connection.each(&query, |batch: &QueryRows, row| {
-        let (is_for_rows, is_of_parent) = (batch.boolean(row, 4), batch.boolean(row, 5));
-        found.names.extend(batch.text(row, 1).filter(|_| !is_of_parent));
-        if !is_for_rows {
-            found.set.0.insert((batch.text(row, 2).unwrap_or_default(), batch.text(row, 3)));
+    for trigger in connection.query::<()>(&query, ()).iter::<TableTrigger>() {
+        if !trigger.is_of_parent {
+            found.names.push(trigger.name);
         }
-    });
+        if !trigger.is_for_rows {
+            found.set.0.insert((trigger.events, trigger.argument));
+        }
+    }
     (!found.set.0.is_empty()).then_some(found)
 }
 
-/// A table that gets triggers.
+/// A table that is about to get triggers.
 pub struct UnattachedTable {
     pub oid: Oid,
     /// Qualified.
     pub quoted: String,
     pub is_partitioned: bool,
-    /// It is a partition of the table that is being attached.
+    /// A partition of the table that is being attached.
     pub is_below: bool,
 }
 
-/// Makes the triggers on `table`.
+/// Creates the triggers on `table`.
 pub fn create(connection: &Connection, table: &UnattachedTable, operations: &[TriggerEvent], attachment: &Attachment) {
     let (quoted, argument) = (&table.quoted, literal(&attachment.to_argument()));
     connection.execute(&format!(
@@ -108,7 +121,7 @@ pub fn create(connection: &Connection, table: &UnattachedTable, operations: &[Tr
          sequin.refuse_truncate()"
     ));
     if !table.is_below || !has_row_trigger(connection, table.oid) {
-        // Postgres gives it to all partitions, under the same name, which must be free there now and later.
+        // Postgres copies it to all partitions under the same name, which must be free there, now and later.
         let own = if table.is_partitioned { format!("_{}", table.oid.to_u32()) } else { String::new() };
         let name = format!("sequin_keep_id{own}");
         connection.execute(&format!(
@@ -118,7 +131,7 @@ pub fn create(connection: &Connection, table: &UnattachedTable, operations: &[Tr
     }
 }
 
-/// Whether the trigger for rows is there already, as it is on a partition of a table that has it.
+/// Whether the table has the row trigger already: a partition has it if its parent has it.
 fn has_row_trigger(connection: &Connection, table: Oid) -> bool {
     let query = format!(
         "SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid OPERATOR(pg_catalog.=) {} AND t.tgfoid OPERATOR(pg_catalog.=) \
@@ -126,7 +139,7 @@ fn has_row_trigger(connection: &Connection, table: Oid) -> bool {
          AND (t.tgtype::pg_catalog.int4 OPERATOR(pg_catalog.&) 1) OPERATOR(pg_catalog.=) 1",
         table.to_u32()
     );
-    connection.count(&query, &[]) > 0
+    connection.query::<()>(&query, ()).len() > 0
 }
 
 impl AttachedTriggers {

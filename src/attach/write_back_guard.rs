@@ -1,4 +1,4 @@
-//! The UPDATE that writes upstream ids into their rows is no change of the user's.
+//! Keeps the UPDATE that writes upstream ids from being captured.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -6,21 +6,21 @@ use pgrx::pg_sys;
 
 use crate::pg::trigger;
 
-/// The UPDATE that runs, and what becomes of the changes that its triggers make.
+/// The UPDATE in progress.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Running {
     table: u32,
-    /// How deep the trigger is that captures it: one deeper than what runs it.
+    /// The depth of the trigger that would capture it: one more than the current depth.
     depth: i32,
     after: Afterwards,
 }
 
-/// What becomes of the changes that other triggers make while ids are written.
+/// When the changes of other triggers are sent that fire while ids are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Afterwards {
-    /// They are sent when the UPDATE ends.
+    /// When the UPDATE ends.
     Sent,
-    /// They wait for the caller that has the ids written, which sends them.
+    /// Later: the caller of the UPDATE sends them.
     Waiting,
 }
 
@@ -30,8 +30,8 @@ fn running() -> std::sync::MutexGuard<'static, Option<Running>> {
     RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// While it lives, the UPDATE that writes upstream ids into a table is not captured, whatever the triggers before the row
-/// make of it. What other statements within it write, in this table or another, is captured.
+/// While it exists, the UPDATE that writes upstream ids into a table is not captured, even if triggers change its rows. The
+/// changes of other statements within it are captured.
 pub struct WriteBackGuard {
     before: Option<Running>,
 }
@@ -42,13 +42,13 @@ impl WriteBackGuard {
         WriteBackGuard { before: running().replace(own) }
     }
 
-    /// Whether the trigger that runs is one of that UPDATE, or of a statement within it, and what they change waits.
+    /// Whether the current trigger belongs to that UPDATE, or to a statement within it, and its changes are sent later.
     pub fn keeps_waiting() -> bool {
         let depth = trigger::depth();
         running().is_some_and(|running| running.after == Afterwards::Waiting && depth >= running.depth)
     }
 
-    /// Whether the statement that ends, on `table`, is that UPDATE.
+    /// Whether the statement on `table` that ends is that UPDATE.
     pub fn is_ending(table: pg_sys::Oid) -> bool {
         let depth = trigger::depth();
         running().is_some_and(|running| running.table == table.to_u32() && running.depth == depth)

@@ -1,18 +1,19 @@
-//! Writing upstream ids into the rows of a table that is delivered by the outbox, some time after their creates.
+//! Writes upstream ids into the rows of an attached table after the outbox has delivered their creates.
 //!
-//! A row is found by its primary key, which the queue kept as a JSON array. In the meantime another session may have
-//! deleted the row, given it another id, or locked it. The statements run where row security hides no row: a row that
-//! they do not find is gone, and its id is forgotten.
+//! A row is found by its primary key, which the outbox has stored as a JSON array. Since then another session may have
+//! deleted the row, written another id into it, or locked it. The statements run without row security: a row that they do
+//! not find was deleted, and its id is dropped.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 
-use pgrx::pg_sys;
+use pgrx::pg_sys::Oid;
 
 use crate::outbox::write_back::{AttachedTable, PendingId};
 use crate::pg::output::read_alike;
 use crate::pg::relation::Table;
 use crate::pg::spi::Connection;
-use crate::pg::statement::{Statement, Value};
+use crate::pg::statement::Statement;
 use crate::pg::text;
 use contract::json::Cursor;
 
@@ -21,7 +22,7 @@ use contract::capture_sql::upstream_id_expression;
 
 /// The statements for one table.
 pub struct IdWriter {
-    table: pg_sys::Oid,
+    table: Oid,
     /// The names of the key's columns.
     key: Vec<String>,
     write: String,
@@ -29,33 +30,28 @@ pub struct IdWriter {
     find: String,
 }
 
-/// The table as the outbox sees it; None if it is not attached any more, or its key is gone.
+/// The interface of `table` for the outbox; None if it is no longer attached, or has no primary key.
 pub fn open(connection: &Connection, table: &Table) -> Option<Box<dyn AttachedTable>> {
     of(connection, table).map(|writer| Box::new(writer) as Box<dyn AttachedTable>)
 }
 
-/// The statements for `table`; None if it is not attached any more, or its key is gone.
 fn of(connection: &Connection, table: &Table) -> Option<IdWriter> {
-    static ATTACHED: Statement = Statement::new(
+    static ATTACHED: Statement<(Oid,)> = Statement::new(
         "SELECT a.upstream_id_column::pg_catalog.text FROM sequin.attachments a \
          WHERE a.relation OPERATOR(pg_catalog.=) $1 LIMIT 1",
     );
-    static TYPES: Statement = Statement::new(
+    static TYPES: Statement<(Oid,)> = Statement::new(
         "SELECT a.attname::pg_catalog.text, pg_catalog.format_type(a.atttypid, a.atttypmod) \
          FROM pg_catalog.pg_attribute a WHERE a.attrelid OPERATOR(pg_catalog.=) $1 \
          AND a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped ORDER BY a.attnum",
     );
-    let relation = Value::Oid(table.oid.to_u32());
-    let attached = ATTACHED.run(connection, &[relation]);
-    let id = table.column(&(attached.len() > 0).then(|| attached.text(0, 1)).flatten()?)?;
-    let types = TYPES.run(connection, &[relation]);
-    let type_of = |name: &str| {
-        (0..types.len()).find(|row| types.text(*row, 1).as_deref() == Some(name)).and_then(|row| types.text(row, 2))
-    };
+    let (id,) = ATTACHED.run(connection, (table.oid,)).first::<(String,)>()?;
+    let id = table.column(&id)?;
+    let types: HashMap<String, String> = TYPES.run(connection, (table.oid,)).iter::<(String, String)>().collect();
     let (mut key, mut columns, mut same) = (Vec::new(), String::new(), String::new());
     for column in table.key() {
         let (comma, and) = if key.is_empty() { ("", "") } else { (", ", " AND ") };
-        write!(columns, "{comma}{} {}", column.quoted, type_of(&column.name)?).ok()?;
+        write!(columns, "{comma}{} {}", column.quoted, types.get(&column.name)?).ok()?;
         write!(same, "{and}t.{0} OPERATOR({1}) k.{0}", column.quoted, column.key_equality()).ok()?;
         key.push(column.name.clone());
     }
@@ -89,36 +85,40 @@ fn of(connection: &Connection, table: &Table) -> Option<IdWriter> {
 }
 
 impl AttachedTable for IdWriter {
-    /// Writes what can be written now, and gives the ids of all rows that need not be visited again.
+    /// Writes the ids that can be written now, and returns the numbers of all creates that are done.
     fn write(&self, connection: &Connection, rows: &[&PendingId]) -> Vec<i64> {
         let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
         let names: Vec<&str> = self.key.iter().map(String::as_str).collect();
         let keys: Vec<String> = rows.iter().map(|row| key_object(&names, &row.row_key)).collect();
-        let keys: Vec<Option<&str>> = keys.iter().map(|key| Some(key.as_str())).collect();
-        let upstream_ids: Vec<Option<&str>> = rows.iter().map(|row| Some(row.upstream_id.as_str())).collect();
-        let values = [Value::Int8s(&ids), Value::Texts(&keys), Value::Texts(&upstream_ids)];
-        // The table's constraint triggers run now, with its owner's rights, and not at the end of the transaction.
+        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+        let upstream_ids: Vec<&str> = rows.iter().map(|row| row.upstream_id.as_str()).collect();
+        let run = |query: &str| -> Vec<i64> {
+            let values = (&*ids, &*keys, &*upstream_ids);
+            let rows = connection.query::<(&[i64], &[&str], &[&str])>(query, values);
+            rows.iter::<(i64,)>().map(|(id,)| id).collect()
+        };
+        // Constraint triggers of the table run now, with the rights of its owner, and not at the end of the transaction.
         connection.execute("SET CONSTRAINTS ALL IMMEDIATE");
         read_alike(|| {
-            let quiet = WriteBackGuard::begin(self.table, Afterwards::Sent);
-            let written = connection.ids(&self.write, &values);
-            drop(quiet);
-            let mut visited = connection.ids(&self.visited, &values);
+            let guard = WriteBackGuard::begin(self.table, Afterwards::Sent);
+            let written = run(&self.write);
+            drop(guard);
+            let mut visited = run(&self.visited);
             visited.extend(written);
             visited
         })
     }
 
-    /// The upstream id that the row with this key, a JSON array, has now.
+    /// The current upstream id of the row with this primary key, a JSON array.
     fn find(&self, connection: &Connection, key: &str) -> Option<String> {
         let names: Vec<&str> = self.key.iter().map(String::as_str).collect();
         let key = key_object(&names, key);
-        let found = read_alike(|| connection.text(&self.find, &[Value::Text(Some(&key))]))?;
+        let (found,) = read_alike(|| connection.query::<(&str,)>(&self.find, (&key,)).first::<(String,)>())?;
         (!found.trim().is_empty()).then_some(found)
     }
 }
 
-/// `key`, an array of the values of a key's columns, as an object with their names.
+/// Turns a primary key, an array of the values of its columns, into an object with the names of the columns.
 pub fn key_object(names: &[&str], key: &str) -> String {
     let mut cursor = Cursor::new(key);
     cursor.enter();

@@ -9,7 +9,7 @@ use pgrx::pg_sys::Datum;
 
 use crate::pg::bulk_insert::{RowInserter, next_value, random_uuids};
 use crate::pg::memory_context::ScratchContext;
-use crate::pg::statement::Value;
+use crate::pg::param::Param;
 use crate::pg::text::to_text_datum;
 use crate::pg::{relation, security_context, session};
 use contract::kind::Kind;
@@ -63,7 +63,7 @@ pub fn append(route: &Route<'_>, columns: &Columns<'_>) -> Vec<i64> {
     let text = |text: &str| Some(to_text_datum(text));
     let (server, kind) = (text(route.server), text(route.kind.as_str()));
     let (sync_id, collection_id) = (text(route.sync_id), text(route.collection_id));
-    let await_consumers = route.await_consumers.and_then(|consumers| Value::Texts(consumers).datum());
+    let await_consumers = route.await_consumers.and_then(<&[Option<&str>]>::datum);
     let timeout_ms = route.timeout_ms.map(Datum::from);
     let relation = route.relation.map(Datum::from);
     let ids = security_context::as_queue_owner(|| {

@@ -81,10 +81,10 @@ pub fn has_fixed_snapshot() -> bool {
 
 /// Runs `f` without the triggers of tables, but for those that fire always. The current role must be a superuser.
 pub fn without_triggers<T>(connection: &Connection, f: impl FnOnce() -> T) -> T {
-    let before = connection.text("SELECT pg_catalog.current_setting('session_replication_role')", &[]);
+    let before = connection.query::<()>("SELECT pg_catalog.current_setting('session_replication_role')", ());
+    let (before,) = before.first::<(String,)>().expect("a query without FROM gives one row");
     connection.execute("SET LOCAL session_replication_role = 'replica'");
     let result = f();
-    let before = before.as_deref().unwrap_or("origin");
     connection.execute(&format!("SET LOCAL session_replication_role = '{before}'"));
     result
 }

@@ -14,7 +14,6 @@ use pgrx::{PgLogLevel, PgSqlErrorCode};
 
 use super::column::{Columns, FromRow, Undecodable};
 use super::param::{Arguments, Params};
-use super::statement::Value;
 use super::text;
 use super::tuple_descriptor::attribute;
 
@@ -48,35 +47,11 @@ fn server_query(query: &str) -> CString {
 }
 
 impl Connection {
-    /// Runs `query` with `values`, and counts its rows.
-    pub fn count(&self, query: &str, values: &[Value<'_>]) -> usize {
-        self.run(query, values).len()
-    }
-
-    /// Runs `query` with `values`, and gives the bigints of its first column.
-    pub fn ids(&self, query: &str, values: &[Value<'_>]) -> Vec<i64> {
-        let rows = self.run(query, values);
-        (0..rows.len()).filter_map(|row| rows.int8(row, 1)).collect()
-    }
-
-    /// Runs `query` with `values`, and gives the text in the first column of its first row.
-    pub fn text(&self, query: &str, values: &[Value<'_>]) -> Option<String> {
-        let rows = self.run(query, values);
-        (rows.len() > 0).then(|| rows.text(0, 1)).flatten()
-    }
-
     /// Runs `query`, whose parameters have the types `P`, and gives its rows. For text that is made at run time; what is
     /// known before is a [`Statement`](super::statement::Statement).
     pub fn query<P: Params>(&self, query: &str, values: P::Values<'_>) -> QueryRows<'_> {
         // SAFETY: the types of `P` and datums of these types.
         unsafe { self.run_text(query, P::TYPES, P::arguments(values)) }
-    }
-
-    /// Runs `query` with `values` and gives its rows, which live as long as the connection.
-    pub fn run(&self, query: &str, values: &[Value<'_>]) -> QueryRows<'_> {
-        let types: Vec<Oid> = values.iter().map(Value::type_oid).collect();
-        // SAFETY: a type and a datum of it for each parameter.
-        unsafe { self.run_text(query, &types, Value::arguments(values)) }
     }
 
     /// # Safety
@@ -107,19 +82,6 @@ impl Connection {
         let command = server_query(command);
         // SAFETY: a NUL-terminated string.
         check(unsafe { pg_sys::SPI_execute(command.as_ptr(), false, 0) }, "execute");
-    }
-
-    /// Runs `query` and hands its rows to `row`, each as a place in a batch. For the few rows of a catalog: it sees what
-    /// the same statement has done before.
-    pub fn each(&self, query: &str, mut row: impl FnMut(&QueryRows, usize)) {
-        let query = server_query(query);
-        // SAFETY: a NUL-terminated string; the rows are freed once, after their last use.
-        unsafe {
-            check(pg_sys::SPI_execute(query.as_ptr(), false, 0), "look into the catalogs");
-            let batch = QueryRows::of_last();
-            (0..batch.rows).for_each(|i| row(&batch, i));
-            pg_sys::SPI_freetuptable(batch.table);
-        }
     }
 }
 
@@ -197,11 +159,6 @@ impl QueryRows<'_> {
         self.value::<i64>(row, column)
     }
 
-    /// The oid in a column, as a number.
-    pub fn oid_number(&self, row: usize, column: i32) -> Option<u32> {
-        self.oid(row, column).map(Oid::to_u32)
-    }
-
     /// All columns of a row as they are.
     pub fn columns<const COLUMNS: usize>(&self, row: usize) -> [Option<Datum>; COLUMNS] {
         let row = self.row(row);
@@ -219,25 +176,11 @@ impl QueryRows<'_> {
         self.rows
     }
 
-    /// The text in a column, counted from 1; None is NULL. The query must give it as text.
-    pub fn text(&self, row: usize, column: i32) -> Option<String> {
-        self.str(row, column).map(Cow::into_owned)
-    }
-
-    /// The same, where it is if it can be; else it lasts as long as the current memory context.
+    /// The text in a column, counted from 1; None is NULL. It is borrowed from the row where that is possible; else it lasts
+    /// as long as the current memory context.
     pub fn str(&self, row: usize, column: i32) -> Option<Cow<'_, str>> {
         // SAFETY: as the query says. The row is not freed while the batch is there.
         self.datum(row, column).map(|datum| unsafe { text::from_text_datum(datum) })
-    }
-
-    /// The boolean in a column; NULL is false.
-    pub fn boolean(&self, row: usize, column: i32) -> bool {
-        self.value::<bool>(row, column).unwrap_or_default()
-    }
-
-    /// The oid in a column.
-    pub fn oid(&self, row: usize, column: i32) -> Option<Oid> {
-        self.value::<Oid>(row, column)
     }
 
     fn value<T: FromDatum>(&self, row: usize, column: i32) -> Option<T> {

@@ -231,6 +231,12 @@ impl Outcome {
         })
     }
 
+    /// Whether the refusal says that there is no such record: by the status 410, or by the provider's words. A delete that
+    /// is repeated after a lost reply is then done.
+    pub fn says_gone(&self) -> bool {
+        self.http_status == Some(410) || self.message.to_ascii_lowercase().contains("not found")
+    }
+
     /// The DETAIL, for programs: a JSON object with the keys `outcome`, `applied`, `http_status`, `docs` and
     /// `retry_after_ms`. An absent value is null. The key `applied_before` is added if it is not 0.
     pub fn detail_json(&self) -> String {

@@ -47,6 +47,18 @@ fn the_one_500_that_was_applied_keeps_its_text() {
     }
 }
 
+#[test]
+fn a_record_that_is_gone_is_recognised_by_status_or_words() {
+    for (status, body, is_gone) in [
+        (410, br#"{"error":"Error: deleted"}"#.as_slice(), true),
+        (400, br#"{"error":"Error: Contact Not Found"}"#, true),
+        (400, br#"{"error":"Error: INVALID_FIELD"}"#, false),
+    ] {
+        let end = judge(&facts(Kind::Delete, 1, false), &reply(status, Body::Whole(body.into()))).unwrap_err();
+        assert_eq!(end.says_gone(), is_gone, "{status} {}", end.message);
+    }
+}
+
 /// Checks the properties of every outcome.
 fn assert_is_well_formed(outcome: &Outcome) {
     let Outcome { message, hint, .. } = outcome;

@@ -228,7 +228,7 @@ fn failed(kind: Kind, part: &[Operation], outcome: &Outcome, state: &mut ServerS
         Action::DeliverNotConfirmed => all(Disposition::done(SettledAs::AppliedNotConfirmed)),
         Action::Bisect if part.len() > 1 => Attempt::Split,
         // The first attempt may have deleted it, and its reply was lost.
-        Action::Reject | Action::Bisect if kind == Kind::Delete && is_gone(part, outcome) => {
+        Action::Reject | Action::Bisect if kind == Kind::Delete && is_repeated(part) && outcome.says_gone() => {
             all(Disposition::done(SettledAs::Applied))
         }
         Action::Reject | Action::Bisect => all(Disposition::Rejected { outcome: outcome_kind, error }),
@@ -261,9 +261,6 @@ fn failed(kind: Kind, part: &[Operation], outcome: &Outcome, state: &mut ServerS
     }
 }
 
-/// Whether a delete that was attempted before is refused because there is nothing to delete.
-fn is_gone(part: &[Operation], outcome: &Outcome) -> bool {
-    let is_repeated = part.iter().all(|operation| operation.attempts > 0);
-    let says_so = outcome.http_status == Some(410) || outcome.message.to_ascii_lowercase().contains("not found");
-    is_repeated && says_so
+fn is_repeated(part: &[Operation]) -> bool {
+    part.iter().all(|operation| operation.attempts > 0)
 }
