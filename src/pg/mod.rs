@@ -13,8 +13,9 @@
 //! - **Errors end the (sub)transaction.** Postgres then gives back what was opened in it: relations, scans, snapshots,
 //!   locks, portals. So no value here has a drop that calls Postgres, except for [`wait::SocketWait`], and a function that
 //!   opens and closes something may skip the closing when it raises.
-//! - **A datum lasts as long as its memory context.** Rust does not track that. Code outside this module only passes
-//!   datums on, before it [resets](memory_context) the context that they were made in.
+//! - **A datum is of its column's type and lasts as long as its memory context.** Rust tracks neither. Code outside this
+//!   module takes datums from here only, and passes them on for columns of the same type, before it
+//!   [resets](memory_context) the context that they were made in. `grep Datum src` shows all of these places.
 //!
 //! A request waits below a foreign library, which a panic would damage; see [`interrupt`].
 

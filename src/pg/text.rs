@@ -160,7 +160,7 @@ pub fn to_text_datum(text: &str) -> Datum {
 
 /// Whether `datum`, of type text and in this table's own row, is this text of ASCII.
 pub fn is_text(datum: Datum, text: &str) -> bool {
-    // SAFETY: a text, as the caller says, which lasts as long as its row.
+    // SAFETY: a text of a row that is there, as the caller says (see the fifth fact in the module's head).
     unsafe { from_text_datum(datum) == text }
 }
 
