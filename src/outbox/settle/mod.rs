@@ -69,7 +69,7 @@ pub fn write(
         if kind == Kind::Create {
             commit_to_disk();
         }
-        claim::write(connection, claim::NOBODY, server, kind, &[stuck]);
+        claim::write(connection, claim::NO_OWNER, server, kind, &[stuck]);
     }
     for Sent { planned, dispositions, .. } in &kept {
         write_backs.note(connection, planned.kind, dispositions);

@@ -9,7 +9,7 @@ use contract::kind::Kind;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// The owner of claims that no worker may end: their records are neither sent nor free.
-pub const NOBODY: i64 = -1;
+pub const NO_OWNER: i64 = -1;
 
 row! {
     pub struct Claim {
@@ -79,16 +79,16 @@ pub fn end(connection: &Connection, claim: i64, owner: i64) -> bool {
     END.run(connection, (claim, owner)).len() == 1
 }
 
-/// Leaves a claim to [`NOBODY`]. False if another worker has ended it.
+/// Leaves a claim without an owner. False if another worker has ended it.
 pub fn disown(connection: &Connection, claim: i64, owner: i64) -> bool {
     static DISOWN: Statement<(i64, i64, i64)> = Statement::new(
         "UPDATE sequin.claims c SET owner = $3 WHERE c.id OPERATOR(pg_catalog.=) $1 \
          AND c.owner OPERATOR(pg_catalog.=) $2 RETURNING 1",
     );
-    DISOWN.run(connection, (claim, owner, NOBODY)).len() == 1
+    DISOWN.run(connection, (claim, owner, NO_OWNER)).len() == 1
 }
 
-/// Ends a claim, whoever owns it.
+/// Ends a claim of any owner.
 pub fn delete(connection: &Connection, claim: i64) {
     static DELETE: Statement<(i64,)> =
         Statement::new("DELETE FROM sequin.claims c WHERE c.id OPERATOR(pg_catalog.=) $1");
