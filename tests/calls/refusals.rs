@@ -46,11 +46,11 @@ fn a_null_argument_is_named() {
         (format!("sequin_create({TARGET}, NULL)"), "data", "the provider's fields"),
         (format!("sequin_update(NULL, '{COLLECTION}', 'x', '{{}}')"), "sync_id", "id of the sync"),
         ("sequin_update('s', NULL, 'x', '{}')".into(), "collection_id", "salesforce:contact"),
-        (format!("sequin_update({TARGET}, NULL, '{{}}')"), "upstream_id", "nothing to update"),
+        (format!("sequin_update({TARGET}, NULL, '{{}}')"), "upstream_id", "that was never created there"),
         (format!("sequin_update({TARGET}, 'x', NULL)"), "data", "the provider's fields"),
         (format!("sequin_delete(NULL, '{COLLECTION}', 'x')"), "sync_id", "id of the sync"),
         ("sequin_delete('s', NULL, 'x')".into(), "collection_id", "salesforce:contact"),
-        (format!("sequin_delete({TARGET}, NULL)"), "upstream_id", "nothing to update"),
+        (format!("sequin_delete({TARGET}, NULL)"), "upstream_id", "that was never created there"),
     ];
     let messages = cases.each_ref().map(|(_, name, _)| format!("{name} must not be NULL"));
     let cases: Vec<_> =
@@ -85,9 +85,13 @@ fn an_empty_or_unknown_argument_is_named() {
             (
                 "sequin_update('s', 'salesforce:contact', '', '{}')",
                 "upstream_id must not be empty",
-                "nothing to update",
+                "that was never created there",
             ),
-            ("sequin_delete('s', 'salesforce:contact', ' ')", "upstream_id must not be empty", "nothing to update"),
+            (
+                "sequin_delete('s', 'salesforce:contact', ' ')",
+                "upstream_id must not be empty",
+                "that was never created there",
+            ),
         ],
     );
 }

@@ -63,7 +63,7 @@ fn a_server_of_another_wrapper_is_not_used() {
     assert_eq!(error.code().code(), "42704");
     let message = "server \"sequin\" belongs to the foreign-data wrapper \"other\", not to \"sequin_mutations\"";
     assert_eq!(error.message(), message);
-    assert!(hint_of(&error).contains("with the setting sequin.server"), "{}", hint_of(&error));
+    assert!(hint_of(&error).contains("or SET sequin.server to it"), "{}", hint_of(&error));
     // As it says.
     world.database.create_server_named("ours", world.sandbox.url(), world.sandbox.token());
     world.run("SET sequin.server = 'ours'");
