@@ -138,11 +138,11 @@ fn a_key_is_found_by_its_index_among_a_hundred_thousand() {
 }
 
 impl World {
-    /// How many of the parked records were read by sequential scans.
+    /// How many deferred records were read by sequential scans.
     fn rows_read_one_by_one(&mut self) -> i64 {
         self.one(
             "SELECT sum(seq_tup_read)::int8 FROM pg_stat_user_tables
-             WHERE schemaname = 'sequin' AND relname = 'parked'",
+             WHERE schemaname = 'sequin' AND relname = 'deferred'",
         )
     }
 }
