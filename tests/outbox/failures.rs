@@ -201,7 +201,8 @@ fn a_server_that_answers_503_to_everything_costs_a_handful_of_creates() {
         let requests = world.sent();
         assert!((3..=4).contains(&requests), "{requests} requests");
         let unknown: i64 = world.one("SELECT count(*) FROM sequin.dead_letters WHERE state = 'unknown'");
-        let most = if options.is_empty() { 4 } else { 10 + 3 };
+        // Each of two workers may have sent a request before the first reply came; after it, creates go one by one.
+        let most = if options.is_empty() { 4 } else { 2 * 10 + 2 };
         assert!((3..=most).contains(&unknown), "{unknown} creates are unknown");
         // What can be repeated finds out that it works again, and then the creates go.
         world.sandbox.clear_faults();
