@@ -16,8 +16,8 @@ const OLDEST: u32 = 15;
 const NEWEST: u32 = 19;
 
 /// A server of `major`, as scripts/postgres brings it, with a library that was built for it: `make test-neighbours` does
-/// both. Not this machine's own Postgres: Debian's 15.20 writes an option `pg_attver` down for each column, which 18.6
-/// does not know, and so pg_upgrade from the one to the other fails for any table, with or without the extension.
+/// both. The installed Postgres will not do. Debian's 15.20 stores an option `pg_attver` for each column, which 18.6 does
+/// not know: pg_upgrade then fails for any table. And a library built with the headers of 15.20 does not load in 15.18.
 fn of(major: u32) -> Builder {
     let there = |path: PathBuf| {
         assert!(path.is_file(), "there is no {}: make test-neighbours makes it", path.display());
@@ -25,8 +25,7 @@ fn of(major: u32) -> Builder {
     };
     let target = paths::target();
     let pg_config = there(target.join(format!("postgres/{major}/usr/lib/postgresql/{major}/bin/pg_config")));
-    let own = PgConfig::ask().is_ok_and(|config| config.major() == major).then(paths::shared_library).flatten();
-    let library = own.unwrap_or_else(|| there(target.join(format!("majors/pg{major}/libsequin_mutations.so"))));
+    let library = there(target.join(format!("majors/pg{major}/libsequin_mutations.so")));
     Server::builder().installation(PgConfig::of(&pg_config).unwrap(), library)
 }
 
