@@ -2,7 +2,8 @@
 //!
 //! Postgres calls a callback for each line while it reports an error. pgrx reports an error that a SQL function returns
 //! after the last Rust frame of that function is gone, so the line must still be on Postgres' stack then. It is removed
-//! after success only. Code that catches an error restores Postgres' stack; the line itself is palloc'd.
+//! after success only. PG_CATCH and pgrx's guard put Postgres' stack back; the line itself is palloc'd. A `catch_unwind` of
+//! this crate does not put it back: a line that is added within one is added below a call into Postgres.
 
 use std::any::TypeId;
 use std::ffi::{CStr, c_char, c_int, c_ulong, c_void};
@@ -62,6 +63,7 @@ pub struct ErrorContext<L: Line> {
 impl<L: Line> ErrorContext<L> {
     /// Adds a line.
     pub fn enter(text: &str, line: L) -> ErrorContext<L> {
+        const { assert!(align_of::<Frame<L>>() <= 8) };
         // SAFETY: palloc gives memory of this size and of any alignment up to eight, or raises. The frame lives in the
         // memory context of the calling function, which lasts until its error was reported.
         unsafe {
@@ -89,10 +91,12 @@ impl<L: Line> ErrorContext<L> {
 
     /// Replaces the text.
     pub fn set_text(&self, text: &str) {
+        // The error of a conversion calls `write_line`, which reads the old text.
+        let text = server_text(text);
         // SAFETY: the frame is there as long as `self`. Nothing else points to the old text.
         unsafe {
-            pg_sys::pfree((*self.frame).entry.text.cast_mut().cast());
-            (*self.frame).entry.text = server_text(text);
+            let old = std::mem::replace(&mut (*self.frame).entry.text, text);
+            pg_sys::pfree(old.cast_mut().cast());
         }
     }
 
@@ -128,8 +132,13 @@ impl<L: Line> ErrorContext<L> {
 
 type WriteLine = unsafe extern "C-unwind" fn(*mut c_void);
 
+/// Each character comes from the database, but for the `…` of a name that was cut: not every encoding has it.
 fn server_text(text: &str) -> *const c_char {
-    text::to_server_cstring(&text::for_context(text))
+    let text = text::for_context(text);
+    if text::database_is_utf8() || !text.contains('…') {
+        return text::to_server_cstring(&text);
+    }
+    text::to_server_cstring(&text.replace('…', &text::escape_non_ascii("…")))
 }
 
 // Not in pgrx's bindings, which keep programs from writing their own error reports.
