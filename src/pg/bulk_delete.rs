@@ -33,7 +33,7 @@ pub fn delete_by_ids<const COLUMNS: usize>(
 ) -> Vec<i64> {
     let mut left = Vec::new();
     // SAFETY: table_open raises if there is no such table, index_open if it has no primary key. The form that the rest
-    // relies on is checked first: a heap with so many columns, and the key's columns and types. Table, index, scan, slot
+    // relies on is checked first: a heap that has `columns`, and the key's columns and types. Table, index, scan, slot
     // and snapshot are closed, or belong to the (sub)transaction that an error ends. `slot_getsomeattrs_int` fills the two
     // values that are read. A row is copied out of its page into the current memory context before `each` sees it.
     unsafe {

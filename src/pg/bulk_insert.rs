@@ -31,10 +31,12 @@ impl<const COLUMNS: usize> RowInserter<COLUMNS> {
     /// Opens the table to append rows of these columns; its other columns are NULL. An error between here and
     /// [`finish`](Self::finish) leaves everything to the (sub)transaction.
     pub fn open(table: Oid, columns: &[&CStr; COLUMNS]) -> Self {
-        // SAFETY: raises if there is no such table. The result relation is zeroed, as makeNode does it, and filled in. All
-        // of it lives in the current memory context, or belongs to the (sub)transaction that an error ends.
+        // SAFETY: raises if there is no such table. It is a heap, which `write` relies on. The result relation is zeroed, as
+        // makeNode does it, and filled in. All of it lives in the current memory context, or belongs to the (sub)transaction
+        // that an error ends.
         unsafe {
             let relation = pg_sys::table_open(table, pg_sys::RowExclusiveLock as c_int);
+            assert_eq!((*(*relation).rd_rel).relam, pg_sys::HEAP_TABLE_AM_OID, "a table of the outbox was altered");
             let state = pg_sys::CreateExecutorState();
             let result = pg_sys::palloc0(size_of::<pg_sys::ResultRelInfo>()).cast::<pg_sys::ResultRelInfo>();
             (*result).type_ = pg_sys::NodeTag::T_ResultRelInfo;
@@ -52,7 +54,8 @@ impl<const COLUMNS: usize> RowInserter<COLUMNS> {
             self.write();
         }
         // SAFETY: the table is open until `finish` takes this value. A slot has a place for each attribute of the table's
-        // descriptor, and `places` were looked up in it.
+        // descriptor, and `places` were looked up in it. The values are of the columns' types, as the caller says (see the
+        // fifth fact in the module's head).
         unsafe {
             if self.filled == self.slots.len() {
                 self.slots.push(pg_sys::table_slot_create(self.relation, ptr::null_mut()));

@@ -8,7 +8,6 @@ use std::cell::{Ref, RefCell};
 use std::ffi::CString;
 use std::marker::PhantomData;
 
-use pgrx::datum::FromDatum;
 use pgrx::pg_sys::{self, Datum, Oid};
 use pgrx::{PgLogLevel, PgSqlErrorCode};
 
@@ -136,13 +135,10 @@ impl QueryRows<'_> {
     /// A row as `R`, counted from 0.
     pub fn decode<'row, R: FromRow<'row>>(&'row self, number: usize) -> Result<R, Undecodable> {
         let row = self.row(number);
-        // SAFETY: the descriptor has as many attributes as it says, and lasts as long as the table.
-        let types = unsafe {
-            let descriptor = (*self.table).tupdesc;
-            (0..(*descriptor).natts as usize).map(move |i| (*attribute(descriptor, i)).atttypid)
-        };
+        let types = (0..row.values.len()).map(|place| self.type_of(place));
         assert!(types.eq(R::TYPES.iter().copied()), "the columns of a query are not what is read of them");
-        // SAFETY: the types were compared; the row is not freed while `self` is borrowed.
+        // SAFETY: the types were compared; the row is not freed while `self` is borrowed. What had to be detoasted is in
+        // the current memory context, which no caller resets before it has dropped the value.
         R::from_row(&mut unsafe { Columns::new(&row.values, &row.nulls) })
     }
 
@@ -154,9 +150,9 @@ impl QueryRows<'_> {
         }
     }
 
-    /// The bigint in a column.
+    /// The bigint in a column, counted from 1; None is NULL.
     pub fn int8(&self, row: usize, column: i32) -> Option<i64> {
-        self.value::<i64>(row, column)
+        self.datum(row, column, pg_sys::INT8OID).map(|datum| datum.value() as i64)
     }
 
     /// All columns of a row as they are.
@@ -179,20 +175,24 @@ impl QueryRows<'_> {
     /// The text in a column, counted from 1; None is NULL. It is borrowed from the row where that is possible; else it lasts
     /// as long as the current memory context.
     pub fn str(&self, row: usize, column: i32) -> Option<Cow<'_, str>> {
-        // SAFETY: as the query says. The row is not freed while the batch is there.
-        self.datum(row, column).map(|datum| unsafe { text::from_text_datum(datum) })
+        // SAFETY: the type is checked. The row is not freed while the batch is there.
+        self.datum(row, column, pg_sys::TEXTOID).map(|datum| unsafe { text::from_text_datum(datum) })
     }
 
-    fn value<T: FromDatum>(&self, row: usize, column: i32) -> Option<T> {
-        let datum = self.datum(row, column);
-        // SAFETY: the query's types are ours.
-        unsafe { T::from_polymorphic_datum(datum.unwrap_or(Datum::null()), datum.is_none(), Oid::INVALID) }
-    }
-
-    fn datum(&self, row: usize, column: i32) -> Option<Datum> {
+    /// The value in a column of this type.
+    fn datum(&self, row: usize, column: i32, of_type: Oid) -> Option<Datum> {
         let row = self.row(row);
         let place = column as usize - 1;
-        (!row.nulls[place]).then(|| row.values[place])
+        let is_null = row.nulls[place];
+        assert_eq!(self.type_of(place), of_type, "the column of a query is not what is read of it");
+        (!is_null).then(|| row.values[place])
+    }
+
+    /// The type of a column, counted from 0.
+    fn type_of(&self, place: usize) -> Oid {
+        // SAFETY: each caller has read a row, so there is a table, and the place is one of the row's columns. The descriptor
+        // lasts as long as the table.
+        unsafe { (*attribute((*self.table).tupdesc, place)).atttypid }
     }
 
     fn row(&self, number: usize) -> Ref<'_, Row> {
