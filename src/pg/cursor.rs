@@ -9,7 +9,7 @@ use super::param::Params;
 use super::spi::{Connection, QueryRows};
 
 /// A query that has begun. It has no drop, which would call Postgres while an error unwinds; then the transaction's end
-/// closes it.
+/// closes it. So no value may be used after the (sub)transaction that opened it.
 pub struct Cursor(pg_sys::Portal);
 
 impl Cursor {
@@ -35,7 +35,7 @@ impl Cursor {
 
     /// The next rows, at most `most`.
     pub fn fetch<'conn>(&self, _: &'conn Connection, most: usize) -> QueryRows<'conn> {
-        // SAFETY: the portal is open until this value ends. The batch is that of this fetch.
+        // SAFETY: the portal is open until `close` takes this value, or the (sub)transaction ends. The batch is that of this fetch.
         unsafe {
             pg_sys::SPI_cursor_fetch(self.0, true, most as c_long);
             QueryRows::of_last()

@@ -18,7 +18,8 @@ use pgrx::pg_sys;
 
 use super::bgworker::is_shutdown_requested;
 
-/// Something was caught; [`resume`] must be called as soon as no foreign frame is left on the stack.
+/// Something was caught, or the time after a request to end is over. [`resume`] must be called as soon as no foreign frame
+/// is left on the stack.
 #[derive(Debug, thiserror::Error)]
 #[error("interrupted")]
 pub struct Interrupted;
@@ -26,6 +27,9 @@ pub struct Interrupted;
 static CAUGHT: Mutex<Option<Box<dyn Any + Send>>> = Mutex::new(None);
 
 /// Runs `f`, which may raise a Postgres error, and keeps what it raises for [`resume`].
+///
+/// Postgres keeps the error too, on its stack of errors, from where pgrx raises it again. So nothing between here and
+/// [`resume`] may catch another error and flush that stack.
 pub fn caught<T>(f: impl FnOnce() -> T) -> Result<T, Interrupted> {
     catch_unwind(AssertUnwindSafe(f)).map_err(|payload| {
         *lock() = Some(payload);

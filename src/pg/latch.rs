@@ -16,9 +16,9 @@ pub fn wake(process: u32) {
     // SAFETY: a process that is attached to shared memory has this array, whose length is checked. Its elements last as
     // long as the server. SetLatch may be called on any of them, and raises nothing.
     unsafe {
-        let processes = &*pg_sys::ProcGlobal;
-        if process < processes.allProcCount {
-            pg_sys::SetLatch(&raw mut (*processes.allProcs.add(process as usize)).procLatch);
+        let processes = pg_sys::ProcGlobal;
+        if process < (*processes).allProcCount {
+            pg_sys::SetLatch(&raw mut (*(*processes).allProcs.add(process as usize)).procLatch);
         }
     }
 }

@@ -11,8 +11,9 @@
 //!   panic becomes Postgres' error again. A C function that pgrx does not bind is called within such a guard, or cannot
 //!   raise an error.
 //! - **Errors end the (sub)transaction.** Postgres then gives back what was opened in it: relations, scans, snapshots,
-//!   locks, portals. So no value here has a drop that calls Postgres, except for [`wait::SocketWait`], and a function that
-//!   opens and closes something may skip the closing when it raises.
+//!   locks, portals. So no type here has a drop that calls Postgres, except for [`wait::SocketWait`], and a function that
+//!   opens and closes something may skip the closing when it raises. pgrx's types that have such a drop (`PgProc`, `Array`)
+//!   free memory or a reference in it, which raises nothing.
 //! - **A datum is of its column's type and lasts as long as its memory context.** Rust tracks neither. Code outside this
 //!   module takes datums from here only, and passes them on for columns of the same type, before it
 //!   [resets](memory_context) the context that they were made in. `grep Datum src` shows all of these places.

@@ -218,7 +218,10 @@ fn look_up_result_type(call: FunctionCallInfo) -> Result<TupleDesc, AlteredType>
 }
 
 /// Runs `store`, and gives an error that Postgres raises in it as its message: the caller must report it as another
-/// one, since the mutation was applied. It may not go on without an error of its own. A cancel stays what it is.
+/// one, since the mutation was applied. It may not go on without an error of its own: the memory context, the role and the
+/// settings stay those of the place that raised. A cancel stays what it is.
+///
+/// PgTryBuilder flushes Postgres' stack of errors after a handler that returns, and keeps the error there for a rethrow.
 pub fn caught_storing<T, E: From<String>>(store: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
     PgTryBuilder::new(std::panic::AssertUnwindSafe(store))
         .catch_others(|caught| match caught {

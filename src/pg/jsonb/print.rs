@@ -64,8 +64,8 @@ impl Children {
 /// As of [`print`], for the container at `header`.
 unsafe fn container(header: *const u32, out: &mut Vec<u8>) {
     // SAFETY: as the caller promises: `count` entries follow the header of an array, twice as many that of an object, and
-    // the children's bytes follow them. Each `next` is one of `count`. check_stack_depth raises before the stack is used up: a value that was stored
-    // under a larger max_stack_depth may be too deep for this session.
+    // the children's bytes follow them. Each `next` is one of `count`. check_stack_depth raises before the stack is used
+    // up: a value that was stored under a larger max_stack_depth may be too deep for this session.
     unsafe {
         pg_sys::check_stack_depth();
         pgrx::check_for_interrupts!();
