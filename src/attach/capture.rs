@@ -114,7 +114,7 @@ fn forget() {
 /// Sends, queues or holds the changes of the statement that `fired` fires for.
 pub fn capture(fired: &Fired, attachment: &Attachment) -> Result<(), Error> {
     if fired.event() == Event::Truncate {
-        return Err(wrong_state("a TRUNCATE cannot be captured", "Attach the table again."));
+        return Err(wrong_state("a TRUNCATE cannot be captured", "Detach the table and attach it again."));
     }
     watch_transaction();
     let operation = operation_of(fired.event());

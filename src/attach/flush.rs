@@ -114,7 +114,7 @@ fn check(all: &[NetChange<Arc<Target>>]) -> Result<(), Error> {
 
 fn open(oid: u32) -> Result<relation::Table, Error> {
     relation::Table::open(pg_sys::Oid::from(oid))
-        .ok_or_else(|| wrong_state("an attached table is not a table any more", "Attach it again."))
+        .ok_or_else(|| wrong_state("an attached table is not a table any more", "Detach it and attach it again."))
 }
 
 /// Sends changes of one kind and one table, as the role that made them.
