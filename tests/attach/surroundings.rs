@@ -32,7 +32,7 @@ fn a_temporary_table_is_refused() {
         let (code, message, hint) = refusal(&mut world, table);
         assert_eq!(code, "42809", "{table}");
         assert!(message.ends_with(&format!(".{table} is a temporary table")), "{message}");
-        assert!(hint.contains("one session"), "{hint}");
+        assert!(hint.contains("its own session"), "{hint}");
     }
     // An unlogged one has the same rows for all sessions.
     world.run("CREATE UNLOGGED TABLE u (id int PRIMARY KEY, name text, sf_id text)");
