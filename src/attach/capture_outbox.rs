@@ -10,7 +10,7 @@ use pgrx::pg_sys::Datum;
 use crate::call::read_only;
 use crate::call::server::{self, Server};
 use crate::ereport::Error;
-use crate::outbox::enqueue::{self, Columns as QueueColumns, Route};
+use crate::outbox::enqueue::{self, RecordColumns, Route};
 use crate::pg::jsonb;
 use crate::pg::memory_context::ScratchContext;
 use crate::pg::trigger::Fired;
@@ -135,7 +135,7 @@ impl OutboxCapture<'_> {
         if kind == Kind::Delete && records.iter().any(|record| record.upstream_id.is_some()) {
             reinserted_rows::note_departure();
         }
-        let columns = QueueColumns {
+        let columns = RecordColumns {
             ordering_keys: records.iter().map(|record| Some(record.key.as_str())).collect(),
             upstream_ids: records.iter().map(|record| record.upstream_id.as_deref()).collect(),
             data: records.iter().map(|record| record.data).collect(),

@@ -29,7 +29,7 @@ pub struct Route<'a> {
 }
 
 /// The records, column by column, all equally long.
-pub struct Columns<'a> {
+pub struct RecordColumns<'a> {
     pub ordering_keys: Vec<Option<&'a str>>,
     pub upstream_ids: Vec<Option<&'a str>>,
     /// jsonb datums.
@@ -56,7 +56,7 @@ const COLUMNS: [&CStr; 14] = [
 ];
 
 /// Writes the records in their order, and gives their ids.
-pub fn append(route: &Route<'_>, columns: &Columns<'_>) -> Vec<i64> {
+pub fn append(route: &Route<'_>, columns: &RecordColumns<'_>) -> Vec<i64> {
     let count = columns.data.len();
     let scratch = ScratchContext::enter();
     let role = session::current_role();

@@ -7,7 +7,7 @@ use pgrx::{default, pg_extern};
 use crate::attach::write_ids;
 use crate::call::{read_only, server};
 use crate::ereport::Error;
-use crate::outbox::enqueue::{self, Columns, Route};
+use crate::outbox::enqueue::{self, RecordColumns, Route};
 use crate::outbox::worker::registry;
 use crate::outbox::{admin, await_delivery};
 use crate::pg::jsonb::{self, Json};
@@ -64,7 +64,7 @@ fn enqueue(
         timeout_ms: of_request.timeout_ms,
         relation: None,
     };
-    let columns = Columns {
+    let columns = RecordColumns {
         ordering_keys: ordering_key.map_or_else(|| upstream_ids.clone(), |key| vec![Some(key); split.len()]),
         upstream_ids,
         data: split.iter().map(|element| element.data.map(jsonb::to_datum)).collect(),
