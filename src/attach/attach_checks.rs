@@ -34,7 +34,7 @@ fn tree(table: &relation::Table) -> String {
     )
 }
 
-/// A table is temporary if its partitions are.
+/// A table with temporary partitions is temporary itself.
 fn refuse_temporary(connection: &Connection, table: &relation::Table) -> Result<(), Error> {
     let query = format!(
         "SELECT 1 FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) {} \
@@ -70,8 +70,8 @@ fn refuse_foreign_partition(connection: &Connection, table: &relation::Table) ->
     Err(error(Code::ERRCODE_WRONG_OBJECT_TYPE, message, hint))
 }
 
-/// Refuses a table of which Citus keeps each row on several nodes. The triggers fire on each node: each node would create
-/// its own record for a row, and write its own upstream id.
+/// Refuses a table whose rows Citus keeps on several nodes. The triggers fire on each node: each node would create its
+/// own record for a row, and write its own upstream id.
 fn refuse_several_placements(connection: &Connection, table: &relation::Table) -> Result<(), Error> {
     // Citus creates its catalogs in pg_catalog, where only superusers can create tables.
     let has = |catalog: &str| {
@@ -195,7 +195,7 @@ impl UserTrigger {
     }
 }
 
-/// A name in a sentence.
+/// A table's name in a sentence.
 fn quoted_always(name: &str) -> String {
     format!("\"{name}\"")
 }

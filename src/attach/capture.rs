@@ -177,8 +177,7 @@ pub fn end_statement() -> Result<(), Error> {
 
 /// Has [`end_statement`] called after all triggers of this statement. Returns false if that is not possible.
 ///
-/// The statement of a foreign key does not fire its own triggers. The statement that it is a part of fires them, after
-/// its own.
+/// A foreign key's statement does not fire its own triggers. The enclosing statement fires them, after its own.
 fn defer_end(relation: u32, operation: TriggerEvent) -> bool {
     static NO_ROW: Statement<()> =
         Statement::new("UPDATE sequin.statement_end AS e SET id = e.id WHERE e.id OPERATOR(pg_catalog.<>) e.id");

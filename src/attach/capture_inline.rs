@@ -116,8 +116,8 @@ impl InlineCapture<'_> {
         self.send(Kind::Create, records, |records| upstream_ids(data, records))
     }
 
-    /// Writes the upstream ids of created records into their rows. A failure is reported as a reply that was lost: the
-    /// records exist, and their ids do not get into the rows.
+    /// Writes the upstream ids of created records into their rows. A failure is reported as a lost reply: the records
+    /// exist, but their rows get no ids.
     fn write_ids(&self, columns: &Columns<'_>, created: &CreatedIds<'_>) -> Result<(), Error> {
         let count = created.upstream_ids.len();
         let facts = facts(Kind::Create, count, &self.attachment.collection_id, self.server()?);
@@ -254,7 +254,7 @@ impl InlineCapture<'_> {
 }
 
 impl CreatedIds<'_> {
-    /// Writes the ids, and returns how many rows have kept theirs.
+    /// Writes the ids, and returns the number of rows that kept their own.
     fn write(&self, columns: &Columns<'_>) -> usize {
         let table = write_back_table(columns);
         let ids: Vec<&str> = self.upstream_ids.iter().map(String::as_str).collect();

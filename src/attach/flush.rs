@@ -21,8 +21,8 @@ use super::reinserted_rows;
 use contract::attachment::{Attachment, Delivery, TriggerEvent};
 use contract::net_change::{self, Effect, NetChange, RowChange, RowImage};
 
-/// How often the triggers that run while upstream ids are written may insert further rows. A trigger that inserts a row
-/// for each row that gets its id would never end.
+/// How often triggers may insert further rows while upstream ids are written. A trigger that inserts a row for each row
+/// that gets its id would never end.
 const MAX_ROUNDS: usize = 100;
 
 /// Sends the held changes, and those that are captured meanwhile.
@@ -46,7 +46,7 @@ pub fn flush(operation: TriggerEvent, statement: &StatementContext) -> Result<()
     ))
 }
 
-/// The distinct targets of the held changes, in the order in which they were first captured. Each statement has its own.
+/// The distinct targets of the held changes, in the order of first capture. Each statement has its own.
 struct Targets {
     distinct: Vec<Arc<Target>>,
     places: HashMap<*const Target, usize>,
@@ -128,7 +128,7 @@ fn send_part(
     if role == session::current_role() && target.search_path == session::search_path() {
         return send_as_current_role(part, operation, statement);
     }
-    // A SECURITY DEFINER trigger has written these rows. The table's triggers run when their ids are written.
+    // A SECURITY DEFINER trigger wrote these rows. The table's triggers run when the ids of the rows are written.
     if role != session::current_role()
         && target.attachment.delivery == Delivery::Inline
         && kind_of(effect) == Some(Kind::Create)

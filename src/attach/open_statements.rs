@@ -37,7 +37,7 @@ struct OpenStatement {
     /// foreign key runs within the trigger of that key, and its own triggers fire later, at a lower depth.
     depth: i32,
     subtransaction: u32,
-    /// When the client sent the statement that this one is a part of.
+    /// When the client sent the statement that contains this one.
     sent_at: i64,
     /// Set once its end was deferred: the role and search_path to handle it with.
     ends_as: Option<Identity>,
@@ -90,9 +90,9 @@ pub fn begin(relation: u32, operation: TriggerEvent) -> Result<(), Oid> {
 /// The other statements and changes at the end of a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Surroundings {
-    /// It ran within a trigger of another statement on an attached table.
+    /// The statement ran within a trigger of another statement on an attached table.
     pub is_within: bool,
-    /// It, or another open statement, deletes: together with an insert this may move a row.
+    /// This or another open statement deletes: together with an insert this may move a row.
     pub may_move_rows: bool,
     /// Changes are held.
     pub has_held_changes: bool,

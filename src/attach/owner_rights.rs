@@ -44,7 +44,7 @@ fn refuse_temporary(role: pg_sys::Oid, table: &relation::Table) -> Result<(), Er
          or GRANT SELECT, UPDATE ON {quoted} to the role, where no policy hides rows from it; or attach the table with \
          delivery => 'outbox'."
     );
-    // The line stays for the error.
+    // The CONTEXT line stays for the error.
     let _ = MutationContext::enter(&format!("INSERT on {quoted}"));
     Err(Outcome::not_sent(SqlState::InsufficientPrivilege, message, hint).into())
 }

@@ -1,8 +1,8 @@
 //! Refuses an UPDATE that would move a row to another partition.
 //!
-//! The statement trigger of an UPDATE sees such a row with its old key and its new one. That of a MERGE does not: Postgres
-//! passes the row to the triggers of DELETE and INSERT, which fire only if the MERGE has such actions. So the row trigger
-//! refuses the move, in each kind of statement.
+//! The statement trigger of an UPDATE sees such a row with its old key and its new one. The trigger of a MERGE does
+//! not: Postgres passes the row to the triggers of DELETE and INSERT. These fire only if the MERGE has such actions. So
+//! the row trigger refuses the move, in each kind of statement.
 
 use std::convert::Infallible;
 
@@ -25,7 +25,7 @@ pub fn check(update: &RowUpdate) -> Result<(), Error> {
     }
     let Some(table) = captured_above(update.relation()) else { return Ok(()) };
     let Some(new_key) = update.changed_key() else { return Ok(()) };
-    // The line stays for the error.
+    // The CONTEXT line stays for the error.
     let _ = StatementContext::enter(&format!("UPDATE on {}", table.quoted));
     Err(changed_key(&table, &new_key))
 }

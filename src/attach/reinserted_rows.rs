@@ -31,20 +31,20 @@ use super::written_rows::DataPrinter;
 use contract::attachment::Attachment;
 use contract::field_digests;
 
-/// How many deleted records are compared at once. A transaction may have queued millions of deletes.
+/// How many deleted records are compared at a time. A transaction may have queued millions of deletes.
 const DELETES_AT_ONCE: usize = 1_000;
 
-/// How many rows are printed and compared at once.
+/// How many rows are printed and compared at a time.
 const ROWS_AT_ONCE: usize = 100;
 
 /// Up to this number, the upstream ids that have arrived in a table are remembered.
 const MAX_REMEMBERED_IDS: usize = 1_000;
 
-/// What the transaction has done so far, including subtransactions that were rolled back: the tables and the queue have the
+/// The transaction's work so far, including subtransactions that were rolled back: the tables and the queue have the
 /// final state.
 struct TransactionMoves {
     has_departures: bool,
-    /// The tables in which upstream ids have arrived, with the ids; None if they are too many, or unknown.
+    /// The tables in which upstream ids have arrived, with the ids; None if there are too many, or if they are unknown.
     arrivals: BTreeMap<u32, Option<BTreeSet<String>>>,
 }
 
@@ -96,13 +96,13 @@ struct Departure {
     queue_ids: Vec<i64>,
 }
 
-/// The deletes of one record, of which the row is there.
+/// The queued deletes of one record whose row exists again.
 struct Move {
     /// All but the last one.
     earlier: Vec<i64>,
     last: i64,
     key: String,
-    /// Those fields of the row that are not the same in all deleted rows, as a JSON object; None if all are.
+    /// The fields of the row that differ from one of the deleted rows, as a JSON object; None if none differs.
     data: Option<String>,
 }
 
@@ -164,8 +164,8 @@ struct Repeated {
     queue_ids: Vec<i64>,
 }
 
-/// Keeps one delete of a record that was deleted, reinserted and deleted again. Called after all tables are reconciled: a row
-/// of another table may have to be compared with each of the deletes.
+/// Keeps one delete of a record that was deleted, reinserted and deleted again. Called after all tables are reconciled:
+/// a row of another table may have to be compared with each of the deletes.
 fn drop_repeated(connection: &Connection, deletes: &Repeated) -> Result<(), Error> {
     for queue_ids in deletes.queue_ids.chunks(DELETES_AT_ONCE) {
         drop_deletes(connection, &deletes.server, queue_ids);
@@ -180,8 +180,8 @@ fn drop_deletes(connection: &Connection, server: &str, queue_ids: &[i64]) {
     }
 }
 
-/// Runs `f`, and frees the memory that its statement's parameters take. After a statement, SPI has made its own memory
-/// context the current one. So there is one statement at most in `f`, and nothing after it that takes memory.
+/// Runs `f`, and frees the memory of its statement's parameters. A statement leaves SPI's memory context as the current
+/// one. So `f` runs one statement at most, and allocates nothing after it.
 fn freeing<T>(f: impl FnOnce() -> T) -> T {
     let scratch = ScratchContext::enter();
     let result = f();
@@ -196,7 +196,7 @@ fn reconcile_table(
 ) -> Result<Option<Repeated>, Error> {
     let argument =
         security_context::as_queue_owner(|| ARGUMENT.run(connection, (Oid::from(oid),))).first::<(String,)>();
-    // Detached since, or dropped.
+    // The table was detached or dropped since.
     let Some(attachment) = argument.and_then(|(argument,)| Attachment::from_argument(&argument).ok()) else {
         return Ok(None);
     };
@@ -237,7 +237,7 @@ fn check_reader(table: &relation::Table) -> Result<(), Error> {
     Err(Error::refused(code, message, hint))
 }
 
-/// This transaction's deletes of a collection's records, which are sorted by Postgres: memory is its business.
+/// This transaction's deletes of a collection's records. Postgres sorts them, within its own memory limits.
 struct Departures {
     cursor: Cursor,
     /// The last record that was read. More deletes of it may follow.
@@ -284,7 +284,7 @@ impl Departures {
     }
 }
 
-/// A table that is searched for rows that came back.
+/// A table that is searched for reinserted rows.
 struct TableSearch<'a> {
     connection: &'a Connection,
     columns: &'a Columns<'a>,
@@ -293,8 +293,8 @@ struct TableSearch<'a> {
 }
 
 impl TableSearch<'_> {
-    /// Settles the deletes of records that a row of the table has now. Of the others, gives all but the last one of each
-    /// record.
+    /// Settles the deletes of records that a row of the table has now. Returns the other deletes, except the last one
+    /// of each record.
     fn reconcile(&self, departures: Vec<Departure>) -> Vec<i64> {
         let rows = self.rows(&departures);
         let mut gone: HashMap<String, Vec<i64>> =
@@ -302,7 +302,7 @@ impl TableSearch<'_> {
         let all: Vec<_> = self.columns.all().collect();
         let found = (0..rows.len()).filter_map(|place| {
             let row = CopiedRow::of(&rows, place, &all);
-            // The collation of the column may take other ids for equal.
+            // The column's collation may treat other ids as equal.
             Some((place, gone.remove(row.row().text(self.columns.upstream_id)?.as_ref())?))
         });
         let found: Vec<(usize, Vec<i64>)> = found.collect();
@@ -319,7 +319,7 @@ impl TableSearch<'_> {
     /// The rows of the table that may have one of the upstream ids.
     fn rows(&self, departures: &[Departure]) -> QueryRows<'_> {
         let names: Vec<String> = self.columns.all().map(|column| format!("t.{}", column.quoted)).collect();
-        // With the collation of the column, as its index has it.
+        // With the column's collation, like its index.
         let query = format!(
             "SELECT {} FROM {}{} AS t WHERE t.{} OPERATOR(pg_catalog.=) ANY ($1)",
             names.join(", "),
@@ -329,13 +329,13 @@ impl TableSearch<'_> {
         );
         let ids: Vec<&str> = departures.iter().map(|departure| departure.upstream_id.as_str()).collect();
         let run = || self.connection.query::<(&[&str],)>(&query, (&ids,));
-        // The planner calls functions of the table's owner: in the condition of an index, for instance. So the rights are
-        // those of a role that wrote the table, or the owner's. No policy may hide a row.
+        // The planner calls functions of the table's owner, for instance in the condition of an index. So the query
+        // runs with the rights of a role that wrote the table, or as the owner. No policy may hide a row.
         let table = self.columns.table;
         freeing(|| if table.may_be_updated() { run() } else { security_context::as_table_owner(table, run) })
     }
 
-    /// What has become of the deletes in `found`, each with the place of its row.
+    /// The moves in `found`, each given as the place of its row and the queued deletes.
     fn moves(&self, rows: &QueryRows, found: &[(usize, Vec<i64>)], deleted: &mut HashMap<i64, String>) -> Vec<Move> {
         let all: Vec<_> = self.columns.all().collect();
         let mut data = DataPrinter::new(self.columns);
@@ -346,14 +346,14 @@ impl TableSearch<'_> {
             let row = row.row();
             let (last, earlier) = queue_ids.split_last()?;
             let deleted: Vec<String> = queue_ids.iter().filter_map(|queue_id| deleted.remove(queue_id)).collect();
-            // An update that was queued between two deletes comes before the last one, and must not have the last word.
+            // An update that was queued between two deletes must not override the fields of the row.
             let data = field_digests::changed_fields(&data.text(&row, &places), &deleted);
             Some(Move { last: *last, earlier: earlier.to_vec(), key: key.text(&row), data })
         };
         printed_alike(DependsOn::of(all.iter().copied()), || found.iter().filter_map(read).collect())
     }
 
-    /// The digests of the rows of queued deletes, by the ids of these.
+    /// The digests of deleted rows, by the ids of their queued deletes.
     fn digests(&self, queue_ids: Vec<i64>) -> HashMap<i64, String> {
         let rows =
             freeing(|| security_context::as_queue_owner(|| DIGESTS.run(self.connection, (self.server, &*queue_ids))));

@@ -19,9 +19,9 @@ use contract::attachment::TriggerEvent;
 /// The rows of a statement.
 pub struct WrittenRows<'a> {
     columns: &'a Columns<'a>,
-    /// Of an INSERT and an UPDATE.
+    /// For an INSERT and an UPDATE.
     new: Option<TransitionRows>,
-    /// Of an UPDATE and a DELETE.
+    /// For an UPDATE and a DELETE.
     old: Option<TransitionRows>,
     /// Which columns of the current row an UPDATE has changed, as indexes into the mapped columns.
     changed: Vec<usize>,
@@ -58,7 +58,7 @@ impl<'a> WrittenRows<'a> {
                 if is_new && is_old {
                     self.compare()?;
                 } else if is_old {
-                    // The row was moved to another partition, where a trigger has suppressed it.
+                    // A trigger of the target partition suppressed the moved row.
                     return Err(changed_key(self.columns.table, "nothing"));
                 }
                 Ok(is_new)
@@ -67,7 +67,7 @@ impl<'a> WrittenRows<'a> {
         }
     }
 
-    /// Whether a row meets `condition`. Then the reading begins anew.
+    /// Whether a row meets `condition`. Starts over at the first row afterwards.
     pub fn any(&mut self, mut condition: impl FnMut(&WrittenRows<'a>) -> bool) -> Result<bool, Error> {
         let mut is_met = false;
         while !is_met && self.advance()? {
@@ -114,7 +114,7 @@ impl<'a> WrittenRows<'a> {
         Ok(())
     }
 
-    /// The new row; of a DELETE, the old one.
+    /// The new row; for a DELETE, the old one.
     pub fn row(&self) -> RowValues<'_> {
         match (&self.new, &self.old) {
             (Some(rows), _) | (None, Some(rows)) => rows.row(),
@@ -132,7 +132,7 @@ impl<'a> WrittenRows<'a> {
         &self.changed
     }
 
-    /// Begins the reading anew.
+    /// Starts over at the first row.
     pub fn rewind(&mut self) {
         [&mut self.new, &mut self.old].into_iter().flatten().for_each(TransitionRows::rewind);
     }

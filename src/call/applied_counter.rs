@@ -4,8 +4,8 @@
 //! tables by ON CONFLICT, MERGE, cascades and functions. When one of them fails, the others stay applied, and the error
 //! has to say so. A subtransaction that is rolled back takes nothing back upstream, so the numbers do not follow it.
 //!
-//! Outside a transaction block, a failure takes back all that came since the start of the transaction. That is more than
-//! a statement where a driver sends several before one Sync, as executemany and addBatch do. Postgres calls such a
+//! Outside a transaction block, a failure rolls back everything since the start of the transaction. This is more than a
+//! statement if a driver sends several before one Sync, as executemany and addBatch do. Postgres calls such a
 //! transaction an implicit block. Within BEGIN and COMMIT the client sees the end of each statement, so each is counted
 //! by itself.
 
@@ -33,7 +33,7 @@ const UNKNOWN: u8 = 0;
 const IMPLICIT: u8 = 1;
 const EXPLICIT: u8 = 2;
 
-/// When the client sent the statement that began the outermost subtransaction that is open.
+/// When the client sent the statement that began the outermost open subtransaction.
 static OUTERMOST_SENT_AT: AtomicI64 = AtomicI64::new(0);
 
 /// Begins at zero if transaction or statement are not those of the last call.
@@ -66,8 +66,8 @@ fn known_block(sent_at: i64) -> u8 {
         Block::Implicit => IMPLICIT,
         Block::Explicit => EXPLICIT,
         Block::Hidden => {
-            // A subtransaction of an earlier statement is a savepoint, which takes a BEGIN. One of this statement may be
-            // that of a function.
+            // A subtransaction of an earlier statement is a savepoint, which requires a BEGIN. A subtransaction of this
+            // statement may belong to a function.
             let began = OUTERMOST_SENT_AT.load(Ordering::Relaxed);
             if began != 0 && began != sent_at { EXPLICIT } else { UNKNOWN }
         }

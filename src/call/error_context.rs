@@ -1,4 +1,4 @@
-//! The CONTEXT of errors: which mutation it was, what is known of it, and what was applied before.
+//! The CONTEXT of errors: the mutation in progress, its known effect, and the records that were applied before.
 //!
 //! Postgres reports a cancelled statement itself, with its own code and message. The CONTEXT is then the only place that
 //! says whether the API may have applied the mutation.
@@ -10,7 +10,7 @@ use crate::pg::error_context::{Clauses, ErrorContext, Line};
 use contract::outcome::{Applied, Earlier, Facts, Outcome, Scope};
 use contract::text;
 
-/// What is known of a mutation in progress.
+/// The known effect of a mutation in progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Known {
     /// No byte of the request was sent.
@@ -19,7 +19,7 @@ pub enum Known {
     Sent,
     NothingApplied,
     Applied,
-    /// A reply was read that does not say.
+    /// A reply was read that does not tell the effect.
     Unknown,
 }
 
@@ -54,7 +54,7 @@ struct MutationLine {
     known: Known,
     /// The records that this mutation itself has applied.
     own_records: usize,
-    /// Whether the line says what was applied before. In a capture the line of the statement says it.
+    /// Whether the line gives the records that were applied before. In a capture the statement's line gives them.
     says_earlier: bool,
 }
 
@@ -104,7 +104,7 @@ impl StatementContext {
         self.0.leave();
     }
 
-    /// What was applied before the current request.
+    /// The records that were applied before the current request.
     pub fn earlier(&self) -> Earlier {
         applied_counter::before(self.0.line().own_records)
     }
@@ -169,8 +169,8 @@ impl<'a> MutationContext<'a> {
     }
 }
 
-/// Notes what is known of the innermost mutation. A trigger that runs while upstream ids are written may make a mutation
-/// of its own.
+/// Updates the known effect of the innermost mutation. A trigger that runs while upstream ids are written may make a
+/// mutation of its own.
 pub fn set_known(known: Known) {
     ErrorContext::<MutationLine>::change_innermost(|line| MutationLine { known, ..line });
 }

@@ -16,7 +16,7 @@ use super::error_context::{Known, MutationContext, request_text};
 use super::http::Header;
 use super::server::{self, Server, ServerError};
 
-/// A request that was sent, with what was observed of it.
+/// A request that was sent, with the observation of its reply.
 pub struct SentRequest<'a> {
     kind: Kind,
     records: usize,

@@ -28,7 +28,7 @@ pub fn retry(id: i64, open: OpenAttached) -> Result<(), Error> {
     // Before the workers are locked out: it runs code of the table's owner, and may wait for a lock of the table.
     let upstream_id = upstream_id_of_row(id, open)?;
     with_record("sequin_retry", id, |connection, record| {
-        // A queued record was not tried yet.
+        // A queued record has had no attempt yet.
         if record.is_deferred {
             requeue::retry(connection, id, upstream_id.as_deref());
         }
@@ -58,7 +58,8 @@ fn upstream_id_of_row(id: i64, open: OpenAttached) -> Result<Option<String>, Err
     })
 }
 
-/// Takes a record out without sending it, even if it is damaged. It moves to the history, in part if need be, or is deleted.
+/// Removes a record without sending it, even if it is damaged. It moves to the history, in part if need be, or is
+/// deleted.
 pub fn discard(id: i64) -> Result<(), Error> {
     with_record("sequin_discard", id, |connection, record| {
         let server = &record.server;
@@ -68,7 +69,7 @@ pub fn discard(id: i64) -> Result<(), Error> {
         if guarded(settle).is_err() && !archive_in_part(connection, server, &discarded) {
             delete(connection, server, id);
         }
-        // A claim without a worker is not sent, but it would keep the record's key waiting.
+        // A claim without an owner is not sent, but it would block the record's key.
         let unclaim = || claim::delete_of_record(connection, id, &registry::owners());
         if let Err(failure) = guarded(unclaim) {
             guard::note("freed from its claim", id, &failure);
@@ -77,7 +78,7 @@ pub fn discard(id: i64) -> Result<(), Error> {
     })
 }
 
-/// Deletes a record that the history does not take, past a trigger that prevents it.
+/// Deletes a record that the history refuses, and overrides a trigger that prevents it.
 fn delete(connection: &Connection, server: &str, id: i64) {
     let delete = || row::delete(connection, server, id);
     if guarded(delete).is_err() {
@@ -187,7 +188,7 @@ fn with_server(verb: &str, server: &str, f: impl FnOnce(&Connection)) -> Result<
     })
 }
 
-/// Checks that the transaction may write, and sees what was sent since it began.
+/// Checks that the transaction may write, and sees records that were sent since it began.
 fn check_transaction(verb: &str) -> Result<(), Error> {
     if session::is_read_only() {
         return Err(read_only(&format!("{verb}()")).into());

@@ -1,15 +1,15 @@
-//! What became of a record that was sent.
+//! The result of a request for one record.
 
 use contract::outcome::OutcomeKind;
 
-/// What becomes of a record after a request.
+/// The next state of a record after a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Disposition {
     /// It is delivered, and moves to the history.
     Done { settled_as: SettledAs, upstream_id: Option<String>, record: Option<String> },
     /// The API refuses it.
     Rejected { outcome: OutcomeKind, error: String },
-    /// It may have been applied, and must not be sent again without a person.
+    /// It may have been applied. A person decides whether it is sent again.
     Unknown { outcome: OutcomeKind, error: String },
     /// It is sent again.
     Again { outcome: OutcomeKind, error: String },
@@ -32,7 +32,7 @@ pub enum SettledAs {
     AppliedNotConfirmed,
     /// An update, merged into a delete that was sent.
     Superseded,
-    /// A create and the changes after it, deleted again before it was sent.
+    /// A create and the changes after it, deleted before the create was sent.
     CancelledOut,
     /// A delete of a row without an upstream id.
     NothingToSend,

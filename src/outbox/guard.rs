@@ -1,4 +1,4 @@
-//! Confining an ERROR to the record that it comes from: neither other records nor the worker suffer.
+//! Limits an ERROR to the record that causes it: it affects neither other records nor the worker.
 //!
 //! A worker handles many records at once, without a subtransaction. If that fails, the whole transaction is rolled back, and
 //! for a while the worker is careful: it repeats the work in subtransactions, by halves, down to the record at fault. An error
@@ -43,12 +43,12 @@ pub fn carefully<T>(f: impl FnOnce() -> T) -> Result<T, Failure> {
     if is_careful() { guarded(f) } else { Ok(f()) }
 }
 
-/// Does `f` to all of `items`, in subtransactions. Gives the items that `f` cannot be done to.
+/// Applies `f` to all of `items`, in subtransactions. Returns the items that fail.
 pub fn each_guarded<'a, T>(items: &'a [T], mut f: impl FnMut(&'a [T])) -> Vec<(&'a T, Failure)> {
     by_halves(items, |part| guarded(|| f(part)))
 }
 
-/// Does `f` to all of `items`, in subtransactions if the process is careful. Gives the items that `f` cannot be done to.
+/// Applies `f` to all of `items`, in subtransactions if the process is careful. Returns the items that fail.
 pub fn each_carefully<'a, T>(items: &'a [T], mut f: impl FnMut(&'a [T])) -> Vec<(&'a T, Failure)> {
     if is_careful() {
         return each_guarded(items, f);
@@ -59,7 +59,8 @@ pub fn each_carefully<'a, T>(items: &'a [T], mut f: impl FnMut(&'a [T])) -> Vec<
     Vec::new()
 }
 
-/// The same for the ids of records. Logs the failures: the record "could not be {what}". Gives the number of successes.
+/// The same for the ids of records. Logs the failures: the record "could not be {what}". Returns the number of
+/// successes.
 pub fn each_logged(what: &str, ids: &[i64], f: impl FnMut(&[i64])) -> usize {
     let failed = each_carefully(ids, f);
     for (id, failure) in &failed {

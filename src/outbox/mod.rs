@@ -9,7 +9,7 @@
 //! - `server_state` knows which servers are paused or in backoff;
 //! - [`admin`] has the verbs for a record or a server, [`await_delivery`] waits until records are settled;
 //! - [`server_rename`] follows ALTER SERVER ... RENAME;
-//! - `store` has all SQL, and `guard` confines an error to its record.
+//! - `store` has all SQL, and `guard` limits an error to its record.
 //!
 //! What goes into a request, and when a record or server is tried again, is decided in the crate `contract`, in `batching`.
 

@@ -12,8 +12,8 @@ use crate::pg::text::quoted;
 
 use super::store::{claim, state};
 
-/// Locks the workers out, and refuses the new name while requests under the old name are in flight: their records are settled
-/// under the name in the claim.
+/// Locks the workers out, and refuses the new name while requests under the old name are in flight: their records are
+/// settled under the name in the claim.
 pub fn begin(connection: &Connection, renaming: &Renaming) -> Result<(), Error> {
     if session::has_fixed_snapshot() {
         let message = format!("server \"{}\" cannot be renamed in this transaction", renaming.before);

@@ -1,4 +1,4 @@
-//! The state of servers: which queues are paused, and how long a server is left alone after errors.
+//! The state of servers: paused queues, and backoff after errors.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -58,8 +58,8 @@ pub fn pauses(connection: &Connection) -> Pauses {
     pauses
 }
 
-/// Pauses a role's records, or with role 0 all, until `sequin_resume`. An automatic pause has the fingerprint that the server
-/// and the user mapping had when they could not be used, and ends when they have another. They may have changed already.
+/// Pauses a role's records, or with role 0 all, until `sequin_resume`. An automatic pause stores the fingerprint of the
+/// unusable server and user mapping. It ends when the fingerprint changes, which may have happened already.
 pub fn pause(connection: &Connection, server: &str, role: u32, reason: &str, fingerprint: Option<&str>) {
     state::pause(connection, server, Oid::from(role), &text::storable(reason), fingerprint);
 }
@@ -76,7 +76,7 @@ pub fn backoffs(connection: &Connection) -> HashMap<String, Backoff> {
     state::backoffs(connection).into_iter().map(|backoff| (backoff.server.clone(), backoff)).collect()
 }
 
-/// Leaves a server alone for `delay`. If the failure left creates unknown, creates leave it alone for longer.
+/// Puts a server into backoff for `delay`. If the failure left creates unknown, creates wait longer.
 pub fn back_off(connection: &Connection, server: &str, error: &str, delay: Duration, has_lost_creates: bool) {
     let lost = state::back_off(connection, server, &text::storable(error), store::after(delay));
     if has_lost_creates {
@@ -86,7 +86,7 @@ pub fn back_off(connection: &Connection, server: &str, error: &str, delay: Durat
     }
 }
 
-/// Ends the backoff of a server, which answers again.
+/// Ends the backoff of a server that answers again.
 pub fn recover(connection: &Connection, server: &str) {
     state::recover(connection, server);
 }

@@ -21,8 +21,8 @@ use crate::pg::catalog;
 use crate::pg::planner::{Callee, PlannedCall, Unchanged};
 use contract::outcome::{Outcome, SqlState};
 
-/// Makes sure that a plan makes each call once: refuses `SELECT (sequin_create(...)).*`, which calls the function for each
-/// column, and prevents that results of calls are taken from a cache. It simplifies nothing.
+/// Ensures that a plan makes each call once, and simplifies nothing. It refuses `SELECT (sequin_create(...)).*`, which
+/// calls the function for each column. It keeps results of calls out of caches.
 #[pg_extern(schema = "sequin", volatile, parallel_unsafe, strict)]
 fn plan_calls(request: Internal) -> Result<Unchanged, ErrorReport> {
     let Some(call) = PlannedCall::of(&request) else { return Ok(Unchanged) };
@@ -37,7 +37,7 @@ fn plan_calls(request: Internal) -> Result<Unchanged, ErrorReport> {
 
 fn repeated_call() -> Error {
     if applied_counter::so_far().records > 0 {
-        // The line stays for the error.
+        // The CONTEXT line stays for the error.
         let _ = StatementContext::enter("the plan of a call");
     }
     let message = "a verb for one record would be called once for each column";

@@ -150,7 +150,7 @@ impl Client {
     }
 }
 
-/// What was observed of an exchange in which ureq returned `error`.
+/// The observation of an exchange in which ureq returned `error`.
 fn failed(error: &ureq::Error, timeout: Duration) -> Observation {
     let is_about_headers =
         matches!(error, ureq::Error::Protocol(_) | ureq::Error::Http(_) | ureq::Error::LargeResponseHeader(..));

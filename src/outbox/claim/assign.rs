@@ -25,7 +25,7 @@ pub fn plan(connection: &Connection, server: &str, ready: Vec<Change>, limits: &
         .unwrap_or_else(|_| plan_by_keys(connection, server, ready, limits))
 }
 
-/// Plans key by key. The plan has one request then: two keys may lead to one record.
+/// Plans key by key. Each plan has one request then: two keys may lead to one record.
 fn plan_by_keys(connection: &Connection, server: &str, ready: Vec<Change>, limits: &Limits) -> Plan {
     let mut by_key: Vec<Vec<Change>> = Vec::new();
     let mut places: HashMap<Rc<OrderingKey>, usize> = HashMap::new();
@@ -54,7 +54,7 @@ fn plan_by_keys(connection: &Connection, server: &str, ready: Vec<Change>, limit
     plan
 }
 
-/// Settles changes that need no request. True if one was settled.
+/// Settles changes that need no request. Returns true if one was settled.
 pub fn settle_endings(connection: &Connection, server: &str, endings: &[Ending], cut_short: &[String]) -> bool {
     const NO_UPSTREAM_ID: &str =
         "its row has no upstream id: it was never created upstream, or the reply of its create was lost";
@@ -81,15 +81,15 @@ pub fn settle_endings(connection: &Connection, server: &str, endings: &[Ending],
         count += usize::from(is_settled);
     }
     if !endings.is_empty() {
-        // Records of these keys that were not read may wait for one of the endings.
+        // Unread records of these keys may wait for one of the settled records.
         let keys: Vec<&str> = cut_short.iter().map(String::as_str).collect();
         requeue::free_behind(connection, server, &keys);
     }
     count > 0
 }
 
-/// Gives each request the server as its role may use it. A role that may not is paused: the second value says whether one
-/// was.
+/// Gives each request the server as its role may use it. A role without rights is paused: the second value says whether
+/// one was.
 pub fn assign(connection: &Connection, server: &str, planned: Vec<Planned>) -> (Vec<(Planned, Server)>, bool) {
     let mut requests = Vec::with_capacity(planned.len());
     let mut has_paused = false;
@@ -99,7 +99,7 @@ pub fn assign(connection: &Connection, server: &str, planned: Vec<Planned>) -> (
             Ok(server) => requests.push((planned, server)),
             Err(_) => {
                 let fingerprint = server::fingerprint(server, role.into());
-                // Once more: it may have been changed before the fingerprint was taken.
+                // Checked again: the cause may have changed before the fingerprint was read.
                 if let Err(reason) = as_role(server, role) {
                     server_state::pause(connection, server, role, &reason, Some(&fingerprint));
                 }

@@ -1,4 +1,4 @@
-//! How far a worker has read, between two claims.
+//! A worker's position in the queues, between two claims.
 
 use std::collections::{HashMap, HashSet};
 
@@ -7,15 +7,15 @@ use std::collections::{HashMap, HashSet};
 pub struct Cursors {
     /// The id from which each server's queue is read.
     pub positions: HashMap<String, i64>,
-    /// Claims of workers that are gone, which could not be ended: their records stay in flight.
+    /// Claims of workers that are gone which could not be ended: their records stay in flight.
     pub stuck_claims: HashSet<i64>,
     /// The oldest claim that may still exist.
     pub claims_from: i64,
-    /// How many records to read, for servers to which creates went: few of these travel at once.
+    /// How many records to read from servers to which creates went: few creates are sent at once.
     pub narrow: HashMap<String, usize>,
     /// The server that was served last.
     pub last: String,
-    /// Names in records that are no foreign servers any more.
+    /// Server names in records for which no foreign server exists.
     pub dropped: Vec<String>,
 }
 

@@ -1,7 +1,7 @@
 //! Decoding records into changes to plan.
 //!
 //! A record may be damaged, or too large to be read. In a database of another encoding than UTF-8 it may hold text that
-//! has no place in UTF-8. None is enqueued so; but such a record must not keep the others from being read.
+//! cannot be converted. Enqueuing refuses such text; but a damaged record must not block the others.
 
 use std::collections::HashSet;
 use std::rc::Rc;
@@ -50,7 +50,7 @@ impl<'a> Decoder<'a> {
             self.decode_on(rows, &mut decoded);
             return decoded;
         }
-        // All at once first: a subtransaction for each row would cost as much as the rows.
+        // All rows at once first: a subtransaction for each row would cost as much as the rows.
         if guarded(|| self.decode_on(rows, &mut decoded)).is_err() {
             let mut bytes = decoded.changes.iter().map(size).sum();
             while decoded.rows < rows.len() && !is_enough(&decoded.changes, bytes) {
@@ -117,7 +117,7 @@ impl<'a> Decoder<'a> {
                 && key.await_consumers == record.await_consumers
                 && key.timeout_ms == record.timeout_ms
         };
-        // Most records have the one of the record before.
+        // Most records share it with the record before.
         if let Some(last) = self.last.as_ref().filter(|last| is_of(last)) {
             return Rc::clone(last);
         }
@@ -143,7 +143,7 @@ fn is_rejected(rows: &QueryRows<'_>, row: usize) -> bool {
     rows.str(row, 15).as_deref() == Some(State::Rejected.as_str())
 }
 
-/// Whether no more is to be decoded after `changes`, which have so many bytes of data.
+/// Whether decoding stops after `changes`, which have so many bytes of data.
 fn is_enough(changes: &[Change], bytes: usize) -> bool {
     bytes > MAX_BYTES && changes.iter().any(|change| !change.is_refused)
 }

@@ -39,17 +39,17 @@ pub struct DeferredSearch<'a> {
 pub struct DeferredScan {
     /// By id.
     pub ready: Vec<Change>,
-    /// The keys of which nothing may be sent from an id on.
+    /// The ordering keys that are blocked, each from an id on.
     pub blocked: HashMap<Rc<OrderingKey>, i64>,
     /// More records are due.
     pub has_more: bool,
-    /// A record that was due waits for another one now.
+    /// A due record waits for another record now.
     pub has_stalled: bool,
-    /// The ordering keys of which only the first changes are in `ready`.
+    /// The ordering keys with further changes that are not in `ready`.
     pub cut_short: Vec<String>,
 }
 
-/// The deferred records of a key, in short.
+/// A summary of a key's deferred records.
 struct KeySummary {
     /// From this id on the key waits, for a person or for the end of a pause.
     blocked_from: i64,
@@ -68,7 +68,8 @@ struct DueRecord {
 }
 
 impl DeferredSearch<'_> {
-    /// Finds the records that may be sent with `fresh`. `paused` has the ids from which on keys of fresh changes are paused.
+    /// Finds the records that may be sent with `fresh`. `paused` has, for each key with paused fresh changes, the first
+    /// paused id.
     pub fn run(
         &self,
         fresh: &[Change],
@@ -143,7 +144,7 @@ impl DeferredSearch<'_> {
         read
     }
 
-    /// The deferred records of these keys, in short.
+    /// The summaries of these keys.
     fn groups<'k>(
         &self,
         keys: impl Iterator<Item = &'k Rc<OrderingKey>>,
@@ -157,7 +158,7 @@ impl DeferredSearch<'_> {
         }
         let rows = scan::groups(self.connection, self.server, &ordering_keys, self.now);
         for row in 0..rows.len() {
-            // A record whose key cannot be decoded has none of these keys.
+            // A record whose key cannot be decoded belongs to none of these keys.
             let read = guard::carefully(|| {
                 let group: scan::Group<'_> = rows.get(row);
                 let relation = group.relation.map(|relation| relation.to_u32());
@@ -188,7 +189,7 @@ impl DeferredSearch<'_> {
         groups
     }
 
-    /// Reads the records that go, or the first of them if they are too many.
+    /// Reads the records to send, or the first of them if there are too many.
     fn read(
         &self,
         going: &[Rc<OrderingKey>],
@@ -206,14 +207,14 @@ impl DeferredSearch<'_> {
         let rows = scan::deferred(self.connection, self.server, &keys, alone, most);
         let decoded = decoder.decode(&rows);
         found.ready = decoded.changes;
-        // A rejected record that is held blocks no other record, and goes with none.
+        // A held rejected record blocks no other record, and is sent with none.
         found.ready.retain(|change| !self.pauses.is_held(self.server, change.id));
         let unread = if decoded.rows < rows.len() { rows.int8(decoded.rows, 1) } else { None };
         let last = if rows.len() == most { rows.int8(most - 1, 1).map(|last| last + 1) } else { None };
         rows.free();
         let Some(from) = unread.or(last) else { return };
-        // Records that were not read wait until those that go now are settled. Were they still due, an attempt that fails
-        // would be repeated with them at once.
+        // Unread records wait until the current ones are settled. If they stayed due, a failed attempt would be
+        // repeated with them at once.
         found.has_more = true;
         found.cut_short = going.iter().map(|key| key.text.clone()).collect();
         for key in going {

@@ -1,4 +1,4 @@
-//! The requests in flight: a worker keeps away from those of other workers, and ends those of workers that are gone.
+//! The requests in flight. A worker skips those of other workers, and ends those of workers that are gone.
 
 use std::collections::HashSet;
 

@@ -33,7 +33,7 @@ pub use self::cursor::Cursors;
 use self::in_flight::InFlight;
 use self::scan::{AT_ONCE, Probe, QueueScan, Scan};
 
-/// How long a server is left alone whose queue cannot be read because of an error that is no record's fault.
+/// How long a server is left alone after its queue could not be read and no record is at fault.
 const UNREADABLE_QUEUE_DELAY: Duration = Duration::from_secs(5);
 
 /// Requests that may be sent now, for one server.
@@ -112,7 +112,7 @@ pub fn claim_requests(connection: &Connection, cursors: &mut Cursors, owner: i64
             Ok(scanned) => next = earlier(next, scanned.next),
             Err(_) => {
                 let fingerprint = server::fingerprint(&server, Oid::INVALID);
-                // Once more: it may have been changed before the fingerprint was taken.
+                // Checked again: the cause may have changed before the fingerprint was read.
                 if let Err(unusable) = server::options(&server) {
                     server_state::pause(connection, &server, 0, &unusable.to_string(), Some(&fingerprint));
                 }
@@ -124,8 +124,8 @@ pub fn claim_requests(connection: &Connection, cursors: &mut Cursors, owner: i64
     Found::Nothing(next)
 }
 
-/// Claims a request. If one of its records makes that fail, the record fails, and the others are claimed in parts. True if
-/// one has failed.
+/// Claims a request. If one of its records makes that fail, the record fails, and the others are claimed in parts.
+/// Returns true if one has failed.
 fn claim_request(
     connection: &Connection,
     owner: i64,

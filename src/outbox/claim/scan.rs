@@ -26,7 +26,7 @@ use super::deferred::{DeferredScan, DeferredSearch};
 use super::in_flight::InFlight;
 use super::upstream_ids;
 
-/// The most requests that a worker claims at once. Each commit waits for the disk; a crash repeats at most so many.
+/// The most requests that a worker claims at once. Each commit waits for the disk; a crash repeats at most this many.
 const MAX_REQUESTS: usize = 16;
 
 /// The fewest records that a scan reads.
@@ -35,7 +35,7 @@ const MIN_RECORDS: usize = 64;
 /// The most records that a scan reads, however large batches may be.
 const MAX_RECORDS: usize = 6_000;
 
-/// The time to the next scan, if this one has left work that it could do.
+/// The time to the next scan if this one has left possible work.
 pub const AT_ONCE: Duration = Duration::from_millis(1);
 
 /// A scan of one server's queue.
@@ -49,7 +49,7 @@ pub struct QueueScan<'a> {
     pub probe: Option<Probe>,
 }
 
-/// What one request to a server in backoff may be.
+/// The requests that a server in backoff may get.
 #[derive(Clone, Copy)]
 pub struct Probe {
     /// A create that fails is work for a person, so creates are not sent as often.
@@ -78,7 +78,7 @@ pub struct Scan {
     pub next: Option<Duration>,
 }
 
-/// The records that a scan has read of the queue.
+/// The records of the queue that a scan has read.
 struct Fresh {
     changes: Vec<Change>,
     /// There may be more records than were read.
@@ -86,7 +86,7 @@ struct Fresh {
     last: Option<i64>,
 }
 
-/// What the records that were read are sorted into.
+/// The records of a scan, sorted by what may happen to them now.
 struct Sorted {
     /// The changes that may be sent, by id.
     ready: Vec<Change>,
@@ -96,7 +96,7 @@ struct Sorted {
     has_moved: bool,
     /// More records are due than were read.
     has_more_due: bool,
-    /// The ordering keys of which not all deferred records were read.
+    /// The ordering keys with deferred records that were not read.
     cut_short: Vec<String>,
 }
 
@@ -135,7 +135,7 @@ impl QueueScan<'_> {
 
         let reached = waiting.iter().copied().min().or(last.map(|id| id + 1)).unwrap_or(position);
         self.cursors.positions.insert(self.server.to_owned(), reached);
-        // Only if this scan has changed something: the next one would find the same.
+        // Only if this scan has changed something: otherwise the next one would find the same.
         let has_left = has_paused || is_full && (has_moved || reached > position) || sorted.has_more_due && has_moved;
         let next = match requests.is_empty() {
             true if has_left => Some(AT_ONCE),
@@ -198,7 +198,7 @@ impl QueueScan<'_> {
     /// Separates the records that may be sent now from those that must wait, and defers the latter. `now` is None if no
     /// record is deferred.
     fn sort(&self, fresh: Vec<Change>, now: Option<Timestamp>, decoder: &mut Decoder<'_>) -> Sorted {
-        // From which id on a key waits: a record before one that must wait need not.
+        // For each waiting key, its first waiting id: records before that id may be sent.
         let mut paused: HashMap<Rc<OrderingKey>, i64> = HashMap::new();
         for change in fresh.iter().filter(|change| self.is_paused(change)) {
             if let Some(key) = &change.ordering_key {
@@ -240,7 +240,7 @@ impl QueueScan<'_> {
         self.pauses.is_for(self.server, change.batch_key.role) || self.pauses.is_held(self.server, change.id)
     }
 
-    /// Fails the records that could not be decoded. True if there was one.
+    /// Fails the records that could not be decoded. Returns true if there was one.
     fn fail_undecodable(&self, decoder: &Decoder<'_>) -> bool {
         let fail = |id, failure| transitions::fail(self.connection, self.server, id, "read", failure);
         decoder.undecodable.iter().filter(|(id, failure)| fail(*id, failure)).count() > 0

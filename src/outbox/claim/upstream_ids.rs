@@ -1,4 +1,4 @@
-//! Upstream ids for changes that were queued before their row had one: its create has been delivered since.
+//! Upstream ids for changes that were queued before their row had one: the create of the row was delivered since.
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
@@ -23,7 +23,7 @@ pub fn fill_in(connection: &Connection, server: &str, changes: &mut [Change]) {
         .into_iter()
         .map(|row| ((row.relation.to_u32(), row.row_key), row.upstream_id))
         .collect();
-    // A change after a delete, or a create, of the same key is of another record.
+    // A change after a delete or a create of the same key belongs to another record.
     let mut ended: HashSet<Rc<OrderingKey>> = HashSet::new();
     let mut missing = Vec::new();
     for change in changes.iter_mut() {

@@ -1,7 +1,7 @@
 //! Sending a request, with no transaction open, and giving each of its records a disposition.
 //!
-//! A refusal that does not say which record is at fault is followed by requests with half of the records each, down to the
-//! record that is refused alone. The table in `contract::outcome` says what every other reply means.
+//! If a refusal does not say which record is at fault, requests with half of the records each follow, down to a single
+//! refused record. The table in `contract::outcome` says what every other reply means.
 
 use std::borrow::Cow;
 
@@ -131,14 +131,15 @@ fn element(kind: Kind, operation: &Operation) -> String {
 fn idempotency_header(server: &Server, part: &[Operation]) -> Option<(HeaderName, HeaderValue)> {
     let name = server.options().idempotency_header.clone()?;
     let [operation] = part else { return None };
-    // The option was added while the record was claimed: its key was not read, and an empty key would be the same for all.
+    // The option was added while the record was claimed: its key was not read, and all records would share an empty
+    // key.
     if operation.idempotency_key.is_empty() {
         return None;
     }
     Some((name, HeaderValue::from_str(&operation.idempotency_key).ok()?))
 }
 
-/// The dispositions by a reply with records. A record that is missing in it may not have been applied.
+/// The dispositions after a reply with records. A record that the reply lacks may not have been applied.
 fn delivered(
     facts: &Facts<'_>,
     status: u16,
@@ -219,7 +220,7 @@ fn changed(
     matching::match_by_id(&sent, &replied).into_iter().map(disposition).collect()
 }
 
-/// The dispositions, and the state of the server, by a reply without records.
+/// The dispositions and the state of the server after a reply without records.
 fn failed(kind: Kind, part: &[Operation], outcome: &Outcome, state: &mut ServerState) -> Attempt {
     let all = |disposition: Disposition| Attempt::Settled(vec![disposition; part.len()]);
     let (outcome_kind, error) = (outcome.kind, outcome.message.clone());

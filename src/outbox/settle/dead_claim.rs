@@ -17,7 +17,7 @@ use crate::pg::spi::Connection;
 
 use super::transitions::{UnknownCreate, note_attempt, write_unknown};
 
-/// Ends the claim of a worker that is gone. False if that is not possible for some of its records: they stay claimed.
+/// Ends the claim of a worker that is gone. Returns false if some of its records stay claimed.
 pub fn end(connection: &Connection, claim: &Claim) -> bool {
     let mut parts: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
     for (id, head) in claim.ids.iter().zip(if claim.heads.is_empty() { &claim.ids } else { &claim.heads }) {
@@ -49,20 +49,20 @@ pub fn end(connection: &Connection, claim: &Claim) -> bool {
     })
 }
 
-/// Ends parts of a claim: records, each with those that were merged into it.
+/// Ends parts of a claim: records, each with the records that were merged into it.
 fn end_parts(connection: &Connection, claim: &Claim, parts: &[(i64, Vec<i64>)]) {
     const ERROR: &str = "the worker ended while the request was in flight";
     let ids: Vec<i64> = parts.iter().flat_map(|(head, merged)| [&[*head], &merged[..]].concat()).collect();
     let outcome = OutcomeKind::Unknown;
     if claim.kind != Kind::Create {
-        // It counts as an attempt: a repeated delete that finds nothing was applied by this one.
+        // It counts as an attempt: a repeated delete that finds nothing was applied by this attempt.
         let (state, next_attempt_at) = (State::Pending, store::after(std::time::Duration::ZERO));
         let attempt = Attempt { state, next_attempt_at, outcome: outcome.as_str(), error: ERROR };
         return note_attempt(connection, &claim.server, &ids, &attempt);
     }
     defer::defer(connection, &claim.server, &ids);
     for (head, merged) in parts {
-        // The claim holds ids alone. The create comes first.
+        // The claim holds only ids. The create comes first.
         let data = (!merged.is_empty()).then(|| defer::data(connection, &[&[*head], &merged[..]].concat()));
         let data = data.filter(|data| !data.is_empty()).map(merge::later_wins);
         let unknown = UnknownCreate { id: *head, merged: merged.clone(), outcome, error: ERROR };

@@ -1,6 +1,6 @@
 //! Settling requests: the dispositions of their records and the state of their server, in one transaction.
 //!
-//! A result counts only while its claim exists: a worker that was given up for dead, and comes back, changes nothing.
+//! A result counts only while its claim exists: a worker that was presumed dead, and comes back, changes nothing.
 
 pub mod dead_claim;
 pub mod transitions;
@@ -20,7 +20,7 @@ use crate::pg::random;
 use crate::pg::spi::Connection;
 use crate::pg::transaction::commit_to_disk;
 
-/// A request that was claimed, and what became of its records.
+/// A claimed request with the dispositions of its records.
 pub struct Sent<'a> {
     pub claim: i64,
     pub planned: &'a Planned,
@@ -31,7 +31,7 @@ pub struct Sent<'a> {
     pub state: Option<ServerState>,
 }
 
-/// What was written down of some requests.
+/// The result of settling some requests.
 pub struct Written {
     /// The lowest id of the records that are as free as before.
     pub freed: Option<i64>,
@@ -39,7 +39,8 @@ pub struct Written {
     pub is_noted: bool,
 }
 
-/// Settles some requests to one server. `backoff` is that of the server after them; `was_well` says that it had none before.
+/// Settles some requests to one server. `backoff` is the server's backoff after them; `was_well` says that it had none
+/// before.
 pub fn write(
     connection: &Connection,
     server: &str,
@@ -63,7 +64,7 @@ pub fn write(
         .map(|(operation, disposition)| (*operation, disposition))
         .collect();
     for stuck in write_dispositions(connection, server, &dispositions) {
-        // Nothing of it can be written down. It stays claimed, or it would be sent again and again.
+        // No part of it can be stored. It stays claimed: otherwise it would be sent again and again.
         let is_of = |sent: &&&Sent<'_>| sent.dispositions.iter().any(|(operation, _)| operation.id == stuck.id);
         let kind = kept.iter().find(is_of).map_or(Kind::Create, |sent| sent.planned.kind);
         if kind == Kind::Create {
@@ -90,8 +91,8 @@ pub fn write(
     Written { freed, is_noted }
 }
 
-/// Ends a claim of this worker, or leaves it without an owner. False if another worker has ended it: then the result is of
-/// no use.
+/// Ends a claim of this worker, or leaves it without an owner. Returns false if another worker has ended it: then the
+/// result must be discarded.
 fn end_claim(connection: &Connection, claim: i64, owner: i64) -> bool {
     match guard::carefully(|| claim::end(connection, claim, owner)) {
         Ok(true) => true,
@@ -106,9 +107,9 @@ fn end_claim(connection: &Connection, claim: i64, owner: i64) -> bool {
     }
 }
 
-/// Writes dispositions, if need be in part: a request with an effect must not be sent again because this database cannot
-/// store its reply. Finds such a record by halves, so that it costs the others nothing. Gives the operations of which
-/// nothing could be written.
+/// Applies dispositions, if need be in part: a request with an effect must not be sent again because this database
+/// cannot store its reply. Finds such a record by halves, so that other records are unaffected. Returns the operations
+/// that could not be stored at all.
 fn write_dispositions<'a>(
     connection: &Connection,
     server: &str,
@@ -142,7 +143,7 @@ fn notify_listeners(connection: &Connection, server: &str, dispositions: &[(&Ope
     }
 }
 
-/// Writes down what the last of some requests has shown of the server.
+/// Updates the server's backoff after the last of some requests.
 fn write_state(connection: &Connection, server: &str, last: &Sent<'_>, backoff: ServerBackoff, was_well: bool) {
     let wait = || backoff.wait(random::fraction()).unwrap_or_default();
     match &last.state {

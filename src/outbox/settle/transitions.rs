@@ -17,7 +17,7 @@ use crate::pg::spi::Connection;
 use crate::pg::text;
 use crate::pg::transaction::{Cause, Failure, attempt};
 
-/// Writes down the dispositions of records of one server.
+/// Applies the dispositions of one server's records.
 pub fn write(connection: &Connection, server: &str, dispositions: &[(&Operation, &Disposition)]) {
     let mut settled = Vec::with_capacity(dispositions.len());
     for (operation, disposition) in dispositions {
@@ -33,7 +33,7 @@ pub fn write(connection: &Connection, server: &str, dispositions: &[(&Operation,
                 defer::defer(connection, server, &ids());
                 write_unknown(connection, server, unknown, operation.data.as_deref());
             }
-            // The refusal does not say which of the merged records is at fault: each goes again by itself.
+            // The refusal does not say which of the merged records is at fault: each is sent again by itself.
             Disposition::Rejected { .. } if !operation.absorbed.is_empty() => {
                 defer::defer(connection, server, &ids());
                 defer::split(connection, &ids());
@@ -109,7 +109,8 @@ fn is_storable(text: &str) -> bool {
     attempt(|| text::to_text_datum(text)).is_ok()
 }
 
-/// Writes down as much as possible of a disposition that [`write`] has failed with. False if that is nothing.
+/// Applies as much as possible of a disposition that [`write`] has failed with. Returns false if nothing could be
+/// applied.
 pub fn write_in_part(
     connection: &Connection,
     server: &str,
@@ -159,8 +160,8 @@ fn free_behind(connection: &Connection, server: &str, operation: &Operation) {
     }
 }
 
-/// Writes down the error that came up while a record was handled, before it was sent. If the record may not be at fault,
-/// it is tried again later. False if not even that can be written down: the record stays where it is, and the log says so.
+/// Records an error that came up while a record was handled, before it was sent. If the record may not be at fault, it
+/// is tried again later. Returns false if even this fails: the record stays where it is, and the log says so.
 pub fn fail(connection: &Connection, server: &str, id: i64, what: &str, failure: &Failure) -> bool {
     const RETRY_DELAY: Duration = Duration::from_secs(60);
     let error = text::storable(&format!("the record could not be {what}: {}", failure.message)).into_owned();
@@ -199,7 +200,7 @@ pub(super) fn note_attempt(connection: &Connection, server: &str, ids: &[i64], a
     defer::note_attempt(connection, ids, attempt);
 }
 
-/// Defers records that wait for another record. Gives the number of records for which that was possible.
+/// Defers records that wait for another record. Returns the number of records that were deferred.
 pub fn defer_waiting(connection: &Connection, server: &str, ids: &[i64]) -> usize {
     guard::each_logged("made to wait", ids, |ids| defer::defer(connection, server, ids))
 }
@@ -212,7 +213,7 @@ pub(super) struct UnknownCreate<'a> {
     pub error: &'a str,
 }
 
-/// Writes down an unknown create, which is deferred. `data` is what was sent.
+/// Stores an unknown create, which is deferred. `data` is the data that was sent.
 pub(super) fn write_unknown(connection: &Connection, server: &str, unknown: UnknownCreate<'_>, data: Option<&str>) {
     let UnknownCreate { id, merged, outcome, error } = unknown;
     if let Some(data) = data.filter(|_| !merged.is_empty()) {

@@ -1,4 +1,4 @@
-//! Moving settled records to the history, and deleting them from it in the end.
+//! Moving settled records to the history, and deleting them after the retention.
 //!
 //! This is most of the cost of a delivered record. So rows are deleted along the index, and appended as COPY does it, with
 //! their values as they are.
@@ -100,7 +100,7 @@ impl<'a> Settled<'a> {
     }
 }
 
-/// Moves records of a server to the history. Leaves out those that are gone.
+/// Moves records of a server to the history. Skips records that no longer exist.
 pub fn archive(connection: &Connection, server: &str, mut settled: Vec<Settled<'_>>) {
     /// Finds a queued row that [`delete_by_ids`] has left because another transaction was changing it.
     static TAKE_QUEUED: Statement<(&str, &[i64])> = Statement::new(concat!(
@@ -136,7 +136,7 @@ pub fn archive(connection: &Connection, server: &str, mut settled: Vec<Settled<'
             history.append(id, columns);
         }
     }
-    // It still reads the rows that were taken.
+    // The insertion still reads the deleted rows.
     history.table.finish();
     taken.into_iter().for_each(QueryRows::free);
     scratch.leave();
@@ -177,7 +177,7 @@ impl History<'_> {
     }
 }
 
-/// Without the data; and if `$3` is false without any text, since one may be damaged.
+/// Without the data, and if `$3` is false without any text: a text may be damaged.
 macro_rules! move_in_part {
     ($from:literal) => {
         concat!(
@@ -194,8 +194,8 @@ macro_rules! move_in_part {
     };
 }
 
-/// Moves one record that [`archive`] has failed with to the history, with as much of it as the history takes. False if
-/// that is nothing.
+/// Moves one record that [`archive`] has failed with to the history, with as much of it as the history accepts. Returns
+/// false if the history accepts nothing.
 pub fn archive_in_part(connection: &Connection, server: &str, settled: &Settled<'_>) -> bool {
     static QUEUED: Statement<(&str, i64, bool, Option<&str>, &str)> = Statement::new(move_in_part!("sequin.queue"));
     static DEFERRED: Statement<(&str, i64, bool, Option<&str>, &str)> =

@@ -47,7 +47,7 @@ pub fn owners(connection: &Connection, server: &str) -> Vec<i64> {
     super::ids(OWNERS.run(connection, (server,)))
 }
 
-/// Claims these operations. Gives the claim's id.
+/// Claims these operations. Returns the claim's id.
 pub fn write(connection: &Connection, owner: i64, server: &str, kind: Kind, operations: &[&Operation]) -> i64 {
     static WRITE: Statement<(i64, &str, &str, &[i64], &[i64], &[i64])> = Statement::new(
         "INSERT INTO sequin.claims (id, owner, server, kind, ids, heads, keys, claimed_at) \
@@ -70,7 +70,7 @@ pub fn write(connection: &Connection, owner: i64, server: &str, kind: Kind, oper
     claim.expect("an INSERT of one row returns it").0
 }
 
-/// Ends a claim of this owner. False if another worker has ended it.
+/// Ends a claim of this owner. Returns false if another worker has ended it.
 pub fn end(connection: &Connection, claim: i64, owner: i64) -> bool {
     static END: Statement<(i64, i64)> = Statement::new(
         "DELETE FROM sequin.claims c WHERE c.id OPERATOR(pg_catalog.=) $1 AND c.owner OPERATOR(pg_catalog.=) $2 \
@@ -79,7 +79,7 @@ pub fn end(connection: &Connection, claim: i64, owner: i64) -> bool {
     END.run(connection, (claim, owner)).len() == 1
 }
 
-/// Leaves a claim without an owner. False if another worker has ended it.
+/// Leaves a claim without an owner. Returns false if another worker has ended it.
 pub fn disown(connection: &Connection, claim: i64, owner: i64) -> bool {
     static DISOWN: Statement<(i64, i64, i64)> = Statement::new(
         "UPDATE sequin.claims c SET owner = $3 WHERE c.id OPERATOR(pg_catalog.=) $1 \

@@ -1,4 +1,4 @@
-//! Moving records from the queue to `sequin.deferred`, and writing down what became of them there.
+//! Moving records from the queue to `sequin.deferred`, and storing the results of attempts there.
 
 use crate::pg::jsonb::Json;
 use crate::pg::param::JsonbArray;
@@ -8,7 +8,7 @@ use contract::reply::Timestamp;
 
 use super::row::State;
 
-/// Moves records from the queue to the deferred ones, where they wait until they are freed.
+/// Moves records from the queue to `sequin.deferred`, where they wait until they are freed.
 pub fn defer(connection: &Connection, server: &str, ids: &[i64]) {
     static DEFER: Statement<(&str, &[i64], i64, i64)> = Statement::new(
         "WITH gone AS (DELETE FROM sequin.queue q WHERE q.server OPERATOR(pg_catalog.=) $1 \
@@ -34,10 +34,10 @@ pub struct Attempt<'a> {
     pub error: &'a str,
 }
 
-/// Writes down an attempt of deferred records.
+/// Stores the result of an attempt of deferred records.
 ///
-/// A create that was unknown once stays so, and is sent verbatim: if it is refused when it is sent again, the first attempt
-/// may have been applied, and may even be the reason.
+/// A create that was unknown once stays so, and is sent verbatim. If it is refused later, the first attempt may have
+/// been applied, and may even be the reason.
 pub fn note_attempt(connection: &Connection, ids: &[i64], attempt: &Attempt<'_>) {
     static NOTE: Statement<(&[i64], &str, Timestamp, &str, &str)> = Statement::new(
         "UPDATE sequin.deferred p SET attempts = p.attempts OPERATOR(pg_catalog.+) 1, next_attempt_at = $3, outcome = $4, \
@@ -50,8 +50,8 @@ pub fn note_attempt(connection: &Connection, ids: &[i64], attempt: &Attempt<'_>)
     NOTE.run(connection, (ids, state.as_str(), *next_attempt_at, outcome, error)).free();
 }
 
-/// Lets merged records go again, each by itself. Updates and deletes are resent verbatim, and so nothing joins the create,
-/// whose own flag would say that it is unknown.
+/// Makes merged records due again, each by itself. Updates and deletes are resent verbatim. So nothing merges with the
+/// create, whose own flag would say that it is unknown.
 pub fn split(connection: &Connection, ids: &[i64]) {
     static SPLIT: Statement<(&[i64],)> = Statement::new(
         "UPDATE sequin.deferred p SET state = 'pending', resend_verbatim = p.kind OPERATOR(pg_catalog.<>) 'create', \
@@ -72,7 +72,7 @@ pub fn leave_to_person(connection: &Connection, ids: &[i64], was_applied: bool, 
     LEAVE.run(connection, (ids, was_applied, outcome, error)).free();
 }
 
-/// Gives a deferred create the data that it was sent with, which includes the records merged into it.
+/// Stores in a deferred create the data of its request, which includes the records merged into it.
 pub fn set_data(connection: &Connection, id: i64, data: &str) {
     static SET: Statement<(i64, JsonbArray)> =
         Statement::new("UPDATE sequin.deferred p SET data = $2[1] WHERE p.id OPERATOR(pg_catalog.=) $1");

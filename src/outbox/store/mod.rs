@@ -1,9 +1,9 @@
-//! All SQL of the outbox, one verb a file. Policy is elsewhere: these functions take values and give rows.
+//! All SQL of the outbox, one verb a file. Policy is elsewhere: these functions take values and return rows.
 //!
 //! - [`scan`] reads the queue and the deferred records that a worker may send;
-//! - [`claim`] writes down requests in flight, and ends them;
+//! - [`claim`] stores requests in flight, and ends them;
 //! - [`defer`] moves records from the queue to `sequin.deferred`, and [`requeue`] makes deferred records due;
-//! - [`archive`] moves settled records to the history, and deletes them in the end;
+//! - [`archive`] moves settled records to the history, and deletes them after the retention;
 //! - [`state`] holds pauses and backoffs of servers, [`origin`] the identity of the database;
 //! - [`upstream_ids`] holds the ids that are to be written into rows of attached tables;
 //! - [`row`] finds single records by their ids.
@@ -92,7 +92,7 @@ fn ids(rows: QueryRows<'_>) -> Vec<i64> {
     ids
 }
 
-/// The time that is left, given in milliseconds; a time in the past is none.
+/// The remaining time, given in milliseconds; zero for a time in the past.
 fn duration(millis: i64) -> Duration {
     Duration::from_millis(u64::try_from(millis).unwrap_or_default())
 }

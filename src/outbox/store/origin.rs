@@ -8,7 +8,7 @@ use crate::pg::statement::Statement;
 /// The number of a cluster, and the oid of a database in it.
 pub type Database = (i64, Oid);
 
-/// Whether the database was made from a template in this cluster, and no worker has noticed yet.
+/// Whether the database was made from a template in this cluster, and no worker has handled that yet.
 pub fn is_from_template(connection: &Connection, here: Database) -> bool {
     static IS: Statement<(i64, Oid)> = Statement::new(
         "SELECT 1 FROM sequin.origin h HAVING pg_catalog.bool_and(h.system_identifier OPERATOR(pg_catalog.=) $1 \
@@ -26,7 +26,7 @@ pub fn is_elsewhere(connection: &Connection, here: Database) -> bool {
     IS.run(connection, here).len() > 0
 }
 
-/// Notes the first id that a session has enqueued here, unless a lower one is noted.
+/// Stores the first id that a session has enqueued here, unless a lower one is stored.
 pub fn note_first_id(connection: &Connection, (system, database): Database, id: i64) {
     static NOTE: Statement<(i64, Oid, i64)> = Statement::new(
         "INSERT INTO sequin.first_ids (system_identifier, database, id) SELECT $1, $2, $3 WHERE NOT EXISTS ( \
@@ -36,7 +36,7 @@ pub fn note_first_id(connection: &Connection, (system, database): Database, id: 
     NOTE.run(connection, (system, database, id)).free();
 }
 
-/// The servers that have records from before the first id that was enqueued here, each with the highest id of these.
+/// The servers with records from before the first id that was enqueued here, each with the highest such id.
 pub fn last_ids_before(connection: &Connection, here: Database) -> Vec<(String, i64)> {
     static BEFORE: Statement<(i64, Oid)> = Statement::new(concat!(
         named_servers!(),
@@ -51,7 +51,7 @@ pub fn last_ids_before(connection: &Connection, here: Database) -> Vec<(String, 
     BEFORE.run(connection, here).iter().collect()
 }
 
-/// Notes that the outbox belongs to this database, and to no other.
+/// Stores that the outbox belongs to this database alone.
 pub fn write(connection: &Connection, here: Database) {
     static FORGET_FIRST_IDS: Statement<()> = Statement::new("DELETE FROM sequin.first_ids");
     static FORGET_OTHERS: Statement<(i64, Oid)> = Statement::new(

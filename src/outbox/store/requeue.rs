@@ -23,7 +23,7 @@ macro_rules! waiting {
     };
 }
 
-/// Lets records wait until they are freed. Gives the number of records for which that was possible.
+/// Makes records wait until they are freed. Returns the number of records that were changed.
 pub fn stall(connection: &Connection, ids: &[i64]) -> usize {
     static STALL: Statement<(&[i64],)> = Statement::new(
         "UPDATE sequin.deferred p SET next_attempt_at = 'infinity' WHERE p.id OPERATOR(pg_catalog.=) ANY ($1)",
@@ -40,7 +40,7 @@ pub fn free(connection: &Connection, ids: &[i64]) {
     guard::each_logged("freed", ids, |ids| FREE.run(connection, (ids,)).free());
 }
 
-/// Frees the records behind these ordering keys. A record that cannot be freed costs neither the others nor the record
+/// Frees the records behind these ordering keys. A failure with one record affects neither the others nor the record
 /// that they waited for.
 pub fn free_behind(connection: &Connection, server: &str, ordering_keys: &[&str]) {
     static FREE: Statement<(&str, &[&str])> = Statement::new(concat!(

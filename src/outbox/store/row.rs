@@ -55,12 +55,12 @@ row! {
         /// It is in `sequin.deferred`.
         pub is_deferred: bool,
         pub role: Oid,
-        /// A worker that is alive has claimed it.
+        /// A live worker has claimed it.
         pub is_claimed: bool,
     }
 }
 
-/// Finds a record that is not settled. `owners` are the workers that are alive.
+/// Finds a record that is not settled. `owners` are the live workers.
 pub fn find(connection: &Connection, id: i64, owners: &[i64]) -> Option<OpenRecord> {
     static FIND: Statement<(i64, &[i64])> = Statement::new(concat!(
         named_servers!(),
@@ -108,7 +108,7 @@ pub fn without_upstream_id(connection: &Connection, id: i64) -> Option<WithoutUp
     FIND.run(connection, (id,)).first()
 }
 
-/// Deletes a record that the history does not take.
+/// Deletes a record that the history refuses.
 pub fn delete(connection: &Connection, server: &str, id: i64) {
     static QUEUED: Statement<(&str, i64)> = Statement::new(
         "DELETE FROM sequin.queue q WHERE q.server OPERATOR(pg_catalog.=) $1 AND q.id OPERATOR(pg_catalog.=) $2",

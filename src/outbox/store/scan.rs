@@ -63,8 +63,8 @@ pub fn has_deferred(connection: &Connection, server: &str) -> bool {
     HAS_DEFERRED.run(connection, (server,)).len() > 0
 }
 
-/// When the next deferred record is due. A record that is due by now and was not planned waits for another record, whose
-/// settling wakes the workers.
+/// When the next deferred record is due. A due record that was not planned waits for another record, and the workers
+/// wake when that one is settled.
 pub fn next_due(connection: &Connection, server: &str, now: Timestamp) -> Option<Duration> {
     static NEXT_DUE: Statement<(&str, Timestamp)> = Statement::new(
         "SELECT pg_catalog.ceil(EXTRACT(epoch FROM p.next_attempt_at OPERATOR(pg_catalog.-) $2) \
@@ -98,7 +98,7 @@ pub fn due<'conn>(connection: &'conn Connection, server: &str, now: Timestamp, m
 }
 
 row! {
-    /// The deferred records that have an ordering key, a role, a state and being due in common.
+    /// The deferred records that share an ordering key, a role, a state and whether they are due.
     pub struct Group<'row> {
         pub collection_id: Cow<'row, str>,
         pub relation: Option<Oid>,

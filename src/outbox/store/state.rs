@@ -1,4 +1,4 @@
-//! What the outbox knows of servers: pauses, holds, and backoff after errors.
+//! The stored state of servers: pauses, holds, and backoff after errors.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ row! {
     pub struct Pause {
         pub server: String,
         pub role: Oid,
-        /// A worker made it, because the server or the user mapping could not be used.
+        /// A worker paused automatically, because the server or the user mapping could not be used.
         pub is_automatic: bool,
         /// It is automatic, and the server or the user mapping has changed since.
         pub is_over: bool,
@@ -135,7 +135,7 @@ pub fn backoffs(connection: &Connection) -> Vec<Backoff> {
     READ.run(connection, ()).iter().collect()
 }
 
-/// Writes the backoff of a server. Gives the number of failures that have left creates unknown.
+/// Stores the backoff of a server. Returns the number of failures that have left creates unknown.
 pub fn back_off(connection: &Connection, server: &str, error: &str, until: Timestamp) -> i32 {
     static WRITE: Statement<(&str, &str, Timestamp)> = Statement::new(
         "INSERT INTO sequin.server_backoff (server, error, since, last_at, next_attempt_at) \
@@ -164,15 +164,15 @@ pub fn recover(connection: &Connection, server: &str) {
     CLEAR.run(connection, (server,)).free();
 }
 
-/// Gives the upstream ids that wait to be written the server's new name.
+/// Stores the server's new name in pending upstream ids.
 pub fn rename_pending_upstream_ids(connection: &Connection, before: &str, after: &str) {
     static RENAME: Statement<(&str, &str)> =
         Statement::new("UPDATE sequin.pending_upstream_ids c SET server = $2 WHERE c.server OPERATOR(pg_catalog.=) $1");
     RENAME.run(connection, (before, after)).free();
 }
 
-/// Gives the records of a server, its pauses and its backoff the new name. A dropped server may have left records and
-/// pauses under that name: they belong to this server now, but the backoff of the dropped server goes.
+/// Stores the server's new name in its records, pauses and backoff. A dropped server may have left records and pauses
+/// under that name: they belong to this server now. The backoff of the dropped server is deleted.
 pub fn rename(connection: &Connection, before: &str, after: &str) {
     static QUEUE: Statement<(&str, &str)> =
         Statement::new("UPDATE sequin.queue q SET server = $2 WHERE q.server OPERATOR(pg_catalog.=) $1");

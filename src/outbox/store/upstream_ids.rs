@@ -22,7 +22,7 @@ row! {
     }
 }
 
-/// Notes the upstream ids of delivered creates. Gives the creates that have a row.
+/// Stores the upstream ids of delivered creates. Returns the creates that have a row.
 pub fn note(connection: &Connection, creates: &[i64]) -> Vec<i64> {
     static NOTE: Statement<(&[i64],)> = Statement::new(
         "INSERT INTO sequin.pending_upstream_ids (id, server, relation, ordering_key, upstream_id, role) \
@@ -58,7 +58,7 @@ pub fn lock(connection: &Connection, creates: &[i64]) -> Vec<(i64, bool)> {
     LOCK.run(connection, (creates,)).iter().collect()
 }
 
-/// Notes why upstream ids could not be written.
+/// Stores the error that kept upstream ids from being written.
 pub fn set_error(connection: &Connection, creates: &[i64], error: &str) {
     static SET: Statement<(&[i64], &str)> = Statement::new(
         "UPDATE sequin.pending_upstream_ids c SET error = $2 WHERE c.id OPERATOR(pg_catalog.=) ANY ($1)",
@@ -101,7 +101,7 @@ pub fn delete_replaced(connection: &Connection, deletes: &[i64], relations: &[i6
 }
 
 row! {
-    /// The upstream id that the create of a row has brought.
+    /// The upstream id from the create of a row.
     pub struct RowId {
         pub relation: Oid,
         pub row_key: String,
@@ -131,7 +131,7 @@ pub fn of_records(connection: &Connection, server: &str, ids: &[i64]) -> Vec<(i6
 }
 
 row! {
-    /// A change that lacks the upstream id that the create of its row has brought.
+    /// A change without the upstream id that the create of its row has brought.
     pub struct WaitingChange {
         pub id: i64,
         pub server: String,
@@ -183,10 +183,10 @@ pub fn waiting_changes(connection: &Connection, creates: &[i64]) -> Vec<WaitingC
     changes
 }
 
-/// Gives upstream ids to changes.
+/// Stores upstream ids in changes.
 ///
-/// Another worker may move a change from the queue to the deferred ones at this moment, and never back. So the tables are
-/// written in this order, by statements of which each sees what was committed before it began.
+/// Another worker may move a change from the queue to the deferred records at this moment, and never back. So the
+/// tables are updated in this order, by statements that each see all earlier commits.
 pub fn set(connection: &Connection, ids: &[i64], servers: &[&str], upstream_ids: &[&str]) {
     static QUEUED: Statement<(&[i64], &[&str], &[&str])> = Statement::new(
         "UPDATE sequin.queue q SET upstream_id = t.upstream_id \

@@ -94,7 +94,7 @@ impl Worker {
                 }
                 // Only this worker has the results, so it goes on trying.
                 Err(failure) => {
-                    // No record is at fault, or it would have been found. The next worker takes the requests for lost.
+                    // No record is at fault: the search for it found none. The next worker treats the requests as lost.
                     if self.failures >= MAX_SETTLE_FAILURES && failure.cause() != Cause::Surroundings {
                         failure.raise();
                     }
@@ -103,7 +103,7 @@ impl Worker {
             }
         }
         self.failures = 0;
-        // After the commit, so that each worker that wakes finds the freed records: this one too.
+        // After the commit, so that each worker that wakes finds the freed records. This includes the current worker.
         registry::wake_workers(freed.unwrap_or(i64::MAX));
         if !is_noted {
             // Otherwise a server that fails or refuses would be asked again at once.

@@ -1,10 +1,11 @@
 //! The identity of the database that an outbox belongs to: a copy of the database would send everything a second time.
 //!
 //! `sequin.origin` names the database. A restored dump brings a second row; a database made from a template has the row of
-//! the template alone. In such a copy only older records are in doubt. Their ids are lower than the ids that the copy gives
-//! out, so the first id of each session that enqueues divides the records in two. The older ones are held: a record that was
-//! enqueued in the copy is delivered, unless it has to wait for a held one of its key. A restored dump, and a database that
-//! was moved to another cluster, may have other ids in its sequence: there the whole queue of a server is paused.
+//! the template alone. In such a copy only older records are in doubt. Their ids are lower than the ids that the copy
+//! assigns, so the first id of each session that enqueues divides the records in two. The older ones are held: a record
+//! that was enqueued in the copy is delivered, unless it waits for a held one of its key. A restored dump may have
+//! other ids in its sequence, and so may a database that was moved to another cluster. There the whole queue of a
+//! server is paused.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -23,7 +24,7 @@ fn here() -> Database {
     (system, database.into())
 }
 
-/// Notes the first id that a session enqueues in a database made from a template, in the transaction that enqueues it.
+/// Stores the first id that a session enqueues in a database made from a template, in the transaction that enqueues it.
 /// Runs as the owner of the queue.
 pub fn note_enqueued(first: i64) {
     /// A session never leaves its database, and a database does not become a copy while it has sessions.
@@ -60,8 +61,8 @@ pub fn check(connection: &Connection) {
     origin::write(connection, here);
 }
 
-/// Holds the records from before the copy was made. A record of a transaction that has not ended is not seen here, and its
-/// id is higher.
+/// Holds the records from before the copy was made. Records of open transactions are not visible here, and have higher
+/// ids.
 fn hold_older(connection: &Connection, here: Database) {
     let reason = format!(
         "{IN_A_COPY}records queued before it was made may have been sent by the original database; sequin_resume sends them"

@@ -1,4 +1,5 @@
-//! The process that starts workers with the server: one for each database, which leaves if the extension is not there.
+//! The process that starts a worker for each database with the server. A worker exits if its database lacks the
+//! extension.
 
 use std::time::Duration;
 
@@ -15,12 +16,13 @@ fn main(_argument: u64) {
     bgworker::connect(None);
     let mut left = transaction::transaction(catalog::databases);
     while !left.is_empty() && !bgworker::is_shutdown_requested() {
-        // Each leaves its place when it has looked, so what finds none now finds one soon.
+        // Each worker without the extension frees its slot soon, so a later attempt finds one.
         left.retain(|database| !lifecycle::start_in(*database, RestartPolicy::Once));
         bgworker::wait(Duration::from_millis(if left.is_empty() { 0 } else { 500 }), WaitEvent::LauncherMain);
     }
     bgworker::report_activity(Activity::Idle, "every database has been looked at");
-    // It stays for the next crash, after which Postgres starts it again, and not the workers that it has started.
+    // The launcher stays for the next crash. Postgres restarts only the launcher then, not the workers that it has
+    // started.
     while !bgworker::is_shutdown_requested() {
         bgworker::wait(Duration::from_secs(3600), WaitEvent::LauncherMain);
     }

@@ -13,10 +13,10 @@ use super::registry;
 /// What Postgres does when a worker ends by an error.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum RestartPolicy {
-    /// It starts the worker again, a second later at most.
+    /// Postgres starts the worker again, at most a second later.
     Respawn,
-    /// It does not. For a successor, which starts a worker that respawns as soon as it is connected. It cannot connect
-    /// while its database is being dropped; a worker that respawns would try to every second, for ever.
+    /// Postgres does not. For a successor, which starts a worker that respawns as soon as it is connected. It cannot
+    /// connect while its database is being dropped; a worker that respawns would try every second, for ever.
     Once,
 }
 
@@ -29,7 +29,7 @@ impl RestartPolicy {
     }
 }
 
-/// Settings that an administrator makes for a database's sessions are not meant for its worker, which must write.
+/// Settings that an administrator makes for a database's sessions do not apply to its worker, which must write.
 const OWN_SETTINGS: [(&CStr, &CStr); 7] = [
     (c"search_path", c"pg_catalog, pg_temp"),
     (c"default_transaction_read_only", c"off"),
@@ -40,11 +40,12 @@ const OWN_SETTINGS: [(&CStr, &CStr); 7] = [
     (c"application_name", c"sequin worker"),
 ];
 
-/// How long the request under way may still take when the process is asked to end. Most are answered by then, and an
-/// unanswered create is work for a person. Postgres waits five seconds for the sessions of a database that is dropped.
+/// How long the request in flight may still take when the process is asked to end. Most requests are answered by then,
+/// and an unanswered create is work for a person. Postgres waits five seconds for the sessions of a database that is
+/// dropped.
 const REQUEST_GRACE: Duration = Duration::from_secs(3);
 
-/// Starts a worker in this database. False if the server may have no more background workers.
+/// Starts a worker in this database. Returns false if the server cannot have more background workers.
 pub fn start(policy: RestartPolicy) -> bool {
     start_in(Oid::from(session::database()), policy)
 }
@@ -61,7 +62,7 @@ pub fn start_in(database: Oid, policy: RestartPolicy) -> bool {
     registration.start()
 }
 
-/// Has the launcher started with the server, while Postgres preloads the library.
+/// Registers the launcher, which starts with the server, while Postgres preloads the library.
 pub fn register_launcher() {
     let registration = Registration {
         name: c"sequin launcher",
@@ -86,7 +87,7 @@ pub fn connect(argument: u64) -> RestartPolicy {
 /// Ends this worker, so that other sessions can drop its database. The last worker to leave starts a successor, which waits
 /// until they have finished, and goes on if the database is still there.
 pub fn exit_and_respawn() -> ! {
-    // Before the successor starts: it would take this worker for one that stays.
+    // Before the successor starts: otherwise the successor would see this worker as one that stays.
     registry::give_back();
     if registry::claim_start() {
         start(RestartPolicy::Once);

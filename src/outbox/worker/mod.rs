@@ -1,7 +1,7 @@
 //! The process that delivers one database's outbox.
 //!
-//! Each round claims requests in a short transaction, sends them with none open, and writes down what became of them in
-//! another. While it waits, for the network or for work, it holds no transaction, snapshot or lock.
+//! Each round claims requests in a short transaction, sends them with none open, and settles them in another. While it
+//! waits, for the network or for work, it holds no transaction, snapshot or lock.
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -49,17 +49,17 @@ const PREPARED_SCAN_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a worker waits for a DROP EXTENSION to commit or roll back before it checks again.
 const DROP_EXTENSION_DELAY: Duration = Duration::from_millis(50);
 
-/// A worker beside the first one exits after so long without work.
+/// An additional worker exits after this time without work.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The longest time between settling: a crash repeats the requests since then.
+/// The longest time between two settlements: after a crash, the requests since the last one are repeated.
 const SETTLE_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The first and the longest wait after a failed transaction. Most causes pass, and a full disk must not be filled by the
 /// log.
 const FAILURE_DELAYS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
-/// How often a worker tries to settle requests while an error prevents it that is none of the surroundings.
+/// How often a worker tries to settle requests while an error other than one of the surroundings prevents it.
 const MAX_SETTLE_FAILURES: u32 = 5;
 
 /// Runs a worker to its end.
@@ -169,8 +169,8 @@ fn rest(most: Duration) {
     }
 }
 
-/// Logs that a transaction has failed, and waits before the next one. The first error that is none of the surroundings is
-/// followed at once by a careful attempt, which finds the record at fault. Gives the number of failures in a row.
+/// Logs that a transaction has failed, and waits before the next one. After the first error that a record may have
+/// caused, a careful attempt follows at once and finds this record. Returns the number of failures in a row.
 fn has_failed(what: &str, failure: &Failure, before: u32) -> u32 {
     ereport::log(&format!("the worker of the outbox could not {what}: {}", failure.message));
     let is_first = before == 0 && failure.cause() != Cause::Surroundings;
@@ -224,7 +224,7 @@ impl Worker {
                 }
             }
             if bgworker::is_shutdown_requested() {
-                // Only this process may be asked to end; if the server shuts down, no successor starts.
+                // If only this process was asked to end, a successor starts. If the server shuts down, none does.
                 lifecycle::exit_and_respawn();
             }
             let begun = Instant::now();
@@ -283,7 +283,7 @@ impl Worker {
         let found = transaction::try_transaction(|| {
             match presence::of_extension() {
                 Presence::Present(number) if claims_lock::try_acquire() => {
-                    // In another outbox the ids begin anew: the cursors of the old one would hide claims.
+                    // A new outbox assigns ids from the start: the cursors of the old one would hide claims.
                     is_time |= self.extension.replace(number) != Some(number);
                 }
                 // The lock may be held for long, and this worker must not hold a snapshot for as long.
@@ -330,7 +330,7 @@ impl Worker {
         self.failures = has_failed(what, failure, self.failures);
     }
 
-    /// Soon at first: other workers hold it for a moment. A transaction that called a verb may last.
+    /// Soon at first: other workers hold the lock for a moment. A transaction that called a verb may hold it for long.
     fn lock_is_tried_in(&self) -> Duration {
         let since = self.was_locked_out.map_or(Duration::ZERO, |since| since.elapsed());
         (since / 4).clamp(Duration::from_millis(1), Duration::from_millis(100))

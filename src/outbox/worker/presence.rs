@@ -1,4 +1,4 @@
-//! Whether the database and the extension that a worker serves are there, or another session is dropping them.
+//! Whether the database and the extension that a worker serves exist, or another session is dropping them.
 
 use std::ffi::CStr;
 
@@ -17,15 +17,15 @@ pub fn is_database_being_dropped() -> bool {
 /// Whether the extension is in this database.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Presence {
-    /// It stays to the end of the transaction. An extension that is made anew has another oid.
+    /// The lock lasts until the end of the transaction. A recreated extension has another oid.
     Present(Oid),
     Absent,
     /// Another session drops it, or alters it, in a transaction that is still open.
     BeingDropped,
 }
 
-/// Looks for the extension, in a transaction that has not touched a table yet. DROP EXTENSION locks the extension first,
-/// and then its tables in an order of its own: a worker that had one of them and waited for another would end in a
+/// Looks for the extension, in a transaction that has not touched a table yet. DROP EXTENSION locks the extension
+/// first, and then its tables in an arbitrary order. A worker that held one table and waited for another would cause a
 /// deadlock.
 pub fn of_extension() -> Presence {
     let Some(found) = catalog::extension_oid(EXTENSION) else { return Presence::Absent };

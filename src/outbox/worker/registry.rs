@@ -1,7 +1,7 @@
 //! The worker registry: a structure in shared memory where workers can be found, and where commits leave signals for them.
 //!
 //! A commit must reach the worker in microseconds and must not fail, so it runs no query, takes no lock and allocates
-//! nothing: each worker has a slot of atomic numbers, and a commit writes into the slots of its database and sets their
+//! nothing. Each worker has a slot of atomic numbers. A commit writes into the slots of its database and sets their
 //! latches. A crash of the server empties the registry and ends all workers.
 
 use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU32, AtomicU64, Ordering};
@@ -17,15 +17,15 @@ static REGISTRY: SharedStruct<Registry> = SharedStruct::new(c"sequin_mutations w
 
 shared_struct! {
     struct SlotFields {
-        /// The process, 0 in a free slot. It is taken first and given back last.
+        /// The process, 0 in a free slot. It is set first and cleared last.
         pid: AtomicI32,
-        /// 0 until the worker can be found under it.
+        /// 0 until the slot is complete.
         database: AtomicU32,
         /// Its place in Postgres' array of processes, where its latch is.
         process: AtomicU32,
         /// 1 if a transaction with queued records was prepared, whose COMMIT PREPARED signals no worker.
         is_prepared: AtomicU32,
-        /// The number of its claims. Unlike a pid it never comes again.
+        /// The owner number of its claims. Unlike a pid it is never reused.
         owner: AtomicI64,
         /// The lowest id that was queued since the worker's last scan, `i64::MAX` if none was.
         lowest: AtomicI64,
@@ -37,7 +37,7 @@ shared_struct! {
 shared_struct! {
     struct Registry {
         slots: [SlotFields; SLOTS],
-        /// So that one commit in a crowd starts a worker, and not each of them.
+        /// Starts in progress, so that concurrent commits start one worker together.
         starts: [Start; SLOTS],
     }
 }
@@ -51,7 +51,7 @@ shared_struct! {
     }
 }
 
-/// Makes the registry exist. This may raise an error, which later, in a commit, nothing may.
+/// Creates the registry. This may raise an error; the calls during a commit must not.
 pub fn prepare() {
     REGISTRY.get();
 }
@@ -93,7 +93,7 @@ pub fn signal_prepared(lowest: i64) {
     }
 }
 
-/// Whether the caller has to start a worker: there is none, and none was started a moment ago. If so, this counts as a
+/// Whether the caller has to start a worker: none exists, and none was started a moment ago. If so, this counts as a
 /// start.
 pub fn claim_start() -> bool {
     /// A worker takes its slot within milliseconds. On an overloaded server it takes longer; a second worker does no harm.
@@ -109,7 +109,7 @@ pub fn claim_start() -> bool {
     };
     let known = starts.iter().find(|start| start.database.load(Ordering::Acquire) == here);
     let Some(start) = known.or_else(|| starts.iter().find(|start| take(start, 0))) else {
-        // All are taken, some by databases that were dropped before their worker could start.
+        // All slots are taken, some by databases that were dropped before their worker could start.
         let mut failed = starts.iter().filter(|start| is_over(start.since.load(Ordering::Acquire)));
         if let Some(start) = failed.find(|start| take(start, start.database.load(Ordering::Acquire))) {
             start.since.store(now, Ordering::Release);
@@ -185,14 +185,14 @@ impl Slot {
         self.0.is_prepared.load(Ordering::Acquire) != 0
     }
 
-    /// Takes the note that a transaction is prepared, before the caller looks for one: a note that another session makes
-    /// meanwhile stays. Gives the lowest id that such transactions have queued.
+    /// Takes the note that a transaction is prepared, before the caller looks for one: a note that another session
+    /// makes meanwhile stays. Returns the lowest id that such transactions have queued.
     pub fn take_prepared(&self) -> i64 {
         self.0.is_prepared.store(0, Ordering::Release);
         self.0.prepared_lowest.swap(i64::MAX, Ordering::AcqRel)
     }
 
-    /// Puts the note back, since a transaction still is prepared.
+    /// Puts the note back, because a transaction is still prepared.
     pub fn note_prepared(&self, lowest: i64) {
         self.0.prepared_lowest.fetch_min(lowest, Ordering::AcqRel);
         self.0.is_prepared.store(1, Ordering::Release);

@@ -1,4 +1,4 @@
-//! What a transaction that has queued records does for the worker when it ends: starts one if there is none, and wakes it.
+//! Starts and wakes the worker when a transaction that has queued records ends.
 //!
 //! It starts the worker before the commit, where it can still warn the client, and wakes it after the commit, where an
 //! error would take the whole server down.
@@ -12,11 +12,11 @@ use crate::pg::xact_callbacks::{TransactionEvent, on_transaction_event};
 use super::lifecycle::{self, RestartPolicy};
 use super::registry;
 
-/// The lowest id that this transaction has queued. A savepoint's rollback leaves it as it is: then the worker scans once
-/// more than it must.
+/// The lowest id that this transaction has queued. A savepoint's rollback does not reset it, at the cost of one extra
+/// scan.
 static LOWEST: AtomicI64 = AtomicI64::new(i64::MAX);
 
-/// Whether this transaction has changed the workers' work in another way, which takes a full scan.
+/// Whether this transaction has changed the workers' work in another way, which requires a full scan.
 static HAS_CHANGED: AtomicBool = AtomicBool::new(false);
 
 /// Whether this transaction keeps the workers away.

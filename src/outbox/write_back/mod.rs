@@ -1,7 +1,7 @@
 //! Write-back: bringing the upstream ids of delivered creates into the rows of attached tables.
 //!
-//! A locked row is not waited for but visited later. A table that cannot be written is left alone longer and longer, so that
-//! slow or broken triggers cost other tables little.
+//! A visit skips a locked row; a later visit writes it. A table that cannot be written is left alone longer and longer,
+//! so that slow or broken triggers cost other tables little.
 
 mod propagate_ids;
 mod table_backoff;
@@ -68,8 +68,8 @@ impl Pending {
         self.not_before = None;
     }
 
-    /// Forgets the ids of rows whose delete is delivered, in the transaction that settles it, and before it writes the queue:
-    /// from then on, other rows are found under their keys.
+    /// Drops the ids of rows whose delete is delivered. Runs in the transaction that settles the delete, before it
+    /// writes the queue: later rows may have the same keys.
     pub fn forget_deleted(connection: &Connection, kind: Kind, dispositions: &[(&Operation, Disposition)]) {
         if kind != Kind::Delete {
             return;
@@ -118,7 +118,7 @@ impl Pending {
                 return;
             }
         };
-        // Another worker has written those that are missing.
+        // Another worker has written the missing ones.
         self.ids = rows.iter().map(|row| row.id).collect();
         for table in rows.chunk_by(|one, other| one.relation == other.relation) {
             let relation = table[0].relation.to_u32();

@@ -1,9 +1,9 @@
-//! Giving upstream ids to the changes that were queued before their row had one.
+//! Storing upstream ids in the changes that were queued before their row had one.
 
 use crate::outbox::store::upstream_ids::{self, WaitingChange};
 use crate::pg::spi::Connection;
 
-/// Gives the pending ids of these creates to the changes of their rows.
+/// Stores the pending ids of these creates in the changes of their rows.
 pub fn propagate(connection: &Connection, creates: &[i64]) {
     let changes: Vec<WaitingChange> = upstream_ids::waiting_changes(connection, creates);
     if changes.is_empty() {

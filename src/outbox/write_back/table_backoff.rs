@@ -1,8 +1,9 @@
-//! Backoff of tables whose rows could not be given their upstream ids.
+//! Backoff of tables whose upstream ids could not be written.
 //!
-//! A trigger may never return, and the process that waits for it is ended. So that not every worker begins with the same
-//! table, a worker writes the backoff down before its first visit to a table, and before each visit that follows a failure;
-//! other workers leave the table alone for that time too. A table that has gone well once needs no such note.
+//! A trigger may never return, and then the process that waits for it is ended. Each successor would begin with the
+//! same table. So a worker stores a backoff before its first visit to a table, and before each visit that follows a
+//! failure. Other workers leave the table alone for that time too. After one successful visit a table needs no stored
+//! backoff.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -15,23 +16,23 @@ use crate::pg::spi::Connection;
 /// The longest that the triggers of one table may take at a visit.
 pub const VISIT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The backoff that a first visit begins with: other workers, and the successor of this one if it ends with the visit, leave
-/// the table alone for so long. Mostly a worker ends for another reason.
+/// The backoff that a first visit begins with. Other workers leave the table alone for so long, and so does the
+/// successor of this worker if it ends with the visit. Mostly a worker ends for another reason.
 const FIRST_VISIT_BACKOFF: Duration = Duration::from_secs(3);
 
 /// How often a worker checks whether a table that another one left alone may be visited again.
 const RECHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Failing visits may take one part in so many of the time.
+/// Failing visits may take one part of the time in this number.
 const TIME_SHARE: u32 = 5;
 
 /// The result of a visit to a table. Rows in neither list are locked.
 #[derive(Default)]
 pub struct Visit {
-    /// Creates whose rows are written, or want no id any more.
+    /// Creates whose rows are written, or need no id any more.
     pub done: Vec<i64>,
     pub failed: Vec<i64>,
-    /// How long the table took.
+    /// The time that the visit took.
     pub took: Duration,
 }
 
@@ -41,7 +42,7 @@ pub struct TableBackoffs {
     tables: HashMap<u32, Left>,
     /// Tables that this worker has written.
     good: HashSet<u32>,
-    /// Failures in a row as they are written down, also those of other workers.
+    /// Stored failures in a row, including those of other workers.
     failures: HashMap<u32, u32>,
 }
 
@@ -73,7 +74,7 @@ impl TableBackoffs {
         due.flat_map(|left| std::mem::take(&mut left.ids)).collect()
     }
 
-    /// Reads the backoffs that workers have written down.
+    /// Reads the stored backoffs.
     pub fn read(&mut self, connection: &Connection) {
         self.failures.clear();
         for table in upstream_ids::table_backoffs(connection) {
@@ -107,12 +108,12 @@ impl TableBackoffs {
         own.max(written).saturating_add(1)
     }
 
-    /// Whether a visit must be written down before it begins.
+    /// Whether a backoff must be stored before a visit begins.
     pub fn is_doubtful(&self, relation: u32) -> bool {
         !self.good.contains(&relation)
     }
 
-    /// Writes a visit down, in a transaction before that of the visit.
+    /// Stores the backoff of a visit, in a transaction before the visit's own.
     pub fn begin_visit(&self, connection: &Connection, relation: u32, creates: &[i64]) {
         let failures = self.failures_with_next(relation);
         let delay = match failures {
@@ -150,7 +151,7 @@ impl TableBackoffs {
     }
 }
 
-/// Writes down the result of a visit, in its transaction. `begun` are the ids whose backoff the visit began.
+/// Stores the result of a visit, in its transaction. `begun` are the ids whose backoff the visit began.
 pub fn end_visit(connection: &Connection, visit: &Visit, failures: u32, begun: &[i64]) {
     if visit.done.is_empty() && !visit.failed.is_empty() {
         let until = store::after(delay(failures, visit.took));

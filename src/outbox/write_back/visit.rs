@@ -22,23 +22,23 @@ use super::table_backoff::{VISIT_TIMEOUT, Visit, end_visit};
 
 /// An attached table, as far as write-back uses it.
 pub trait AttachedTable {
-    /// Writes the upstream ids of rows that have none and are not locked. Gives the creates that need no other visit: their
-    /// row has an id now, or is gone.
+    /// Writes the upstream ids of rows that have none and are not locked. Returns the creates that need no other visit:
+    /// their row has an id now, or is gone.
     fn write(&self, connection: &Connection, rows: &[&PendingId]) -> Vec<i64>;
 
     /// The upstream id that a row has now. `row_key` is its primary key, a JSON array.
     fn find(&self, connection: &Connection, row_key: &str) -> Option<String>;
 }
 
-/// Opens an attached table. None if it is not attached any more, or has no key. The caller of the worker passes it, so that
-/// the outbox does not depend on how tables are attached.
+/// Opens an attached table. None if it is not attached any more, or has no key. The caller of the worker passes it, so
+/// that the outbox does not depend on how tables are attached.
 pub type OpenAttached = fn(&Connection, &Table) -> Option<Box<dyn AttachedTable>>;
 
 pub fn ids(rows: &[&PendingId]) -> Vec<i64> {
     rows.iter().map(|row| row.id).collect()
 }
 
-/// Visits one table, after so many failures in a row, counting this visit as one.
+/// Visits one table. `failures` counts this visit too.
 pub fn visit_table(
     connection: &Connection,
     open: OpenAttached,
@@ -66,7 +66,8 @@ fn deleted_rows(connection: &Connection, relation: Oid, rows: &[&PendingId]) -> 
     upstream_ids::deleted_rows(connection, relation, &keys)
 }
 
-/// Gives these ids to the changes that wait for them, and deletes them. Gives those for which that was possible.
+/// Stores these ids in the changes that wait for them, and deletes the pending ids. Returns the ids for which this
+/// succeeded.
 fn forget(connection: &Connection, creates: &[i64]) -> Vec<i64> {
     let mut forgotten = Vec::with_capacity(creates.len());
     let failed = guard::each_carefully(creates, |creates| {
@@ -86,7 +87,7 @@ fn propagate_and_delete(connection: &Connection, creates: &[i64]) {
     upstream_ids::delete(connection, creates);
 }
 
-/// Writes the ids of rows. Finds a row that cannot be written by halves, so that it keeps no other row from its id.
+/// Writes the ids of rows. Finds a row that cannot be written by halves, so that the other rows still get their ids.
 fn write_rows(connection: &Connection, open: OpenAttached, relation: Oid, rows: &[&PendingId]) -> Visit {
     let begun = Instant::now();
     let mut visit = Visit::default();
