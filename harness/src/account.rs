@@ -1,7 +1,7 @@
-//! Who runs the server.
+//! The account that runs the server.
 //!
-//! Postgres refuses to run as root, and on a build machine we often are. Then `postgres` runs it, or `nobody` where
-//! there is no such account; anybody else runs it as himself.
+//! Postgres refuses to run as root, and builds often do. Then `postgres` runs it, or `nobody` if there is no such
+//! account. Any other user runs it directly.
 
 use std::io;
 use std::os::unix::fs::chown;
@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 
 use nix::unistd::{User, geteuid};
 
-/// The account of the server's processes. `None`: the one that this process has already.
+/// The account of the server's processes. `None`: the account of this process.
 #[derive(Clone, Debug)]
 pub struct Account(Option<User>);
 
@@ -29,17 +29,17 @@ impl Account {
         Err(io::Error::other("Postgres refuses to run as root, and neither account postgres nor nobody exists"))
     }
 
-    /// Whether it is another than this process's.
+    /// Whether it differs from this process's account.
     pub fn is_another(&self) -> bool {
         self.0.is_some()
     }
 
-    /// The number of the account, to keep the files of one apart from another's.
+    /// The number of the account, to keep the files of two accounts apart.
     pub fn uid(&self) -> u32 {
         self.0.as_ref().map_or_else(geteuid, |user| user.uid).as_raw()
     }
 
-    /// A command that will run under this account, away from directories that the account may not enter.
+    /// A command that will run under this account, away from directories that the account cannot enter.
     pub fn command(&self, program: impl AsRef<Path>) -> Command {
         let mut command = Command::new(program.as_ref());
         command.current_dir("/").stdin(Stdio::null());
@@ -49,8 +49,8 @@ impl Account {
         command
     }
 
-    /// Words to put in front of a shell's command so that it runs under this account; none when it does anyway.
-    /// `setpriv` becomes the program that it starts, so the shell's `$!` is that program's.
+    /// Words in front of a shell's command that make it run under this account; none if it does anyway. `setpriv`
+    /// becomes the program that it starts, so the shell's `$!` is that program's.
     pub fn prefix(&self) -> Vec<String> {
         let Some(user) = &self.0 else {
             return Vec::new();

@@ -13,13 +13,13 @@ use crate::server::{SUPERUSER, Server};
 pub enum Encoding {
     /// As template1 has it.
     Utf8,
-    /// One byte a character, and many characters that it has not.
+    /// One byte a character, and many characters missing.
     Latin1,
-    /// Bytes that Postgres does not look into.
+    /// Bytes that Postgres does not interpret.
     SqlAscii,
 }
 
-/// A database. One that was created here is dropped with this value, sessions in it or not.
+/// A database. A database that was created here is dropped with this value, even if it has sessions.
 #[derive(Debug)]
 pub struct Database {
     server: Server,
@@ -93,8 +93,8 @@ impl Database {
         self.execute("CREATE EXTENSION sequin_mutations");
     }
 
-    /// A server object called `sequin` for the API at `url`, with `token` for everybody. It says that replies are in the
-    /// order of the request, as those of the sandbox are.
+    /// A server object called `sequin` for the API at `url`, with `token` for every role. It declares that replies are
+    /// in the order of the request, as the sandbox's replies are.
     pub fn create_server(&self, url: &str, token: &str) {
         self.create_server_named("sequin", url, token);
     }
@@ -115,7 +115,7 @@ impl Server {
         self.create_database_in(Encoding::Utf8)
     }
 
-    /// The database with this name, which is there and stays.
+    /// The existing database with this name, which is not dropped.
     pub fn database(&self, name: &str) -> Database {
         Database { server: self.clone(), name: name.to_owned(), is_owned: false }
     }
@@ -149,12 +149,12 @@ impl Drop for Database {
     }
 }
 
-/// `name` as SQL has it between double quotes.
+/// `name` as a quoted SQL identifier.
 pub fn identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// `text` as SQL has it between single quotes.
+/// `text` as a quoted SQL string.
 pub fn literal(text: &str) -> String {
     let quoted = text.replace('\'', "''");
     if text.contains('\\') { format!("E'{}'", quoted.replace('\\', "\\\\")) } else { format!("'{quoted}'") }

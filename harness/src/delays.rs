@@ -1,8 +1,8 @@
-//! How long something took, many times: percentiles and a histogram.
+//! Repeated delays: percentiles and a histogram.
 
 use std::time::Duration;
 
-/// Where the columns of the histogram end, in milliseconds. The last has no end.
+/// Upper bounds of the histogram's columns, in milliseconds. The last column has none.
 pub const EDGES: [u64; 7] = [1, 2, 5, 10, 20, 50, 100];
 
 /// Delays in any order.
@@ -10,22 +10,22 @@ pub const EDGES: [u64; 7] = [1, 2, 5, 10, 20, 50, 100];
 pub struct Delays(Vec<Duration>);
 
 impl Delays {
-    /// Notes one.
+    /// Adds a delay.
     pub fn add(&mut self, delay: Duration) {
         self.0.push(delay);
     }
 
-    /// How many there are.
+    /// The number of delays.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no delays.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The delay that the share `p` of all are not above: nearest rank, in milliseconds. Not a number if there is none.
+    /// The percentile `p` by nearest rank, in milliseconds. Not a number if there are no delays.
     pub fn percentile(&self, p: f64) -> f64 {
         let mut sorted = self.0.clone();
         sorted.sort();
@@ -33,14 +33,14 @@ impl Delays {
         sorted.get(rank.max(1) - 1).map_or(f64::NAN, |delay| delay.as_secs_f64() * 1e3)
     }
 
-    /// The heads of [`cells`](Self::cells).
+    /// The column heads of [`cells`](Self::cells).
     pub fn heads() -> Vec<String> {
         let edges = EDGES.iter().map(|edge| format!("<{edge}"));
         let last = EDGES.last().map(|edge| format!(">={edge}"));
         ["n", "p50", "p90", "p99", "max"].map(String::from).into_iter().chain(edges).chain(last).collect()
     }
 
-    /// Number, percentiles and maximum in milliseconds, then how many are in each column of the histogram.
+    /// Number, percentiles and maximum in milliseconds, then the count of each histogram column.
     pub fn cells(&self) -> Vec<String> {
         let figures = [0.5, 0.9, 0.99, 1.0].map(|p| format!("{:.1}", self.percentile(p)));
         let mut columns = [0; EDGES.len() + 1];

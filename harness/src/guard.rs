@@ -1,8 +1,8 @@
-//! Children that outlive this process just long enough to tidy up after it.
+//! Child processes that outlive this process briefly, to clean up after it.
 //!
-//! Each is a shell whose standard input is a pipe from here. Nothing else has the other end: std makes pipes
-//! close-on-exec, so neither the servers nor a psql inherits it. When this process ends, also by SIGKILL, also without
-//! running a destructor, the kernel closes the pipe and the shell does its work.
+//! Each is a shell whose standard input is a pipe from here. No other process has the write end: std makes pipes
+//! close-on-exec, so neither the servers nor a psql inherits it. When this process ends, even by SIGKILL or without
+//! destructors, the kernel closes the pipe and the shell does its work.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -21,15 +21,15 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// A guard of the server directory `dir`. It runs as this process does, and only the server under `account`, so
-    /// that it can remove whatever anybody has put there. `env` is added to the server's environment.
+    /// A guard of the server directory `dir`. It has the account of this process, so that it can remove every file.
+    /// Only the server runs under `account`. `env` is added to the server's environment.
     pub fn spawn(dir: &Path, postgres: &Path, account: &Account, env: &[(String, String)]) -> io::Result<Guard> {
-        // A file and not an argument, so that ps shows a line that can be read.
+        // A file and not an argument, which keeps the line in ps readable.
         let script = dir.join("guard.sh");
         fs::write(&script, include_str!("guard.sh"))?;
         let mut command = shell();
         command.arg(script).arg(dir).arg(postgres).args(account.prefix());
-        // Not for the shell, and not for setpriv: they are the system's.
+        // Not for the shell or setpriv, which are the system's own.
         command.arg("env").args(env.iter().map(|(name, value)| format!("{name}={value}")));
         let (keeper, answers) = Keeper::spawn(command)?;
         Ok(Guard { keeper, answers })
@@ -80,12 +80,12 @@ impl Keeper {
 impl Drop for Keeper {
     fn drop(&mut self) {
         drop(self.input.take());
-        // Nothing can be done about a failure here, and nothing is lost: the shell goes on without us.
+        // A failure here loses nothing: the shell runs on by itself.
         let _ = self.child.wait();
     }
 }
 
-/// In a process group of its own: Ctrl-C, and a CI system that kills a whole group, must not reach it.
+/// In its own process group: Ctrl-C, or a CI system that kills the whole group, must not reach it.
 fn shell() -> Command {
     let mut command = Command::new("/bin/sh");
     command.current_dir("/").process_group(0);

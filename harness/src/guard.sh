@@ -1,7 +1,7 @@
 # Runs one Postgres for a process that may die at any moment.
 #
-# Standard input is a pipe whose other end that process alone holds: when it ends, in whatever way, the read below
-# fails, the server is stopped and its directory removed. So nothing depends on a destructor.
+# Standard input is a pipe, and only that process holds the other end. When the process ends, in whatever way, the read
+# below fails. Then the guard stops the server and removes its directory. So nothing depends on a destructor.
 #
 #   sh guard.sh DIRECTORY POSTGRES [word before postgres]...
 #
@@ -11,7 +11,7 @@ dir=$1 postgres=$2
 shift 2
 pid=
 
-# A Ctrl-C on the terminal is not for us; an answer that nobody reads must not end us before the work is done.
+# Ctrl-C on the terminal must not end the guard, nor an answer without a reader, before its work is done.
 trap '' HUP INT TERM PIPE
 
 gone_within() { # TWENTIETHS OF A SECOND

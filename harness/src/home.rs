@@ -1,7 +1,8 @@
 //! The directory that images, templates and running servers live in.
 //!
-//! That is `target/pg`, unless the server's account cannot get there (a clone under a directory with mode 0700), this
-//! process may not write there, or a socket's path would not fit there. Then it is a fresh directory in the temporary one, gone when this process is.
+//! This is `target/pg` in most cases. It is a new temporary directory, removed with this process, in three cases: the
+//! server's account cannot enter `target/pg` (a clone under a directory with mode 0700), this process cannot write
+//! there, or a socket's path would be too long there.
 
 use std::env;
 use std::fs::{self, DirBuilder, File, Permissions};
@@ -18,13 +19,13 @@ use crate::account::Account;
 use crate::guard::Keeper;
 use crate::paths;
 
-/// What the kernel allows for the path of a Unix socket, without the final NUL.
+/// The kernel's limit for the path of a Unix socket, without the final NUL.
 const SOCKET_PATH_MAX: usize = 107;
 
-/// The longest name below a home that Postgres makes a socket of, or the lock file beside it.
+/// The longest name below a home that Postgres uses for a socket or its lock file.
 const LONGEST_SOCKET: &str = "run/4194304-9999/.s.PGSQL.5432";
 
-/// See the module.
+/// The directory of images, templates and servers.
 #[derive(Debug)]
 pub struct Home {
     root: PathBuf,
@@ -45,9 +46,9 @@ impl Home {
         Ok(home)
     }
 
-    /// A home in `base` if a server can run there, else a passing one in a temporary directory.
+    /// A home in `base` if a server can run there, otherwise a temporary one.
     pub fn under(base: &Path, account: &Account) -> io::Result<Home> {
-        // A target directory that another account has built may be closed to this one.
+        // A target directory that another account has built may be closed to this account.
         if open_directory(base).and_then(|()| Ok(access(base, AccessFlags::W_OK)?)).is_ok()
             && let base = base.canonicalize()?
             && fits(&base)
@@ -78,7 +79,7 @@ impl Home {
         &self.root
     }
 
-    /// Whether it lies in a temporary directory and goes when the process ends.
+    /// Whether it is temporary, and removed when the process ends.
     pub fn is_passing(&self) -> bool {
         self.keeper.is_some()
     }
@@ -96,14 +97,14 @@ impl Home {
                 Ok(()) => {
                     return fs::set_permissions(&dir, Permissions::from_mode(0o755)).map(|()| dir);
                 }
-                // Left by a machine that went down under a process of the same number.
+                // Left by an earlier process with the same number, when the machine crashed.
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => continue,
                 Err(e) => return Err(e),
             }
         }
     }
 
-    /// Held while an image or a template is made: several test processes may want the same one.
+    /// Held while an image or a template is made: several test processes may need the same one.
     pub fn lock(&self) -> io::Result<File> {
         let path = self.root.join("lock");
         let file = File::options().create(true).append(true).open(&path).or_else(|_| File::open(&path))?;
@@ -112,7 +113,7 @@ impl Home {
     }
 }
 
-/// Makes `path`, and lets every account look into it whatever the umask is.
+/// Creates `path`, readable for every account whatever the umask is.
 pub fn open_directory(path: &Path) -> io::Result<()> {
     if !path.is_dir() {
         fs::create_dir_all(path)?;

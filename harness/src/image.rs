@@ -1,9 +1,9 @@
-//! A Postgres that has the extension, without an installation.
+//! A Postgres tree with the extension, without an installation.
 //!
-//! Postgres finds its share and library directories from its own executable: where that lies, less the tail of bindir
-//! that differs from them (`make_relative_path` in path.c). So a copy of the executables in a tree of the same shape
-//! sees that tree. The rest of the tree is symbolic links to the installation, and `extension/` and `pkglibdir` are
-//! directories of links with our files among them. /usr is never written to, and no root is needed.
+//! Postgres finds its share and library directories relative to its executable (`make_relative_path` in path.c). So
+//! copied executables in a tree of the same shape use that tree. The rest of the tree is symbolic links to the
+//! installation. `extension/` and `pkglibdir` are directories of links, with the extension's files among them. Nothing
+//! is written to /usr, and no root is needed.
 
 use std::fs::{self, File, Permissions};
 use std::io;
@@ -19,12 +19,12 @@ use crate::libraries;
 use crate::paths;
 use crate::pg_config::PgConfig;
 
-/// Those that look for the others beside their own executable. The rest may be links.
+/// Executables that look for others beside themselves. The rest may be links.
 const COPIED: [&str; 4] = ["postgres", "initdb", "pg_ctl", "pg_config"];
 
 const NAME: &str = "sequin_mutations";
 
-/// In an image's root: what its executables need in `LD_LIBRARY_PATH`.
+/// In an image's root: the value of `LD_LIBRARY_PATH` for its executables.
 const LIBRARY_PATH: &str = "library-path";
 
 /// A tree in which Postgres runs.
@@ -37,8 +37,8 @@ pub struct Image {
 }
 
 impl Image {
-    /// The image of `config` in `home`, made if it is not there, with the extension's `library` in it. The caller holds
-    /// the home's lock.
+    /// The image of `config` in `home`, with the extension's `library` in it; created if it is missing. The caller
+    /// holds the home's lock.
     pub fn of(config: &PgConfig, library: Option<&Path>, home: &Home, account: &Account) -> io::Result<Image> {
         let root = home.root().join(config.name()?);
         let common = common_ancestor(&[&config.bindir, &config.sharedir, &config.pkglibdir]);
@@ -59,12 +59,12 @@ impl Image {
         Ok(image)
     }
 
-    /// What the image's executables need in their environment.
+    /// The environment that the image's executables need.
     pub fn environment(&self) -> impl Iterator<Item = (&'static str, &str)> {
         self.library_path.iter().map(|path| ("LD_LIBRARY_PATH", path.as_str()))
     }
 
-    /// Where its executables are.
+    /// The directory of the executables.
     pub fn bindir(&self) -> &Path {
         &self.bindir
     }
@@ -74,7 +74,7 @@ impl Image {
         self.bindir.join(name)
     }
 
-    /// That the copy looks for its files here and not in the installation.
+    /// Checks that the copy looks for its files in the image, not in the installation.
     fn check(&self, account: &Account) -> io::Result<()> {
         if !self.program("pg_config").is_file() {
             return Ok(());
@@ -89,7 +89,7 @@ impl Image {
         Err(io::Error::other(format!("this Postgres cannot be relocated: expected {expected:?}, got {answer:?}")))
     }
 
-    /// Puts in what has changed. Each file is renamed into place, so a running server keeps the library it has open.
+    /// Updates changed files. Each file is renamed into place, so a running server keeps the library that it has open.
     fn install_extension(&self, library: Option<&Path>) -> io::Result<()> {
         let extension = self.sharedir.join("extension");
         let mut sources = vec![paths::workspace().join(format!("{NAME}.control"))];
@@ -115,7 +115,7 @@ impl Image {
         Ok(())
     }
 
-    /// Whether `CREATE EXTENSION` can work, else what is missing.
+    /// Whether `CREATE EXTENSION` can work. The error names the missing file.
     pub fn has_extension(&self) -> Result<(), String> {
         let needed = [
             (self.sharedir.join("extension").join(format!("{NAME}.control")), format!("{NAME}.control")),
@@ -161,8 +161,8 @@ fn build(config: &PgConfig, common: &Path, root: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Waits until nobody has `program`, which was just written, open for writing: what another thread forked meanwhile has,
-/// until it executes its own program, and for so long nobody can execute this one.
+/// Waits until no process has the new `program` open for writing. A thread that forked meanwhile has inherited the open
+/// file. Until its child executes another program, executing this one fails.
 fn until_executable(program: &Path) -> io::Result<()> {
     while let Err(error) = Command::new(program).arg("--version").output() {
         if error.kind() != io::ErrorKind::ExecutableFileBusy {
@@ -173,7 +173,7 @@ fn until_executable(program: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes `dir` anew under `root`, with a link to each entry but those that are made anew themselves.
+/// Recreates `dir` under `root`, with a link to each entry except the recreated ones.
 fn overlay(dir: &Path, real: &[&PathBuf], common: &Path, root: &Path) -> io::Result<()> {
     let target = moved(dir, common, root);
     make_parents(&target, root)?;
@@ -210,7 +210,7 @@ fn is_script(path: &Path) -> bool {
     name.starts_with(&format!("{NAME}--")) && name.ends_with(".sql")
 }
 
-/// Copies `from` over `to`, unless size and time say that it is the same file.
+/// Copies `from` over `to`, unless size and time are equal.
 fn replace(from: &Path, to: &Path, mode: u32) -> io::Result<()> {
     let wanted = from.metadata()?;
     let same = to.metadata().is_ok_and(|have| {

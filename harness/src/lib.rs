@@ -18,8 +18,8 @@
 //!   [guard](guard) that ends it with this process, and a log that a panic [keeps](logs).
 //! - [`Database`] is one test's own database of it.
 //! - [`Sandbox`] is one process of the local Mutation API, with its controls.
-//! - [`RawServer`] is a listener that does to a connection what a test says; [`tls`] makes certificates for it.
-//! - [`Proxy`] stands before either of them, and cuts, stalls or corrupts what passes.
+//! - [`RawServer`] is a listener whose connections a test handles; [`tls`] makes certificates for it.
+//! - [`Proxy`] stands in front of either, and cuts, stalls or corrupts the bytes.
 //!
 //! It all lives under `target/pg`, see [`home`]. As root the servers run under another [account].
 

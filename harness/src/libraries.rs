@@ -1,6 +1,6 @@
-//! Libraries that an executable finds relative to where it lies, which a copy of it therefore does not find.
+//! Libraries that an executable finds relative to its own place. A copy of the executable does not find them.
 //!
-//! Debian's Postgres has none. The Python wheels with Postgres inside, by which other majors are tested, have.
+//! Debian's Postgres has none. The Python wheels with Postgres, used to test other majors, have some.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,11 +8,11 @@ use std::io;
 use std::path::Path;
 use std::process::Command;
 
-/// Where the system's own libraries are. They are never named in `LD_LIBRARY_PATH`: a whole distribution that was
-/// unpacked elsewhere has its own, and mixing the two breaks every program.
+/// The directories of the system's own libraries. They are never named in `LD_LIBRARY_PATH`: a distribution unpacked
+/// elsewhere has its own libraries, and mixing the two breaks every program.
 const SYSTEM: [&str; 4] = ["/lib/", "/lib64/", "/usr/lib/", "/usr/lib64/"];
 
-/// What `LD_LIBRARY_PATH` must hold for `copy` to run as `original` does; nothing if it runs without.
+/// The `LD_LIBRARY_PATH` with which `copy` runs as `original` does; empty if none is needed.
 pub fn lost(original: &Path, copy: &Path) -> io::Result<Option<String>> {
     if Command::new(copy).arg("--version").output()?.status.success() {
         return Ok(None);

@@ -1,7 +1,7 @@
 //! The log of a server whose test failed.
 //!
-//! A server's log goes with its directory. A panic first copies the logs of all servers of the process to
-//! `target/pg/logs`, and says where, so that they can be read beside the failure.
+//! A server's log is removed with its directory. A panic first copies the logs of all servers of the process to
+//! `target/pg/logs`, and prints the place.
 
 use std::fs;
 use std::panic;

@@ -1,7 +1,7 @@
-//! Where this build keeps its things.
+//! The directories of this build.
 //!
-//! A test binary, a benchmark and the demo may each have been built with another `CARGO_TARGET_DIR`, so the running
-//! executable's own place is asked first: it cannot be wrong.
+//! A test binary, a benchmark and the demo may each have another `CARGO_TARGET_DIR`. So the place of the running
+//! executable is checked first: it cannot be wrong.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -23,8 +23,8 @@ pub fn target() -> PathBuf {
         .unwrap_or_else(|| workspace().join("target"))
 }
 
-/// A file that cargo built: `variable` in the environment names it, else it is looked for beside the running
-/// executable, then under `release` and `debug` of this target directory, then of the workspace's.
+/// A file that cargo built. `variable` in the environment names it. Otherwise it is searched beside the running
+/// executable, then in `release` and `debug` of this target directory, then of the workspace's.
 pub fn built(variable: &str, file: &str) -> Option<PathBuf> {
     if let Some(named) = env::var_os(variable) {
         return Some(PathBuf::from(named));
@@ -40,7 +40,7 @@ pub fn built(variable: &str, file: &str) -> Option<PathBuf> {
     places.into_iter().map(|place| place.join(file)).find(|path| path.is_file())
 }
 
-/// The extension's shared library: `SEQUIN_SO`, or one that was built, as `built` looks for it.
+/// The extension's shared library: `SEQUIN_SO`, or a build that `built` finds.
 pub fn shared_library() -> Option<PathBuf> {
     built("SEQUIN_SO", "libsequin_mutations.so")
 }

@@ -1,4 +1,4 @@
-//! What a Postgres installation says of itself.
+//! The facts that a Postgres installation reports.
 
 use std::env;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -12,18 +12,18 @@ use std::process::Command;
 pub struct PgConfig {
     /// `15.20`
     pub version: String,
-    /// Where `postgres` and `initdb` are.
+    /// The directory of `postgres` and `initdb`.
     pub bindir: PathBuf,
-    /// Where `extension/` and what initdb reads are.
+    /// The directory of `extension/` and of initdb's input.
     pub sharedir: PathBuf,
-    /// What `$libdir` means.
+    /// The directory that `$libdir` means.
     pub pkglibdir: PathBuf,
-    /// Where `libpq` is, which may be a parent of the others.
+    /// The directory of `libpq`, which may be a parent of the others.
     pub libdir: PathBuf,
 }
 
 impl PgConfig {
-    /// Asks the one of this run.
+    /// Asks the `pg_config` of this test run.
     pub fn ask() -> io::Result<PgConfig> {
         PgConfig::of(Path::new(&env::var_os("PG_CONFIG").unwrap_or_else(|| "pg_config".into())))
     }
@@ -56,7 +56,7 @@ impl PgConfig {
         digits.parse().unwrap_or(0)
     }
 
-    /// A name that no other installation has, nor this one after an upgrade.
+    /// A unique name of the installation, which changes with an upgrade.
     pub fn name(&self) -> io::Result<String> {
         let postgres = self.bindir.join("postgres").metadata()?;
         let mut hash = DefaultHasher::new();

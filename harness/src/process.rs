@@ -1,4 +1,4 @@
-//! Looking at processes, and ending those of our own servers.
+//! Observing processes, and ending the processes of test servers.
 
 use std::fs;
 use std::thread;
@@ -7,12 +7,12 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// Whether the process runs. One that has ended and waits for its parent does not.
+/// Whether the process runs. A zombie does not.
 pub fn is_alive(pid: i32) -> bool {
     !matches!(state(pid), None | Some('Z' | 'X'))
 }
 
-/// The letter that proc(5) explains; None if there is no such process.
+/// The state letter that proc(5) explains; None if there is no such process.
 fn state(pid: i32) -> Option<char> {
     // It follows the name, which is in brackets and may hold any character.
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
@@ -25,17 +25,17 @@ pub fn children(pid: i32) -> Vec<i32> {
     list.split_whitespace().filter_map(|child| child.parse().ok()).collect()
 }
 
-/// Has it do nothing from here on but be killed, and returns when that is so, or it has ended.
+/// Stops the process for a later kill. Returns when it is stopped, or has ended.
 pub fn halt(pid: i32) {
     while kill(Pid::from_raw(pid), Signal::SIGSTOP).is_ok() && !matches!(state(pid), None | Some('T' | 'Z' | 'X')) {
         thread::sleep(Duration::from_millis(2));
     }
 }
 
-/// Kills them, and returns when they are gone.
+/// Kills the processes, and returns when they are gone.
 pub fn kill_all(pids: &[i32]) {
     for pid in pids {
-        // It may have noticed the postmaster's end by itself.
+        // The process may have noticed the postmaster's end by itself.
         let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
     }
     while pids.iter().any(|pid| is_alive(*pid)) {

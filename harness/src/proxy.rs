@@ -1,4 +1,4 @@
-//! A TCP proxy that harms what passes, at a byte of one's choice.
+//! A TCP proxy that harms the stream at a chosen byte.
 //!
 //! ```no_run
 //! use sequin_harness::proxy::{Direction, Fault, Harm, Proxy};
@@ -48,7 +48,7 @@ impl Proxy {
         Proxy { shared, front }
     }
 
-    /// Where it listens.
+    /// The listening address.
     pub fn address(&self) -> SocketAddr {
         self.front.address()
     }
@@ -63,47 +63,47 @@ impl Proxy {
         self.front.https_url(host)
     }
 
-    /// How many connections came.
+    /// The number of accepted connections.
     pub fn connections(&self) -> usize {
         self.front.accepted()
     }
 
-    /// How many bytes came in this direction since the start.
+    /// The number of bytes received in this direction since the start.
     pub fn bytes(&self, direction: Direction) -> u64 {
         self.shared.state().traffic[direction as usize].bytes
     }
 
-    /// The bytes that came since the last `arm` or `watch`, before any harm.
+    /// The bytes received since the last `arm` or `watch`, before any harm.
     pub fn came(&self, direction: Direction) -> Vec<u8> {
         self.shared.state().traffic[direction as usize].came.clone()
     }
 
-    /// The bytes that were passed on since then, after all harm.
+    /// The bytes passed on since then, after all harm.
     pub fn went(&self, direction: Direction) -> Vec<u8> {
         self.shared.state().traffic[direction as usize].went.clone()
     }
 
-    /// Does this once. Bytes are counted from now on.
+    /// Arms the fault once. Bytes are counted from now on.
     pub fn arm(&self, fault: Fault) {
         self.shared.state().arm(Some(fault));
     }
 
-    /// Starts to count anew, and does no harm.
+    /// Restarts the counts, and does no harm.
     pub fn watch(&self) {
         self.shared.state().arm(None);
     }
 
-    /// Whether the fault that was armed last has been done.
+    /// Whether the fault that was armed last has happened.
     pub fn has_struck(&self) -> bool {
         self.shared.state().struck
     }
 
-    /// Waits for that. False when it has not happened within `patience`.
+    /// Waits until the fault has happened. False if it has not within `patience`.
     pub fn await_strike(&self, patience: Duration) -> bool {
         self.shared.await_strike(patience)
     }
 
-    /// Passes on what is held back, and everything else as it comes. A fault that is still to come is forgotten.
+    /// Passes on all held and later bytes. A fault that has not happened yet is dropped.
     pub fn relent(&self) {
         self.shared.relent();
     }

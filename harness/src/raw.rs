@@ -1,4 +1,4 @@
-//! A listener that does to each connection what a test says: garbage, early ends, silence.
+//! A listener whose connections a test handles: garbage, early ends, silence.
 
 use std::collections::HashMap;
 use std::io::{self, Read};
@@ -13,9 +13,9 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 /// The server's side of a TLS connection.
 pub type TlsStream = StreamOwned<ServerConnection, TcpStream>;
 
-/// The listener. Each connection has a thread, in which the closure runs; the connection is closed when it returns.
+/// The listener. Each connection has a thread, which runs the closure; the connection is closed when it returns.
 /// Dropping this value closes the port and every connection, and waits for the threads. So a closure may block on its
-/// connection as long as it likes (see [`hold`]), but on nothing else.
+/// connection for any time (see [`hold`]), but on nothing else.
 #[derive(Debug)]
 pub struct RawServer {
     address: SocketAddr,
@@ -27,7 +27,7 @@ pub struct RawServer {
 struct Shared {
     stopping: AtomicBool,
     accepted: AtomicUsize,
-    /// A second handle of each open connection, to shut it down with.
+    /// A second handle of each open connection, to shut it down.
     open: Mutex<HashMap<usize, TcpStream>>,
 }
 
@@ -58,8 +58,8 @@ impl RawServer {
         RawServer { address, shared, acceptor: Some(acceptor) }
     }
 
-    /// With TLS, on a free port of 127.0.0.1. The handshake happens at the closure's first read or write, whose error
-    /// is the handshake's.
+    /// With TLS, on a free port of 127.0.0.1. The handshake happens at the closure's first read or write, which returns
+    /// its error.
     pub fn tls(config: Arc<ServerConfig>, serve: impl Fn(&mut TlsStream) + Send + Sync + 'static) -> RawServer {
         RawServer::start(move |tcp| {
             let (Ok(session), Ok(tcp)) = (ServerConnection::new(config.clone()), tcp.try_clone()) else {
@@ -68,12 +68,12 @@ impl RawServer {
             let mut stream = StreamOwned::new(session, tcp);
             serve(&mut stream);
             stream.conn.send_close_notify();
-            // Without complete_io, which would wait for the rest of a handshake. The other side may have gone long ago.
+            // Without complete_io, which would wait for the rest of a handshake. The peer may be gone long since.
             let _ = stream.conn.write_tls(&mut stream.sock);
         })
     }
 
-    /// Where it listens.
+    /// The listening address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -88,12 +88,12 @@ impl RawServer {
         format!("https://{host}:{}", self.address.port())
     }
 
-    /// How many connections are open on this side, which has to be told that the other has closed one.
+    /// How many connections are open on this side, which learns late that the peer has closed one.
     pub fn open(&self) -> usize {
         self.shared.open().len()
     }
 
-    /// How many connections came.
+    /// The number of accepted connections.
     pub fn accepted(&self) -> usize {
         self.shared.accepted.load(Ordering::SeqCst)
     }
@@ -105,7 +105,7 @@ impl Drop for RawServer {
         // accept() has no time limit: one more connection wakes it.
         let _ = TcpStream::connect(self.address);
         if let Some(acceptor) = self.acceptor.take() {
-            // It has nothing to say but a panic, which the thread has printed.
+            // The only result is a panic, which the thread has printed.
             let _ = acceptor.join();
         }
     }
@@ -133,7 +133,7 @@ where
         }));
     }
     for stream in shared.open().values() {
-        // Closed from the other side already: as good.
+        // A connection that the peer has closed is fine too.
         let _ = stream.shutdown(Shutdown::Both);
     }
     for thread in threads {
@@ -141,7 +141,7 @@ where
     }
 }
 
-/// Gives up the second handle, also when the closure panics: the peer sees the end only when both are gone.
+/// Drops the second handle, also when the closure panics: the peer sees the end only when both are gone.
 struct Closed<'a> {
     shared: &'a Shared,
     number: usize,
@@ -153,13 +153,13 @@ impl Drop for Closed<'_> {
     }
 }
 
-/// Says nothing until the other side, or the drop of the server, ends the connection.
+/// Sends nothing until the peer, or the drop of the server, ends the connection.
 pub fn hold(stream: &mut impl Read) {
     let mut buffer = [0; 4096];
     while let Ok(1..) = stream.read(&mut buffer) {}
 }
 
-/// Reads one request: its head up to the empty line, and as many bytes of body as `content-length` says.
+/// Reads one request: its head up to the empty line, and the body according to `content-length`.
 pub fn read_request(stream: &mut impl Read) -> io::Result<(String, Vec<u8>)> {
     let (head, length) = read_head(stream)?;
     let mut body = vec![0; length];
@@ -167,7 +167,7 @@ pub fn read_request(stream: &mut impl Read) -> io::Result<(String, Vec<u8>)> {
     Ok((head, body))
 }
 
-/// Reads the head of a request up to the empty line. With it the length of the body that follows.
+/// Reads the head of a request up to the empty line. Returns it with the length of the body that follows.
 pub fn read_head(stream: &mut impl Read) -> io::Result<(String, usize)> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -202,8 +202,8 @@ impl FullBacklog {
     pub fn start() -> FullBacklog {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap_or_else(|e| panic!("cannot listen: {e}"));
         let address = listener.local_addr().unwrap_or_else(|e| panic!("no address: {e}"));
-        // The kernel drops what does not fit into the queue, so attempts that stay unanswered show it full; a single
-        // one may have been this process standing still.
+        // The kernel drops connections that do not fit into the queue, so unanswered attempts show that it is full. A
+        // single one may mean that this process was not scheduled.
         let (mut queued, mut unanswered) = (Vec::new(), 0);
         while unanswered < 3 {
             match TcpStream::connect_timeout(&address, Duration::from_millis(100)) {
@@ -217,13 +217,13 @@ impl FullBacklog {
         FullBacklog { queued, listener }
     }
 
-    /// Has it take connections after all. Those that filled the queue come first, and have ended.
+    /// Accepts connections at last. The connections that filled the queue come first, and have ended.
     pub fn relent(self, serve: impl Fn(&mut TcpStream) + Send + Sync + 'static) -> RawServer {
         drop(self.queued);
         RawServer::over(self.listener, serve)
     }
 
-    /// Where it listens.
+    /// The listening address.
     pub fn address(&self) -> SocketAddr {
         self.listener.local_addr().unwrap_or_else(|e| panic!("no address: {e}"))
     }

@@ -17,7 +17,7 @@ use ureq::tls::TlsConfig;
 
 use crate::paths;
 
-/// The token that a sandbox takes unless it is told another.
+/// The default token of a sandbox.
 pub const TOKEN: &str = "sandbox-token";
 
 /// A running sandbox. It ends when this value is dropped, or when the process ends in any way: it watches its input,
@@ -32,19 +32,19 @@ pub struct Sandbox {
     controls: Agent,
 }
 
-/// What arrived, in order.
+/// The received requests, in order.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Log {
-    /// Connections that the API has accepted.
+    /// Accepted connections.
     pub connections: u64,
-    /// How many of them are open now.
+    /// Connections that are open now.
     #[serde(default)]
     pub open: u64,
-    /// Requests, the incomplete ones too.
+    /// Requests, including incomplete ones.
     pub requests: Vec<Request>,
 }
 
-/// A request as the sandbox saw it.
+/// A request as the sandbox received it.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Request {
     /// The number of its connection.
@@ -55,16 +55,16 @@ pub struct Request {
     pub path: String,
     /// By lower-case name.
     pub headers: BTreeMap<String, String>,
-    /// As far as it came; empty if the sandbox was told to keep no bodies.
+    /// The received part; empty if the sandbox keeps no bodies.
     #[serde(default)]
     pub body: String,
-    /// Its length.
+    /// The length of the received body.
     pub body_bytes: u64,
-    /// Whether all of it came.
+    /// Whether the whole body arrived.
     pub complete: bool,
     /// When it arrived, in microseconds of the sandbox's clock.
     pub at_us: u64,
-    /// What was answered, if anything.
+    /// The reply, if there was one.
     pub status: Option<u16>,
 }
 
@@ -82,7 +82,7 @@ impl Log {
     }
 }
 
-/// Chooses how a sandbox is started.
+/// Chooses how a sandbox starts.
 #[derive(Debug)]
 pub struct SandboxBuilder {
     command: Option<Command>,
@@ -90,7 +90,7 @@ pub struct SandboxBuilder {
 }
 
 impl SandboxBuilder {
-    /// The only token that it takes.
+    /// The only token that it accepts.
     pub fn token(mut self, token: &str) -> SandboxBuilder {
         self.token = token.to_owned();
         self
@@ -101,7 +101,7 @@ impl SandboxBuilder {
         self.arg("--tls-cert").arg(certificate).arg("--tls-key").arg(key)
     }
 
-    /// `127.0.0.1:0` unless it is set: a free port.
+    /// The address; by default `127.0.0.1:0`, a free port.
     pub fn listen(self, address: &str) -> SandboxBuilder {
         self.arg("--listen").arg(address)
     }
@@ -114,12 +114,12 @@ impl SandboxBuilder {
         self
     }
 
-    /// Starts it, and returns when it listens.
+    /// Starts the sandbox, and returns when it listens.
     pub fn start(self) -> io::Result<Sandbox> {
         let missing = "there is no sequin-sandbox: cargo build -p sequin-sandbox, or set SEQUIN_SANDBOX";
         let mut command = self.command.ok_or_else(|| io::Error::other(missing))?;
         command.args(["--token", &self.token, "--until-stdin-closes"]);
-        // A group of its own: a Ctrl-C in psql is not meant for it.
+        // In its own process group: a Ctrl-C in psql must not end it.
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         let mut child = command.spawn().map_err(|e| io::Error::new(e.kind(), format!("{command:?}: {e}")))?;
         let input = child.stdin.take();
@@ -131,7 +131,7 @@ impl SandboxBuilder {
             pipe.read_line(&mut line)?;
             collect(pipe, stderr.clone());
         }
-        // The sandbox is ours, whatever certificate a test has given it.
+        // Verification is off for the controls: tests choose the certificate.
         let tls = TlsConfig::builder()
             .disable_verification(true)
             .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()));
@@ -145,7 +145,7 @@ impl SandboxBuilder {
         let url = line.trim().strip_prefix("listening on ").unwrap_or_default().to_owned();
         let mut sandbox = Sandbox { child, input, stderr, url, token: self.token, controls };
         if sandbox.url.is_empty() {
-            // All that it has to say must have been read before it is passed on.
+            // Its error output must be complete before it is reported.
             drop(sandbox.input.take());
             sandbox.child.wait()?;
             errors.map(JoinHandle::join);
@@ -156,65 +156,65 @@ impl SandboxBuilder {
 }
 
 impl Sandbox {
-    /// A sandbox on a free port of 127.0.0.1. Panics when there can be none.
+    /// A sandbox on a free port of 127.0.0.1. Panics if it cannot start.
     pub fn start() -> Sandbox {
         Sandbox::builder().start().unwrap_or_else(|e| panic!("no sandbox: {e}"))
     }
 
-    /// For one with arguments of its own.
+    /// A builder for a sandbox with its own arguments.
     pub fn builder() -> SandboxBuilder {
         let command = paths::built("SEQUIN_SANDBOX", "sequin-sandbox").map(Command::new);
         SandboxBuilder { command, token: TOKEN.to_owned() }
     }
 
-    /// What a server object's option `url` takes.
+    /// The value of a server object's option `url`.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// What it wants after `Bearer`.
+    /// The accepted token, which follows `Bearer`.
     pub fn token(&self) -> &str {
         &self.token
     }
 
-    /// The process, for those who want to end it harshly.
+    /// The process, for tests that kill it.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// What it has written to its error output.
+    /// The text on its error output.
     pub fn stderr(&self) -> String {
         String::from_utf8_lossy(&self.stderr.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
     }
 
-    /// What has arrived since the start or the last `clear_log`.
+    /// The log since the start or the last `clear_log`.
     pub fn log(&self) -> Log {
         let log = self.control(Method::GET, "/sandbox/log", None);
         serde_json::from_value(log).unwrap_or_else(|e| panic!("the sandbox's log: {e}"))
     }
 
-    /// Forgets it.
+    /// Empties the log.
     pub fn clear_log(&self) {
         self.control(Method::DELETE, "/sandbox/log", None);
     }
 
-    /// Tells it to misbehave; its README says how.
+    /// Adds a fault rule; the sandbox's README describes the rules.
     pub fn fault(&self, fault: Value) {
         self.control(Method::POST, "/sandbox/faults", Some(fault));
     }
 
-    /// Has it behave again.
+    /// Removes all fault rules.
     pub fn clear_faults(&self) {
         self.control(Method::DELETE, "/sandbox/faults", None);
     }
 
-    /// Registers a consumer, for instance `{"kind": "postgres", "id", "dsn", "table", "collection_id"}`. It is there
-    /// when this returns.
+    /// Registers a consumer, for instance `{"kind": "postgres", "id", "dsn", "table", "collection_id"}`. It exists when
+    /// this returns.
     pub fn consumer(&self, consumer: Value) -> Value {
         self.control(Method::POST, "/sandbox/consumers", Some(consumer))
     }
 
-    /// The records that it has, of one collection.
+    /// The records of one collection.
     pub fn records(&self, collection: &str) -> Vec<Value> {
         let path = format!("/sandbox/records?collection_id={}", percent_encoded(collection));
         match self.control(Method::GET, &path, None) {
@@ -226,7 +226,7 @@ impl Sandbox {
         }
     }
 
-    /// Any of its endpoints. Panics unless it answers with 2xx.
+    /// Calls any endpoint. Panics unless the status is 2xx.
     pub fn control(&self, method: Method, path: &str, body: Option<Value>) -> Value {
         let what = format!("{method} {path}");
         let request = ureq::http::Request::builder().method(method).uri(format!("{}{path}", self.url));
@@ -253,12 +253,12 @@ impl Sandbox {
 impl Drop for Sandbox {
     fn drop(&mut self) {
         drop(self.input.take());
-        // It ends by itself; a failure to wait leaves nothing to do.
+        // The process ends by itself; a failed wait needs no handling.
         let _ = self.child.wait();
     }
 }
 
-/// Reads on, so that the sandbox never waits for a full pipe. The thread ends with the sandbox.
+/// Reads on, so that the sandbox never blocks on a full pipe. The thread ends with the sandbox.
 fn collect(mut pipe: impl Read + Send + 'static, text: Arc<Mutex<Vec<u8>>>) -> JoinHandle<()> {
     thread::spawn(move || {
         let mut buffer = [0; 4096];

@@ -22,7 +22,7 @@ use crate::process;
 
 pub use builder::Builder;
 
-/// Longer than any start takes: when it has passed, something is wrong.
+/// Longer than any start takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The account that owns the cluster.
@@ -31,24 +31,24 @@ pub const SUPERUSER: &str = "postgres";
 /// How to stop a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
-    /// Whoever is connected may stay, and the server with them.
+    /// Waits for all sessions to disconnect.
     Smart,
-    /// Sessions are ended and the state is written out.
+    /// Ends the sessions and writes a checkpoint.
     Fast,
-    /// Everything ends at once; the next start recovers.
+    /// Ends everything at once; the next start recovers.
     Immediate,
-    /// SIGKILL to every process, as if the power had failed.
+    /// SIGKILL to every process, like a power failure.
     Kill,
 }
 
-/// A running Postgres with a directory, a socket and a log of its own. It ends when the last clone of this handle is
-/// dropped, or when the process ends in any way.
+/// A running Postgres with its own directory, socket and log. It ends when the last clone of this handle is dropped, or
+/// when the process ends in any way.
 #[derive(Clone, Debug)]
 pub struct Server(Arc<Cluster>);
 
 #[derive(Debug)]
 struct Cluster {
-    // In the order in which they must go: the guard removes the directory before its home can go.
+    // Dropped in this order: the guard removes the directory before its home can be removed.
     running: Mutex<Running>,
     log: KeptOnPanic,
     dir: PathBuf,
@@ -65,17 +65,17 @@ struct Running {
 }
 
 impl Server {
-    /// A server with the harness's settings. Panics when there can be none: a test can say nothing better.
+    /// A server with the harness's settings. Panics if it cannot start.
     pub fn start() -> Server {
         Server::builder().start().unwrap_or_else(|e| panic!("no server: {e}"))
     }
 
-    /// For a server with settings of its own.
+    /// A builder for a server with its own settings.
     pub fn builder() -> Builder {
         Builder::default()
     }
 
-    /// The one server that the tests of a binary share. Nothing drops it; its guard sees the process end.
+    /// The server that the tests of a binary share. It is never dropped; its guard notices the end of the process.
     pub fn shared() -> &'static Server {
         static SHARED: OnceLock<Server> = OnceLock::new();
         SHARED.get_or_init(Server::start)
@@ -91,14 +91,14 @@ impl Server {
         self.try_connect(database, user).unwrap_or_else(|e| panic!("cannot connect to {database} as {user}: {e}"))
     }
 
-    /// The same, for those whom a refusal does not surprise.
+    /// The same, for callers that expect a refusal.
     pub fn try_connect(&self, database: &str, user: &str) -> Result<Client, postgres::Error> {
         let mut config = postgres::Config::new();
         config.host_path(&self.0.dir).port(5432).user(user).dbname(database);
         config.connect(NoTls)
     }
 
-    /// A connection string of libpq's kind, which tokio-postgres and psql take as well.
+    /// A connection string in libpq's format, which tokio-postgres and psql also read.
     pub fn dsn(&self, database: &str) -> String {
         self.dsn_as(database, SUPERUSER)
     }
@@ -110,7 +110,7 @@ impl Server {
         format!("host={host} port=5432 dbname={} user={}", quoted(database), quoted(user))
     }
 
-    /// psql, ready for arguments and with no input: no start-up file, no pager, nothing from the user's environment.
+    /// psql, ready for arguments and without input: no start-up file, no pager, no settings of the user's environment.
     pub fn psql_command(&self, database: &str) -> Command {
         let mut command = Command::new(self.0.image.program("psql"));
         command.args(["-X", "-P", "pager=off", "-d", &self.dsn(database)]).stdin(Stdio::null());
@@ -125,7 +125,7 @@ impl Server {
         command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"))
     }
 
-    /// Stops it. Directory and log stay, and `restart` brings it back.
+    /// Stops the server. Directory and log stay, and `restart` brings it back.
     pub fn stop(&self, how: Stop) {
         let mut running = self.running();
         let Some(postmaster) = running.postmaster.take() else {
@@ -133,7 +133,7 @@ impl Server {
         };
         let mut orphans = Vec::new();
         if how == Stop::Kill {
-            // One that it starts after the look would live on, and keep the next server from its shared memory.
+            // A process that started after the listing would live on, and keep the next server from its shared memory.
             process::halt(postmaster);
             orphans = process::children(postmaster);
         }
@@ -148,7 +148,7 @@ impl Server {
         process::kill_all(&orphans);
     }
 
-    /// Stops it fast if it runs, and starts it in the same directory.
+    /// Stops the server fast if it runs, and starts it in the same directory.
     pub fn restart(&self) {
         self.stop(Stop::Fast);
         self.start_again().unwrap_or_else(|e| panic!("no restart: {e}"));
@@ -159,12 +159,12 @@ impl Server {
         self.running().postmaster
     }
 
-    /// What it has logged so far.
+    /// The log so far.
     pub fn log(&self) -> String {
         fs::read(self.0.log.path()).map(|log| String::from_utf8_lossy(&log).into_owned()).unwrap_or_default()
     }
 
-    /// The server's own directory, in which the socket and `log` are.
+    /// The server's own directory, with the socket and `log`.
     pub fn dir(&self) -> &Path {
         &self.0.dir
     }
@@ -174,14 +174,14 @@ impl Server {
         self.0.dir.join("data")
     }
 
-    /// A directory for files that the server's account must read (certificates, tokens). It goes with the server.
+    /// A directory for files that the server's account must read (certificates, tokens). It is removed with the server.
     pub fn scratch(&self, name: &str) -> PathBuf {
         let path = self.0.dir.join(name);
         open_directory(&path).unwrap_or_else(|e| panic!("{path:?}: {e}"));
         path
     }
 
-    /// The account that the server's processes have, to give files to.
+    /// The account of the server's processes, to give files to.
     pub fn account(&self) -> &Account {
         &self.0.account
     }
@@ -193,12 +193,12 @@ impl Server {
         command
     }
 
-    /// The image that it runs from.
+    /// The image of the server.
     pub fn image(&self) -> &Image {
         &self.0.image
     }
 
-    /// The installation that it is an image of.
+    /// The installation that the image copies.
     pub fn config(&self) -> &PgConfig {
         &self.0.config
     }
@@ -208,7 +208,7 @@ impl Server {
         &self.0.home
     }
 
-    /// Whether `CREATE EXTENSION` can work here, else what is missing.
+    /// Whether `CREATE EXTENSION` can work here. The error names the missing file.
     pub fn has_extension(&self) -> Result<(), String> {
         self.0.image.has_extension()
     }
@@ -232,7 +232,7 @@ impl Server {
         Ok(())
     }
 
-    /// The pid file's first line says whose it is, its eighth what that has come to.
+    /// The first line of the pid file is the owner's process id, the eighth is the status.
     fn is_ready(&self, postmaster: i32) -> bool {
         let Ok(file) = fs::read_to_string(self.data().join("postmaster.pid")) else {
             return false;

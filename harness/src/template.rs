@@ -1,4 +1,4 @@
-//! A data directory made by initdb once, and copied for each server: initdb takes a second or two, a copy a tenth.
+//! A data directory that initdb makes once, copied for each server: initdb takes a second or two, a copy a tenth.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -11,12 +11,12 @@ use crate::home::Home;
 use crate::image::Image;
 use crate::pg_config::PgConfig;
 
-/// What initdb is told, wherever a data directory is made, but where.
+/// The arguments of initdb, except for the directory.
 pub const INITDB: [&str; 8] = ["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"];
 
 /// The template for `image`. The caller holds the home's lock.
 pub fn of(config: &PgConfig, image: &Image, home: &Home, account: &Account) -> io::Result<PathBuf> {
-    // A data directory belongs to one account alone, so each account has its template.
+    // One account owns a data directory, so each account has its template.
     let template = home.root().join(format!("template-{}-{}", config.name()?, account.uid()));
     if template.is_dir() {
         return Ok(template);
@@ -35,7 +35,7 @@ pub fn of(config: &PgConfig, image: &Image, home: &Home, account: &Account) -> i
     Ok(template)
 }
 
-/// Copies `template` to `data`, owners and modes included; on a file system that can, without copying the blocks.
+/// Copies `template` to `data` with owners and modes, and without copying blocks if the file system can.
 pub fn copy(template: &Path, data: &Path) -> io::Result<()> {
     run(Command::new("cp").args(["-a", "--reflink=auto", "--"].map(OsStr::new)).arg(template).arg(data))
 }

@@ -1,4 +1,4 @@
-//! Certificates for tests: one that should be trusted, and one for each way in which it should not.
+//! Certificates for tests: one that is valid, and one for each way to be invalid.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,16 +12,16 @@ use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
-/// What is wrong with a server's certificate, if anything.
+/// The flaw of a server's certificate, if any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// For localhost, 127.0.0.1 and ::1, from the authority in the file, in date.
     Valid,
-    /// Its time has passed.
+    /// It has expired.
     Expired,
     /// It is for `other.example`.
     OtherHost,
-    /// It comes from another authority of the same name.
+    /// It comes from another authority with the same name.
     UnknownAuthority,
 }
 
@@ -41,7 +41,7 @@ impl Tls {
         tls
     }
 
-    /// The authority's certificate: what the server option `ca_file` takes.
+    /// The authority's certificate, for the server option `ca_file`.
     pub fn ca_file(&self) -> PathBuf {
         self.dir.join("ca.pem")
     }

@@ -1,8 +1,8 @@
-//! Whether the committed install script declares the functions that the code has: `compare-install-script GENERATED.sql`.
+//! Compares the functions of the install script with those of the code: `compare-install-script GENERATED.sql`.
 //!
-//! The committed script is written by hand (grants, comments, qualified names), so its text differs from the one that
-//! cargo-pgrx generates from the code. What both make of a Postgres must not: each function's name, schema, arguments
-//! with their names and defaults, result, volatility, strictness and parallel safety, by C symbol.
+//! The committed script is written by hand (grants, comments, qualified names). So its text differs from the script
+//! that cargo-pgrx generates from the code. Their effect on a Postgres must be the same. By C symbol, the functions are
+//! compared: name, schema, arguments with their names and defaults, result, volatility, strictness and parallel safety.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -28,7 +28,7 @@ fn main() -> ExitCode {
 
     let committed = functions(&server.fresh_database());
     let bare = server.create_database();
-    // What the code refers to and does not declare.
+    // Objects that the code refers to and does not declare.
     bare.execute("CREATE SCHEMA IF NOT EXISTS sequin; CREATE TYPE sequin_record AS (id text)");
     bare.execute(&generated.replace("'MODULE_PATHNAME'", "'$libdir/sequin_mutations'"));
     let declared = functions(&bare);

@@ -1,4 +1,4 @@
-//! The connections of a proxy: two pumps for each, and what they do to the bytes.
+//! The connections of a proxy: two pumps for each, and the harm that they do.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -40,17 +40,17 @@ pub(super) struct Traffic {
     pub(super) went: Vec<u8>,
 }
 
-/// A connection of a client and its continuation to the API.
+/// A client's connection and its continuation to the API.
 #[derive(Debug)]
 pub(super) struct Link {
-    /// In the order of the directions: what is written to.
+    /// The write ends, in the order of the directions.
     sinks: [TcpStream; 2],
     flow: [Mutex<Flow>; 2],
-    /// What still comes is thrown away.
+    /// Further bytes are discarded.
     ended: AtomicBool,
 }
 
-/// How one direction of a link is being treated.
+/// The state of one direction of a link.
 #[derive(Debug)]
 enum Flow {
     Free,
@@ -58,7 +58,7 @@ enum Flow {
     Stalled(Vec<u8>),
 }
 
-/// What to do with some bytes that came: pass these, then do that.
+/// The treatment of received bytes: pass these, then take this step.
 struct Step {
     pass: Vec<u8>,
     then: Option<Harm>,
@@ -112,18 +112,18 @@ impl Shared {
         links.iter().for_each(|link| link.cut());
     }
 
-    /// Ends everything, and lets nothing begin.
+    /// Ends all links, and refuses new ones.
     pub(super) fn stop(&self) {
         let mut state = self.state();
         state.stopping = true;
         state.links.iter().for_each(|link| link.end(Shutdown::Both));
     }
 
-    /// Continues `client` to the API. None when there is no API, or no proxy any more.
+    /// Continues `client` to the API. None if the API or the proxy is gone.
     pub(super) fn link(&self, client: &TcpStream, api: SocketAddr) -> Option<Arc<Link>> {
         let api = TcpStream::connect(api).ok()?;
         let client = client.try_clone().ok()?;
-        // A byte that drips must not wait for its neighbours.
+        // A dripped byte must be sent at once, without its neighbours.
         api.set_nodelay(true).and(client.set_nodelay(true)).ok()?;
         let flow = [Mutex::new(Flow::Free), Mutex::new(Flow::Free)];
         let link = Arc::new(Link { sinks: [api, client], flow, ended: AtomicBool::new(false) });
@@ -135,7 +135,7 @@ impl Shared {
         Some(link)
     }
 
-    /// Until both directions have ended.
+    /// Runs until both directions have ended.
     pub(super) fn carry(&self, link: &Arc<Link>) {
         thread::scope(|scope| {
             for direction in Direction::ALL {
@@ -165,7 +165,7 @@ impl Shared {
             self.changed.notify_all();
             self.treat(link, direction, &mut flow, &step.rest);
         }
-        // The end of one side is passed on, unless bytes before it are held back: then it is the end of both.
+        // The end of one side is passed on, unless earlier bytes are held back: then both sides end.
         let is_stalled = matches!(*lock(&link.flow[direction as usize]), Flow::Stalled(_));
         if is_stalled {
             link.end(Shutdown::Both);
@@ -175,10 +175,10 @@ impl Shared {
         }
     }
 
-    /// Counts what came, and looks up whether the fault is in it.
+    /// Counts the received bytes, and checks whether the fault is among them.
     fn step(&self, link: &Link, direction: Direction, came: &[u8]) -> Step {
         let mut state = self.state();
-        // Asked under the lock: whoever ends the links and then arms a fault means it for the connections to come.
+        // Checked under the lock: a test that ends the links and then arms a fault means the next connections.
         if link.has_ended() {
             return Step { pass: Vec::new(), then: None, rest: Vec::new() };
         }
@@ -192,10 +192,11 @@ impl Shared {
         let Some(Fault { at, harm, .. }) = struck else {
             return Step { pass: came.to_vec(), then: None, rest: Vec::new() };
         };
-        // Whoever feels the harm may ask at once; a stall is felt by nobody, and is there when all before it has passed.
+        // A test that notices the harm may ask at once. A stall is counted as done when all bytes before it have
+        // passed.
         state.struck = harm != Harm::Stall;
         let at = at - before;
-        // What is only changed goes out in one piece, as it came.
+        // Changed bytes leave in one piece, as they came.
         let whole = |pass| Step { pass, then: Some(harm), rest: Vec::new() };
         match harm {
             Harm::DuplicateByte => whole([&came[..=at], &came[at..]].concat()),
@@ -230,10 +231,10 @@ impl Shared {
         if link.has_ended() {
             return;
         }
-        // Noted first: who has got it may look at once.
+        // Counted first: the receiver may ask at once.
         state.traffic[direction as usize].went.extend_from_slice(bytes);
         drop(state);
-        // A side that has gone gets nothing more; its own pump sees the end.
+        // A closed side gets nothing more; its own pump sees the end.
         let _ = (&link.sinks[direction as usize]).write_all(bytes);
     }
 }
@@ -243,12 +244,12 @@ impl Link {
         &self.sinks[1 - direction as usize]
     }
 
-    /// An end in both directions. What still comes is read, else the kernel would make a reset of it.
+    /// An end in both directions. Further input is read: otherwise the kernel would send a reset.
     fn cut(&self) {
         self.end(Shutdown::Write);
     }
 
-    /// The last of their handles sends an RST when it closes. Until then nothing is sent, not even an end.
+    /// The last handle sends an RST when it closes. Until then nothing is sent, not even an end.
     fn reset(&self) {
         for socket in &self.sinks {
             // It fails on a socket that has ended already.
@@ -260,7 +261,7 @@ impl Link {
     fn end(&self, how: Shutdown) {
         self.ended.store(true, Ordering::SeqCst);
         for socket in &self.sinks {
-            // As good if it has ended.
+            // A connection that has ended already is fine too.
             let _ = socket.shutdown(how);
         }
     }

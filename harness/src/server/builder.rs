@@ -1,4 +1,4 @@
-//! How a server is started: from which installation and data directory, where, and with what settings.
+//! Choosing how a server starts: installation, data directory, place and settings.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -14,7 +14,7 @@ use crate::logs::KeptOnPanic;
 use crate::pg_config::PgConfig;
 use crate::{paths, template};
 
-/// What every server here has; a builder's own lines come after it and win.
+/// The settings of every server. A builder's own lines follow and override them.
 const DEFAULTS: &str = "
 listen_addresses = ''
 port = 5432
@@ -25,15 +25,15 @@ shared_buffers = '32MB'
 timezone = 'UTC'
 log_timezone = 'UTC'
 log_line_prefix = '%m [%p] %q%u@%d '
-# Nothing here outlives the machine.
+# No file here has to survive a crash of the machine.
 fsync = off
-# Compiling would only add noise to what is measured.
+# Compilation would only add noise to measurements.
 jit = off
 # In files of the data directory, so that a killed server leaves nothing in /dev/shm.
 dynamic_shared_memory_type = mmap
 ";
 
-/// Chooses how a server is started.
+/// Chooses how a server starts.
 #[derive(Debug, Default)]
 pub struct Builder {
     conf: String,
@@ -52,7 +52,7 @@ struct Installation {
 }
 
 impl Installation {
-    /// The one that the tests run against.
+    /// The installation and library of this test run.
     fn of_this_run() -> io::Result<Installation> {
         Ok(Installation { config: PgConfig::ask()?, library: paths::shared_library() })
     }
@@ -78,13 +78,14 @@ impl Builder {
         self
     }
 
-    /// Runs another Postgres than the rest of this run: the one that `config` is of, with the extension's `library`.
+    /// Runs another Postgres than the rest of the test run: the installation of `config`, with the extension's
+    /// `library`.
     pub fn installation(mut self, config: PgConfig, library: impl Into<PathBuf>) -> Builder {
         self.installation = Some(Installation { config, library: Some(library.into()) });
         self
     }
 
-    /// Begins with a copy of the data directory `data`, which no server may be running in, or with a base backup.
+    /// Starts from a copy of the data directory `data`, which no server may use, or from a base backup.
     pub fn copy_of(mut self, data: impl Into<PathBuf>) -> Builder {
         self.data = Some(data.into());
         self
@@ -96,7 +97,7 @@ impl Builder {
         self
     }
 
-    /// Starts it, and returns when it takes connections.
+    /// Starts the server, and returns when it accepts connections.
     pub fn start(self) -> io::Result<Server> {
         let account = Account::for_server()?;
         let Installation { config, library } = self.installation.map_or_else(Installation::of_this_run, Ok)?;

@@ -1,4 +1,4 @@
-//! Where a server lives when it cannot live under `target/`.
+//! The place of a server that cannot run under `target/`.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -13,7 +13,7 @@ fn base(name: &str) -> PathBuf {
     paths::target().join(format!("pg/{name}-{}", process::id()))
 }
 
-/// As root the server runs under an account that cannot enter; as anybody else it runs as the owner, who can.
+/// As root the server runs under an account that cannot enter. Any other user runs it as the owner, who can.
 #[test]
 fn avoids_a_directory_that_it_may_not_enter() {
     let closed = base("closed");
@@ -27,8 +27,8 @@ fn avoids_a_directory_that_it_may_not_enter() {
     fs::remove_dir_all(closed).unwrap();
 }
 
-/// Nothing is closed to root, only perhaps to the account of its servers, if all of this is in root's own directory;
-/// anybody else may meet a target directory that root has made.
+/// Root can enter every directory, but the account of its servers may not, if the repository is in root's own
+/// directory. Any other user may meet a target directory that root has made.
 #[test]
 fn avoids_a_directory_that_it_may_not_write() {
     let closed = base("unwritable");
@@ -43,7 +43,7 @@ fn avoids_a_directory_that_it_may_not_write() {
     fs::remove_dir_all(closed).unwrap();
 }
 
-/// The whole of it, image and template, is made in a temporary directory, works there and goes with the server.
+/// Image, template and server are made in a temporary directory, work there, and are removed with the server.
 #[test]
 fn avoids_a_path_that_no_socket_fits_into() {
     let long = base(&"long".repeat(30));

@@ -1,6 +1,6 @@
-//! What is left of a server: nothing, however its process ends; its log, if a test failed.
+//! A server leaves nothing behind, however its process ends, except its log if a test failed.
 //!
-//! The tests run this very binary again with an ignored test that they then kill.
+//! The tests run this same binary with an ignored test, and kill it.
 
 use std::env;
 use std::fs;
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use sequin_harness::account::Account;
 use sequin_harness::{Sandbox, Server, paths, process};
 
-/// A machine under load may take long; only a failure waits for all of it.
+/// A busy machine may take long; only a failure waits for all of it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub fn eventually(what: &str, reached: impl Fn() -> bool) {
@@ -30,7 +30,7 @@ fn this_binary(test: &str) -> Command {
     command
 }
 
-/// What a victim prints about itself.
+/// The facts that a victim prints about itself.
 struct Traces {
     dir: PathBuf,
     home: PathBuf,
@@ -64,8 +64,8 @@ impl Traces {
     }
 }
 
-/// Starts a sandbox too, and a child that outlives this process: had it inherited the pipe to either, they would never
-/// see its end.
+/// Starts a sandbox too, and a child that outlives this process. If the child inherited a pipe to either, they would
+/// never see its end.
 fn wait_to_be_killed(server: &Server) {
     let sandbox = Sandbox::start();
     let mut child = Command::new("sleep").arg("600").stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();

@@ -1,4 +1,4 @@
-//! The harness itself: servers start, obey and leave nothing behind; listeners and certificates are what they say.
+//! Tests of the harness: servers start, stop and leave nothing behind; listeners and certificates behave as documented.
 
 mod home;
 mod leftovers;

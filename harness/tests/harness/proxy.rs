@@ -1,4 +1,4 @@
-//! The proxy does what it is told, at the byte that it is told, and nothing else.
+//! The proxy does the requested harm, at the requested byte, and nothing else.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 const PING: &[u8] = b"0123456789";
 
-/// Says back what it hears; ends a connection in good order when the client does, and says nothing to a reset.
+/// Echoes its input. Closes a connection when the client does, and sends nothing after a reset.
 fn echo() -> RawServer {
     RawServer::start(|stream| {
         let mut buffer = [0; 1024];
@@ -33,7 +33,7 @@ fn connect(proxy: &Proxy) -> TcpStream {
     stream
 }
 
-/// Sends [`PING`] and reads to the end of the connection, or so many bytes.
+/// Sends [`PING`] and reads to the end of the connection, or the given number of bytes.
 fn ping(stream: &mut TcpStream, bytes: usize) -> (Vec<u8>, Option<ErrorKind>) {
     stream.write_all(PING).unwrap();
     read(stream, bytes)
@@ -87,7 +87,7 @@ fn passes_an_end_on_and_what_comes_after_the_clients_own() {
     assert_eq!(read(&mut stream, usize::MAX), (PING.to_vec(), None));
 }
 
-/// What comes back of ten bytes that are said back, at each byte in each direction.
+/// The bytes that come back of an echo of ten, for a harm at each byte in each direction.
 #[test]
 fn each_harm_is_done_at_its_byte() {
     let api = echo();
@@ -106,11 +106,11 @@ fn each_harm_is_done_at_its_byte() {
             ] {
                 arm(&proxy, direction, at, harm);
                 let mut stream = connect(&proxy);
-                // What was cut ends by itself; of the others as much as must come is read.
+                // Cut connections end by themselves; of the others the expected bytes are read.
                 let length = if harm == Harm::Cut { usize::MAX } else { expected.len() };
                 let (got, error) = ping(&mut stream, length);
                 let what = format!("{harm:?} at {at}, {direction:?}");
-                // What the API says back to a part may come too late to be passed on.
+                // The echo of a part may come too late to be passed on.
                 if harm != Harm::Cut || direction == ToClient {
                     assert_eq!((&got, error), (&expected, None), "{what}");
                 }
@@ -169,7 +169,7 @@ fn a_stall_holds_back_until_it_is_released() {
     }
 }
 
-/// Of a stalled connection whose client goes the API hears no more than the end.
+/// If the client of a stalled connection closes, the API sees only the end.
 #[test]
 fn a_stall_ends_with_its_client() {
     for direction in Direction::ALL {
@@ -194,7 +194,7 @@ fn a_stall_ends_with_its_client() {
     }
 }
 
-/// A fault is done once, wherever its byte comes, on whichever connection.
+/// A fault happens once, on whichever connection its byte comes.
 #[test]
 fn a_fault_is_done_once() {
     let api = echo();
@@ -248,7 +248,7 @@ fn hangs_up_in_good_order() {
     assert_eq!(ping(&mut connect(&proxy), 10).0, PING);
 }
 
-/// What a client still says on a connection that has ended takes no fault that is meant for the next one.
+/// Late bytes of a client on an ended connection do not trigger a fault that is meant for the next one.
 #[test]
 fn counts_nothing_after_the_end() {
     let api = echo();

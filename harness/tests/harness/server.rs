@@ -8,7 +8,7 @@ fn value(client: &mut postgres::Client, sql: &str) -> String {
     client.query_one(sql, &[]).unwrap_or_else(|e| panic!("{sql}: {e}")).get(0)
 }
 
-/// Crash included, each stop is followed by a start that still has what was committed.
+/// After each stop, even a crash, the next start still has the committed rows.
 #[test]
 fn comes_back_after_each_kind_of_stop() {
     let server = Server::start();
@@ -41,7 +41,7 @@ fn says_why_it_does_not_start() {
     assert!(error.contains("unrecognized configuration parameter \"no_such_setting\""), "{error}");
 }
 
-/// The server finds its files from its own executable, and so finds ours.
+/// The server finds its files relative to its executable, and so finds the extension.
 #[test]
 fn looks_for_its_files_in_the_image() {
     let server = Server::shared();
@@ -95,7 +95,7 @@ fn psql_speaks_to_the_same_database() {
     database.execute("DROP ROLE \"it's\\me\"");
 }
 
-/// Two threads that ask at once get one server and two databases.
+/// Two threads that ask at the same time get one server and two databases.
 #[test]
 fn is_shared_between_threads() {
     let ask = || {
