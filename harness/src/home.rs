@@ -1,8 +1,9 @@
 //! The directory that images, templates and running servers live in.
 //!
-//! This is `target/pg` in most cases. It is a new temporary directory, removed with this process, in three cases: the
-//! server's account cannot enter `target/pg` (a clone under a directory with mode 0700), this process cannot write
-//! there, or a socket's path would be too long there.
+//! This is `target/pg` in most cases. It is a new temporary directory, removed with this process, if:
+//! - the server's account cannot enter `target/pg`, for instance below a directory with mode 0700;
+//! - this process cannot write there;
+//! - a socket's path would be too long there.
 
 use std::env;
 use std::fs::{self, DirBuilder, File, Permissions};

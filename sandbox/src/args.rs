@@ -20,7 +20,7 @@ pub struct Args {
     pub log_bodies: bool,
 }
 
-/// None means that the help was asked for and shown.
+/// None: the help was requested and printed.
 pub fn parse() -> Result<Option<Args>, lexopt::Error> {
     use lexopt::prelude::*;
 

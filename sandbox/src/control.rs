@@ -1,4 +1,4 @@
-//! `/sandbox`: what tests and the demo use to arrange and to look. No token, and nothing here is in the log.
+//! `/sandbox`: the controls of tests and the demo. They need no token, and are not logged.
 
 mod consumers;
 
@@ -76,7 +76,7 @@ fn show_records(app: &App, query: &str) -> Reply {
     Reply::records(&present)
 }
 
-/// Records and stream. Consumers stay, and go on with what comes.
+/// Clears records and stream. Consumers stay, and continue with new records.
 fn clear_records(app: &App) -> Reply {
     app.stream.clear();
     for consumer in app.consumers.all() {

@@ -1,11 +1,11 @@
-//! The one rule about data that the documentation shows: a field named `email` or `Email` holds something like an e-mail
-//! address. Null and the empty string clear it.
+//! The one rule about data that the documentation shows: a field named `email` or `Email` holds an e-mail address. Null
+//! and the empty string clear it.
 
 use serde_json::value::RawValue;
 
 use crate::json::Fields;
 
-/// Whether the field, if it is there, is good.
+/// Whether the field is missing or valid.
 pub fn is_good(data: &RawValue) -> bool {
     let fields = Fields::parse(data).map_or_else(Vec::new, |fields| fields.0);
     fields.iter().filter(|(key, _)| key == "email" || key == "Email").all(|(_, value)| {

@@ -1,7 +1,7 @@
-//! Misbehaviour on demand: a list of rules, of which each request takes the first that matches.
+//! Faults on demand: a list of rules. Each request takes the first rule that matches.
 //!
-//! Some rules act before the body is read, and so are looked for at the head, where a body's content cannot be matched yet.
-//! The order of the list holds all the same: a rule that depends on the body hides all rules behind it until the body is there.
+//! Some rules act before the body is read. They are looked up with the head, when the body cannot be matched yet. The
+//! order of the list still holds: a rule that depends on the body hides all later rules until the body has arrived.
 
 mod rule;
 
@@ -16,7 +16,7 @@ pub use rule::{MUTATIONS, Peek, Rule, Stall};
 #[derive(Default)]
 pub struct Faults {
     list: Mutex<Vec<Pending>>,
-    /// Spares the usual request, which meets no rule, the lock.
+    /// Saves a request without a rule the lock.
     any: AtomicBool,
     /// How often the rules were cleared.
     generation: watch::Sender<u64>,
@@ -29,7 +29,7 @@ struct Pending {
     source: Value,
 }
 
-/// What a rule's `match` looks at.
+/// The facts that a rule's `match` compares.
 pub struct Target<'a> {
     pub path: &'a str,
     pub body: &'a [u8],
@@ -46,7 +46,7 @@ impl Faults {
         Ok(())
     }
 
-    /// Drops the rules, and ends what is stalled or held by them.
+    /// Drops the rules, and ends their stalls and holds.
     pub fn clear(&self) {
         let mut list = self.list();
         list.clear();
@@ -54,7 +54,7 @@ impl Faults {
         self.generation.send_modify(|generation| *generation += 1);
     }
 
-    /// The rules that are left, `times` being what is left of it.
+    /// The remaining rules, each with its remaining `times`.
     pub fn left(&self) -> Vec<Value> {
         let left = |pending: &Pending| {
             let mut source = pending.source.clone();
@@ -64,7 +64,7 @@ impl Faults {
         self.list().iter().map(left).collect()
     }
 
-    /// Ends when `rule` and the others are cleared, or at once if they were since a request took it.
+    /// Ends when `rule` and the others are cleared, or at once if they were cleared since a request took it.
     pub fn cleared(&self, rule: &Rule) -> impl Future<Output = ()> + Send + 'static {
         let mut generation = self.generation.subscribe();
         let its = rule.generation;
@@ -73,7 +73,7 @@ impl Faults {
         }
     }
 
-    /// The rule that the head alone decides on.
+    /// The rule that the head alone selects.
     pub fn at_head(&self, path: &str) -> Option<Arc<Rule>> {
         if !self.any.load(Relaxed) {
             return None;

@@ -1,4 +1,4 @@
-//! What every request outside `/sandbox` passes: the log, the body, the faults, the API.
+//! The path of every request outside `/sandbox`: the log, the body, the faults, the API.
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
@@ -77,7 +77,7 @@ enum Ended {
     AtLimit,
 }
 
-/// Reads the body, up to `limit` bytes, and shows in the log what has come so far.
+/// Reads the body, up to `limit` bytes, and logs the bytes received so far.
 async fn arrive(app: &App, entry: &Entry, mut body: Incoming, limit: usize) -> Result<Bytes, Ended> {
     let mut whole = Vec::with_capacity((body.size_hint().lower() as usize).min(limit));
     loop {

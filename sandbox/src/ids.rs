@@ -1,6 +1,6 @@
-//! Ids that look like those of the provider, made from the record's creation number: unique, and rising where the
-//! provider's own rise. A client that mistakes one kind for another (an 18-character Salesforce id cut to 15, a HubSpot id
-//! read as an integer) meets the real shape here.
+//! Ids that look like the provider's, made from the record's creation number: unique, and rising where the provider's
+//! own rise. So a client that mistakes one format for another meets the real one here: an 18-character Salesforce id
+//! cut to 15, a HubSpot id read as an integer.
 
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
@@ -22,8 +22,8 @@ pub fn uuid(number: u64) -> String {
     uuid::Builder::from_random_bytes(bits.to_be_bytes()).into_uuid().to_string()
 }
 
-/// Three characters for the object, twelve for the record, three that let the first fifteen survive a case-insensitive
-/// tool: one bit for each upper-case letter.
+/// Three characters for the object, twelve for the record, and three for a case-insensitive tool: one bit for each
+/// upper-case letter.
 fn salesforce(collection: &str, number: u64) -> String {
     let mut id = String::with_capacity(18);
     id.push_str(salesforce_prefix(collection));
@@ -91,7 +91,7 @@ mod tests {
         let id = upstream("salesforce:contact", 1_731_263_940_070_453);
         assert_eq!(id.len(), 18);
         assert!(id.starts_with("003"));
-        // A known pair of Salesforce's: 0031U00000Qn2ZV becomes 0031U00000Qn2ZVQAZ.
+        // A known pair from Salesforce: 0031U00000Qn2ZV becomes 0031U00000Qn2ZVQAZ.
         let mut number = 0;
         for c in b"0000Qn2ZV" {
             number = number * 62 + BASE62.iter().position(|d| d == c).unwrap() as u64;

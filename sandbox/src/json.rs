@@ -1,4 +1,4 @@
-//! Objects whose values stay text. A provider's data passes through the sandbox digit for digit and at any depth:
+//! Objects whose values stay text. A provider's data passes through the sandbox digit for digit and at any depth.
 //! `RawValue` skips values without recursion, so serde_json's limit of 128 levels does not apply to them.
 
 use std::borrow::Cow;
@@ -9,7 +9,7 @@ use serde::ser::{SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 
-/// The top-level fields of an object, in their order. A repeated key is kept as often as it was sent.
+/// The top-level fields of an object, in their order. Repeated keys are kept.
 pub struct Fields<'a>(pub Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'a> Fields<'a> {
@@ -23,10 +23,10 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// A PATCH of top-level keys: those that are sent change, the others stay. Null is a value, not a removal.
+/// A PATCH of top-level keys: keys in the request change, the others stay. Null is a value, not a removal.
 pub fn patch(base: &RawValue, change: &RawValue) -> Box<RawValue> {
     let (Some(base), Some(change)) = (Fields::parse(base), Fields::parse(change)) else {
-        // Validation lets only objects in.
+        // Validation accepts only objects.
         return change.to_owned();
     };
     let mut merged = Fields(Vec::with_capacity(base.0.len() + change.0.len()));
@@ -79,7 +79,7 @@ impl Serialize for Fields<'_> {
     }
 }
 
-/// serde borrows a `Cow` only where it is told to.
+/// serde borrows a `Cow` only with this attribute.
 #[derive(Deserialize)]
 pub struct Text<'a>(#[serde(borrow)] pub Cow<'a, str>);
 

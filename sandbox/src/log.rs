@@ -1,9 +1,9 @@
-//! The log of what arrived: the judge of "sent once". It therefore starts at the head of a request, before anything is
-//! checked, and is filled in as more arrives; what a client cut off stays in it as far as it came.
+//! The log of received requests, by which tests check "sent once". An entry starts with the head of a request, before
+//! any check, and grows as more arrives. An incomplete request stays in it as far as it arrived.
 //!
-//! A connection counts unless control requests are all that it ever carried, so that reading the log does not change it.
-//! One on which nothing was sent counts: a client that connects and gives up is worth seeing. `DELETE` starts the count
-//! anew; numbers of connections are never given twice.
+//! A connection counts unless it carried only control requests, so that reading the log does not change it. A
+//! connection without any request counts too: a client that connects and gives up is worth seeing. `DELETE` restarts
+//! the count; numbers of connections are never reused.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -24,7 +24,7 @@ pub struct Log {
 struct Books {
     requests: Vec<Arc<Entry>>,
     connections: u64,
-    /// Rises when the log is emptied: a connection that was counted before must not be taken off the count after.
+    /// Rises when the log is emptied: an earlier connection must not be subtracted from the new count.
     epoch: u64,
     last_number: u64,
 }
@@ -48,7 +48,7 @@ struct Progress {
     body: Vec<u8>,
     body_bytes: u64,
     complete: bool,
-    /// None until a reply is on its way.
+    /// None until a reply is sent.
     status: Option<u16>,
 }
 
@@ -98,7 +98,7 @@ impl Log {
         self.books().connections
     }
 
-    /// How many of them are open.
+    /// The number of open connections.
     pub fn open(&self) -> u64 {
         self.open.load(Relaxed)
     }
@@ -120,7 +120,7 @@ impl Log {
 }
 
 impl Entry {
-    /// All of the body has come.
+    /// The whole body has arrived.
     pub fn complete(&self) {
         lock(&self.progress).complete = true;
     }
@@ -155,7 +155,7 @@ impl Ticket {
         Ticket { log, counted, role: Mutex::new(Role::Silent) }
     }
 
-    /// A control request came: if it is the first, the connection was not worth counting.
+    /// A control request arrived: if it is the first, the connection no longer counts.
     pub fn control(&self) {
         let mut books = self.log.books();
         let mut role = lock(&self.role);

@@ -1,15 +1,15 @@
-//! A local server of the Mutation API: to try the extension without an account, and to test it.
+//! A local server of the Mutation API, to try and to test the extension without an account.
 //!
-//! It shares no code with the extension, so that a mistake in one shows against the other. Where the contract is silent,
-//! the sandbox is the strict side: what a client sends beyond the contract is refused, not ignored.
+//! It shares no code with the extension, so that a mistake in one becomes visible in the other. Where the contract is
+//! silent, the sandbox is strict: it refuses input beyond the contract instead of ignoring it.
 //!
 //! The map:
 //! - `serve`      sockets and TLS
 //! - `wire`       the stream on which replies are cut, dripped and replaced
-//! - `gate`       what every request outside `/sandbox` passes: the log, the body, the faults
-//! - `perform`    what a fault does
+//! - `gate`       the path of every request outside `/sandbox`: the log, the body, the faults
+//! - `perform`    the effect of a fault
 //! - `api`        the contract: mutations and pull consumers
-//! - `memory`     what a mutation does to records
+//! - `memory`     the effect of a mutation on records
 //! - `stream`     the append-only stream of record versions, and the consumers that read it
 //! - `control`    `/sandbox`: log, faults, consumers, records
 
@@ -47,8 +47,8 @@ fn main() -> ExitCode {
     if args.until_stdin_closes {
         end_with_stdin();
     }
-    // One thread: on the two cores that it shares with its client, waking a worker costs a fifth of a small request, and a
-    // large one keeps no other waiting for longer than some 20 ms.
+    // One thread: on two cores shared with the client, waking a worker costs a fifth of a small request. A large
+    // request delays the others by at most some 20 ms.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let outcome = match runtime {
         Ok(runtime) => runtime.block_on(run(args)),
@@ -75,7 +75,7 @@ async fn run(args: args::Args) -> Result<(), String> {
     let listener = serve::bind(&args.listen).await?;
     let address = listener.local_addr().map_err(|e| e.to_string())?;
     let scheme = if tls.is_some() { "https" } else { "http" };
-    // Whoever started this process waits for the line: it must not sit in a buffer.
+    // The parent process waits for the line: it must not stay in a buffer.
     let mut stdout = std::io::stdout();
     writeln!(stdout, "listening on {scheme}://{address}")
         .and_then(|()| stdout.flush())
@@ -87,11 +87,11 @@ async fn run(args: args::Args) -> Result<(), String> {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
-    // Connections in a stall would hold an orderly end back for ever; nothing here outlives the process anyway.
+    // Stalled connections would delay an orderly end for ever, and no state outlives the process.
     std::process::exit(0);
 }
 
-/// A test that dies takes its end of the pipe with it, however it dies: no sandbox stays behind.
+/// A dying test closes its end of the pipe, whatever the cause: no sandbox stays behind.
 fn end_with_stdin() {
     std::thread::spawn(|| {
         let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());

@@ -1,11 +1,11 @@
-//! What a mutation does to records: the provider, in memory, as strict as the documentation's examples are.
+//! The effect of a mutation on records: a provider in memory, as strict as the documentation's examples.
 //!
-//! An id that is unknown, or deleted, is refused like invalid data is (400). A 404 would say that the endpoint is not
-//! there, and a client must be able to tell a lost record from a wrong address.
+//! An unknown or deleted id is refused like invalid data (400). A 404 would mean that the endpoint does not exist. A
+//! client must be able to tell a lost record from a wrong address.
 //!
-//! All of it is synchronous on purpose. A request's task may be dropped at any await, when its client hangs up; here there
-//! is none between the last byte of the body and the effect, so "the request arrived whole" and "it was applied or refused"
-//! are the same fact, and tests may rely on it.
+//! All of it is synchronous on purpose. A request's task may be dropped at any await, when its client closes. There is
+//! no await between the last byte of the body and the effect. So a request that arrived whole was applied or refused,
+//! and tests may rely on it.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -36,7 +36,7 @@ pub enum Change<'a> {
 #[derive(Debug)]
 pub struct Refusal(pub String);
 
-/// Hands out `updated_idx`, in the order in which the stream will hold the versions.
+/// Assigns `updated_idx`, in the order in which the stream will hold the versions.
 pub struct Marks {
     pub now: SystemTime,
     pub next: u64,
@@ -55,7 +55,7 @@ pub struct Memory(HashMap<(Arc<str>, Arc<str>), Collection>);
 
 type Collection = HashMap<Arc<str>, Arc<Record>>;
 
-/// The checks that need no record. They read all of the data, and so run before the stream is locked.
+/// The checks that need no record. They read all data, so they run before the stream is locked.
 pub fn check(mutation: &Mutation) -> Result<(), Refusal> {
     let is_good = match &mutation.change {
         Change::Create(records) => records.iter().all(|data| email::is_good(data)),
@@ -66,7 +66,7 @@ pub fn check(mutation: &Mutation) -> Result<(), Refusal> {
 }
 
 impl Memory {
-    /// All of the mutation or nothing. One version per change, in the order of the request, marked in that order.
+    /// Applies all of the mutation or nothing. Appends one version per change, numbered in the order of the request.
     pub fn apply(&mut self, mutation: &Mutation, marks: &mut Marks) -> Result<Vec<Arc<Record>>, Refusal> {
         let key = (mutation.sync_id.clone(), mutation.collection_id.clone());
         let collection = self.0.entry(key).or_default();
@@ -99,7 +99,7 @@ impl Memory {
         }
     }
 
-    /// The present version of each record, deleted ones included, in order of creation.
+    /// The current version of each record, including deleted ones, in order of creation.
     pub fn present(&self, wanted: impl Fn(&Record) -> bool) -> Vec<Arc<Record>> {
         let all = self.0.values().flat_map(HashMap::values);
         let mut present: Vec<_> = all.filter(|record| wanted(record)).cloned().collect();
@@ -125,7 +125,7 @@ fn create(collection: &mut Collection, mutation: &Mutation, data: &RawValue, mar
     record
 }
 
-/// Puts the next version of a record in the place of the one `before`.
+/// Replaces the version `before` of a record by the next one.
 fn replace(
     collection: &mut Collection,
     before: &Record,

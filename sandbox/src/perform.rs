@@ -1,4 +1,4 @@
-//! Carrying a rule out on a request whose body has arrived.
+//! Applies a rule to a request whose body has arrived.
 
 use bytes::Bytes;
 use hyper::Response;
@@ -65,7 +65,7 @@ fn silence(app: &App, conn: &Conn, rule: &Rule) -> Silence {
     })
 }
 
-/// What is answered: the API's own reply if the mutation is applied, with the rule's changes.
+/// The reply: the API's own if the mutation is applied, with the rule's changes.
 async fn reply(app: &App, call: &Call<'_>, rule: &Rule) -> Reply {
     let mut reply = match rule.applies() {
         true => api::answer(app, call).await,

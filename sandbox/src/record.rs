@@ -1,4 +1,4 @@
-//! One version of one record, as the stream holds it and as every reply shows it.
+//! One version of one record, as it appears in the stream and in every reply.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -15,10 +15,10 @@ pub struct Record {
     pub sync_id: Arc<str>,
     pub collection_id: Arc<str>,
     pub upstream_id: Arc<str>,
-    /// In the sandbox a record enters the stream in the moment of its creation, so this is also `inserted_at`.
+    /// In the sandbox a record enters the stream when it is created, so this is also `inserted_at`.
     pub created_at: SystemTime,
     pub updated_at: SystemTime,
-    /// The version: rises with every change of any record, without gaps, and so is the position in the stream too.
+    /// The version. It rises with every change of any record, without gaps, and so is also the position in the stream.
     pub updated_idx: u64,
     /// The text as it was sent: `1.10` must not become `1.1`.
     pub data: Box<RawValue>,
@@ -66,7 +66,7 @@ fn provider_of(collection_id: &str) -> &str {
     collection_id.split(':').next().unwrap_or_default()
 }
 
-/// The provider as its own documentation spells it, which is how error texts name it.
+/// The provider's name as its own documentation spells it, for error texts.
 pub fn provider_name(collection_id: &str) -> String {
     let provider = provider_of(collection_id);
     match provider {

@@ -1,4 +1,4 @@
-//! A reply before it is sent, and the bodies that errors come in.
+//! A reply before it is sent, and the bodies of errors.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -21,7 +21,7 @@ pub struct Reply {
     pub body: Bytes,
 }
 
-/// What is wrong with a request, by field.
+/// The errors of a request, by field.
 pub type Faulty = BTreeMap<String, Vec<String>>;
 
 impl Reply {
@@ -45,7 +45,7 @@ impl Reply {
         Reply::json(200, &Records { records: records.iter().map(Arc::as_ref).collect() })
     }
 
-    /// The Mutation API's own form. What the real one puts into `docs` is undocumented.
+    /// The Mutation API's own form. The content of the real service's `docs` is undocumented.
     pub fn error(status: u16, text: &str) -> Reply {
         Reply::json(status, &json!({"error": format!("Error: {text}"), "docs": []}))
     }
@@ -70,7 +70,7 @@ impl Reply {
         self.with_body(body)
     }
 
-    /// With another body than its own.
+    /// Replaces the body.
     pub fn with_body(self, body: Body) -> Response<Body> {
         let mut response = Response::new(body);
         *response.status_mut() = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -83,10 +83,10 @@ impl Reply {
     }
 }
 
-/// A body that may break off in silence, and may hide its length.
+/// A body that may stop in silence, and may hide its length.
 pub struct Body {
     pub data: Bytes,
-    /// What `content-length` says. Without it the body goes out in chunks.
+    /// The value of `content-length`. Without it the body is sent in chunks.
     pub length: Option<u64>,
     pub silence: Option<Silence>,
 }

@@ -30,14 +30,14 @@ pub async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, app: Arc<Ap
     loop {
         match listener.accept().await {
             Ok((tcp, _)) => drop(tokio::spawn(connection(tcp, tls.clone(), app.clone()))),
-            // Out of descriptors: the connections that end give some back.
+            // Out of descriptors: connections that end will free some.
             Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
         }
     }
 }
 
 async fn connection(tcp: TcpStream, tls: Option<TlsAcceptor>, app: Arc<App>) {
-    // A socket that cannot be set up is one whose client has gone.
+    // A socket that cannot be configured has lost its client.
     let Ok(conn) = Conn::new(&tcp, app.log.clone()) else {
         return;
     };
@@ -57,7 +57,7 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, conn: Arc<Conn>, app
         let (conn, app) = (conn.clone(), app.clone());
         async move { answer(&app, &conn, request).await }
     });
-    // A connection that ends in an error ended as its client, or a rule, wanted.
+    // An error here is the end that the client, or a rule, wanted.
     let _ = http1::Builder::new().half_close(true).serve_connection(io, service).await;
 }
 

@@ -1,7 +1,7 @@
 //! The record stream: every version of every record, in the order of the changes, never rewritten.
 //!
-//! One lock covers "the provider applied it" and "it stands in the stream". With two, the stream could hold two changes of
-//! a record in the wrong order, and a consumer would end on the older one.
+//! One lock covers the provider's change and its entry in the stream. With two locks, the stream could hold two changes
+//! of a record in the wrong order. A consumer would then end on the older one.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -13,7 +13,7 @@ use crate::record::Record;
 
 pub struct Stream {
     versions: Mutex<Versions>,
-    /// The last `updated_idx`, for those who wait for the next.
+    /// The last `updated_idx`, for waiters.
     end: watch::Sender<u64>,
 }
 
@@ -27,8 +27,9 @@ struct Versions {
 
 impl Stream {
     pub fn new() -> Stream {
-        // The clock's microseconds are above 2^32, below 2^53, and rise from one sandbox to the next: a consumer's table that
-        // outlives a sandbox keeps the row with the higher `updated_idx`, and must not take new records for old ones.
+        // The clock's microseconds are above 2^32, below 2^53, and rise from one sandbox to the next. A consumer's
+        // table that outlives a sandbox keeps the row with the higher `updated_idx`. It must not take new records for
+        // old ones.
         let now = SystemTime::now();
         let first = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as u64;
         let marks = Marks { now, next: first };
@@ -36,7 +37,7 @@ impl Stream {
         Stream { versions: Mutex::new(versions), end: watch::Sender::new(first - 1) }
     }
 
-    /// Applies the mutation and appends what became of its records. The result is in the order of the request.
+    /// Applies the mutation and appends the new versions. The result is in the order of the request.
     pub fn mutate(&self, mutation: &Mutation) -> Result<Vec<Arc<Record>>, Refusal> {
         memory::check(mutation)?;
         let mut versions = self.lock();
@@ -48,11 +49,11 @@ impl Stream {
         Ok(records)
     }
 
-    /// Up to `limit` versions after `position` that are `wanted`, and the position after which to go on.
+    /// Up to `limit` versions after `position` that are `wanted`, and the next position.
     pub fn read(&self, position: u64, limit: usize, wanted: impl Fn(&Record) -> bool) -> (Vec<Arc<Record>>, u64) {
         let versions = self.lock();
         let end = versions.marks.next - 1;
-        // Versions that `clear` took away are passed over.
+        // Versions that `clear` removed are skipped.
         let skip = (position + 1).saturating_sub(versions.first) as usize;
         let mut found = Vec::new();
         for record in versions.all.iter().skip(skip) {
@@ -66,7 +67,7 @@ impl Stream {
         (found, end.max(position))
     }
 
-    /// The position before the first version that is kept.
+    /// The position before the first kept version.
     pub fn start(&self) -> u64 {
         self.lock().first - 1
     }
@@ -83,7 +84,7 @@ impl Stream {
         self.lock().present.present(wanted)
     }
 
-    /// Forgets records and versions. `updated_idx` goes on where it was.
+    /// Drops records and versions. `updated_idx` continues.
     pub fn clear(&self) {
         let mut versions = self.lock();
         versions.present = Memory::default();

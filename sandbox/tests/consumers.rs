@@ -42,7 +42,7 @@ fn records_are_taken_given_back_and_acknowledged() {
     sandbox.create(3);
     let mut client = sandbox.connect();
     let first = next(&mut client, "?batch_size=2");
-    // It starts at the stream's end.
+    // It starts at the end of the stream.
     assert_eq!(first.iter().map(name).collect::<Vec<_>>(), ["Contact 0", "Contact 1"]);
     settle(&mut client, "nack", &first[..1]);
     let reply = client.call("POST", "/v1/http-consumers/pull/next", r#"{"batch_size": 5, "wait_for": 0}"#).json();

@@ -1,4 +1,4 @@
-//! Each misbehaviour, seen from the client.
+//! Each fault, seen from the client.
 
 use std::io::{ErrorKind, Write};
 use std::time::{Duration, Instant};
@@ -98,7 +98,7 @@ fn a_cut_falls_on_the_byte() {
         let start = b"HTTP/1.1 200 OK\r\n";
         assert_eq!(bytes[..cut.min(start.len())], start[..cut.min(start.len())]);
     }
-    // A shorter reply is whole, and its connection lives on without the plan.
+    // A shorter reply is whole, and its connection stays open without the plan.
     let mut client = under(&sandbox, json!({"cut_after": length + 1}));
     assert_eq!(client.reply().status, 200);
     assert_eq!(client.mutate(&create(3)).status, 200);
@@ -139,7 +139,7 @@ fn a_drip_drops_what_it_says() {
     let length = reply.head.len() + reply.body.len();
     assert!(reply.json()["records"].is_array());
     assert!(begin.elapsed() >= Duration::from_millis(20) * (length as u32 / 100 - 1));
-    // Its connection lives on without the plan.
+    // Its connection stays open without the plan.
     assert_eq!(client.mutate(&create(2)).status, 200);
     let (bytes, end) = under(&sandbox, json!({"drip": {"bytes": 7, "every_ms": 1}, "cut_after": 50})).rest();
     assert_eq!((bytes.len(), end), (50, None));
@@ -175,7 +175,7 @@ fn a_held_reply_comes_when_the_rules_are_cleared() {
     }
 }
 
-/// Every stall ends with the client, and with the rules. `enough` holds when all that will come has come.
+/// Every stall ends with the client, and with the rules. `enough` holds when all expected bytes have arrived.
 fn stalls(rule: Value, enough: impl Fn(&[u8]) -> bool, applied: usize) {
     let sandbox = start();
     for end_by_client in [true, false] {
@@ -253,7 +253,7 @@ fn a_body_that_is_read_in_part() {
         let request = &log["requests"][0];
         assert_eq!((&request["body_bytes"], &request["complete"]), (&json!(bytes), &json!(false)), "{rule}");
     }
-    // One that ends before is read whole, and not answered either.
+    // A request that ends early is read whole, and not answered either.
     let (bytes, _) = under(&sandbox, json!({"read_only_bytes": 100_000})).rest();
     assert_eq!(bytes.len(), 0);
     assert_eq!(sandbox.log()["requests"][1]["complete"], true);

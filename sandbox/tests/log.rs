@@ -1,4 +1,4 @@
-//! The log, which judges what was sent.
+//! The log of received requests.
 
 use std::io::Write;
 use std::net::Shutdown;

@@ -1,5 +1,5 @@
-//! The sandbox over real sockets. The clients here are written by hand: a library's would retry, pool and tidy up, and what
-//! it hides is what is looked at.
+//! The sandbox over real sockets. The clients here are written by hand: a library's client would retry, pool and clean
+//! up, and so hide the behaviour under test.
 
 mod consumers;
 mod faults;

@@ -19,7 +19,7 @@ fn it_ends_on_terminate_and_interrupt() {
         let mut sandbox = start();
         assert_eq!(sandbox.create(1).status, 200);
         let id = sandbox.child.id().to_string();
-        // The shell's own: a minimal system has no other.
+        // A shell builtin: a minimal system has no other.
         let kill = Command::new("sh").args(["-c", "kill -s \"$0\" \"$1\"", signal, &id]).status().unwrap();
         assert!(kill.success());
         assert!(sandbox.child.wait().unwrap().success());

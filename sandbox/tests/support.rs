@@ -1,4 +1,4 @@
-//! A sandbox that ends with its test, and a client that does nothing of its own accord.
+//! A sandbox that ends with its test, and a client without automatic behaviour.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -78,7 +78,7 @@ impl Sandbox {
         records.iter().map(|record| record["upstream_id"].as_str().unwrap().to_owned()).collect()
     }
 
-    /// Waits for something that the other side of a socket sees a moment later.
+    /// Waits for an effect that the other side of a socket sees a moment later.
     pub fn until(&self, what: &str, holds: impl Fn(&Value) -> bool) {
         let start = Instant::now();
         while start.elapsed() < Duration::from_secs(20) {
@@ -157,14 +157,14 @@ impl Client {
         Reply { status, head, body: String::from_utf8_lossy(&body).into_owned() }
     }
 
-    /// All bytes until the connection ends, and how: None is a FIN.
+    /// All bytes until the connection ends, and the kind of end: None is a FIN.
     pub fn rest(&mut self) -> (Vec<u8>, Option<std::io::ErrorKind>) {
         let mut bytes = Vec::new();
         let end = self.0.read_to_end(&mut bytes).err().map(|error| error.kind());
         (bytes, end)
     }
 
-    /// What comes until it is `enough`, of a connection that then stays open and sends nothing more for a while.
+    /// The bytes until they are `enough`, from a connection that then stays open and silent for a while.
     pub fn so_far(&mut self, enough: impl Fn(&[u8]) -> bool) -> Vec<u8> {
         let mut bytes = Vec::new();
         let mut piece = [0; 4_096];

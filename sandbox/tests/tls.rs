@@ -45,7 +45,7 @@ fn it_serves_and_cuts() {
     for cut in [1, 100, 500] {
         exchange("/sandbox/faults", json!({"cut_after": cut}).to_string());
         let (bytes, end) = exchange("/v1/mutations/run", create(1).to_string());
-        // No close_notify: a client must see that this was not the end.
+        // No close_notify: a client must see that the stream is incomplete.
         assert_eq!((bytes.len(), end), (cut, Some(ErrorKind::UnexpectedEof)));
     }
 }

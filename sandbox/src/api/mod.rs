@@ -1,6 +1,6 @@
-//! The contract's endpoints: who may call them and which there are.
+//! The contract's endpoints, and the check of the token.
 //!
-//! The bodies of 401, 404, 405 and 413 are undocumented for them; they have the form of the Mutation API's other errors.
+//! The bodies of 401, 404, 405 and 413 are undocumented here; they have the form of the Mutation API's other errors.
 
 mod mutations;
 mod pull;

@@ -21,7 +21,7 @@ pub async fn run(app: &App, body: &[u8]) -> Reply {
     for consumer in waits {
         let caught_up = timeout_at(deadline, consumer.processed(&records));
         if caught_up.await.is_err() {
-            // No records in the body, though they were written: that is the contract.
+            // The contract: the body has no records, although they were written.
             return Reply::error(500, &format!("Timed out waiting for consumers: {}", consumer.id));
         }
     }
@@ -34,7 +34,7 @@ type Applied = (Vec<Arc<Consumer>>, Duration, Vec<Arc<Record>>);
 fn apply(app: &App, body: &[u8]) -> Result<Applied, Reply> {
     let request =
         request::parse(body).map_err(|faulty| Reply::invalid("The request is not a valid mutation", &faulty))?;
-    // An unknown consumer is refused before anything is applied: no wait could ever end well.
+    // An unknown consumer is refused before anything is applied: no wait for it could succeed.
     let mut waits = Vec::with_capacity(request.await_consumers.len());
     for id in &request.await_consumers {
         waits.push(app.consumers.get(id).ok_or_else(|| {

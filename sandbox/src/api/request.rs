@@ -1,6 +1,6 @@
-//! The body of `POST /v1/mutations/run`, taken apart field by field, so that a refusal names every field that is wrong and
-//! not the first one. Strict: a field that the contract does not give to this kind is an error, since the service behind the
-//! contract is gone and nobody can tell what it would have made of it.
+//! Checks the body of `POST /v1/mutations/run` field by field, so that a refusal names every wrong field. Fields that
+//! the contract does not give to this kind are errors. The service behind the contract is gone, so its treatment of
+//! such a field is unknown.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -102,7 +102,7 @@ fn update_record(record: &RawValue) -> Result<(Cow<'_, str>, &RawValue), String>
     parts.ok_or_else(|| r#"must be {"upstream_id": "...", "data": {...}}, and nothing else"#.into())
 }
 
-/// What is wrong, gathered.
+/// The collected errors.
 #[derive(Default)]
 struct Wrong(Faulty);
 

@@ -1,4 +1,4 @@
-//! Consumers: readers of the stream, each at a position of its own, that a mutation can wait for.
+//! Consumers read the stream, each at its own position. A mutation can wait for them.
 
 pub mod postgres;
 pub mod pull;
@@ -11,7 +11,7 @@ use crate::record::Record;
 
 pub struct Consumer {
     pub id: String,
-    /// None takes every collection.
+    /// None: every collection.
     pub collection_id: Option<String>,
     pub kind: Kind,
 }
@@ -24,8 +24,8 @@ pub enum Kind {
 impl Consumer {
     /// Ends when the consumer has processed all of `records`, the versions that one mutation appended.
     ///
-    /// Records that the consumer's filter leaves out count as processed: it will never see them, and the request would
-    /// otherwise wait for nothing until its timeout.
+    /// Records outside the consumer's filter count as processed: it will never see them, and the request would
+    /// otherwise wait until its timeout.
     pub async fn processed(&self, records: &[Arc<Record>]) {
         let (Some(first), Some(last)) = (records.first(), records.last()) else {
             return;

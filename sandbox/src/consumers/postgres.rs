@@ -1,8 +1,8 @@
-//! A Postgres consumer: it copies the stream into a table, so that a mutation which awaits it can be read back with SELECT.
+//! A Postgres consumer: it copies the stream into a table, so that SELECT shows the records of an awaited mutation.
 //!
-//! Its position moves only after the rows are committed. When the connection fails it reads on from there over a new one;
-//! rows may be written twice, and the upsert does not mind. A record that Postgres cannot hold (`\u0000` in its data) is
-//! passed over and counted: it would otherwise stop every record behind it for ever.
+//! Its position moves only after the rows are committed. When the connection fails, it continues from there on a new
+//! one. Rows may be written twice, which the upsert allows. A record that Postgres cannot hold (`\u0000` in its data)
+//! is skipped and counted: otherwise it would block every later record.
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
@@ -19,9 +19,9 @@ use super::takes;
 use crate::record::Record;
 use crate::stream::Stream;
 
-/// As much as one statement writes.
+/// The most records of one statement.
 const BATCH: usize = 10_000;
-/// Longer than any server takes that is only busy.
+/// Longer than a busy server takes.
 const CONNECT: Duration = Duration::from_secs(60);
 
 pub struct Postgres {
@@ -34,11 +34,11 @@ struct Shared {
     trouble: Mutex<Trouble>,
 }
 
-/// What a control client may ask about.
+/// The state that the control endpoints show.
 #[derive(Clone, Default)]
 pub struct Trouble {
     pub last_error: Option<String>,
-    /// Records that Postgres would not hold.
+    /// Records that Postgres refused.
     pub skipped: u64,
 }
 
@@ -51,7 +51,7 @@ pub struct Settings {
 }
 
 impl Postgres {
-    /// Returns when the connection stands and the table is there.
+    /// Returns when the connection is open and the table exists.
     pub async fn start(settings: Settings, stream: Arc<Stream>, position: u64) -> Result<Postgres, String> {
         let connected = connect(&settings).await?;
         let shared = Arc::new(Shared { position: watch::Sender::new(position), trouble: Mutex::default() });
@@ -106,7 +106,7 @@ async fn connect(settings: &Settings) -> Result<Connected, String> {
             dsn.application_name("sequin-sandbox");
         }
         let (client, connection) = dsn.connect(NoTls).await.map_err(|e| describe(&e))?;
-        // It ends when the client is dropped or the server goes; `is_closed` tells.
+        // It ends when the client is dropped or the server closes; `is_closed` shows it.
         tokio::spawn(connection);
         let upsert = table::prepare(&client, &settings.table).await.map_err(|e| describe(&e))?;
         Ok(Connected { client, upsert })
@@ -155,18 +155,19 @@ async fn write(
         _ => connect(settings).await?,
     };
     let connected = slot.insert(connected);
-    // Of each record the latest version is enough.
+    // The latest version of each record is enough.
     let mut latest: HashMap<(&str, &str, &str), &Arc<Record>> = HashMap::with_capacity(records.len());
     for record in records {
         latest.insert((&record.sync_id, &record.collection_id, &record.upstream_id), record);
     }
     let mut latest: Vec<_> = latest.into_values().collect();
-    // Several consumers may write one table: with one order of rows they queue, with any order they deadlock.
+    // Several consumers may write one table: with one order of rows they wait for each other, with any order they
+    // deadlock.
     latest.sort_unstable_by_key(|record| record.number);
     match table::upsert(&connected.client, &connected.upsert, &latest).await {
         Err(error) if is_data_error(&error) => one_by_one(shared, connected, &latest).await,
         Err(error) => {
-            // Whatever it was (a lost server, a dropped table), a new connection looks at everything anew.
+            // Whatever the cause (a lost server, a dropped table), a new connection starts from scratch.
             *slot = None;
             Err(describe(&error))
         }

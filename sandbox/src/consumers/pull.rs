@@ -1,7 +1,7 @@
-//! A pull consumer: it takes records, and acknowledges each or gives it back.
+//! A pull consumer: it takes records, and acknowledges or returns each.
 //!
-//! Delivery is at least once. What is not acknowledged within the lease is delivered again, under a new token: the old
-//! one then settles nothing, since whoever held it may have died in the middle.
+//! Delivery is at least once. A record that is not acknowledged within the lease is delivered again, under a new token.
+//! The old token then settles nothing, because its holder may have died half-way.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -19,7 +19,7 @@ pub struct Pull {
     filter: Option<String>,
     lease: Duration,
     state: Mutex<State>,
-    /// Moves when something was settled or taken.
+    /// Changes when a record was settled or taken.
     changed: watch::Sender<()>,
 }
 
@@ -62,7 +62,7 @@ impl Pull {
             if !taken.is_empty() || Instant::now() >= deadline {
                 return taken;
             }
-            // A lease that runs out wakes nobody: look again now and then.
+            // The end of a lease sends no wake-up: poll now and then.
             let look = deadline.min(Instant::now() + Duration::from_millis(50));
             let _ = timeout_at(look, async {
                 tokio::select! {
@@ -98,7 +98,7 @@ impl Pull {
         taken
     }
 
-    /// Acknowledges, or gives back. Tokens that are unknown or stale are passed over.
+    /// Acknowledges or returns records. Unknown and stale tokens are skipped.
     pub fn settle(&self, tokens: &[String], done: bool) {
         let mut state = self.lock();
         for token in tokens {
@@ -133,7 +133,7 @@ impl Pull {
         state.position >= *range.end() && state.open.range(range).next().is_none()
     }
 
-    /// The records are gone: what is out cannot come back.
+    /// The records are gone: delivered ones cannot come back.
     pub fn forget(&self) {
         self.lock().open.clear();
         self.changed.send_replace(());

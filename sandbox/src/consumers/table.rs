@@ -1,4 +1,4 @@
-//! The table that a Postgres consumer writes: its definition and its upsert.
+//! The table of a Postgres consumer: its definition and its upsert.
 
 use std::sync::Arc;
 
@@ -7,13 +7,13 @@ use tokio_postgres::{Client, Error, Statement};
 
 use crate::record::Record;
 
-/// Makes sure that the table `name` is there, and prepares [`upsert`].
+/// Ensures that the table `name` exists, and prepares [`upsert`].
 pub async fn prepare(client: &Client, name: &str) -> Result<Statement, Error> {
     let quoted = "SELECT string_agg(quote_ident(part), '.' ORDER BY n), to_regclass($1) IS NOT NULL
                   FROM unnest(parse_ident($1)) WITH ORDINALITY AS parts (part, n)";
     let row = client.query_one(quoted, &[&name]).await?;
     let (name, is_there): (String, bool) = (row.get(0), row.get(1));
-    // Not left to `IF NOT EXISTS` alone: that needs the right to create in the schema even when the table is there.
+    // Checked first, because `IF NOT EXISTS` needs the right to create in the schema even if the table exists.
     if !is_there {
         let create = format!(
             "CREATE TABLE IF NOT EXISTS {name} (
@@ -29,7 +29,7 @@ pub async fn prepare(client: &Client, name: &str) -> Result<Statement, Error> {
         );
         client.batch_execute(&create).await?;
     }
-    // A row that holds a later version stays: delivery is at least once.
+    // A row with a later version stays: delivery is at least once.
     let upsert = format!(
         "INSERT INTO {name} AS present
             (sync_id, collection_id, upstream_id, data, deleted, updated_idx, upstream_updated_at)
@@ -46,8 +46,7 @@ pub async fn prepare(client: &Client, name: &str) -> Result<Statement, Error> {
     client.prepare(&upsert).await
 }
 
-/// Writes one version of each of several records. No record may stand in it twice: one statement does not touch a row
-/// twice.
+/// Writes one version of each of several records. Each record may occur once: one statement cannot change a row twice.
 pub async fn upsert(client: &Client, statement: &Statement, records: &[&Arc<Record>]) -> Result<(), Error> {
     let column = |of: fn(&Record) -> &str| records.iter().map(|record| of(record)).collect::<Vec<_>>();
     let sync_id = column(|record| &record.sync_id);

@@ -115,7 +115,7 @@ pub fn remove(app: &App, id: &str) -> Reply {
     let Some(consumer) = app.consumers.remove(id) else {
         return Reply::empty(404);
     };
-    // A request that waits for it holds it too, and waits on until its timeout: the copying stops now.
+    // A waiting request also holds the consumer, and waits until its timeout: the copying stops now.
     if let Kind::Postgres(postgres) = &consumer.kind {
         postgres.stop();
     }

@@ -1,5 +1,5 @@
-//! One rule, as it is posted. What does not go together is refused here: a part that were silently ignored would make a
-//! test pass for the wrong reason.
+//! One rule, as it is posted. Incompatible parts are refused here: a silently ignored part would make a test pass for
+//! the wrong reason.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::Target;
 use crate::wire::Drip;
 
-/// The path of the rules that name none.
+/// The path of rules without one.
 pub const MUTATIONS: &str = "/v1/mutations/run";
 
 #[derive(Deserialize)]
@@ -146,7 +146,7 @@ impl Rule {
         self.stall == Some(Stall::BodyRead) || self.read_only_bytes.is_some()
     }
 
-    /// A status that is not a success stands for a request that was not carried out, unless the rule says otherwise.
+    /// A status other than success means that the request was not carried out, unless the rule says otherwise.
     pub fn applies(&self) -> bool {
         let default = self.status.is_none_or(|status| status < 300);
         self.apply.unwrap_or(default)
@@ -157,7 +157,7 @@ impl Rule {
     }
 }
 
-/// The two fields of a mutation that a rule, or an error's text, depends on. Empty for what is not a mutation.
+/// The two fields of a mutation that a rule, or an error's text, depends on. Empty for any other body.
 #[derive(Deserialize, Default)]
 pub struct Peek<'a> {
     #[serde(borrow, default)]

@@ -1,4 +1,5 @@
-//! What a request may do to its connection. hyper owns the stream, so this holds a second descriptor of the same socket.
+//! A request's control over its connection. hyper owns the stream, so this holds a second descriptor of the same
+//! socket.
 
 use std::fmt;
 use std::io;
@@ -18,7 +19,7 @@ pub struct Conn {
     pub ticket: Ticket,
     socket: Socket,
     plan: Mutex<Option<Plan>>,
-    /// There is a new plan, or the old one is over. Spares the usual reply the lock.
+    /// A new plan exists, or the old one is over. Saves most replies the lock.
     replanned: AtomicBool,
     ever_planned: AtomicBool,
 }
@@ -28,7 +29,7 @@ impl Conn {
         let ticket = Ticket::new(log);
         tcp.set_nodelay(true)?;
         let socket = Socket::from(tcp.as_fd().try_clone_to_owned()?);
-        // A client that went away without a word, while its request is stalled, must not stay for ever.
+        // Without it, a client that vanished while its request is stalled would stay for ever.
         let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(5)).with_interval(Duration::from_secs(1));
         socket.set_tcp_keepalive(&keepalive)?;
         Ok(Conn {
@@ -40,7 +41,7 @@ impl Conn {
         })
     }
 
-    /// For the reply that follows.
+    /// For the next reply.
     pub fn plan(&self, plan: Plan) {
         *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = Some(plan);
         self.ever_planned.store(true, Relaxed);
@@ -57,7 +58,7 @@ impl Conn {
 
     /// Some when the plan has changed since the last call.
     pub fn new_plan(&self) -> Option<Option<Plan>> {
-        // Written by the task that reads it: no ordering to keep.
+        // The reading task is the writer: no ordering needed.
         let changed = self.replanned.load(Relaxed) && self.replanned.swap(false, Relaxed);
         changed.then(|| self.plan.lock().unwrap_or_else(PoisonError::into_inner).take())
     }
@@ -68,20 +69,20 @@ impl Conn {
         let _ = self.socket.set_linger(Some(Duration::ZERO));
     }
 
-    /// `wait`, given up when the client closes. hyper is told not to look: it would drop a request that has arrived whole,
-    /// when its end and the connection's come in one read, before it is applied.
+    /// Runs `wait` until the client closes. hyper does not watch for the close itself. Otherwise a request that arrives
+    /// whole, together with the close, would be dropped before it is applied.
     pub async fn unless_closed<T>(&self, wait: impl Future<Output = T>) -> Result<T, Hangup> {
         tokio::select! {
-            // What is ready at once, as most replies are, does not pay for the look.
+            // An immediate result, as for most replies, skips the check.
             biased;
             done = wait => Ok(done),
             () = async { self.peer_closed().await } => Err(Hangup),
         }
     }
 
-    /// Ends when the peer has closed, without reading: what it sent stays where it is.
+    /// Ends when the peer has closed, without reading: received bytes stay in the socket.
     ///
-    /// A FIN stands in line behind the bytes before it. When those fill the window, it cannot arrive, and the end shows only
+    /// A FIN is queued behind the bytes before it. If those fill the window, it cannot arrive. Then the end shows only
     /// after the peer's kernel has given up (about 100 s on Linux).
     pub fn peer_closed(&self) -> impl Future<Output = ()> + Send + use<> {
         let socket = self.socket.try_clone();
@@ -92,14 +93,14 @@ impl Conn {
                 if ready.is_read_closed() || ready.is_error() {
                     return;
                 }
-                // More has come to be read: wait for the next event.
+                // More input has arrived: wait for the next event.
                 let _ = watched.try_io(Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
             }
         }
     }
 }
 
-/// The connection ends here, without a reply: hyper closes it when a service or a body fails.
+/// Ends the connection here, without a reply: hyper closes it when a service or a body fails.
 #[derive(Debug)]
 pub struct Hangup;
 

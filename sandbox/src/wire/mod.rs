@@ -24,7 +24,7 @@ pub struct Wire<S> {
     act: Option<Act>,
 }
 
-/// A plan under way.
+/// A plan in progress.
 struct Act {
     left: u64,
     drip: Option<Dripping>,
@@ -61,7 +61,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         Poll::Ready(Ok(written))
     }
 
-    /// hyper's own bytes are never taken: it waits until the replacement is out and the connection ends.
+    /// hyper's own bytes are never accepted: it waits until the replacement is out and the connection ends.
     fn write_raw(&mut self, cx: &mut Context) -> Poll<io::Result<usize>> {
         loop {
             let allowed = ready!(self.poll_allowed(cx))?;
@@ -78,7 +78,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         }
     }
 
-    /// How many bytes may go out now: at least one.
+    /// How many bytes may be sent now: at least one.
     fn poll_allowed(&mut self, cx: &mut Context) -> Poll<io::Result<usize>> {
         let Some(act) = &mut self.act else {
             return Poll::Ready(Ok(usize::MAX));
@@ -91,7 +91,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             return Poll::Ready(Ok(left));
         };
         if drip.credit == 0 {
-            // The last drop must be on its way before the pause.
+            // The last drop must be sent before the pause.
             ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
             ready!(drip.next.as_mut().poll(cx));
             drip.credit = drip.bytes;
@@ -109,7 +109,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         }
     }
 
-    /// All that was allowed is written: ends the connection, as planned.
+    /// All allowed bytes are written: ends the connection, as planned.
     fn poll_end(&mut self, cx: &mut Context) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
         match self.act.as_mut().map(|act| &mut act.end) {
@@ -158,7 +158,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context) -> Poll<io::Result<()>> {
-        // A cut that falls on the reply's last byte is a cut all the same.
+        // A cut at the reply's last byte is also a cut.
         if self.act.as_ref().is_some_and(|act| act.left == 0) {
             return self.poll_end(cx);
         }

@@ -1,4 +1,4 @@
-//! What is to happen to the bytes of one reply, head included. Under TLS they are counted before they are encrypted.
+//! The plan for the bytes of one reply, including its head. With TLS they are counted before encryption.
 
 use std::pin::Pin;
 
@@ -18,7 +18,7 @@ pub struct Plan {
 pub enum End {
     Close,
     Reset,
-    /// Nothing more, until the client closes or the future ends.
+    /// Sends nothing more, until the client closes or the future ends.
     Silence(Silence),
 }
 
