@@ -12,7 +12,7 @@ use sequin_harness::RawServer;
 
 use crate::wire;
 
-/// See the module. Each connection has a thread.
+/// A constant API. Each connection has a thread.
 pub struct FixedApi {
     server: RawServer,
     first: Arc<Mutex<Option<Vec<u8>>>>,
@@ -24,13 +24,13 @@ impl FixedApi {
         FixedApi::slow(body, Duration::ZERO)
     }
 
-    /// The same after a pause, as a network has it.
+    /// The same after a pause, like a network's.
     pub fn slow(body: &str, pause: Duration) -> FixedApi {
         let reply = wire::reply(body);
         let first = Arc::new(Mutex::new(None));
         let kept = first.clone();
         let server = RawServer::start(move |stream| {
-            // The other side has gone: nothing more to do for it.
+            // The peer has closed the connection.
             let _ = serve(stream, &reply, pause, &kept);
         });
         FixedApi { server, first }
@@ -44,7 +44,7 @@ impl FixedApi {
         self.server.url()
     }
 
-    /// The bytes of the first request that came: what the control sends again.
+    /// The bytes of the first request, which the control repeats.
     pub fn first_request(&self) -> Vec<u8> {
         let first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
         first.clone().unwrap_or_else(|| panic!("no request has come yet"))

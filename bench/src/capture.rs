@@ -1,8 +1,8 @@
-//! What it costs an INSERT that its table writes through: attached inline, beside the same insert without triggers and
-//! beside a row trigger in PL/pgSQL that somebody would write by hand.
+//! The cost of an attached table for an INSERT: attached inline, without triggers, and with a hand-written row trigger
+//! in PL/pgSQL.
 //!
-//! The API is the sandbox, since a create must give as many records as it was sent. Its own time is in the figures of
-//! both triggers: the requests are counted, so that it can be told how much of the difference is theirs.
+//! The API is the sandbox, because a create must return as many records as it received. The figures of both triggers
+//! include its time: the requests are counted, so that its share of the difference is known.
 
 use std::time::Instant;
 
@@ -30,7 +30,7 @@ const TABLES: &str = "
     END $$;
     CREATE TRIGGER send BEFORE INSERT ON by_hand FOR EACH ROW EXECUTE FUNCTION send_by_hand()";
 
-/// The tables, as they are told of.
+/// The names of the tables in the output.
 const CASES: [(&str, &str); 3] =
     [("plain", "no trigger"), ("attached", "attached inline"), ("by_hand", "row trigger in PL/pgSQL")];
 
@@ -67,7 +67,7 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// The time of the statement. What it wrote is deleted again, here and at the API.
+/// The time of the statement. Its rows are deleted again, here and at the API.
 fn insert(client: &mut Client, table: &str, rows: usize) -> Result<f64> {
     let sql = format!(
         "INSERT INTO {table} (id, name, email, title)

@@ -1,7 +1,7 @@
-//! How fast a queue that has filled up is delivered, on a server whose commits reach the disk.
+//! How fast a full queue is delivered, on a server whose commits reach the disk.
 //!
-//! The control does in SQL what no queue in a database can do without: it writes down what it takes, commits, moves the
-//! records to a history of the same make with a reply for each, and commits. It sends nothing.
+//! The control is the minimum of any queue in a database, in SQL. It stores its claim, commits, moves the records to an
+//! equal history with a reply for each, and commits. It sends nothing.
 
 use std::time::{Duration, Instant};
 
@@ -96,7 +96,7 @@ pub fn run(options: &Options) -> Result<()> {
     for run in 0..=options.runs {
         for (case, runs) in CASES.iter().zip(&mut runs) {
             let drained = drain(&server, &database, &mut client, &api, case, changes)?;
-            // The first run warms up: the files have their size, and the disk knows them.
+            // The first run warms up: the files reach their size, and the disk caches them.
             if run > 0 {
                 runs.push(drained);
             }
@@ -150,7 +150,7 @@ fn drain(
 ) -> Result<Drained> {
     client.batch_execute(&format!("ALTER SYSTEM SET sequin.workers = {}", case.workers))?;
     client.batch_execute("SELECT pg_reload_conf()")?;
-    // All processes of the database begin anew: workers that linger would otherwise be one case's gift to the next.
+    // All processes of the database start again: lingering workers of one case would help the next.
     client.batch_execute(
         "SELECT pg_terminate_backend(pid, 5000) FROM unnest(sequin.workers()) AS w(pid);
          SET sequin.capture = off;
@@ -170,7 +170,7 @@ fn drain(
             client.batch_execute("INSERT INTO by_hand_queue TABLE sequin.queue; TRUNCATE sequin.queue")?;
         }
     }
-    // Statements of their own: VACUUM wants that.
+    // Separate statements, because VACUUM requires it.
     for statement in ["VACUUM ANALYZE sequin.queue, by_hand_queue", "CHECKPOINT"] {
         client.batch_execute(statement)?;
     }
@@ -183,7 +183,7 @@ fn drain(
         Work::ByHand => Ok(proc::cpu(mover_pid)?),
         _ => outbox::workers_cpu(client),
     };
-    // Another database, so that looking does not count.
+    // Another database, so that polling does not count.
     let mut looker = server.connect("postgres");
     let mut wal = || -> Result<(f64, i64)> {
         let query = "SELECT (pg_current_wal_lsn() - '0/0'::pg_lsn)::float8, wal_sync FROM pg_stat_wal";

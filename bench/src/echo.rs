@@ -1,7 +1,7 @@
-//! An API that replies as the real one does, with each record that it was sent, and does nothing else.
+//! An API that replies like the real one, with each record that it received, and does nothing else.
 //!
-//! The outbox pairs a reply's records with what it sent, so one reply for all, as [`crate::api`] gives, will not do here;
-//! and the sandbox, which parses and keeps everything, would take more of the machine's two cores than what is measured.
+//! The outbox pairs a reply's records with its request, so the constant reply of [`crate::api`] does not work here. The
+//! sandbox parses and keeps everything: it would use more of the two cores than the code under measurement.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -13,7 +13,7 @@ use sequin_harness::RawServer;
 
 use crate::wire;
 
-/// See the module. Each connection has a thread.
+/// An echoing API. Each connection has a thread.
 pub struct EchoApi {
     server: RawServer,
     seen: Arc<Seen>,
@@ -31,12 +31,12 @@ impl EchoApi {
         EchoApi::telling(|_| ())
     }
 
-    /// Tells when the first byte of each request was read.
+    /// Reports when the first byte of each request was read.
     pub fn telling(arrived: impl Fn(Instant) + Send + Sync + 'static) -> EchoApi {
         let seen = Arc::new(Seen::default());
         let shared = seen.clone();
         let server = RawServer::start(move |stream| {
-            // The other side has gone: nothing more to do for it.
+            // The peer has closed the connection.
             let _ = serve(stream, &shared, &arrived);
         });
         EchoApi { server, seen }
@@ -54,7 +54,7 @@ impl EchoApi {
         self.seen.requests.load(Ordering::Relaxed)
     }
 
-    /// The bytes of the first request that came: what a control sends again.
+    /// The bytes of the first request, which a control repeats.
     pub fn first_request(&self) -> Vec<u8> {
         let first = self.seen.first.lock().unwrap_or_else(PoisonError::into_inner);
         first.clone().unwrap_or_else(|| panic!("no request has come yet"))
@@ -93,7 +93,7 @@ fn serve(stream: &mut TcpStream, seen: &Seen, arrived: &impl Fn(Instant)) -> io:
     }
 }
 
-/// The reply to `body`, some 300 bytes a record besides its data. Gives the number of records, of which `before` came
+/// The reply to `body`, some 300 bytes a record besides its data. Returns the number of records; `before` records came
 /// earlier: a create's upstream id is its number.
 fn write_reply(body: &[u8], before: usize, reply: &mut Vec<u8>) -> usize {
     const RECORDS: &[u8] = b"\"records\":[";
@@ -134,7 +134,7 @@ fn write_reply(body: &[u8], before: usize, reply: &mut Vec<u8>) -> usize {
     records
 }
 
-/// What an object of strings and objects has under `name`, which stands in quotes.
+/// The value of `name`, given in quotes, in an object of strings and objects.
 fn value<'a>(object: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     let mut at = 1;
     while object.get(at) == Some(&b'"') {
@@ -149,7 +149,7 @@ fn value<'a>(object: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     None
 }
 
-/// Where the string or object that begins at `at` ends.
+/// The end of the string or object that begins at `at`.
 fn end(json: &[u8], at: usize) -> usize {
     let (mut depth, mut i) = (0, at);
     while i < json.len() {

@@ -1,7 +1,6 @@
-//! What it costs a transaction to queue what it writes: by an attached table's triggers, and by sequin_enqueue.
+//! The cost of queuing for a transaction: by an attached table's triggers, and by sequin_enqueue.
 //!
-//! The control writes the same rows into a table like the queue, which is what somebody would write by hand. Nothing is
-//! delivered meanwhile.
+//! The control writes the same rows by hand into a table like the queue. Nothing is delivered meanwhile.
 
 use std::time::Instant;
 
@@ -15,7 +14,7 @@ use crate::stats::Spread;
 use crate::table::Table;
 use crate::{Result, payload};
 
-/// What the goals are stated for, in a quick run too: it takes no time.
+/// The sizes that the goals refer to, also in a quick run: it takes no time.
 const ROWS: usize = 10_000;
 
 const A_ROW: Goal = Goal::AtMost(4.5, " us");
@@ -29,7 +28,7 @@ const TABLES: &str = "
                          '{\"name\": \"Name\", \"email\": \"Email\", \"title\": \"Title\"}');
     SELECT sequin_pause('sequin')";
 
-/// What the statement would have to add by hand. `{kind}` and `{data}` are the statement's.
+/// The hand-written addition to the statement. `{kind}` and `{data}` are the statement's.
 const BY_HAND: &str = "INSERT INTO control SELECT 'sequin', nextval('sequin.outbox_id'), gen_random_uuid(),
     'postgres'::regrole, {kind}, 'bench', 'salesforce:contact', NULL, NULL, 'attached'::regclass,
     jsonb_build_array(id)::text, sf_id, jsonb_build_object({data}), now() FROM plain";
@@ -125,7 +124,7 @@ fn time(client: &mut Client, sql: &str) -> Result<f64> {
     Ok(begun.elapsed().as_secs_f64() * 1e6)
 }
 
-/// The cases of [`by_function`]: what is called, and the same by hand.
+/// The cases of [`by_function`]: the function called, and the same by hand.
 const CALLS: [(&str, &str); 4] = [
     (
         "sequin_enqueue of all",

@@ -1,4 +1,4 @@
-//! A steady flow of enqueued records, and a bystander who has nothing to do with it.
+//! A steady flow of enqueued records, and an unrelated bystander.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +19,7 @@ pub const RECORDS: u32 = 10;
 /// Statements a second of the bystander.
 const STATEMENTS: u32 = 200;
 
-/// Something that runs beside the measurement until it is stopped.
+/// A task beside the measurement, until it is stopped.
 pub struct Beside<T> {
     stopping: Arc<AtomicBool>,
     thread: thread::JoinHandle<std::result::Result<T, String>>,
@@ -40,7 +40,7 @@ impl<T: Send + 'static> Beside<T> {
     }
 }
 
-/// 2,000 updates a second of 50,000 records, ten in a transaction. Gives how many it has queued.
+/// 2,000 updates a second of 50,000 records, ten in a transaction. Returns the number of queued updates.
 pub fn enqueue(mut client: Client) -> Beside<u64> {
     Beside::start(move |stop| {
         let statement = client.prepare(
@@ -58,7 +58,7 @@ pub fn enqueue(mut client: Client) -> Beside<u64> {
     })
 }
 
-/// Reads and writes rows of a table of its own, one statement at a time. Gives their times in milliseconds.
+/// Reads and writes rows of its own table, one statement at a time. Returns the times in milliseconds.
 pub fn bystander(mut client: Client) -> Beside<Sample> {
     Beside::start(move |stop| {
         client.batch_execute(
@@ -80,7 +80,7 @@ pub fn bystander(mut client: Client) -> Beside<Sample> {
     })
 }
 
-/// So many turns a second. One that is late is followed by the next at once.
+/// Runs this many turns a second. A late turn is followed by the next at once.
 fn each(
     a_second: u32,
     stop: &AtomicBool,

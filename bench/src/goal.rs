@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// A bound on a figure. What is compared is the median over the runs.
+/// A bound on a figure, compared with the median over the runs.
 #[derive(Clone, Copy, Debug)]
 pub enum Goal {
     AtMost(f64, &'static str),

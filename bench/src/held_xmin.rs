@@ -1,6 +1,5 @@
-//! What becomes of a steady flow, and of somebody else's statements, while another session holds a snapshot open, so that
-//! nothing that the queue's tables have shed can be cleaned away; and how large the tables get, then and with a short
-//! retention.
+//! A steady flow, and the statements of a bystander, while another session holds a snapshot open. Vacuum cannot remove
+//! any dead row of the queue's tables then. Also the size of the tables, then and with a short retention.
 
 use std::thread;
 use std::time::Duration;
@@ -22,7 +21,7 @@ pub fn run(options: &Options) -> Result<()> {
     retention(options)
 }
 
-/// What is seen of the flow in a part of the time.
+/// The measurements of one part of the time.
 struct Part {
     delivered: f64,
     settled_p50: f64,
@@ -35,7 +34,7 @@ struct Part {
 fn held(options: &Options) -> Result<()> {
     let seconds = options.count(12, 5);
     let parts = options.runs;
-    // Often enough that it can show what it can do here.
+    // Often enough to show its effect here.
     let server = outbox::durable("autovacuum_naptime = '5s'")?;
     let database = server.fresh_database();
     let api = EchoApi::start();
@@ -100,7 +99,7 @@ fn parts_of(database: &Database, client: &mut Client, parts: usize, seconds: usi
 }
 
 fn part(database: &Database, client: &mut Client, seconds: usize) -> Result<Part> {
-    // The first worker is there, and its time is counted from here.
+    // The first worker exists, and its time counts from here.
     let first = outbox::count(client, "SELECT COALESCE(max(id), 0) FROM sequin.history")?;
     let cpu = outbox::workers_cpu(client)?;
     let bystander = flow::bystander(database.connect());

@@ -1,4 +1,4 @@
-//! What a worker costs that has nothing to do, beside the processes that Postgres itself keeps.
+//! The cost of an idle worker, compared with Postgres' own background processes.
 
 use std::thread;
 use std::time::Duration;
@@ -24,7 +24,7 @@ pub fn run(options: &Options) -> Result<()> {
     outbox::make_contacts(&mut client)?;
     outbox::queue_updates(&mut client, 10, "n")?;
     outbox::wait_until_empty(&mut client)?;
-    // From here on the database has no session but the worker's, and what is asked is asked in another one.
+    // From here on the database has only the worker's session; queries run in another database.
     let workers = outbox::workers(&mut client)?;
     drop(client);
     thread::sleep(STATISTICS);

@@ -1,8 +1,8 @@
-//! From a commit to its request on the wire, with a worker that has nothing else to do.
+//! The time from a commit to its request on the wire, with an idle worker.
 //!
-//! All is read on this process's clock: the commit here, the arrival by an API of our own. The control is what one has
-//! without the outbox: NOTIFY to a program that LISTENs and then sends a request that it has ready. It writes nothing
-//! down first, so it may send twice or never; the worker commits a claim before it sends.
+//! One clock, this process's, measures both the commit and the arrival at an API in this process. The control works
+//! without the outbox: NOTIFY wakes a program that LISTENs and sends a prepared request. It stores nothing first, so it
+//! may send twice or never; the worker commits a claim before it sends.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,7 +25,7 @@ use crate::{Result, outbox};
 const P50: Goal = Goal::AtMost(2.0, " ms");
 const P99: Goal = Goal::AtMost(10.0, " ms");
 
-/// Between two commits: the worker has settled the last one and sleeps.
+/// The pause between two commits: the worker has settled the last one and sleeps.
 const PAUSE: Duration = Duration::from_millis(10);
 
 const ENQUEUE: &str = "SELECT sequin_enqueue('update', 'bench', 'salesforce:contact',
@@ -55,7 +55,7 @@ pub fn run(options: &Options) -> Result<()> {
         let database = server.fresh_database();
         let (arrived, arrivals) = mpsc::channel();
         let api = EchoApi::telling(move |at| {
-            // Nobody waits for it any more.
+            // The receiver has stopped waiting.
             let _ = arrived.send(at);
         });
         database.create_server(&api.url(), "bench");
@@ -89,7 +89,7 @@ fn measure(client: &mut Client, statement: &str, arrivals: &Receiver<Instant>, c
         transaction.commit()?;
         let after = Instant::now();
         let arrival = arrivals.recv_timeout(Duration::from_secs(10)).map_err(|_| "no request came within 10 s")?;
-        // It may well be there before the client hears of its commit.
+        // The request may arrive before the client's commit returns.
         let from_return = arrival.saturating_duration_since(after);
         let milliseconds = |duration: Duration| duration.as_secs_f64() * 1e3;
         all.push(Times {

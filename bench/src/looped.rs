@@ -1,6 +1,6 @@
-//! A statement in a PL/pgSQL loop that notes when each turn begins and ends, and the control that takes turns with it.
+//! A statement in a PL/pgSQL loop that notes the start and end of each turn, and the control that alternates with it.
 //!
-//! The turns are slices of a run, so that whatever else the machine does meets both.
+//! The turns are slices of a run, so that other load on the machine affects both.
 
 use postgres::Client;
 
@@ -24,7 +24,7 @@ pub struct Loop {
 impl Loop {
     /// `statement` may use the variable `d`, the jsonb of one small record, and what `variables` declares.
     pub fn new(mut client: Client, variables: &str, statement: &str) -> Result<Loop> {
-        // The clock is read to microseconds: exact enough for a mean, and what a user's own measurement would read.
+        // The clock has microseconds: exact enough for a mean, and the one that users have.
         client.batch_execute(&format!(
             "CREATE FUNCTION bench_loop(calls integer) RETURNS float8[] LANGUAGE plpgsql AS $function$
              DECLARE
@@ -60,7 +60,7 @@ pub struct Run {
     pub sql: Sample,
 }
 
-/// Takes them in turns. `raw` is made after the loop's first turns, since it repeats what they sent.
+/// Alternates between the two. `raw` is created after the loop's first turns, because it repeats their request.
 pub fn beside_raw(
     sql: &mut Loop,
     raw: impl FnOnce() -> std::io::Result<RawClient>,

@@ -1,4 +1,4 @@
-//! What a reader must know of the machine to make anything of the figures.
+//! The facts about the machine that a reader needs to judge the figures.
 
 use std::fs;
 use std::thread;

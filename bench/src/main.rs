@@ -1,9 +1,9 @@
 //! `sequin-bench [NAME...] [--runs 5] [--quick]`: the figures of docs/measurements.md, each beside a control.
 //!
-//! Absolute times say more about the machine and its other users than about the extension, so each one stands beside
-//! what a raw-socket client needs for the same bytes from the same API, measured in turns with it. A figure is the
-//! median over the runs with its spread; a goal is met if the median meets it. Nothing here fails because a goal is
-//! missed: a timing is a benchmark, never a test.
+//! Absolute times say more about the machine and its load than about the extension. So each figure stands beside the
+//! time of a raw-socket client for the same bytes from the same API, measured in turns. A figure is the median over the
+//! runs with its spread; a goal is met if the median meets it. No goal causes a failure: a timing is a benchmark, never
+//! a test.
 
 mod api;
 mod cancel;
@@ -101,7 +101,7 @@ fn refuse(why: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// An error with what the database said about it, which the client's own words leave out.
+/// An error with the database's message, which the client's own text leaves out.
 fn in_words(error: &(dyn Error + 'static)) -> String {
     match error.downcast_ref::<postgres::Error>().and_then(postgres::Error::as_db_error) {
         Some(said) => {

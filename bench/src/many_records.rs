@@ -1,4 +1,4 @@
-//! Many records in one call: how many a second go out and come back as rows.
+//! Many records in one call: the records sent and returned as rows in a second.
 
 use postgres::Client;
 use sequin_harness::{Database, literal};
@@ -20,7 +20,7 @@ pub const READ: &str = "count(*) FILTER (WHERE data->>'Email' IS NOT NULL)";
 
 const MUTATE: &str = "sequin_mutate('create', 'bench', 'salesforce:contact', argument)";
 
-/// A query over the records that a call returns; `argument` is the jsonb of what it sends.
+/// A query over the records that a call returns; `argument` is the jsonb to send.
 pub struct Case<'a> {
     pub name: &'a str,
     pub from: &'a str,
@@ -50,7 +50,7 @@ pub fn new_table(title: &str) -> Table {
     Table::new(title, &["records", "", "raw", "SQL", "SQL / raw", "records/s", "goal"])
 }
 
-/// Takes all cases and the control in turns. Gives what the control sent and got, in words.
+/// Runs all cases and the control in turns. Returns a description of the control's request and reply.
 pub fn measure(
     table: &mut Table,
     client: Client,
@@ -121,8 +121,8 @@ impl Session {
             "CREATE TABLE payload AS SELECT {records}::jsonb AS records",
             records = literal(&payload::records(count))
         ))?;
-        // The argument is in memory when the clock starts, as it is when a query has just aggregated it: reading and
-        // decompressing a stored one is not ours.
+        // The argument is in memory when the clock starts, as after an aggregation. Reading and decompressing a stored
+        // value is not part of the measurement.
         for (i, Case { from, result, .. }) in cases.iter().enumerate() {
             client.batch_execute(&format!(
                 "CREATE FUNCTION bench_call_{i}() RETURNS float8 LANGUAGE plpgsql AS $function$

@@ -1,7 +1,7 @@
-//! How much memory the backend takes for the largest call, beyond what it held before.
+//! The memory that the backend takes for the largest call, beyond its size before.
 //!
-//! Each run has a fresh backend, because one that has made such a call already keeps memory that the next would then
-//! seem not to need. A small call comes first: code, caches and the connection are not what is asked about.
+//! Each run has a new backend: after one such call it keeps memory, and the next call would seem to need none. A small
+//! call comes first, so that code, caches and the connection are not counted.
 
 use postgres::Client;
 use sequin_harness::{Database, literal};
@@ -16,7 +16,8 @@ use crate::{Result, payload, proc, wire};
 const GOAL: Goal = Goal::AtMost(3.0, "x");
 const MIB: f64 = 1024.0 * 1024.0;
 
-/// The table's pages are shared memory, which counts for whoever has touched it: touched before, they do not count.
+/// The table's pages are shared memory, which counts for each process that has touched it. Pages touched earlier do not
+/// count.
 const TOUCH: &str = "DO $$
     DECLARE toast regclass := (SELECT reltoastrelid FROM pg_class WHERE oid = 'payload'::regclass);
     BEGIN EXECUTE format('SELECT sum(length(chunk_data)) FROM %s', toast); END $$";
@@ -30,7 +31,7 @@ pub fn run(options: &Options) -> Result<()> {
     let database = Database::fresh();
     database.create_server(&api.url(), "bench");
     database.create_server_named("small", &small.url(), "bench");
-    // Neither compressed nor in a column of its own type's default storage: reading it takes its size and no more.
+    // Neither compressed nor out of line: reading it takes its size and no more.
     database.execute(&format!(
         "CREATE TABLE payload (records jsonb);
          ALTER TABLE payload ALTER COLUMN records SET STORAGE EXTERNAL;
@@ -79,7 +80,7 @@ fn body_bytes(request: &[u8]) -> usize {
     wire::head(request).map_or(0, |head| head.content_length)
 }
 
-/// By how many bytes the backend of a new session grows at most during `statement`.
+/// The largest growth of a new session's backend during `statement`, in bytes.
 fn peak(database: &Database, statement: &str) -> Result<f64> {
     let mut client: Client = database.connect();
     let pid: i32 = client.query_one("SELECT pg_backend_pid()", &[])?.get(0);

@@ -1,8 +1,7 @@
-//! The same work as people do it today, through the extension `http` (pgsql-http): build the body, post it, take the
-//! reply apart, all in SQL.
+//! The same work with the extension `http` (pgsql-http): SQL builds the body, posts it and parses the reply.
 //!
-//! It is given what speaks for it: a connection that it keeps. What it does not have, its users must add: outcomes,
-//! checks, a token that nobody can read.
+//! The comparison favours it: it keeps its connection. Its users must add outcomes, checks and a secret token
+//! themselves.
 
 use postgres::Client;
 use sequin_harness::Database;
@@ -61,7 +60,7 @@ fn many(database: &Database, options: &Options) -> Result<()> {
     database.create_server(&api.url(), "bench");
     let http = format!("{}, {RECORDSET}", post(&api, "argument"));
     let case = |name, from| Case { name, from, result: many_records::READ, goals: false };
-    // Ours first: the control repeats the first request that the API sees.
+    // The extension first: the control repeats the first request that the API sees.
     let cases = [case("sequin_mutate", SEQUIN), case("http", &http)];
     let mut table = many_records::new_table("neighbours: many records, data read, milliseconds a call");
     many_records::measure(&mut table, session(database)?, &api, &cases, count, options)?;
@@ -84,7 +83,7 @@ fn session(database: &Database) -> Result<Client> {
     let mut client = database.connect();
     client.batch_execute("DROP FUNCTION IF EXISTS bench_loop")?;
     for wish in ["SET http.keepalive = on", "SELECT http_set_curlopt('CURLOPT_TIMEOUT_MS', '60000')"] {
-        // Each version has its own way; one that has neither is measured as it is.
+        // Each version has its own way; a version with neither is measured as it is.
         let _ = client.batch_execute(wish);
     }
     Ok(client)

@@ -12,10 +12,10 @@ use crate::raw::RawClient;
 use crate::stats::{Sample, Spread};
 use crate::table::Table;
 
-/// What is said of a run.
+/// The statistics of a run.
 type Figure = fn(&Sample) -> f64;
 
-/// What a mean may add to the control's.
+/// The limit for the difference of a mean to the control's.
 const VERB: Goal = Goal::AtMost(15.0, " us");
 const SET: Goal = Goal::AtMost(25.0, " us");
 const P99: Goal = Goal::AtMost(2.0, "x");
@@ -50,7 +50,7 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// What the loop itself adds to each time.
+/// The loop's own share of each time.
 fn empty_turn(calls: usize) -> Result<f64> {
     let database = Database::fresh();
     let mut sql = Loop::new(database.connect(), VARIABLES, "NULL")?;
@@ -58,7 +58,7 @@ fn empty_turn(calls: usize) -> Result<f64> {
     Ok(Sample::new(sql.times(calls)?).mean())
 }
 
-/// An API that does something for each request. The request's bytes are not seen there, so a fixed API is asked first.
+/// An API that works for each request. It does not show the request's bytes, so a fixed API is asked first.
 fn against_sandbox(table: &mut Table, options: &Options) -> Result<()> {
     let sandbox = Sandbox::builder().arg("--no-log-bodies").start()?;
     let host = sandbox.url().trim_start_matches("http://").to_owned();

@@ -2,12 +2,12 @@
 
 use std::error::Error;
 
-/// What every measurement is told.
+/// The options of every measurement.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// How often each figure is taken; its median and spread are shown.
+    /// How often each figure is measured; its median and spread are shown.
     pub runs: usize,
-    /// Just enough of everything to see that it works.
+    /// The minimum that shows that everything works.
     pub quick: bool,
 }
 
@@ -18,7 +18,7 @@ impl Options {
     }
 }
 
-/// What was asked for.
+/// The requested measurements and options.
 #[derive(Debug)]
 pub enum Command {
     Help,

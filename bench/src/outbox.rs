@@ -1,4 +1,4 @@
-//! What the measurements of the outbox share: a server that keeps its promises, records to queue, and their end.
+//! Common parts of the outbox measurements: a durable server, records to queue, and the wait for the end.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -8,10 +8,10 @@ use sequin_harness::{Server, literal};
 
 use crate::{Result, payload, proc};
 
-/// Different records that there are; more are these again.
+/// The number of different records; further ones repeat them.
 const CONTACTS: usize = 10_000;
 
-/// A commit reaches the disk here, unlike elsewhere in the harness, and memory is what a small server has.
+/// A commit reaches the disk here, unlike elsewhere in the harness. The memory is that of a small server.
 pub fn durable(more: &str) -> Result<Server> {
     let conf = "fsync = on\nshared_buffers = '256MB'\nmax_wal_size = '4GB'\n";
     Ok(Server::builder().conf(conf).conf(more).start()?)
@@ -29,7 +29,7 @@ pub fn make_contacts(client: &mut Client) -> Result<()> {
     Ok(())
 }
 
-/// Queues so many updates of `contacts`; `key`, an expression of `n`, says of which record number `n` is.
+/// Queues this many updates of `contacts`; `key`, an expression of `n`, gives the record of number `n`.
 pub fn queue_updates(client: &mut Client, updates: usize, key: &str) -> Result<()> {
     for from in (0..updates).step_by(CONTACTS) {
         let to = (from + CONTACTS).min(updates) - 1;
@@ -43,7 +43,7 @@ pub fn queue_updates(client: &mut Client, updates: usize, key: &str) -> Result<(
     Ok(())
 }
 
-/// Asks a query of one boolean until it is true.
+/// Repeats a query of one boolean until it is true.
 pub fn wait_until(client: &mut Client, sql: &str, pause: Duration, patience: Duration) -> Result<()> {
     let query = client.prepare(sql)?;
     let begun = Instant::now();
@@ -56,7 +56,7 @@ pub fn wait_until(client: &mut Client, sql: &str, pause: Duration, patience: Dur
     Ok(())
 }
 
-/// The queue is empty. Its end is looked at first: to find that a beginning of dead rows is no beginning takes long.
+/// Whether the queue is empty. The end is checked first: stepping over dead rows at the beginning takes long.
 pub fn wait_until_empty(client: &mut Client) -> Result<()> {
     let patience = Duration::from_secs(300);
     let last: Option<i64> = client.query_one("SELECT max(id) FROM sequin.queue WHERE server = 'sequin'", &[])?.get(0);
@@ -78,11 +78,11 @@ pub fn workers(client: &mut Client) -> Result<Vec<i32>> {
     Ok(client.query_one("SELECT sequin.workers()", &[])?.get(0))
 }
 
-/// The processor time of the workers that there are, in microseconds.
+/// The processor time of the current workers, in microseconds.
 pub fn workers_cpu(client: &mut Client) -> Result<f64> {
     let mut sum = 0.0;
     for pid in workers(client)? {
-        // One that has just left has nothing more to say.
+        // A worker that has just exited has no entry any more.
         sum += proc::cpu(pid).unwrap_or(0.0);
     }
     Ok(sum)

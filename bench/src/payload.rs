@@ -1,6 +1,6 @@
-//! The records that are sent, and the replies that the API would give to them, both made beforehand.
+//! The records to send, and the replies that the API would give, both made beforehand.
 
-/// `data` of a small contact, some 130 bytes: one record, as somebody would write it.
+/// `data` of a small contact, some 130 bytes: one typical record.
 pub const SMALL: &str = r#"{"Email": "paul@arrakis.org", "FirstName": "Paul", "LastName": "Atreides", "Score": 7.50,
     "Title": "Duke", "HasOptedOutOfEmail": false}"#;
 
@@ -11,7 +11,7 @@ fn data(i: usize) -> String {
     )
 }
 
-/// The argument `records` of a create of so many.
+/// The argument `records` of a create of this many.
 pub fn records(count: usize) -> String {
     let records: Vec<String> = (0..count).map(|i| format!(r#"{{"data": {}}}"#, data(i))).collect();
     format!("[{}]", records.join(", "))
@@ -43,7 +43,7 @@ fn reply_record(i: usize, data: &str) -> String {
 mod tests {
     use super::*;
 
-    /// The sizes that the goals are stated for.
+    /// The sizes that the goals refer to.
     #[test]
     fn records_have_the_sizes_that_are_claimed() {
         let sent = records(1000).len() / 1000;

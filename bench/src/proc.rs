@@ -1,4 +1,4 @@
-//! What the kernel tells of a process under /proc.
+//! Facts about a process from /proc.
 
 use std::fs;
 use std::io;
@@ -11,7 +11,7 @@ pub fn kib(pid: i32, line: &str) -> io::Result<u64> {
     value.and_then(|kib| kib.parse().ok()).ok_or_else(|| io::Error::other(format!("no {line} in {path}")))
 }
 
-/// Sets the peak to what is held now.
+/// Resets the peak to the current size.
 pub fn reset_peak(pid: i32) -> io::Result<()> {
     let path = format!("/proc/{pid}/clear_refs");
     // 5 is the kernel's number for "reset the peak" (proc(5)).

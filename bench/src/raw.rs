@@ -1,5 +1,5 @@
-//! The control: what an exchange costs a program that knows all bytes beforehand. One write, then reads until the reply
-//! is whole, on a blocking socket that stays open.
+//! The control: the cost of an exchange for a program that knows all bytes beforehand. One write, then reads until the
+//! reply is whole, on a blocking socket that stays open.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -25,7 +25,7 @@ impl RawClient {
         self.request.len()
     }
 
-    /// Sends the request and reads the reply, whose length it gives.
+    /// Sends the request and reads the reply. Returns its length.
     pub fn exchange(&mut self) -> io::Result<usize> {
         self.stream.write_all(&self.request)?;
         let mut filled = 0;

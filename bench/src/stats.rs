@@ -1,9 +1,9 @@
-//! What is said about numbers: means and percentiles of one run's times, then median and spread over the runs.
+//! Statistics: means and percentiles of one run's times, then median and spread over the runs.
 //!
 //! A median of five runs survives one disturbed run, and the spread shows how far the others may be trusted. A mean
 //! over all runs together would do neither.
 
-/// The times of one run, or anything else that was counted many times.
+/// The times of one run, or other numbers.
 #[derive(Clone, Debug, Default)]
 pub struct Sample(Vec<f64>);
 
@@ -18,7 +18,7 @@ impl Sample {
         self.0.iter().sum::<f64>() / self.0.len() as f64
     }
 
-    /// The number that the share `p` of all are not above: nearest rank, so it is one that was measured.
+    /// The percentile `p` by nearest rank, so it is a measured number.
     pub fn percentile(&self, p: f64) -> f64 {
         let rank = (p * self.0.len() as f64).ceil() as usize;
         self.0.get(rank.clamp(1, self.0.len().max(1)) - 1).copied().unwrap_or(f64::NAN)
@@ -33,7 +33,7 @@ impl Sample {
     }
 }
 
-/// One figure as the runs gave it.
+/// One figure, with its runs.
 #[derive(Clone, Copy, Debug)]
 pub struct Spread {
     pub min: f64,
@@ -48,7 +48,7 @@ impl Spread {
         Spread { min: runs.percentile(0.0), median: runs.median(), max: runs.max() }
     }
 
-    /// `median (min..max)`, with so many decimals.
+    /// `median (min..max)`, with this number of decimals.
     pub fn show(&self, decimals: usize) -> String {
         let Spread { min, median, max } = self;
         format!("{median:.decimals$} ({min:.decimals$}..{max:.decimals$})")

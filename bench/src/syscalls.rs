@@ -1,7 +1,7 @@
 //! System calls of a call on a warm connection, counted by strace.
 //!
-//! The API waits a little before it replies, as a network does: a traced backend is slow, and would find the reply of
-//! an immediate one there already, without the wait that it has to make in earnest.
+//! The API waits a little before it replies, as a network does. A traced backend is slow: with an immediate reply it
+//! would skip the wait that it makes in practice.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -44,7 +44,7 @@ pub fn run(options: &Options) -> Result<()> {
             database.create_server(&api.url(), "bench");
             let counts = count(&database, statement, calls)?;
             let each = |count: &u64| *count as f64 / calls as f64;
-            // A statement has a handful of its own, whatever it does.
+            // A statement has a handful of its own in any case.
             let mut named: Vec<_> = counts.iter().filter(|(_, count)| each(count) >= 0.05).collect();
             named.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
             let named: Vec<String> = named.iter().map(|(name, count)| format!("{:.1} {name}", each(count))).collect();
@@ -55,7 +55,7 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// What a warm backend calls during a loop of so many.
+/// The system calls of a warm backend during a loop of this many calls.
 fn count(database: &Database, statement: &str, calls: usize) -> Result<BTreeMap<String, u64>> {
     let mut client = database.connect();
     let pid: i32 = client.query_one("SELECT pg_backend_pid()", &[])?.get(0);
@@ -78,7 +78,7 @@ fn attach(pid: i32) -> Result<Child> {
     let mut strace = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
     let output = strace.stderr.as_mut().ok_or("strace has no output")?;
     let mut line = Vec::new();
-    // One byte at a time: what follows is read by another reader.
+    // One byte at a time: another reader reads the rest.
     for byte in std::io::Read::bytes(output) {
         match byte? {
             b'\n' => break,

@@ -29,7 +29,7 @@ impl Table {
         self.lines.iter().filter_map(move |line| line.get(column)).map(String::as_str)
     }
 
-    /// Whether all that stands under the head begins like a number. The last column explains the others.
+    /// Whether all cells under the head begin like a number. The last column explains the others.
     fn holds_figures(&self, column: usize) -> bool {
         let inner = column > 0 && column + 1 < self.columns();
         inner && self.cells(column).skip(1).all(|cell| cell.starts_with(|c: char| c.is_ascii_digit() || c == '+'))

@@ -1,6 +1,6 @@
-//! What it costs to capture an UPDATE of one column in tables of more and more columns.
+//! The cost of capturing an UPDATE of one column, in tables with more and more columns.
 //!
-//! The time is to grow as the columns do, and no faster. The control is the same UPDATE of a table without triggers.
+//! The time should grow with the columns, and no faster. The control is the same UPDATE of a table without triggers.
 //! Nothing is delivered meanwhile.
 
 use std::time::Instant;
@@ -19,7 +19,7 @@ use crate::table::Table;
 const WIDTHS: [usize; 4] = [10, 100, 400, 1_000];
 const ROWS: usize = 200;
 
-/// For a column, in the widest table, against the one of 100 columns.
+/// For a column, in the widest table, against the table of 100 columns.
 const GROWTH: Goal = Goal::AtMost(1.5, "x");
 
 pub fn run(options: &Options) -> Result<()> {

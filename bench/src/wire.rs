@@ -1,12 +1,12 @@
-//! As much of HTTP as both ends of a measurement need: where a message's head ends, and how long its body is.
+//! The part of HTTP that a measurement needs: the end of a message's head, and the length of its body.
 
-/// A message's head, once all of it has come.
+/// A message's head, once it is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
     /// Its length, the empty line included.
     pub bytes: usize,
     pub content_length: usize,
-    /// The sender holds the body back until it is told to go on, as curl does with large ones.
+    /// The sender holds the body back until it gets a 100 Continue, as curl does with large ones.
     pub expects_continue: bool,
 }
 

@@ -55,7 +55,7 @@ fn psql() -> Result<(), Box<dyn Error>> {
          \\df+ sequin_*\n",
         world.url()
     );
-    // Ctrl-C is for psql, which cancels the statement; without this it would end us, and the server with us.
+    // Ctrl-C is for psql, which cancels the statement; without this it would end the demo and its server.
     signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::new(AtomicBool::new(false)))?;
     world.psql_for_the_user().status()?;
     Ok(())

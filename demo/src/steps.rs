@@ -1,7 +1,7 @@
 //! The steps: files of SQL that psql shows statement by statement, each with its rows.
 //!
-//! A file's first line is its title. A second line `-- errors are expected` lets the demo go on after them; elsewhere an
-//! error ends it, so that a demo which comes to its end has worked.
+//! A file's first line is its title. A second line `-- errors are expected` lets the demo continue after errors.
+//! Elsewhere an error ends the demo, so a complete run has worked.
 
 use std::fs;
 use std::io::{self, Write};
@@ -39,14 +39,14 @@ fn parse(text: &str) -> Step {
     }
 }
 
-/// Shows it.
+/// Prints the step.
 pub fn run(psql: Command, step: &Step) -> io::Result<()> {
     println!("\n=== {} ===\n", step.title);
     let arguments: &[&str] = if step.errors_expected { &["-a"] } else { &["-a", "-v", "ON_ERROR_STOP=1"] };
     feed(psql, step, arguments, Stdio::inherit())
 }
 
-/// Does it.
+/// Runs the step.
 pub fn run_silently(psql: Command, step: &Step) -> io::Result<()> {
     feed(psql, step, &["-q", "-v", "ON_ERROR_STOP=1"], Stdio::null())
 }
@@ -56,7 +56,7 @@ fn feed(mut psql: Command, step: &Step, arguments: &[&str], output: Stdio) -> io
     let mut psql = psql.args(arguments).stdin(Stdio::piped()).stdout(output).spawn()?;
     if let Some(mut input) = psql.stdin.take() {
         match input.write_all(step.sql.as_bytes()) {
-            // It stopped at an error before it read all.
+            // psql stopped at an error before it read everything.
             Err(e) if e.kind() == io::ErrorKind::BrokenPipe => {}
             written => written?,
         }

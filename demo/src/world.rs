@@ -1,4 +1,4 @@
-//! A server and a sandbox that know of each other.
+//! A server and a sandbox that know each other.
 
 use std::io;
 use std::process::{Command, Stdio};
@@ -10,7 +10,7 @@ use crate::steps::Step;
 
 const DATABASE: &str = "demo";
 
-/// Both end with this process, however that ends.
+/// Both end with this process, in whatever way it ends.
 pub struct World {
     server: Server,
     sandbox: Sandbox,
@@ -28,7 +28,7 @@ impl World {
         Ok(World { server, sandbox })
     }
 
-    /// What a user does once. Here and not in a file, since the sandbox has its port from the system.
+    /// A user's set-up, done once. It is not in a file, because the system assigns the sandbox's port.
     pub fn setup(&self) -> Step {
         let (url, token) = (literal(self.url()), literal(self.sandbox.token()));
         Step {
@@ -42,8 +42,8 @@ impl World {
         }
     }
 
-    /// Has the sandbox copy contacts into a table, as Sequin does, and time out for one address after the record was
-    /// made, as providers do.
+    /// Makes the sandbox copy contacts into a table, as Sequin does. For one address it times out after the record was
+    /// created, as providers do.
     pub fn arrange(&self) {
         self.sandbox.consumer(json!({
             "kind": "postgres",
@@ -70,7 +70,7 @@ impl World {
         self.server.psql_command(DATABASE)
     }
 
-    /// The same at the user's terminal.
+    /// The same, at the user's terminal.
     pub fn psql_for_the_user(&self) -> Command {
         let mut command = self.psql();
         command.stdin(Stdio::inherit());

@@ -1,8 +1,8 @@
-//! How long a session that waits for the network takes to obey: pg_cancel_backend, statement_timeout and
-//! pg_terminate_backend, in every phase of a request.
+//! How fast a session that waits for the network obeys pg_cancel_backend, statement_timeout and pg_terminate_backend,
+//! in every phase of a request.
 //!
-//! Measured where a user would: from the order until the client has the error, and, for terminate, until the process has
-//! gone as well.
+//! Measured as a user would: from the order until the client has the error. For terminate, until the process has ended
+//! as well.
 
 mod phases;
 mod victim;
@@ -29,7 +29,7 @@ pub fn run(options: &Options) -> Result<()> {
     let heads = ["phase", "order"].into_iter().chain(heads.iter().map(String::as_str)).chain(["goal"]);
     let mut table = Table::new(title, &heads.collect::<Vec<_>>());
     let mut all = Delays::default();
-    // One of its own: its look-ups hang when they are told to.
+    // A separate server, whose look-ups hang on demand.
     let server = look_ups::obeying(Server::builder()).start()?;
     let database = server.fresh_database();
     for phase in Phase::all(&server)? {

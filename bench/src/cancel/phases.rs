@@ -1,4 +1,4 @@
-//! Peers that hold a request up, each in another phase, and tell when one has come so far.
+//! Peers that stall a request, each in another phase, and report when a request has reached it.
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
@@ -12,32 +12,32 @@ use sequin_harness::{Database, RawServer, Server, Tls, identifier, literal};
 
 use crate::Result;
 
-/// More than the kernel's buffers on both sides take when nobody reads.
+/// More than the kernel's buffers on both sides hold while the peer does not read.
 const LARGE_BYTES: usize = 12 << 20;
 
-/// Records of the reply that is made into rows.
+/// Records of the reply from which rows are made.
 const RECORDS: usize = 10_000;
 
 /// One phase of a request, which does not end by itself unless it is busy.
 pub struct Phase {
     pub name: &'static str,
-    /// A call that gets stuck there.
+    /// A call that stalls in the phase.
     pub sql: String,
-    /// Long enough for a call to get there before it ends.
+    /// Long enough for a call to reach the phase before it ends.
     pub timeout: Duration,
-    /// The session works there, or works and waits in turns, and may come to an end.
+    /// The session works in this phase, or alternates between work and waits, and may finish.
     pub is_busy: bool,
     url: String,
     options: String,
-    /// What the call needs, once its server object is there.
+    /// Statements that the call needs, after its server object exists.
     setup: String,
     progress: Arc<Progress>,
-    /// Whether the peer can see a request come.
+    /// Whether the peer can see a request arrive.
     seen_by_peer: bool,
     _peer: Peer,
 }
 
-/// What the peer's threads and the measurement tell each other.
+/// The state shared by the peer's threads and the measurement.
 #[derive(Default)]
 struct Progress {
     reached: AtomicUsize,
@@ -55,11 +55,11 @@ enum Peer {
 trait Stream: Read + Write {}
 impl<T: Read + Write> Stream for T {}
 
-/// Holds a connection up.
+/// Stalls a connection.
 type Serve = fn(&mut dyn Stream, &Progress) -> io::Result<()>;
 
 impl Phase {
-    /// All of them, for a server whose look-ups obey.
+    /// All phases, for a server with controlled look-ups.
     pub fn all(server: &Server) -> Result<Vec<Phase>> {
         let tls = Tls::in_directory(&server.scratch("bench"));
         let mut look_up = Phase::new("look-up", Peer::Nobody, "http://bench.stall.test");
@@ -116,7 +116,7 @@ impl Phase {
             .into();
         trigger.sql = "INSERT INTO people (name) VALUES ('Paul')".into();
 
-        // Nobody is asked anything: the queue is paused.
+        // No API is called: the queue is paused.
         let mut delivery = Phase::new("await delivery", Peer::Nobody, "http://127.0.0.1:1");
         delivery.setup = "SELECT sequin_pause('await delivery');
             SELECT sequin_enqueue('create', 'bench', 'salesforce:contact', '{\"data\": {}}', server => 'await delivery')"
@@ -142,13 +142,13 @@ impl Phase {
         }
     }
 
-    /// A phase in which `serve` holds a connection up.
+    /// A phase in which `serve` stalls a connection.
     fn stuck(name: &'static str, serve: Serve) -> Phase {
         let progress = Arc::new(Progress::default());
         let server = RawServer::start({
             let progress = progress.clone();
             move |stream| {
-                // The session has gone, which is what it was told to do.
+                // The session has ended, as ordered.
                 let _ = serve(stream, &progress);
             }
         });
@@ -174,7 +174,7 @@ impl Phase {
         phase
     }
 
-    /// The server object that leads there, with no time limits of its own that could come first.
+    /// The server object for the peer, without time limits that could come first.
     pub fn create_server(&self, database: &Database) {
         let (name, url, options) = (identifier(self.name), literal(&self.url), &self.options);
         database.execute(&format!(
@@ -185,12 +185,12 @@ impl Phase {
         database.execute(&self.setup);
     }
 
-    /// How many requests have come so far as the peer can tell; none where it cannot.
+    /// How many requests have reached the phase; zero if the peer cannot see it.
     pub fn reached(&self) -> Option<usize> {
         self.seen_by_peer.then(|| self.progress.reached.load(Ordering::SeqCst))
     }
 
-    /// The request under way has been given up.
+    /// The session has given up the current request.
     pub fn next(&self) {
         self.progress.ended.fetch_add(1, Ordering::SeqCst);
     }
@@ -198,7 +198,7 @@ impl Phase {
 
 impl Drop for Phase {
     fn drop(&mut self) {
-        // The peer's threads are waited for next.
+        // The next step waits for the peer's threads.
         self.next();
     }
 }

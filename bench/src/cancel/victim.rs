@@ -1,4 +1,4 @@
-//! A session that gets stuck, and another that gives the orders.
+//! A session that stalls, and another that gives the orders.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,10 +11,10 @@ use crate::Result;
 
 use super::phases::Phase;
 
-/// Longer than any call takes to get stuck.
+/// Longer than any call takes to stall.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What ends a session's call.
+/// The order that ends a session's call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Order {
     Cancel,
@@ -30,14 +30,14 @@ impl Order {
     ];
 }
 
-/// A phase to get stuck in, and a session to give orders from.
+/// A phase to stall in, and a session to give orders from.
 pub struct Scene<'a> {
     database: &'a Database,
     phase: &'a Phase,
     observer: Client,
 }
 
-/// A session, and the process behind it.
+/// A session and its backend process.
 struct Victim {
     client: Client,
     pid: i32,
@@ -48,7 +48,7 @@ impl<'a> Scene<'a> {
         Ok(Scene { database, phase, observer: database.connect() })
     }
 
-    /// Gives `order` so many times. How long it took to be obeyed.
+    /// Gives `order` this many times. Returns the delays until it took effect.
     pub fn give(&mut self, order: Order, times: usize) -> Result<Delays> {
         let mut delays = Delays::default();
         let mut session = None;
@@ -67,7 +67,7 @@ impl<'a> Scene<'a> {
                 Order::Cancel => {
                     self.interrupt(victim, "SELECT pg_cancel_backend($1)", i, &SqlState::QUERY_CANCELED)?
                 }
-                // From pg_terminate_backend until the client has its error and the process has gone.
+                // From pg_terminate_backend until the client has its error and the process has ended.
                 Order::Terminate => {
                     self.interrupt(victim, "SELECT pg_terminate_backend($1)", i, &SqlState::ADMIN_SHUTDOWN)?
                 }
@@ -80,7 +80,7 @@ impl<'a> Scene<'a> {
         Err("the order comes too early or too late again and again".into())
     }
 
-    /// By how much a call lasts longer than statement_timeout.
+    /// The time that a call takes beyond statement_timeout.
     fn time_out(&mut self, victim: &mut Victim, i: usize) -> Result<Option<Duration>> {
         let mut timeout = self.phase.timeout;
         if self.phase.is_busy {
@@ -97,7 +97,7 @@ impl<'a> Scene<'a> {
             return Ok(None);
         }
         expect(end, &SqlState::QUERY_CANCELED, self.database.server())?;
-        // On a busy machine the time may be up before the phase is reached: that is another phase.
+        // On a busy machine the timeout may expire before the call reaches the phase.
         let is_early = reached.is_some() && reached == self.phase.reached();
         Ok((!is_early).then(|| elapsed.saturating_sub(timeout)))
     }
@@ -109,7 +109,7 @@ impl<'a> Scene<'a> {
         Ok(Victim { client, pid })
     }
 
-    /// Gets `victim` stuck, gives the order, and measures until it has obeyed. Nothing if the call ended by itself.
+    /// Makes `victim` stall, gives the order, and measures until it has taken effect. None if the call ended by itself.
     fn interrupt(
         &mut self,
         victim: &mut Victim,
@@ -135,7 +135,7 @@ impl<'a> Scene<'a> {
                 }
                 thread::sleep(Duration::from_millis(1));
             }
-            // Not always at the same moment of whatever goes on there.
+            // At a varying moment within the phase.
             let span = if phase.is_busy { phase.timeout.as_micros() as u64 / 2 } else { 5000 };
             thread::sleep(Duration::from_micros(1 + (i as u64 * 7919) % span));
             let begun = Instant::now();
@@ -156,14 +156,14 @@ impl<'a> Scene<'a> {
     }
 }
 
-/// Whether the session waits in the extension, whatever the extension calls it.
+/// Whether the session waits in the extension, under any of its wait events.
 fn waits(observer: &mut Client, pid: i32) -> Result<bool> {
     let row =
         observer.query_one("SELECT wait_event_type = 'Extension' FROM pg_stat_activity WHERE pid = $1", &[&pid])?;
     Ok(row.get::<_, Option<bool>>(0).unwrap_or(false))
 }
 
-/// That a call ended as it was told to.
+/// Checks that a call ended as ordered.
 fn expect(end: std::result::Result<(), postgres::Error>, expected: &SqlState, server: &Server) -> Result<()> {
     match end {
         Err(e) if e.code() == Some(expected) => Ok(()),
@@ -174,7 +174,7 @@ fn expect(end: std::result::Result<(), postgres::Error>, expected: &SqlState, se
     }
 }
 
-/// What the server said last: where a session ended in another way than it was told to, that is the way to the reason.
+/// The server's last log lines, which give the reason for an unexpected end of a session.
 fn end_of_log(server: &Server) -> String {
     let log = server.log();
     let lines: Vec<&str> = log.lines().collect();
