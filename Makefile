@@ -1,28 +1,28 @@
-# make demo: see it work. make test: prove it. make && sudo make install: have it in your own Postgres.
+# make demo: see it work. make test: test it. make && sudo make install: install it into your own Postgres.
 
 # Any Postgres from 15 to 19.
 PG_CONFIG ?= pg_config
 override PG_CONFIG := $(if $(findstring /,$(PG_CONFIG)),$(abspath $(PG_CONFIG)),$(PG_CONFIG))
 export PG_CONFIG
 
-# Asked when a recipe runs and not before: on a fresh machine `deps` brings pg_config.
+# Evaluated when a recipe runs: on a fresh machine `deps` installs pg_config first.
 pg_config = $(shell command -v $(PG_CONFIG))
 major = $(shell $(PG_CONFIG) --version | sed 's/^[^0-9]*\([0-9]*\).*/\1/')
 sharedir = $(shell $(PG_CONFIG) --sharedir)
 pkglibdir = $(shell $(PG_CONFIG) --pkglibdir)
 
-# With more at once the tests are little quicker, and disturb each other: they share a server.
+# More at once are little faster, and disturb each other: the tests share a server.
 export RUST_TEST_THREADS ?= 2
 
 target := $(or $(CARGO_TARGET_DIR),target)
 library = $(target)/release/libsequin_mutations.so
 extension = --release --no-default-features --features pg$(major) --ignore-rust-version
-# Always together, so that cargo builds what they share once: its features depend on who is built with it.
+# Always built together, so that cargo builds shared crates once: features depend on the set of packages.
 members = --workspace --exclude sequin_mutations
-# What the demo and the inner loop run, without optimisation. One call of cargo compiles each dependency once.
+# The demo and the inner loop run this, without optimisation. One call of cargo compiles each dependency once.
 development = -p sequin_mutations -p sequin-sandbox -p sequin-demo \
     --features sequin_mutations/pg$(major) --ignore-rust-version
-# A workspace of its own, whose tests replay the seeds.
+# A separate workspace, whose tests replay the seeds.
 fuzz = --manifest-path fuzz/Cargo.toml
 
 .DEFAULT_GOAL := all
@@ -101,7 +101,7 @@ soak: deps all members ## crashes and cancels at random moments, for long, and f
 	    outbox::random_kills outbox::kills cancels
 	scripts/fuzz $(or $(SECONDS),20)
 
-fuzz: ## the pure part under inputs that nobody would think of, each target for SECONDS=60; TARGETS='reply outcome'
+fuzz: ## the pure part under generated inputs, each target for SECONDS=60; TARGETS='reply outcome'
 	scripts/fuzz $(or $(SECONDS),60) $(TARGETS)
 
 check-sql: all ## whether the committed install script is the one that the code makes (slow the first time)
