@@ -1,4 +1,4 @@
-//! The extension, seen from a client. Each folder is a part of the product; `support` is what the tests share.
+//! The extension, seen from a client. Each folder is a part of the product; `support` has the common helpers.
 
 mod attach;
 mod calls;

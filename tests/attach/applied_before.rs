@@ -1,4 +1,4 @@
-//! What an error says of the records that the same statement of the client has had applied before, by whatever trigger.
+//! Errors count the records that the same statement of the client has had applied before, by any trigger.
 
 use postgres::error::DbError;
 use serde_json::json;
@@ -17,7 +17,7 @@ fn three_people() -> World {
     world
 }
 
-/// The error is one of `kind`, of which nothing was applied, after `before` records of the statement.
+/// The error has this `kind`: nothing of its own was applied, after `before` records of the statement.
 #[track_caller]
 fn check(error: &DbError, kind: &str, before: usize) {
     let (detail, context) = (detail_of(error), context_of(error));
@@ -57,7 +57,7 @@ fn merge() {
         "MERGE INTO people p USING news n ON n.name = p.name WHEN MATCHED AND n.email = '' THEN DELETE
          WHEN MATCHED THEN UPDATE SET email = n.email WHEN NOT MATCHED THEN INSERT (name, email) VALUES (n.name, n.email)",
     );
-    // What one statement deletes, creates and updates is sent in this order.
+    // Deletes, creates and updates of one statement are sent in this order.
     check(&error, "create", 1);
     assert_eq!(sent(&world).len(), 2);
 }
@@ -95,7 +95,7 @@ fn statements_within_a_statement() {
          END $$",
     );
     check(&error, "create", 4);
-    // What a subtransaction has sent is not taken back with it; what it failed to send does not count.
+    // A rolled back subtransaction does not undo its applied records; failed records do not count.
     let error = world.error(
         "DO $$ BEGIN
            BEGIN INSERT INTO people (name) VALUES ('p'); RAISE 'no'; EXCEPTION WHEN raise_exception THEN END;
@@ -168,7 +168,8 @@ fn errors_of_other_kinds() {
     }
 }
 
-/// What the table's own triggers write while ids are written is sent afterwards, and its error names what was applied.
+/// Changes by the table's own triggers while ids are written are sent afterwards. Their error counts the applied
+/// records.
 #[test]
 fn a_trigger_of_the_table_that_writes_while_ids_are_written() {
     let mut world = three_people();
@@ -207,7 +208,7 @@ fn a_new_statement_begins_at_zero() {
     let error = transaction.execute(bad, &[]).unwrap_err();
     check(error.as_db_error().unwrap(), "create", 0);
     transaction.rollback().unwrap();
-    // What a client sends at once is one statement, as far as one transaction goes.
+    // Statements that a client sends in one message are one statement, as far as they share a transaction.
     let error = world.error(&format!("UPDATE people SET email = name || '@b.org'; {bad}"));
     check(&error, "create", 2);
     let error = world.error(&format!("BEGIN; DELETE FROM people WHERE name = 'b'; COMMIT; {bad}"));

@@ -1,4 +1,4 @@
-//! What `sequin_attach` refuses, and in which words; who may call it.
+//! The refusals of `sequin_attach`, with their messages; who may call it.
 
 use super::book;
 use crate::support::{Session, World, hint_of};

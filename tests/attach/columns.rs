@@ -76,7 +76,7 @@ fn generated_and_identity_columns() {
     assert_eq!(sent(&world)[0].1[0]["data"], json!({"Name": "Paul Muad'Dib"}));
 }
 
-/// PostgreSQL 18 has them. A trigger would see NULL, which is not what a SELECT shows.
+/// PostgreSQL 18 has them. A trigger would see NULL, but a SELECT shows a value.
 #[test]
 fn virtual_columns_are_refused() {
     let mut world = World::new();

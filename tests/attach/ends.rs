@@ -1,4 +1,4 @@
-//! Statements that are neither within another one nor beside it: what ends a statement is its own triggers, and no other.
+//! Statements that are neither within another one nor beside it: only its own triggers end a statement.
 
 use serde_json::json;
 
@@ -6,7 +6,7 @@ use super::statements::summary;
 use super::{book, sent};
 use crate::support::{Session, World};
 
-/// What the only record of the provider has as its `Email`.
+/// The `Email` of the provider's only record.
 fn email(world: &World) -> String {
     world.sandbox.records("salesforce:contact")[0]["data"]["Email"].as_str().unwrap_or_default().to_owned()
 }
@@ -74,7 +74,7 @@ fn a_statement_beside_that_of_a_foreign_key_is_within_it() {
 #[test]
 fn a_trigger_behind_the_write_back_has_the_last_word() {
     let mut world = book();
-    // The statement of an id is captured before this trigger fires, and what waits is being sent.
+    // The UPDATE of an id is captured before this trigger fires, and the held changes are being sent.
     world.run(
         "INSERT INTO people (name, email) VALUES ('Chani', 'c@a.org');
          CREATE FUNCTION count_ids() RETURNS trigger LANGUAGE plpgsql AS $$

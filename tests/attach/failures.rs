@@ -1,4 +1,4 @@
-//! What a failed statement leaves here, and what its error says about there.
+//! The effect of a failed statement on the rows, and its error's report on the records.
 
 use postgres::error::DbError;
 use serde_json::{Value, json};

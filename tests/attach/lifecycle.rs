@@ -1,4 +1,4 @@
-//! An attachment through what happens to a database: dump and restore, ALTER and DROP.
+//! An attachment during dump and restore, ALTER and DROP.
 
 use std::io::Write;
 use std::process::{Command, Stdio};

@@ -32,7 +32,7 @@ fn a_cancel_is_seen_while_rows_are_passed_over() {
             ("INSERT INTO people VALUES (1, 'a', '', '001'), (2, 'b', '', '002')", "INSERT"),
             ("UPDATE people SET note = note || 'x'", "UPDATE"),
         ] {
-            // What the session looks up in the catalogs, it has looked up when the cancel comes.
+            // The session has finished its catalog look-ups when the cancel comes.
             world.run(sql);
             world.run("SET test.cancel = on");
             let error = world.error(&sql.replace("(1", "(3").replace("(2", "(4"));

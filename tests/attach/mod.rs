@@ -1,4 +1,4 @@
-//! Tables that write through: what is sent for each statement, and what comes back into the rows.
+//! Tables that write through: the requests of each statement, and the ids that come back into the rows.
 
 mod applied_before;
 mod attaching;
@@ -29,7 +29,7 @@ const BOOK: &str = "
     SELECT sequin_attach('people', 'sync', 'salesforce:contact', 'sf_id', '{\"name\": \"Name\", \"email\": \"Email\"}',
                          delivery => 'inline')";
 
-/// What the requests since the last look held: kind and records.
+/// Kind and records of the requests since the last call.
 fn sent(world: &World) -> Vec<(String, Value)> {
     let log = world.sandbox.log();
     world.sandbox.clear_log();

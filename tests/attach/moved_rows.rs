@@ -114,7 +114,7 @@ fn a_row_that_takes_over_an_id_sends_what_the_record_lacks() {
     }
 }
 
-/// Across statements it cannot be known when the first one ends; the reference says what to do.
+/// Across statements the first end cannot be recognised as a move; the reference has a workaround.
 #[test]
 fn with_capture_off_rows_move_without_a_request() {
     let mut world = orders();

@@ -1,5 +1,5 @@
-//! Triggers of the application's that write attached tables while they run for a statement on one: what is sent is what
-//! each row has when the outermost statement ends.
+//! Triggers of the application that write attached tables while they run for a statement on one. Each row is sent as it
+//! is when the outermost statement ends.
 
 use serde_json::{Value, json};
 

@@ -1,5 +1,5 @@
 //! A role that may only insert: the upstream ids of its rows are written as the table's owner, whose code must not find
-//! anything that the session has made.
+//! any object of the session.
 
 use postgres::Client;
 use postgres::error::DbError;
@@ -107,7 +107,7 @@ fn an_insert_is_refused_before_anything_is_sent_while_the_owners_code_could_find
         assert!(hint_of(&error).contains("DISCARD TEMP"), "{what}: {error:?}");
         assert_eq!(context_of(&error), "INSERT on public.people: nothing was applied", "{what}");
         assert_eq!(sent(&stage.world), [], "{what}");
-        // What the HINT says helps.
+        // The HINT's statement helps.
         session.run("DISCARD TEMP");
         session.batch_execute(INSERT).unwrap_or_else(|error| panic!("{what}: {error:?}"));
         stage.assert_nothing_gained(what);
@@ -183,7 +183,8 @@ fn temporary_objects_do_not_matter_where_the_ids_are_written_with_the_roles_own_
     assert_eq!(stage.world.one::<i64>("SELECT count(*) FROM people WHERE sf_id IS NOT NULL"), 1);
 }
 
-/// A plain table has no code that could find anything. What adds some, and what takes it away again:
+/// A plain table has no code that could find an object. Each of these statements adds some, and the second one removes
+/// it:
 const CODE: [(&str, &str); 12] = [
     ("CREATE TRIGGER x BEFORE UPDATE ON people FOR EACH ROW EXECUTE FUNCTION note()", "DROP TRIGGER x ON people"),
     ("CREATE TRIGGER x AFTER UPDATE ON people EXECUTE FUNCTION note()", "DROP TRIGGER x ON people"),
@@ -232,7 +233,7 @@ fn a_role_with_a_temporary_table_may_insert_into_a_table_that_runs_no_code() {
     assert_eq!(stage.world.one::<i64>(ids), CODE.len() as i64);
 }
 
-/// What the owner's trigger makes itself is no danger to it, and must not keep the next INSERT from being sent.
+/// Objects that the owner's trigger creates are no danger to it, and must not block the next INSERT.
 #[test]
 fn a_trigger_of_the_owner_may_make_temporary_tables() {
     let mut stage = Stage::new();
@@ -252,7 +253,7 @@ fn a_trigger_of_the_owner_may_make_temporary_tables() {
     assert_eq!(stage.world.one::<i64>("SELECT count(*) FROM people WHERE sf_id IS NOT NULL"), 3);
 }
 
-/// An owner who is bound by the policies of the table writes the ids as himself, and past the policies.
+/// An owner under the table's policies writes the ids as the owner, and the policies do not apply.
 #[test]
 fn an_owner_under_forced_row_security_may_have_temporary_tables() {
     let mut stage = Stage::new();

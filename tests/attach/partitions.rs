@@ -290,7 +290,7 @@ fn a_partition_that_comes_later() {
                    FROM sequin.attachments a, pg_partition_tree(a.relation) p
                    WHERE p.relid NOT IN (SELECT relation FROM sequin.attachments)";
     assert_eq!(world.one::<String>(missing), "orders_26 orders_26_a orders_27 orders_28");
-    // One of them alone, and then, with what the view says, whatever is missing: both are in docs/reference.md.
+    // One of them alone, and then every missing one that the view lists: docs/reference.md has both.
     world.run(&attach("orders_28"));
     world.run(
         "SELECT sequin_attach(relation, sync_id, collection_id, upstream_id_column, fields, delivery, operations,

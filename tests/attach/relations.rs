@@ -1,4 +1,4 @@
-//! Tables that depend on others, or on who looks: inheritance, foreign keys, row security.
+//! Tables that depend on other tables or on the role: inheritance, foreign keys, row security.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! What each form of statement sends.
+//! The requests of each form of statement.
 
 use std::io::Write;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{book, sent};
 use crate::support::{Session, World};
 
-/// Kind and number of records of what was sent since the last look.
+/// Kind and number of records of the requests since the last call.
 pub fn counts(world: &World) -> Vec<(String, usize)> {
     sent(world).into_iter().map(|(kind, records)| (kind, records.as_array().unwrap().len())).collect()
 }

@@ -1,4 +1,4 @@
-//! What `sequin_attach` sees around a table: tables of a session, placements of Citus, and triggers that would fail.
+//! The checks of `sequin_attach`: temporary tables, placements of Citus, and triggers that would fail.
 
 use std::process::Output;
 
@@ -13,7 +13,7 @@ fn refusal(world: &mut World, table: &str) -> (String, String, String) {
     (error.code().code().to_owned(), error.message().to_owned(), hint_of(&error).to_owned())
 }
 
-/// What psql shows of the statements' NOTICEs.
+/// The NOTICEs of the statements, as psql prints them.
 fn said(output: &Output) -> String {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{said}");
@@ -187,7 +187,7 @@ fn a_trigger_of_a_partitioned_table_or_of_a_partition_is_named_once() {
     }
 }
 
-/// The NOTICE speaks of what happens, and its HINT mends it.
+/// The NOTICE describes the problem, and its HINT solves it.
 #[test]
 fn the_trigger_of_the_notice_keeps_the_id_from_being_written_until_its_hint_is_followed() {
     let mut world = World::new();

@@ -1,4 +1,4 @@
-//! Every type is sent as `to_jsonb` gives it, and a change is another value of it.
+//! Every type is sent as `to_jsonb` prints it. A column is changed if this value differs.
 
 use serde_json::Value;
 
@@ -114,7 +114,7 @@ fn values_are_sent_as_to_jsonb_gives_them() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// What was sent, and whether it is the judge's text but for blanks.
+/// The sent value, and whether it is Postgres' own text except for blanks.
 fn compare(world: &mut World, judge: &str) -> (String, bool) {
     let bodies = world.bodies();
     let [body] = &bodies[..] else { return (format!("{bodies:?}"), false) };

@@ -1,4 +1,4 @@
-//! The upstream ids on their way into the rows, past whatever else is on the table.
+//! Writing upstream ids into rows, despite other triggers and constraints of the table.
 
 use serde_json::json;
 
@@ -54,7 +54,7 @@ fn triggers_after_the_row_that_write_the_same_table() {
     }
 }
 
-/// What keeps an id from its row fails the statement, and the error says that the records are there.
+/// An error that keeps an id from its row fails the statement, and says that the records exist.
 #[test]
 fn an_id_that_cannot_be_written_is_told_with_what_was_applied() {
     let cases = [
@@ -129,7 +129,8 @@ fn it_asks_nothing_of_the_owner_but_to_own_the_table() {
         let inserted = world.database.connect_as(&app).batch_execute("INSERT INTO people (name) VALUES ('a')");
         world.run(&format!("DROP OWNED BY {app}; ALTER TABLE people OWNER TO CURRENT_USER; DROP OWNED BY {owner}; DROP ROLE {app}, {owner}"));
         let created = world.contact_count();
-        // What RI checks ask of the owner may be asked; but not the server, and the error must tell what was applied.
+        // The owner's rights that RI checks need are allowed here too. Calls of the server are not, and the error must
+        // count the applied records.
         if let Err(error) = inserted
             && (setup.starts_with("GRANT") || !context_of(error.as_db_error().unwrap()).contains("applied"))
         {

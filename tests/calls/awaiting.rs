@@ -1,4 +1,4 @@
-//! Waiting for consumers: what is read after the call, and what is told when the wait was too short.
+//! Waiting for consumers: reading after the call, and the error when the wait was too short.
 
 use serde_json::{Value, json};
 
@@ -49,7 +49,7 @@ fn a_wait_that_times_out_is_told_as_applied() {
     assert_eq!(world.contact_count(), 3);
 }
 
-/// The trap of the contract: this session holds what the consumer must write.
+/// The deadlock that the contract warns of: this session locks the rows that the consumer must write.
 #[test]
 fn a_lock_of_ones_own_makes_the_wait_vain_and_the_hint_says_so() {
     let mut world = World::new();

@@ -1,5 +1,5 @@
-//! `(f(...)).*`: harmless with a verb that returns a set, which Postgres calls once. A verb for one record would be
-//! called for each column, so it is refused while it is planned; what only looks similar is left alone.
+//! `(f(...)).*` is harmless with a verb that returns a set, which Postgres calls once. A verb for one record would be
+//! called for each column, so it is refused while it is planned. Similar expressions are allowed.
 
 use serde_json::Value;
 
@@ -8,7 +8,7 @@ use crate::support::{Session, TARGET, World, detail, detail_of, hint_of};
 const CREATE: &str = "sequin_create('sync', 'salesforce:contact', '{}')";
 const THREE: &str = r#"sequin_mutate('create', 'sync', 'salesforce:contact', '[{"data":{}},{"data":{}},{"data":{}}]')"#;
 
-/// What the cases call and write into.
+/// The functions and tables of the cases.
 fn furnished() -> World {
     let mut world = World::new();
     world.run(

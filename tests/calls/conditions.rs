@@ -1,10 +1,10 @@
-//! A stored procedure catches each outcome by its condition's name, reads what is known of it, and goes on.
+//! A stored procedure catches each outcome by its condition's name, reads the known effect, and continues.
 
 use serde_json::{Value, json};
 
 use crate::support::{Session, TARGET, World, create};
 
-/// Makes a function that runs a statement, and tells which condition it met and all that can be asked about it.
+/// Creates a function that runs a statement, and returns the condition it met with all its fields.
 const CAUGHT: &str = r#"
 CREATE TYPE caught AS (condition text, state text, message text, detail jsonb, hint text, context text);
 CREATE FUNCTION caught(statement text) RETURNS caught LANGUAGE plpgsql AS $$
@@ -81,7 +81,7 @@ fn each_outcome_has_a_condition_name() {
         assert_eq!(world.one_of::<String>("SELECT (caught($1)).condition", &[&statement]), condition, "{fault:?}");
     }
     world.run("COMMIT");
-    // What was applied, and the last one.
+    // The applied records, and the last one.
     assert_eq!(world.contact_count(), 4);
 }
 
@@ -118,7 +118,7 @@ fn the_diagnostics_hold_everything_that_a_client_sees() {
     assert!(context.starts_with(line) && context.contains("PL/pgSQL function told(text)"), "{context}");
 }
 
-/// What an error says must be about its own call, not about an earlier one that was caught.
+/// An error must be about its own call, not about an earlier one that was caught.
 #[test]
 fn the_context_of_a_caught_error_does_not_stick() {
     let mut world = World::new();

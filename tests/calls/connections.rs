@@ -1,4 +1,4 @@
-//! A connection is kept for the next call, for as long as what it was made for stays as it is.
+//! A connection is kept for the next call while its server and mapping stay the same.
 
 mod addresses;
 mod missed_news;
@@ -59,7 +59,7 @@ fn an_error_of_the_api_keeps_the_connection() {
     assert_eq!((log.mutations().len(), log.connections), (9, 1), "{log:?}");
 }
 
-/// The same address is no reason to share one: what stands behind it may see two clients.
+/// Two servers with the same address do not share a connection: the API may see two clients.
 #[test]
 fn servers_do_not_share_connections() {
     let World { sandbox, database, mut client, .. } = World::new();
@@ -132,7 +132,7 @@ fn a_changed_server_or_mapping_gets_a_fresh_connection() {
     database.create_server(sandbox.url(), TOKEN);
     let mut client = database.connect();
     let mut admin = database.connect();
-    // What is done, and by which token and at which sandbox the next call must arrive.
+    // The change, and the token and the sandbox of the next call.
     let changes = [
         (format!("ALTER SERVER sequin OPTIONS (SET url {second})"), TOKEN, &other),
         (format!("ALTER SERVER sequin OPTIONS (SET url {first})"), TOKEN, &sandbox),
@@ -239,7 +239,7 @@ fn a_connection_that_the_server_closed_while_it_was_idle_is_replaced() {
     eventually("one connection is open", || open_connections(port) == 1);
 }
 
-/// Below TLS the end is a message of its own, which nobody reads until the next call.
+/// Below TLS the end is a message of its own, which is not read until the next call.
 #[test]
 fn a_tls_connection_that_the_server_closed_while_it_was_idle_is_replaced() {
     let certificates = Tls::in_directory(&shared().scratch("idle"));
@@ -281,7 +281,7 @@ fn a_connection_that_the_server_will_close_is_not_used_again() {
         let peer = RawServer::start(move |stream: &mut TcpStream| {
             if raw::read_request(stream).is_ok() {
                 let _ = stream.write_all(reply.as_bytes());
-                // The client must not wait for the end of what it has whole.
+                // The client must not wait for the end of a connection after a whole reply.
                 if has_length {
                     raw::hold(stream);
                 }
@@ -298,7 +298,7 @@ fn a_connection_that_the_server_will_close_is_not_used_again() {
     }
 }
 
-/// Two sessions each have their own; what one does to it is nothing to the other.
+/// Two sessions have separate connections, and do not affect each other.
 #[test]
 fn sessions_do_not_share_connections() {
     let api = Api::start();

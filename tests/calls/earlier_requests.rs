@@ -1,5 +1,5 @@
-//! What an error says of the requests before it that were applied: those of the same statement, and outside a transaction
-//! block those of the same transaction. They stay applied when everything here is rolled back.
+//! An error counts earlier requests that were applied: those of the same statement, and outside a transaction block
+//! those of the same transaction. They stay applied when everything here is rolled back.
 
 mod batches;
 mod statements;
@@ -13,7 +13,7 @@ const TABLE: &str = "
     SELECT sequin_attach('people', 'sync', 'salesforce:contact', 'sf_id', '{\"email\": \"Email\"}', delivery => 'inline');
     ALTER SERVER sequin OPTIONS (ADD atomic_batches 'true')";
 
-/// What the provider does not take.
+/// Data that the provider rejects.
 const BAD: &str = "'{\"Email\": \"nobody\"}'";
 
 /// A text that the other side of an error must hold.
@@ -21,7 +21,7 @@ struct Claim<'a> {
     detail: Value,
     hint: &'a str,
     context: &'a str,
-    /// Of a verb or a capture, whose line says what was applied before.
+    /// The CONTEXT of a verb or a capture, whose line counts the records applied before.
     has_line: bool,
 }
 

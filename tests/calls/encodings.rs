@@ -1,5 +1,5 @@
-//! Databases in another encoding than UTF-8: what can be converted is, what cannot is refused before it is sent, or told
-//! as applied when it is the reply. Nowhere does a character turn into others.
+//! Databases in another encoding than UTF-8. Convertible text is converted. Other text is refused before it is sent; in
+//! a reply it is reported as applied. No character turns into others.
 
 use sequin_harness::Encoding;
 use serde_json::{Value, json};
@@ -105,7 +105,7 @@ fn names_in_latin1_are_told_as_they_are_written() {
     );
 }
 
-/// Bytes of which Postgres does not know what they mean: UTF-8 passes as it is, all else is refused before it is sent.
+/// SQL_ASCII bytes have no known meaning: UTF-8 passes as it is, and any other text is refused before it is sent.
 #[test]
 fn sql_ascii_passes_utf8_and_refuses_other_bytes() {
     let mut world = World::in_encoding(Encoding::SqlAscii);
@@ -160,7 +160,7 @@ fn a_reply_in_sql_ascii_is_read_or_told_as_applied() {
     }
 }
 
-/// A client that speaks another encoding than the database must still learn what became of the mutation.
+/// A client with another encoding than the database must still learn the outcome of the mutation.
 #[test]
 fn an_error_text_that_the_client_cannot_show_does_not_hide_the_outcome() {
     let world = World::new();

@@ -1,5 +1,5 @@
-//! What an error's body says becomes the message and the `docs` of the DETAIL: readable, of limited length, without the
-//! token, whatever the API or a proxy before it has written.
+//! The message of an error's body becomes the message and the `docs` of the DETAIL. It is readable, of limited length
+//! and without the token, whatever the API or a proxy has written.
 
 use sequin_harness::TOKEN;
 use serde_json::{Value, json};

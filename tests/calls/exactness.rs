@@ -1,11 +1,11 @@
-//! Every jsonb passes digit for digit and key for key, both ways. Postgres is the judge: what the sandbox received, and
-//! what came back, must print as the same jsonb.
+//! Every jsonb passes digit for digit and key for key, both ways. Postgres is the judge: the request in the sandbox and
+//! the returned record must print as the same jsonb.
 
 use serde_json::json;
 
 use crate::support::{Session, TARGET, World};
 
-/// Sends each text as the data of one record, all in one request, and compares what arrived and what came back.
+/// Sends each text as the data of one record, all in one request, and compares both ways.
 pub fn all_pass(world: &mut World, data: &[String]) {
     world.run("CREATE TEMP TABLE IF NOT EXISTS passed (n int, sent text, received text)");
     world.run("TRUNCATE passed");
@@ -150,7 +150,7 @@ fn containers_of_every_size_and_mixture_pass() {
     all_pass(&mut World::new(), &data);
 }
 
-/// Whatever JSON's freedom in writing them, values are those that Postgres itself would read from the reply.
+/// However JSON spells them, values are those that Postgres itself would read from the reply.
 #[test]
 fn a_reply_is_read_as_postgres_reads_json() {
     let mut world = World::new();
@@ -195,7 +195,7 @@ fn a_reply_is_read_as_postgres_reads_json() {
 #[test]
 fn deep_nesting_passes() {
     let mut world = World::new();
-    // What Postgres itself needs to read such texts.
+    // The stack that Postgres itself needs to read such texts.
     world.run("SET max_stack_depth = '6MB'");
     for depth in [100, 127, 128, 129, 1_000, 10_000] {
         let arrays = format!("{{\"v\": {}1.10{}}}", "[".repeat(depth), "]".repeat(depth));
@@ -204,7 +204,7 @@ fn deep_nesting_passes() {
     }
 }
 
-/// Deeper than Postgres can read with this setting: either it is sent and told as applied, or refused before.
+/// Deeper than Postgres can read with this setting: it is sent and reported as applied, or refused before.
 #[test]
 fn nesting_that_postgres_refuses_does_no_harm() {
     let mut world = World::new();

@@ -1,8 +1,8 @@
-//! Faults of the network at a chosen byte in either direction: what is claimed is true by the sandbox's word and right by
-//! the table, a request is sent once, and the next call works.
+//! Faults of the network at a chosen byte in either direction. The reported effect must match the sandbox's log and the
+//! outcome table. A request is sent once, and the next call works.
 //!
-//! Some places are chosen at random: `SEQUIN_SOAK_ROUNDS` says how many, and `SEQUIN_SOAK_SEED` repeats those of another run.
-//! `SEQUIN_FAULTS_ONLY` runs those cases alone whose name, as a failure prints it, contains this.
+//! Some places are chosen at random: `SEQUIN_SOAK_ROUNDS` sets their number, and `SEQUIN_SOAK_SEED` repeats those of
+//! another run. `SEQUIN_FAULTS_ONLY` runs only the cases whose name, as a failure prints it, contains this text.
 
 mod answers;
 mod calls;
@@ -17,11 +17,11 @@ use std::fmt;
 
 use sequin_harness::proxy::{Direction, Fault, Harm};
 
-/// One call of one record, and what is done to it.
+/// One call of one record, with its fault.
 #[derive(Clone, Copy, Debug)]
 pub struct Case {
     pub kind: &'static str,
-    /// What the API answers.
+    /// The API's answer.
     pub answer: &'static answers::Answer,
     /// Over the connection of the call before, or over a new one.
     pub kept: bool,
@@ -47,7 +47,7 @@ const KINDS: [&str; 3] = ["create", "update", "delete"];
 const HARMS: [Harm; 7] =
     [Harm::Cut, Harm::Reset, Harm::Stall, Harm::Drip, Harm::DuplicateByte, Harm::DuplicateRest, Harm::Corrupt(0x01)];
 
-/// What `SEQUIN_FAULTS_ONLY` asks for.
+/// The filter in `SEQUIN_FAULTS_ONLY`.
 fn chosen() -> Option<String> {
     std::env::var("SEQUIN_FAULTS_ONLY").ok()
 }

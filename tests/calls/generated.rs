@@ -1,7 +1,7 @@
-//! Documents that nobody would think of pass digit for digit and key for key, by every way there is.
+//! Generated documents pass digit for digit and key for key, in every direction.
 //!
-//! They are others in each run: `SEQUIN_SOAK_SEED` repeats those of another, `SEQUIN_SOAK_ROUNDS` makes more of them. One
-//! that does not pass is made as small as it can be.
+//! They differ in each run: `SEQUIN_SOAK_SEED` repeats those of another run, `SEQUIN_SOAK_ROUNDS` makes more of them. A
+//! document that fails is shrunk as far as possible.
 
 mod choices;
 mod document;
@@ -12,7 +12,7 @@ use crate::support::random::{SeedableRng, SmallRng, seed_and_rounds};
 use choices::Choices;
 use ways::Way;
 
-/// So few that they fit into everybody's `make test`.
+/// Few enough for `make test`.
 const ROUNDS: u64 = 3;
 
 const DOCUMENTS: usize = 40;

@@ -22,7 +22,7 @@ use crate::support::server::shared;
 /// The limit that the servers here have.
 const MAX_RESPONSE_BYTES: usize = 1 << 20;
 
-/// What the first connection gets after its request.
+/// The answer on the first connection after its request.
 type Reply = Box<dyn Fn(&mut TcpStream) -> io::Result<()> + Send + Sync>;
 
 /// Replies to the first connection with `reply` and closes it; serves the others.
@@ -142,7 +142,7 @@ fn a_reply_without_an_end_is_ended_by_the_time_for_the_request() {
     assert!(grown < 16 * 1024, "the backend has grown by {grown} KiB at its peak");
 }
 
-/// What comes in strange clothes and is nevertheless whole.
+/// Unusual replies that are nevertheless whole.
 #[test]
 fn odd_but_whole_replies_are_read() {
     let length = RECORD.len();

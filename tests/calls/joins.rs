@@ -1,5 +1,5 @@
-//! A call for each row is a request for each row, and a call beside the rows is one request: whatever plan Postgres makes
-//! of a join, and whatever it keeps of what it has read.
+//! A call for each row is a request for each row, and a call beside the rows is one request. This holds for every plan
+//! of a join, and for every cache in it.
 
 use crate::support::{Session, TARGET, World, create, create_three};
 
@@ -22,7 +22,7 @@ fn each_row_is_a_call() {
     ]);
 }
 
-/// The inner side of a join is read for each row of the outer one, from what Postgres has kept of it.
+/// The inner side of a join is read for each row of the outer one, from Postgres' stored result.
 #[test]
 fn the_other_side_of_a_join_is_a_call() {
     let mut world = World::new();
@@ -49,7 +49,7 @@ fn the_other_side_of_a_join_is_a_call() {
 #[test]
 fn rows_with_equal_values_are_calls_too() {
     let mut world = World::new();
-    // Of which Postgres knows that they are equal.
+    // Postgres knows that these are equal.
     world.run("CREATE TABLE equals AS SELECT '{\"n\":1}'::jsonb AS data FROM generate_series(1, 200); ANALYZE equals");
     let one = create("data");
     let many = format!("sequin_mutate('create', {TARGET}, jsonb_build_object('data', data))");

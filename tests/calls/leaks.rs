@@ -45,7 +45,7 @@ const ROUNDS: usize = 10;
 const TURNS_A_ROUND: usize = 150;
 /// Of each of the client's kinds.
 const CALLS_OF_A_KIND: usize = 50;
-/// Of which each waits for its timeout.
+/// Each of these calls waits for its timeout.
 const CANCELS: usize = 10;
 
 /// A kept connection's server that is fast enough for this: one read and one write a request.
@@ -78,7 +78,7 @@ fn api(stream: &mut TcpStream) {
 fn round(client: &mut Client) -> usize {
     client.execute("SELECT turns($1)", &[&(TURNS_A_ROUND as i32)]).unwrap();
     for _ in 0..CALLS_OF_A_KIND {
-        // An error that nobody catches, three of them different ways to lose a connection.
+        // Uncaught errors, three of them different ways to lose a connection.
         for server in ["cut", "garbage", "dead"] {
             client.simple_query(&create(server)).unwrap_err();
         }
@@ -113,7 +113,7 @@ fn undisturbed() -> Server {
     own("")
 }
 
-/// A database with the server objects that a round needs. What they stand for goes with the second value.
+/// A database with the server objects that a round needs. Their peers end with the second value.
 fn world(server: &Server) -> (Database, Vec<RawServer>) {
     let database = server.fresh_database();
     let cut = |stream: &mut TcpStream| {
@@ -155,7 +155,7 @@ fn ten_thousand_calls_leave_no_descriptor_and_no_memory() {
     assert!(last.1 - warm.1 < 512, "KiB: {seen:?}");
 }
 
-/// What is kept until the end of a statement would be as bad for those who call in a loop.
+/// Memory that is kept until the end of a statement would be as bad for callers with a loop.
 #[test]
 fn thousands_of_calls_in_one_statement_hold_no_memory_until_its_end() {
     let server = undisturbed();

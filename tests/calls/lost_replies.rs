@@ -14,7 +14,7 @@ fn unknown(status: u16) -> Value {
     detail("unknown", "unknown", Some(status), Value::Null, None)
 }
 
-/// (what the reply's body is, what the message must say)
+/// (description of the reply's body, required part of the message)
 fn unreadable() -> Vec<(String, &'static str)> {
     let deep = format!("{}{}", "[".repeat(200_000), "]".repeat(200_000));
     let record = |field: &str| format!("{{\"records\":[{{\"id\":\"1\"}},{{{field}}}]}}");
@@ -239,7 +239,7 @@ fn a_reply_with_another_record_is_no_answer_to_an_update_or_delete() {
     }
 }
 
-/// A set is what the reply has, which the contract does not promise to be what was sent.
+/// A set has the records of the reply, which the contract does not promise to be those that were sent.
 #[test]
 fn a_set_has_the_rows_of_the_reply() {
     let mut world = World::new();
@@ -256,7 +256,7 @@ fn a_set_has_the_rows_of_the_reply() {
     }
 }
 
-/// The ids of what was created are worth more than an error, and the caller is warned of the others.
+/// The ids of created records matter more than an error, and a warning reports the others.
 #[test]
 fn a_set_with_fewer_records_than_were_sent_comes_with_a_warning() {
     let mut world = World::new();

@@ -1,4 +1,4 @@
-//! Calls: what a verb sends, what its reply becomes, and what an error says.
+//! Calls: a verb's request, its reply as rows, and its errors.
 
 mod awaiting;
 mod composite_expansion;

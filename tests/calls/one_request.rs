@@ -127,7 +127,7 @@ fn a_parallel_plan_does_not_repeat_it() {
     ]);
 }
 
-/// What the API did stays done, and stays done once.
+/// The API's changes stay, and happen once.
 #[test]
 fn an_error_after_it_neither_repeats_nor_undoes_it() {
     let mut world = World::new();

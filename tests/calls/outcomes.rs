@@ -1,4 +1,4 @@
-//! What the API answers, and what a caller is told of it: the outcome table, row by row, from the wire to the client.
+//! The API's answers and their outcomes: the outcome table, row by row, from the wire to the client.
 
 use postgres::error::DbError;
 use serde_json::{Value, json};
@@ -50,7 +50,7 @@ const TABLE: &[Row] = &[
     },
 ];
 
-/// The words that a hint cannot do without, given what is known and of what kind the mutation was.
+/// The words that a hint must contain, by known effect and kind of mutation.
 fn advice(kind: &str, outcome: &str, applied: &str) -> &'static str {
     match (applied, kind) {
         ("none", _) => "Nothing was applied.",
@@ -129,7 +129,7 @@ fn the_verbs_for_one_record_tell_the_same() {
     }
 }
 
-/// What the sandbox does by itself, as the documentation shows it.
+/// The sandbox's own answers, as the documentation shows them.
 #[test]
 fn the_apis_own_refusals_come_through() {
     let mut world = World::new();

@@ -1,5 +1,5 @@
-//! A bad call costs nothing: it is refused before any connection, and says which argument or element is wrong, and how
-//! to do better.
+//! A bad call costs nothing. It is refused before any connection, names the wrong argument or element, and gives a
+//! hint.
 
 use sequin_harness::literal;
 
@@ -253,7 +253,7 @@ fn a_read_only_transaction_sends_nothing() {
     }
 }
 
-/// A type that somebody has changed: more columns do no harm, other ones would be read as garbage.
+/// A type that was altered by hand: more columns do no harm, other ones would be read as garbage.
 #[test]
 fn an_altered_result_type_is_refused() {
     let calls = [format!("sequin_mutate('create', {TARGET}, '{CREATE}')"), format!("sequin_create({TARGET}, '{{}}')")];

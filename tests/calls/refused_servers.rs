@@ -24,7 +24,7 @@ fn a_missing_server_is_answered_with_the_statements_that_make_one() {
     let error = world.refused(&create(""));
     assert_eq!((error.code().code(), error.message()), ("42704", "server \"sequin\" does not exist"));
 
-    // What the hint says, typed with the sandbox's address and token.
+    // The statements of the hint, with the sandbox's address and token.
     let role = caller(&mut world);
     let hint = hint_of(&error).replace("https://api.example.com", world.sandbox.url());
     let hint = hint.replace("token '...'", &format!("token '{}'", world.sandbox.token()));

@@ -1,4 +1,4 @@
-//! A reply's record in the columns of `sequin_record`: each field where it belongs, and in `extra` what belongs nowhere.
+//! A reply's record in the columns of `sequin_record`: each known field in its column, the others in `extra`.
 
 use postgres::Row;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! An API that replies in another order than it was asked, with values as it writes them itself: as some providers do.
+//! An API that replies in another order than the request, with values in its own spelling, as some providers do.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -122,7 +122,7 @@ fn an_order_that_the_reply_contradicts_is_not_believed() {
     }
 }
 
-/// What an API rewrites was sent nowhere: the declared order is believed.
+/// Values that an API rewrites match no sent record: the declared order counts.
 #[test]
 fn an_order_that_nothing_contradicts_is_believed() {
     let mut world = World::with_options("atomic_batches 'true'");

@@ -109,7 +109,7 @@ fn the_request_has_the_headers_of_the_contract() {
     assert_eq!(header("accept-encoding"), Some("identity"));
 }
 
-/// What is not the records is written by us.
+/// The rest of the request is the extension's own text.
 #[test]
 fn texts_beside_the_records_are_escaped() {
     let mut world = World::new();

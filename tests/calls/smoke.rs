@@ -1,4 +1,4 @@
-//! That there is something to test with.
+//! The test environment works.
 
 use sequin_harness::process;
 

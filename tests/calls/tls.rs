@@ -1,4 +1,4 @@
-//! Where a token may travel: to a host that has proved who it is, or within this machine, and nowhere else.
+//! Where a token may travel: to a host with a valid certificate, or within the local machine, and nowhere else.
 
 mod elsewhere;
 
@@ -15,7 +15,7 @@ use crate::support::network::{
 };
 use crate::support::server::shared;
 
-/// A server that records what it can read of its clients.
+/// A server that records the plain text of its clients.
 struct Listener {
     raw: RawServer,
     decrypted: Arc<Mutex<Vec<u8>>>,
@@ -92,7 +92,7 @@ fn a_certificate_that_proves_nothing_is_refused_before_the_token_leaves() {
     }
 }
 
-/// The test's authority is not one of the machine's.
+/// The system does not trust the test's authority.
 #[test]
 fn without_ca_file_only_the_machines_authorities_count() {
     let database = shared().fresh_database();
@@ -178,7 +178,7 @@ fn a_tls_connection_with_bytes_after_the_reply_is_not_used_again() {
     assert_eq!(peer.accepted(), 3);
 }
 
-/// The same for what is no whole record yet, and has come with the reply: it waits in the TLS library.
+/// The same for an incomplete record that arrived with the reply: it waits in the TLS library.
 #[test]
 fn a_tls_connection_with_the_beginning_of_something_after_the_reply_is_not_used_again() {
     let database = shared().fresh_database();
@@ -206,7 +206,7 @@ fn a_tls_connection_with_the_beginning_of_something_after_the_reply_is_not_used_
     }
 }
 
-/// Neither an end in good order nor one that anybody on the way could make is taken for the end of a body.
+/// Neither an orderly end nor a forged one counts as the end of a body.
 #[test]
 fn a_body_that_is_cut_within_tls_is_a_lost_reply() {
     let database = shared().fresh_database();

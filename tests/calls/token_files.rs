@@ -1,4 +1,4 @@
-//! Tokens in files: where they may be, who may read them, and when they are read again.
+//! Tokens in files: permitted places and permissions, and when they are read again.
 
 use std::fs;
 use std::os::unix::fs::symlink;

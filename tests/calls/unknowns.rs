@@ -1,5 +1,5 @@
-//! The request has left, and no status came back: nobody knows whether it was applied, and the error says just that.
-//! Before the first byte has left, it says that nothing was sent.
+//! The request was sent, and no status came back: its effect is unknown, and the error says so. Before the first byte
+//! was sent, the error says that nothing was sent.
 
 use std::thread;
 
@@ -13,7 +13,7 @@ fn unknown() -> Value {
     detail("unknown", "unknown", None, Value::Null, None)
 }
 
-/// (kind, records, what is sent); the ids are made up, since nothing here is to be applied by the sandbox but creates.
+/// (kind, records, arguments); the ids are made up, because the sandbox applies only the creates here.
 fn calls() -> [(&'static str, usize, String); 4] {
     [
         ("create", 3, create_three()),

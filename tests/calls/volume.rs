@@ -36,7 +36,7 @@ fn ten_thousand_records_are_one_request_and_come_back_in_order() {
     assert_eq!((world.sent(), world.contact_count()), (2, 0));
 }
 
-/// (what is done to the column, what is stored in it)
+/// (change of the column, stored value)
 #[test]
 fn records_that_are_stored_out_of_line_pass() {
     let mut world = World::new();
@@ -63,7 +63,7 @@ fn records_that_are_stored_out_of_line_pass() {
     }
 }
 
-/// Larger than what ureq, hyper or a socket takes at a time, and than what Postgres allocates at once for small things.
+/// Larger than one piece of ureq, hyper or a socket, and than a small allocation of Postgres.
 #[test]
 fn a_record_of_many_megabytes_passes() {
     let mut world = World::new();

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::docs::{psql, read};
 use crate::support::{Session, World};
 
-/// Runs SQL as a user does, to its end, and returns what psql printed.
+/// Runs SQL as a user does, to its end, and returns psql's output.
 fn run(world: &World, sql: &str) -> String {
     let (output, ok) = psql(world.database.server().psql_command(world.database.name()), sql);
     assert!(ok, "{output}");
@@ -25,7 +25,7 @@ fn sent(world: &World) -> Vec<(String, String, Value)> {
     world.bodies().into_iter().map(part).collect()
 }
 
-/// What [`sent`] gives for one request.
+/// The result of [`sent`] for one request.
 fn request(kind: &str, collection: &str, records: Value) -> (String, String, Value) {
     (kind.to_owned(), collection.to_owned(), records)
 }
@@ -135,7 +135,7 @@ fn two_tables_sql() {
     assert_eq!(world.error("CALL move(300, 'Paul', 'Chani')").code().code(), "23514");
     assert_eq!((balances(&mut world), world.sent()), (before, 0));
 
-    // Nobody knows of the second: a person must look, and sees both applied here.
+    // The second is unknown: a person must look, and sees that both were applied.
     world.sandbox.fault(json!({"match": {"body_contains": "Balance__c"}, "apply": true, "status": 504}));
     let output = run(&world, "CALL move(30, 'Paul', 'Chani');");
     assert!(output.contains("look at both accounts upstream") && output.contains("(applied: unknown)"), "{output}");

@@ -34,7 +34,7 @@ impl Demo {
     fn finish(mut self, input: &str) -> Output {
         let pid = self.child.id();
         if let Some(mut stdin) = self.child.stdin.take() {
-            // Without psql nobody reads it.
+            // Without psql nothing reads it.
             let _ = stdin.write_all(input.as_bytes());
         }
         let output = self.child.wait_with_output().unwrap_or_else(|e| panic!("{e}"));
@@ -66,7 +66,7 @@ fn started_by(pid: u32, mark: &str) -> Vec<String> {
     let directories = [format!("/run/{pid}-"), format!("/sequin-pg-{pid}-")];
     let mut lines = Vec::new();
     for process in fs::read_dir("/proc").into_iter().flatten().flatten().map(|entry| entry.path()) {
-        // What cannot be read has just ended, or is somebody else's.
+        // An unreadable process has just ended, or belongs to another account.
         let environment = fs::read(process.join("environ")).unwrap_or_default();
         let is_marked = environment.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes());
         let place: PathBuf = fs::read_link(process.join("cwd")).unwrap_or_default();
@@ -132,7 +132,7 @@ fn psql_in_it_works_and_leaves_nothing() {
     let create = "SELECT upstream_id AS id FROM sequin_create('demo', 'salesforce:contact', '{\"Title\": \"Naib\"}',
         await_consumers => '{contacts}') \\gset\nSELECT data->>'Title' AS title FROM contacts WHERE upstream_id = :'id';\n";
     let demo = Demo::start(&["psql"]);
-    // Which also shows that what is looked for at the end can be found.
+    // This also shows that the final search can find the process.
     demo.wait_for("sequin-sandbox");
     demo.wait_for("postgres: checkpointer");
     let output = demo.finish(create);

@@ -1,4 +1,5 @@
-//! docs/dependencies.md counts and names what cargo does, and `make deny` never passes over what it could not check.
+//! docs/dependencies.md counts and names the same crates as cargo, and `make deny` reports the checks that it could not
+//! run.
 
 use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
@@ -12,7 +13,7 @@ use crate::support::server::shared;
 
 const DOCUMENT: &str = "docs/dependencies.md";
 
-/// What cargo prints, without looking at the network.
+/// cargo's output, without the network.
 fn cargo(arguments: &[&str]) -> String {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(arguments).args(["--offline", "--locked", "--manifest-path"]).arg(path("Cargo.toml"));
@@ -71,7 +72,7 @@ fn the_exclusions_are_not_there() {
     }
 }
 
-/// Runs scripts/deny with a cargo-deny that does as `stub` says: what it did, what the script said, and whether it passed.
+/// Runs scripts/deny with the cargo-deny `stub`: returns the stub's calls, the script's output, and whether it passed.
 fn deny(name: &str, stub: &str, advisories: &str) -> (Vec<String>, String, bool) {
     let script = read("scripts/deny");
     let version = script.lines().find_map(|line| line.strip_prefix("version=")).unwrap();
@@ -80,8 +81,8 @@ fn deny(name: &str, stub: &str, advisories: &str) -> (Vec<String>, String, bool)
     let log = target.join("log");
     fs::create_dir_all(program.parent().unwrap()).unwrap();
     let said = format!("#!/bin/sh\necho \"$*\" >>'{}'\ncase \"$*\" in\n{stub}\nesac\n", log.display());
-    // Made executable by a copy in a process of its own: what this one has written, another thread's fork may have open
-    // for writing still, and for so long nobody can execute it.
+    // Copied by a separate process to make it executable: a fork of another thread may hold this process's file open
+    // for writing. Until that fork ends, the file cannot be executed.
     let written = target.join("written");
     fs::write(&written, said).unwrap();
     fs::set_permissions(&written, Permissions::from_mode(0o755)).unwrap();

@@ -8,7 +8,7 @@ use crate::docs::{psql, read};
 use crate::support::network::REFUSING;
 use crate::support::{Session, World};
 
-/// Runs an example as a user does, to its end, and returns what psql printed.
+/// Runs an example as a user does, to its end, and returns psql's output.
 fn run(world: &World, sql: &str) -> String {
     let (output, ok) = psql(world.database.server().psql_command(world.database.name()), sql);
     assert!(ok, "{output}");
@@ -125,7 +125,7 @@ fn row_trigger_sql() {
     let id: String = world.one("SELECT contact_id FROM customers");
     assert_eq!(chani["upstream_id"], id);
 
-    // What breaks a constraint does not get as far as the API, foreign keys included.
+    // A row that breaks a constraint does not reach the API, foreign keys included.
     world.run("CREATE TABLE regions (id int PRIMARY KEY); ALTER TABLE customers ADD region int REFERENCES regions");
     for (values, code) in [
         ("('Usul', 'chani@arrakis.org', NULL)", "23505"),
@@ -136,7 +136,7 @@ fn row_trigger_sql() {
         assert_eq!((error.code().code(), world.sent()), (code, 0), "{error:?}");
     }
 
-    // What the API refuses fails the statement. A row that it took before stays there, as the example warns.
+    // A refusal by the API fails the statement. An earlier applied row stays there, as the example warns.
     let error =
         world.error("INSERT INTO customers (name, email) VALUES ('Jessica', 'jessica@caladan.org'), ('Vladimir', '?')");
     assert_eq!(error.code().code(), "HV024", "{error:?}");
@@ -144,7 +144,7 @@ fn row_trigger_sql() {
     assert_eq!(contact(&world, "jessica@caladan.org")["deleted"], false);
     assert_eq!(world.one::<i64>("SELECT count(*) FROM customers"), 1);
 
-    // An upsert is sent as what it turns out to be.
+    // An upsert is sent as the kind of change that it becomes.
     world.run(
         "INSERT INTO customers (name, email) VALUES ('Sihaya', 'chani@arrakis.org')
                ON CONFLICT (email) DO UPDATE SET name = excluded.name",
@@ -155,7 +155,7 @@ fn row_trigger_sql() {
     );
 }
 
-/// What docs/reference.md says of it under "Triggers".
+/// The text of docs/reference.md under "Triggers".
 #[test]
 fn row_trigger_sql_with_a_deferred_trigger() {
     let mut world = World::new();
@@ -233,7 +233,7 @@ fn outcomes_sql() {
         assert_eq!(world.one::<String>(STATES), states, "{fault}");
         assert_eq!(world.sent(), requests, "{fault}");
 
-        // When the trouble is over, those in line are sent, once; those that a person must see are not.
+        // After the failure, waiting records are sent once; those that need a person are not.
         let before = world.contact_count();
         work_off(&mut world);
         assert_eq!(world.one::<String>(STATES), states.replace("waiting", "created"), "{fault}");
@@ -263,7 +263,7 @@ fn outcomes_sql() {
         assert_eq!((world.one::<String>(STATES), world.sent()), ("created created".into(), 2), "{trouble}");
     }
 
-    // What is no record holds up nobody else.
+    // A row that is not a record blocks no other.
     world.run("TRUNCATE new_contacts; INSERT INTO new_contacts (data) VALUES ('[]'), ('{}')");
     world.run("CALL create_contacts()");
     assert_eq!((world.one::<String>(STATES), world.sent()), ("rejected created".into(), 1));

@@ -1,7 +1,7 @@
-//! What the tests of the documentation share: its fenced blocks, and a psql to run them in.
+//! Helpers for the tests of the documentation: its fenced blocks, and a psql to run them in.
 //!
-//! A block is three backquotes with a language, up to the next three. A ```sql block that a ```text block follows must
-//! print just that; one without must work.
+//! A block is three backquotes with a language, up to the next three. A ```sql block before a ```text block must print
+//! its text; any other one must work.
 
 mod attached_examples;
 mod contributing;
@@ -21,7 +21,7 @@ use std::process::{Command, Stdio};
 
 use sequin_harness::paths;
 
-/// What is written for people.
+/// The documents for readers.
 const DOCUMENTS: &[&str] = &[
     "README.md",
     "CHANGELOG.md",
@@ -38,7 +38,7 @@ const DOCUMENTS: &[&str] = &[
 /// A fenced block.
 #[derive(Clone, Debug)]
 pub struct Block {
-    /// What stands after the backquotes.
+    /// The language after the backquotes.
     pub language: String,
     pub text: String,
     /// Of its first line.
@@ -92,7 +92,7 @@ pub fn statements(document: &str) -> Vec<(Block, Option<String>)> {
     sql.map(|(i, block)| (block.clone(), output_after(i).cloned())).collect()
 }
 
-/// What psql prints for `sql`, on both of its outputs, and whether it came to the end. It stops at the first error.
+/// psql's output for `sql`, of both streams, and whether it completed. It stops at the first error.
 pub fn psql(mut command: Command, sql: &str) -> (String, bool) {
     command.args(["-q", "-v", "ON_ERROR_STOP=1"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut psql = command.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}"));

@@ -33,7 +33,7 @@ fn make_trouble(place: &mut World) {
     place.until("SELECT count(*) = 1 FROM sequin.outbox WHERE state = 'pending' AND next_attempt_at IS NULL");
 }
 
-/// What psql shows of the statements of the document's block at `line`.
+/// psql's output for the statements of the document's block at `line`.
 fn show(place: &World, sql: &str, line: usize) -> String {
     let (output, ok) = psql(place.server.psql_command(APP), sql);
     assert!(ok, "{DOCUMENT}, line {line}: {output}");
@@ -87,7 +87,7 @@ fn its_statements_run() {
     let statements = statements(&read(DOCUMENT));
     assert!(statements.len() >= 18, "{}", statements.len());
     for (block, _) in statements {
-        // One of them discards what is not being sent.
+        // One of them discards the records that are not being sent.
         place.until(
             "SELECT NOT EXISTS (SELECT FROM sequin.outbox o JOIN sequin.status s USING (server) WHERE o.state = 'sending' \
              OR o.state = 'pending' AND o.next_attempt_at <= now() AND NOT s.paused)",
@@ -128,7 +128,7 @@ fn what_it_asks_of_a_person_brings_the_records_to_their_end() {
     place.run("UPDATE people SET \"Email\" = 'feyd@giedi.prime' WHERE id = 1");
     place.until("SELECT contact_id IS NOT NULL FROM people WHERE id = 1");
 
-    // The create was made. What waited behind it is an update of that record now.
+    // The create was applied. The record that waited behind it is an update of it now.
     let records = place.sandbox.records("salesforce:contact");
     let chani = records.iter().find(|record| record["data"]["Email"] == "chani@tabr.org").unwrap();
     let upstream_id = chani["upstream_id"].as_str().unwrap();

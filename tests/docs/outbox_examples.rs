@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::docs::{psql, read};
 use crate::support::{Session, World};
 
-/// Runs SQL as a user does, to its end, and returns what psql printed.
+/// Runs SQL as a user does, to its end, and returns psql's output.
 fn run(world: &World, sql: &str) -> String {
     let (output, ok) = psql(world.database.server().psql_command(world.database.name()), sql);
     assert!(ok, "{output}");
@@ -34,12 +34,12 @@ fn enqueue_trigger_sql() {
     let expected = [
         ("create".to_owned(), json!([{"data": {"dealname": "Paul"}}])),
         ("create".to_owned(), json!([{"data": {"dealname": "Chani"}}])),
-        // Two changes of one transaction are one record; what was rolled back is none.
+        // Two changes of one transaction are one record; a rolled back change is none.
         ("update".to_owned(), shipped),
     ];
     assert_eq!(sent(&world), expected);
 
-    // Whoever ships needs a right to the table and to nothing else.
+    // A role that ships needs only a right to the table.
     let clerk = format!("clerk_of_{}", world.database.name());
     world.run(&format!("CREATE ROLE {clerk}; GRANT SELECT, UPDATE ON orders TO {clerk}; SET ROLE {clerk}"));
     world.run("UPDATE orders SET state = 'returned' WHERE customer = 'Paul'");

@@ -7,7 +7,7 @@ use crate::docs::{Block, blocks, psql, read, statements, tidy};
 use crate::support::Session;
 use crate::support::server::own;
 
-/// What the README has in the place of what only the reader knows.
+/// The README's placeholders for values that only the reader knows.
 const URL: &str = "https://api.example.com";
 const TOKEN: &str = "your-token";
 const RECORD: &str = "0031U00000Qn2ZVQAZ";

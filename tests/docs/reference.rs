@@ -1,4 +1,4 @@
-//! docs/reference.md has everything that the installed extension has, in its words, and nothing that it has not.
+//! docs/reference.md lists all objects of the installed extension, in its words, and no others.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! docs/security.md: its recipes work, and what it says about who sees what is so.
+//! docs/security.md: its recipes work, and its statements about visibility are true.
 
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
@@ -55,7 +55,7 @@ fn its_recipes_work() {
         log.requests.last().map(|request| request.headers["authorization"].clone()).unwrap_or_default()
     };
 
-    // A role that may call, and cannot see with what token.
+    // A role that may call, but cannot read the token.
     run(0);
     let mut app = server.connect_as("postgres", "app");
     assert_eq!(app.rows(CREATE, &[]).len(), 1);
@@ -106,7 +106,7 @@ fn its_recipes_work() {
     bookkeeper.run("GRANT USAGE ON SCHEMA books TO clerk; GRANT INSERT ON book TO clerk");
     refused(&mut clerk, "INSERT INTO books.book VALUES (1, 'Paul')");
     superuser.run("GRANT USAGE ON FOREIGN SERVER sequin TO clerk");
-    // His sequin.server is still another; the attachment's counts.
+    // The role's sequin.server differs; the attachment's server counts.
     clerk.run("INSERT INTO books.book VALUES (1, 'Paul')");
     assert_eq!(bookkeeper.rows("SELECT FROM book WHERE up IS NOT NULL", &[]).len(), 1);
     refused(&mut clerk, "SELECT sequin_detach('books.book')");
@@ -116,7 +116,7 @@ fn its_recipes_work() {
     let before = sandbox.log().requests.len();
     bookkeeper.run("UPDATE book SET name = 'Usul'");
     assert_eq!(sandbox.log().requests.len(), before + 1);
-    // Whoever writes may switch it off.
+    // A role that writes the table may switch it off.
     bookkeeper.run("SET sequin.capture = off; DELETE FROM book; SELECT sequin_detach('book')");
     assert_eq!(sandbox.log().requests.len(), before + 1);
 

@@ -1,8 +1,8 @@
-//! Cancels, timeouts, terminations and lost clients at random moments in every phase of a call, many of them in one and the
-//! same backend. What is told of each mutation is compared with the APIs' books; in the end nothing is left behind.
+//! Cancels, timeouts, terminations and lost clients at random moments in every phase of a call, many of them in one
+//! backend. Each mutation's report is compared with the APIs' logs; in the end nothing is left behind.
 //!
-//! The delays are printed (`--nocapture`), not judged: that is for `sequin-bench cancel`. `SEQUIN_SOAK_ROUNDS` makes it more,
-//! `SEQUIN_SOAK_SEED` repeats the choices of another run, though not what the machine makes of its moments.
+//! The delays are printed (`--nocapture`), not judged: `sequin-bench cancel` does that. `SEQUIN_SOAK_ROUNDS` sets the
+//! number of rounds. `SEQUIN_SOAK_SEED` repeats the choices of another run, but not its timing.
 
 mod apis;
 mod memory;
@@ -34,17 +34,17 @@ const ROUNDS: u64 = 8;
 /// As many as the books of a sandbox should hold.
 const MOST_AT_ONCE: u64 = 40;
 
-/// After fewer rounds nobody can say what grows.
+/// Fewer rounds cannot show growth.
 const LEAST_ROUNDS_TO_CHECK: usize = 4;
 
-/// So many times its rounds a session has to show that it does not grow.
+/// A session gets this many times its rounds to show that it does not grow.
 const MOST_TIMES: usize = 3;
 
-/// What one session goes through.
+/// The plan for one session.
 struct Plan {
     phases: &'static [Phase],
     slack: Slack,
-    /// Of so many rounds it makes one.
+    /// It takes part in one of this many rounds.
     one_of: u64,
 }
 
@@ -141,7 +141,7 @@ fn run(rounds: u64, rng: &mut SmallRng, phases: &mut Histogram, orders: &mut His
     let mut admin = database.connect();
     let open = "SELECT count(*) FROM sequin.outbox";
     eventually("all is delivered", || admin.one::<i64>(open) == 0);
-    // Each session keeps a connection to what it calls, and the worker too.
+    // Each session keeps a connection to each API that it calls, and so does the worker.
     apis.assert_connections(SERIES.len() + 1, "while the sessions live");
     let (mut calls, mut held): (Vec<Call>, Vec<Vec<MemoryUse>>) = (Vec::new(), Vec::new());
     let mut undisturbed = Vec::new();

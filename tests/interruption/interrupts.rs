@@ -1,6 +1,7 @@
 //! Cancel, statement_timeout, terminate and fast shutdown take effect in every phase of a call, and leave a session that works.
 //!
-//! The peer stalls for ever, so a call that comes back was interrupted. The CONTEXT says what is known of the mutation.
+//! The peer stalls for ever, so a call that returns was interrupted. The CONTEXT gives the known effect of the
+//! mutation.
 
 mod floods;
 mod look_ups;
@@ -127,7 +128,7 @@ fn a_fast_shutdown_waits_for_no_phase() {
     }
 }
 
-/// The session has ended, and the log says truly what is known of its mutation.
+/// The session has ended, and the log gives the true effect of its mutation.
 fn assert_ended(server: &Server, phase: Phase, pid: i32, pending: Pending) {
     let what = format!("{phase:?}");
     assert!(pending.end(&what).1.is_err(), "{what}: the statement succeeded");

@@ -16,7 +16,7 @@ const CRYPTO: &str = "
         || (crypt('water', gen_salt('bf', 4)) LIKE '$2a$04$%') || ' '
         || length(gen_random_bytes(16))";
 
-/// What that gives, in any session that works.
+/// The result of that, in any session that works.
 const ENCRYPTED: &str = " melange true 16";
 
 struct Place {
@@ -92,7 +92,7 @@ fn pg_stat_statements_is_preloaded_before_or_behind() {
         eventually("the worker has delivered and written back", || client.one("SELECT count(sf_id) = 2 FROM people"));
         assert_eq!(place.sandbox.log().mutations().len(), 5, "{order}");
 
-        // What was called is counted as one statement, without the values; so is what the worker does.
+        // Calls are counted as one statement, without the values; so are the worker's statements.
         let calls: i64 = client.one("SELECT calls FROM pg_stat_statements WHERE query LIKE 'SELECT sequin_create(%'");
         assert_eq!(calls, 3, "{order}");
         let values = "SELECT count(*) FROM pg_stat_statements WHERE query LIKE '%secret-%' OR query LIKE $1";

@@ -24,7 +24,7 @@ pub struct Bouncer {
     log: PathBuf,
 }
 
-/// SIGTERM has it leave at once. The keeper is not to be ended by what is meant for the tests.
+/// It exits at once on SIGTERM. Signals for the tests must not end the keeper.
 const KEEPER: &str = "trap '' HUP INT TERM PIPE; \"$0\" \"$1\" </dev/null >>\"$2\" 2>&1 & pid=$!; \
     cat >/dev/null; kill $pid; wait $pid";
 
@@ -35,7 +35,7 @@ impl Bouncer {
         Bouncer::with(server, users, "pool_mode = transaction", "")
     }
 
-    /// In transaction mode, where whoever comes shares the one backend of `login`.
+    /// In transaction mode, where all clients share the one backend of `login`.
     pub fn shared(server: &Server, users: &[&str], login: &str) -> Bouncer {
         Bouncer::with(server, users, "pool_mode = transaction", &format!("user={login}"))
     }
@@ -49,7 +49,7 @@ impl Bouncer {
         let (ini, list, log) = (scratch.join("pgbouncer.ini"), scratch.join("users"), scratch.join("log"));
         let users: String = users.iter().map(|user| format!("\"{user}\" \"\"\n")).collect();
         let dir = directory.display();
-        // What drivers send at the start, and PgBouncer does not know.
+        // Start-up parameters of drivers that PgBouncer does not know.
         let conf = format!(
             "[databases]\n* = host={dir} port=5432 {databases}\n\
              [pgbouncer]\nlisten_port = {port}\nunix_socket_dir = {dir}\nauth_type = trust\nauth_file = {list}\n\
@@ -72,7 +72,7 @@ impl Bouncer {
         bouncer
     }
 
-    /// What libpq wants to know of it.
+    /// The connection string for libpq.
     pub fn dsn(&self, database: &str, user: &str) -> String {
         format!("host='{}' port={} dbname='{database}' user='{user}'", self.directory.display(), self.port)
     }

@@ -1,5 +1,5 @@
-//! Other languages' drivers: what each makes of a row and of an error is what docs/reference.md says. None of them sends
-//! anything a second time by itself.
+//! Drivers of other languages represent rows and errors as docs/reference.md says. None of them repeats a request by
+//! itself.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -189,7 +189,7 @@ impl Driver {
             .unwrap_or_else(|e| panic!("{e}: {} {errors}", String::from_utf8_lossy(&output.stdout)))
     }
 
-    /// What the sandbox has received under each name.
+    /// The sandbox's requests under each name.
     fn assert_sent_once(&self, world: &World) {
         let mut times = BTreeMap::new();
         for request in world.sandbox.log().mutations() {
@@ -203,7 +203,7 @@ impl Driver {
         assert_eq!(times, names.map(|name| (name.to_owned(), 1)).collect(), "{}: each once", self.client);
     }
 
-    /// What only this driver has.
+    /// The cases of this driver alone.
     fn assert_own(&self, seen: &Value) {
         let errors = &seen["errors"];
         match self.client {
@@ -230,12 +230,12 @@ impl Driver {
     }
 }
 
-/// What is upstream in the end, without the eight of Paul.
+/// The final records upstream, without Paul's eight.
 fn names_applied() -> Vec<&'static str> {
     [["Paul"; 8].as_slice(), &["Chani", "Leto", "gets 500", "stays", "Alia", "after"]].concat()
 }
 
-/// A consumer to wait for, and an API that answers to some names as it does to nobody else.
+/// A consumer to wait for, and an API with special answers to some names.
 fn prepare(world: &World) {
     let dsn = world.database.dsn();
     world.sandbox.consumer(json!({"kind": "postgres", "id": "contacts", "dsn": dsn, "table": "contacts"}));
@@ -255,7 +255,7 @@ fn prepare(world: &World) {
     }
 }
 
-/// What an error must be: docs/reference.md, Errors.
+/// The form of an error: docs/reference.md, Errors.
 struct Expected {
     sqlstate: &'static str,
     detail: Value,

@@ -1,5 +1,5 @@
-//! pg_dump and pg_restore in the ways that the other tests do not have: in parallel, by sections, as another role, and
-//! into a server that knows nothing of where it all came from.
+//! pg_dump and pg_restore in ways that the other tests lack: in parallel, by sections, as another role, and into an
+//! unrelated server.
 
 use std::path::PathBuf;
 use std::process::{Output, Stdio};
@@ -15,7 +15,7 @@ use crate::support::{Session, World};
 struct Origin {
     cluster: World,
     scratch: PathBuf,
-    /// What a restored outbox must have.
+    /// The contents that a restored outbox must have.
     open: String,
 }
 
@@ -62,7 +62,7 @@ impl Origin {
         file
     }
 
-    /// What pg_restore says.
+    /// pg_restore's output.
     fn restore(&self, arguments: &[&str], dsn: &str, file: &PathBuf) -> Output {
         let mut command = self.cluster.server.program("pg_restore");
         command.args(arguments).args(["-d", dsn]).arg(file).output().unwrap()
@@ -85,7 +85,7 @@ fn a_parallel_restore_in_a_strange_server_has_all_of_it() {
     server.connect("postgres").run("CREATE DATABASE app");
 
     let file = origin.dump(&["-Fd", "-j2"], "parallel");
-    // The original has come to its end: what is left is the copy's.
+    // The original is finished: the remaining requests are the copy's.
     origin.cluster.server.stop(Stop::Fast);
     must(&origin.restore(&["-j2", "--exit-on-error"], &server.dsn(APP), &file));
 
@@ -99,7 +99,7 @@ fn a_parallel_restore_in_a_strange_server_has_all_of_it() {
         cluster.one::<String>(ATTACHED),
         "(book.people,sync,salesforce:contact,sf_id,,outbox,\"{delete,insert,update}\",,,sequin)"
     );
-    // With the rights that they had, others write on; nothing is sent until somebody resumes.
+    // With the rights that they had, others continue to write; nothing is sent until a role resumes it.
     let mut app = cluster.server.connect_as(APP, "app");
     app.run("INSERT INTO book.people VALUES (3, 'Leto')");
     cluster.until("SELECT paused AND worker_alive FROM sequin.status");
@@ -142,7 +142,7 @@ fn a_restore_as_a_role_that_is_no_superuser_is_refused_at_the_extension_and_the_
         assert!(!output.status.success() && said.contains(words), "{said}");
     };
     refused(&origin, "permission denied to create extension \"sequin_mutations\"");
-    // Nor does it help if somebody else makes the extension: the open work is not for everybody to write.
+    // Another owner of the extension does not help either: not every role may write the open work.
     let mut another = origin.cluster.server.connect("another");
     another.run("DROP SCHEMA book CASCADE; CREATE EXTENSION sequin_mutations");
     refused(&origin, "permission denied for table queue");

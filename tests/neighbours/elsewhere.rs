@@ -1,7 +1,7 @@
 //! Servers with an identity of their own.
 //!
-//! The harness copies every data directory from one template, so its servers have one system identifier, by which the
-//! outbox tells a copy from the original. Where two servers are to be strangers, one is made from the beginning.
+//! The harness copies every data directory from one template. So its servers share one system identifier, by which the
+//! outbox tells a copy from the original. For two unrelated servers, one is made by initdb.
 
 use std::fs;
 use std::process::Command;

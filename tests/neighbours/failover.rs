@@ -1,7 +1,7 @@
 //! The primary is lost in the middle of thousands of deliveries, and a standby takes its place.
 //!
-//! The judge is the sandbox's log: nothing is lost, no record goes back to an earlier state, and no create is sent
-//! twice, unless the standby is asynchronous and had not heard of it: docs/operations.md, Guarantees.
+//! The judge is the sandbox's log. Nothing is lost, no record returns to an earlier state, and no create is sent twice.
+//! The exception is an asynchronous standby that lags: docs/operations.md, Guarantees.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
@@ -49,11 +49,11 @@ fn full_outbox() -> (World, Vec<String>) {
                (SELECT jsonb_agg(jsonb_build_object('data', jsonb_build_object('Name', 'queued ' || n, 'n', 1)))
                 FROM {numbers}))"
         ));
-        // Each in an order of its own, so that what waits is merged in some places and not in others.
+        // Each in its own order, so that waiting records are merged in some places and not in others.
         let enqueue = "SELECT count(*) FROM sequin_enqueue('update', 'sync', 'salesforce:contact',
             (SELECT jsonb_agg(jsonb_build_object('upstream_id', id, 'data', jsonb_build_object('n', $2::bigint))
                               ORDER BY md5(id || $2)) FROM unnest($1::text[]) id), await_consumers => $3)";
-        // What waits for other consumers is not merged: `{}` and NULL are two.
+        // Records that wait for other consumers are not merged: `{}` and NULL are two.
         let consumers: Option<Vec<String>> = (round % 2 == 0).then(Vec::new);
         cluster.rows(enqueue, &[&made, &(round as i64), &consumers]);
     }
@@ -81,7 +81,7 @@ fn unanswered(sandbox: &Sandbox) -> usize {
     sandbox.log().mutations().iter().filter(|request| request.complete).filter(is_open_create).count()
 }
 
-/// Loses the primary, with requests in the air; what is left stands on `standby`.
+/// Loses the primary, with requests in flight; the rest stands on `standby`.
 fn lose(cluster: World, standby: Server) -> World {
     cluster.server.stop(Stop::Immediate);
     let (client, primary, sandbox) = cluster.into_parts();
@@ -117,7 +117,7 @@ fn creates(cluster: &World) -> BTreeMap<String, usize> {
     times
 }
 
-/// What was sent for each record that is updated, in order.
+/// The requests for each updated record, in order.
 fn updates(cluster: &World) -> BTreeMap<String, Vec<i64>> {
     let mut numbers: BTreeMap<String, Vec<i64>> = BTreeMap::new();
     for body in complete(cluster).iter().filter(|body| body["kind"] == "update") {
@@ -133,7 +133,7 @@ fn complete(cluster: &World) -> Vec<Value> {
     cluster.sandbox.log().mutations().iter().filter(|request| request.complete).map(|request| request.json()).collect()
 }
 
-/// What holds in any case.
+/// The guarantees in any case.
 fn assert_nothing_is_lost(cluster: &mut World, made: &[String]) {
     // Each create is upstream, or a person is asked about it.
     let present: BTreeSet<String> =
@@ -150,7 +150,7 @@ fn assert_nothing_is_lost(cluster: &mut World, made: &[String]) {
                 AND \"Name\" NOT IN (SELECT data->>'Name' FROM sequin.dead_letters)";
     cluster.until(&format!("SELECT ({rows}) = 0"));
 
-    // What was committed last has won.
+    // The last committed change has won.
     let last: BTreeMap<String, i64> = cluster
         .contacts()
         .iter()
@@ -190,7 +190,7 @@ fn an_asynchronous_standby_may_repeat_what_it_had_not_heard_of_and_nothing_else(
     let mut follower = standby.connect(APP);
     let has_heard = format!("SELECT pg_last_wal_replay_lsn() >= '{delivered}'");
     eventually("it has heard of all this", || follower.one(&has_heard));
-    // From here on the standby hears nothing. What it has by now is what it will go on from.
+    // From here on the standby receives nothing, and will continue from its current state.
     follower.run("ALTER SYSTEM SET primary_conninfo = ''");
     follower.run("SELECT pg_reload_conf()");
     let is_cut = "SELECT NOT EXISTS (SELECT FROM pg_stat_wal_receiver)";
@@ -209,7 +209,7 @@ fn an_asynchronous_standby_may_repeat_what_it_had_not_heard_of_and_nothing_else(
     let twice: Vec<&String> = times.iter().filter(|(_, times)| **times > 1).map(|(name, _)| name).collect();
     assert!(times.values().all(|times| *times <= 2), "{times:?}");
     assert!(twice.iter().all(|name| known.contains(*name)), "only what was open at the standby: {twice:?}");
-    // The exception that docs/operations.md warns of: what was delivered after the cut, and what then was in the air.
+    // The exception in docs/operations.md: records delivered after the cut, and the requests in flight then.
     assert!((BEFORE + 1..=BEFORE + WORKERS).contains(&twice.len()), "{} creates sent twice", twice.len());
     eprintln!("asynchronous, {BEFORE} creates behind: {} sent twice", twice.len());
 }

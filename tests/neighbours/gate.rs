@@ -1,4 +1,4 @@
-//! A door from TCP to a Unix socket, for clients that know no other: the harness' servers listen on no port.
+//! A gate from TCP to a Unix socket, for clients that need TCP: the harness' servers listen on no port.
 
 use std::io;
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -27,7 +27,7 @@ impl Gate {
     }
 }
 
-/// Until both sides have closed. What goes wrong on the way, the client sees as a broken connection.
+/// Runs until both sides have closed. The client sees an error on the way as a broken connection.
 fn carry(client: TcpStream, socket: &Path) -> Option<()> {
     let server = UnixStream::connect(socket).ok()?;
     let (mut from_client, mut to_server) = (client.try_clone().ok()?, server.try_clone().ok()?);

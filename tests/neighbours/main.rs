@@ -1,8 +1,8 @@
 //! The extension beside the programs that real installations have around it: a pooler, dumps, a standby, subscribers,
 //! other extensions, other languages' drivers, another major.
 //!
-//! A binary of its own, behind a feature: it needs programs that `make test` does not. `make test-neighbours` brings and
-//! runs it all.
+//! A separate binary, behind a feature: it needs programs that `make test` does not. `make test-neighbours` installs
+//! them and runs the tests.
 
 mod beside;
 mod bouncer;

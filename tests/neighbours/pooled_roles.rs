@@ -1,4 +1,4 @@
-//! Roles behind a pooler: whoever shares a backend with others has his own rights, his own token, and no one else's.
+//! Roles behind a pooler: each role on a shared backend has its own rights and its own token.
 
 use sequin_harness::{Database, Request, Sandbox, identifier};
 
@@ -32,7 +32,7 @@ impl Roles {
         let roles = Roles { prefix: database.name().to_owned(), database, sandbox };
         let [one, two, none, pool] = ["one", "two", "none", "pool"].map(|name| roles.quoted(name));
         roles.database.create_server(roles.sandbox.url(), "token-one");
-        // The mapping for everybody makes way for one each; that of postgres is for sequin_attach.
+        // One mapping for each role replaces the one for PUBLIC; that of postgres is for sequin_attach.
         roles.database.execute(&format!(
             "DROP USER MAPPING FOR PUBLIC SERVER sequin;
              CREATE ROLE {one} LOGIN; CREATE ROLE {two} LOGIN; CREATE ROLE {none} LOGIN;

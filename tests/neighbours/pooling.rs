@@ -81,7 +81,7 @@ impl Psql {
         Psql(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
     }
 
-    /// Ctrl-C, and what psql says then.
+    /// Ctrl-C, and psql's output then.
     fn cancel(self) -> String {
         let status = Command::new("/bin/sh").args(["-c", &format!("kill -INT {}", self.0.id())]).status();
         assert!(status.unwrap().success());
@@ -105,12 +105,12 @@ fn a_cancel_reaches_the_backend_and_says_what_is_known() {
     let said = call.cancel();
     assert!(said.contains("ERROR:  canceling statement due to user request\n"), "{said}");
     assert_known(&said, "the request had been sent, whether it was applied is unknown", "cancelled through the pooler");
-    // Whoever comes next to this backend finds it in order.
+    // The next client finds this backend in order.
     assert!(!one(&mut other, CREATE).is_empty());
     assert_eq!(one(&mut other, "SELECT pg_backend_pid()"), backend);
     assert_eq!(world.sent(), 2);
 
-    // A wait for the outbox ends in the same way, and what it waited for goes on.
+    // A wait for the outbox ends in the same way, and the delivery continues.
     world.sandbox.fault(json!({"stall": "reply"}));
     let id = one(&mut other, &format!("SELECT * FROM sequin_enqueue('create', {TARGET}, '{{\"data\": {{}}}}')"));
     arrived();
@@ -151,7 +151,7 @@ fn a_setting_of_one_client_is_everybodys_unless_it_is_local() {
     assert_eq!(world.sent(), 0, "the pool has one backend, and it is set");
     sync.run("RESET sequin.capture");
 
-    // What a client would set as it connects does not pass at all.
+    // PgBouncer does not pass settings that a client makes as it connects.
     let options = format!("{} options='-c sequin.capture=off'", bouncer.dsn(world.database.name(), "postgres"));
     let error = Client::connect(&options, postgres::NoTls).err().map(|error| format!("{error:?}")).unwrap_or_default();
     assert!(error.contains("unsupported startup parameter"), "{error}");

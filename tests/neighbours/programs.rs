@@ -1,4 +1,4 @@
-//! Where the neighbours' programs are.
+//! The paths of the neighbours' programs.
 
 use std::env;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! Logical replication of attached tables: each side sends what was written there, and nothing that came from the other.
+//! Logical replication of attached tables: each side sends its own changes, and no change that was replicated.
 
 use postgres::Client;
 use sequin_harness::literal;
@@ -37,7 +37,7 @@ impl Pair {
         pair
     }
 
-    /// Begins it, and waits until what was there is on both sides.
+    /// Starts it, and waits until both sides have the initial rows.
     fn replicate(&mut self, publication: &str) {
         self.publisher.run(&format!("CREATE PUBLICATION people FOR TABLE {publication}"));
         let conninfo = literal(&self.publisher.server.dsn(APP));
@@ -45,7 +45,7 @@ impl Pair {
         self.subscriber.until("SELECT bool_and(srsubstate = 'r') FROM pg_subscription_rel");
     }
 
-    /// Waits until the subscriber has applied what the publisher has committed so far.
+    /// Waits until the subscriber has applied all that the publisher has committed so far.
     fn caught_up(&mut self) {
         let position: String = self.publisher.one("SELECT pg_current_wal_flush_lsn()::text");
         self.publisher.until(&format!(
@@ -80,7 +80,7 @@ fn what_arrives_is_not_sent_again_and_what_is_written_there_is() {
         let mut pair = Pair::new(published, subscribed);
         pair.publisher.run("INSERT INTO people VALUES (1, 'Paul')");
         assert_eq!(names(&mut pair.publisher), ["Paul"]);
-        // The initial copy, then what is applied as it comes: of each kind, and with what the write-back does.
+        // The initial copy, then replicated changes: of each kind, and those of the write-back.
         pair.replicate("people");
         pair.publisher.run("INSERT INTO people VALUES (2, 'Chani'), (3, 'Feyd'), (4, 'Leto')");
         pair.publisher.settled();
@@ -94,7 +94,7 @@ fn what_arrives_is_not_sent_again_and_what_is_written_there_is() {
         assert_eq!(pair.subscriber.one::<i64>("SELECT count(*) FROM people WHERE sf_id IS NOT NULL"), 3);
         assert!(is_untouched(&mut pair.subscriber), "{published} to {subscribed}: an echo");
 
-        // What is written at the subscriber is its own.
+        // Changes at the subscriber are its own.
         pair.subscriber.run("INSERT INTO people VALUES (10, 'Jessica')");
         assert_eq!(names(&mut pair.subscriber), ["Jessica"]);
         pair.subscriber.until("SELECT sf_id IS NOT NULL FROM people WHERE id = 10");
@@ -109,7 +109,7 @@ fn what_arrives_is_not_sent_again_and_what_is_written_there_is() {
     }
 }
 
-/// docs/operations.md, "Logical replication": what filters leave out, the subscriber does not know.
+/// docs/operations.md, "Logical replication": the subscriber does not know filtered rows.
 #[test]
 fn filters_and_column_lists_leave_out_what_the_subscriber_would_need() {
     let mut pair = Pair::new("inline", "inline");
@@ -138,7 +138,7 @@ fn always(client: &mut Client) {
              ALTER TABLE people ENABLE ALWAYS TRIGGER sequin_delete");
 }
 
-/// docs/operations.md again. Postgres fires statement triggers for the initial copy, and never for what is applied.
+/// docs/operations.md again. Postgres fires statement triggers for the initial copy, and never for replicated changes.
 #[test]
 fn triggers_that_are_enabled_always_send_the_initial_copy_and_nothing_of_what_follows() {
     let mut pair = Pair::new("inline", "outbox");
@@ -193,7 +193,7 @@ fn a_publication_of_all_tables_takes_the_queue_along() {
     pair.subscriber.until("SELECT paused AND last_error LIKE 'this database is a copy%' FROM sequin.status");
     assert!(pair.subscriber.sandbox.log().requests.is_empty());
 
-    // Whoever resumes it has everything sent twice, and the subscription stops at the first record that both have done.
+    // After a resume everything is sent twice, and the subscription stops at the first record that both have done.
     pair.subscriber.run("SELECT sequin_resume('sequin')");
     assert_eq!(names(&mut pair.subscriber), ["Paul", "own"]);
     pair.publisher.set_reachable();

@@ -1,4 +1,4 @@
-//! pg_upgrade from the oldest major that is supported to the newest.
+//! pg_upgrade from the oldest supported major to the newest.
 
 use std::fs::File;
 use std::io::Write;
@@ -29,7 +29,7 @@ fn of(major: u32) -> Builder {
     Server::builder().installation(PgConfig::of(&pg_config).unwrap(), library)
 }
 
-/// What must be as it was. A row for each thing, its kind first.
+/// The state that must not change. A row for each fact, its kind first.
 const EVERYTHING: &str = "
     SELECT 'outbox ' || (o.state, o.outcome, o.id, o.key, o.role::oid::regrole, o.relation, o.ordering_key, o.data,
                          o.attempts, o.next_attempt_at IS NULL)::text AS thing FROM sequin.outbox o
@@ -106,7 +106,7 @@ fn alone(server: &Server, sql: &str) {
     assert!(output.status.success() && !said.contains("ERROR"), "{said}");
 }
 
-/// What pg_upgrade has written down in the new data directory, which goes with the test.
+/// pg_upgrade's logs in the new data directory, which is removed with the test.
 fn errors(data: &Path) -> String {
     let command = "grep -rh -A3 -i 'error\\|fatal' \"$0/pg_upgrade_output.d\" | head -40";
     let output = Command::new("/bin/sh").args(["-c", command]).arg(data).output().unwrap();
@@ -153,7 +153,7 @@ fn pg_upgrade_from_the_oldest_to_the_newest_keeps_everything_and_pauses() {
     cluster.until("SELECT paused FROM sequin.status");
     assert!(cluster.sandbox.log().requests.is_empty());
 
-    // A person looks upstream, says what became of the create, and lets it go on.
+    // A person looks upstream, resolves the create, and resumes.
     let contacts = cluster.contacts();
     let chani = contacts.iter().find(|contact| contact["data"]["Name"] == "Chani").unwrap()["upstream_id"].clone();
     cluster.run(&format!(
@@ -162,7 +162,7 @@ fn pg_upgrade_from_the_oldest_to_the_newest_keeps_everything_and_pauses() {
     ));
     cluster.settled();
     cluster.until("SELECT bool_and(sf_id IS NOT NULL) FROM people WHERE id <> 2");
-    // The attachment works, and so does the merging with what was rejected before the upgrade.
+    // The attachment works, and so does merging with records that were rejected before the upgrade.
     cluster.run("UPDATE people SET \"Email\" = 'feyd@giedi.prime' WHERE id = 2");
     cluster.until("SELECT sf_id IS NOT NULL FROM people WHERE id = 2");
     let mut names: Vec<String> =

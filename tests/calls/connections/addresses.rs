@@ -1,4 +1,4 @@
-//! Where a connection goes: IPv4, IPv6, and names with an address that is dead.
+//! The address of a connection: IPv4, IPv6, and names with an address that does not answer.
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
@@ -81,7 +81,7 @@ fn an_address_that_never_answers_is_passed_over_in_time() {
     assert_eq!((api.requests(), api.raw.accepted()), (2, 1));
 }
 
-/// When none answers, the message names each and what it did, and nothing was sent.
+/// If none answers, the message names each with its error, and nothing was sent.
 #[test]
 fn when_every_address_is_dead_each_is_named() {
     let database = shared().fresh_database();

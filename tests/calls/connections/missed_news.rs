@@ -1,4 +1,4 @@
-//! Who does not listen while more changes of catalogs are told than Postgres keeps, hears that anything may have changed.
+//! A session that misses more catalog changes than Postgres keeps learns only that anything may have changed.
 
 use postgres::Client;
 use sequin_harness::{Sandbox, Server, literal};
@@ -13,7 +13,7 @@ use crate::support::server::own;
 const FLOOD: &str = "DO $$ BEGIN FOR i IN 1..400 LOOP
     EXECUTE format('CREATE TEMP TABLE flood_%s AS SELECT 1 a, 2 b, 3 c, 4 d, 5 e', i); END LOOP; END $$; DISCARD TEMP";
 
-/// How often a process has been told so.
+/// How often a process has learned this.
 fn resets(server: &Server) -> usize {
     server.log().lines().filter(|line| line.contains("cache state reset")).count()
 }
@@ -49,7 +49,7 @@ fn a_session_keeps_its_connection_if_nothing_of_its_own_has_changed() {
     let log = sandbox.log();
     assert_eq!((log.mutations().len(), log.connections), (3, 1), "{log:?}");
 
-    // What has changed meanwhile holds, though nobody has told of it.
+    // The missed change takes effect all the same.
     let second = "ALTER USER MAPPING FOR PUBLIC SERVER sequin OPTIONS (SET token 'second')";
     client = call_during(client, &sandbox, &mut admin, second);
     call(&mut client);

@@ -1,5 +1,5 @@
-//! Several statements of a client before one Sync, which Postgres commits together: what executemany of asyncpg and
-//! psycopg, addBatch of JDBC and SendBatch of pgx send.
+//! Several statements of a client before one Sync, which Postgres commits together. executemany of asyncpg and psycopg,
+//! addBatch of JDBC and SendBatch of pgx send them.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use super::wire::{Fields, Wire};
 use super::{BAD, Claim, TABLE};
 use crate::support::{Session, World, create};
 
-/// The error is one of which nothing was applied, after `before` records of the `scope`.
+/// The error of a request that applied nothing, after `before` records of the `scope`.
 #[track_caller]
 fn check(error: &Fields, before: usize, scope: &str) {
     let detail: Value = serde_json::from_str(&error[&'D']).unwrap();
@@ -46,7 +46,7 @@ fn verbs_in_a_pipeline_are_counted_from_the_start_of_the_transaction() {
     let insert = "INSERT INTO people VALUES (1)";
     check(&wire.pipeline(&[&good, insert, &bad]).unwrap_err(), 2, "transaction");
     check(&wire.pipeline(&[&good, "INSERT INTO people VALUES (1, 'bad')"]).unwrap_err(), 1, "transaction");
-    // What is of the last statement alone.
+    // The part about the last statement alone.
     check(&wire.pipeline(&["SELECT 1", "SELECT 2", &format!("{good}, {}", create(BAD))]).unwrap_err(), 1, "statement");
     check(&wire.pipeline(&[&good, &format!("{good}, {}", create(BAD))]).unwrap_err(), 2, "transaction");
     check(&wire.pipeline(&["SELECT 1", &good, &bad]).unwrap_err(), 1, "transaction");
@@ -103,7 +103,7 @@ fn a_statement_whose_rows_are_fetched_in_parts_is_counted_as_one() {
     wire.simple("ROLLBACK").unwrap();
 }
 
-/// In a subtransaction Postgres does not show what kind of transaction it is in.
+/// In a subtransaction Postgres hides the kind of the transaction.
 #[test]
 fn functions_that_catch_errors_are_counted_in_a_pipeline_too() {
     let (mut world, mut wire) = world();

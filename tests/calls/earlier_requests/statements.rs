@@ -26,7 +26,7 @@ fn check(error: &DbError, what: &str, before: usize) {
     );
 }
 
-/// What is applied first, and how many records that are.
+/// The first part, which is applied, and its number of records.
 fn successes() -> Vec<(String, usize)> {
     let one = create("'{\"n\": 1}'");
     let three = "'[{\"data\": {\"n\": 1}}, {\"data\": {}}, {\"data\": {}}]'";
@@ -46,7 +46,7 @@ fn successes() -> Vec<(String, usize)> {
     ]
 }
 
-/// What fails then, with its SQLSTATE.
+/// The second part, which fails, with its SQLSTATE.
 fn failures() -> Vec<(String, &'static str)> {
     let good = create("'{}'");
     vec![

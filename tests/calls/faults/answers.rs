@@ -1,4 +1,4 @@
-//! What the API is told to answer.
+//! The answers of the API.
 
 use serde_json::{Value, json};
 

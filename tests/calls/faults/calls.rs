@@ -23,7 +23,7 @@ fn case(kind: &'static str, answer: &'static answers::Answer, (place, direction,
         kept: false,
         fault: Fault { direction, at, harm },
         place,
-        // What ends it by itself takes its time.
+        // A call that ends by itself takes its time.
         cancelled: harm == Harm::Stall && !matches!(place, "the token" | "the status" | "the body"),
     }
 }

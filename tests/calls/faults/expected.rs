@@ -1,5 +1,5 @@
-//! What must be claimed, given the bytes that the client was let have: HTTP as far as it takes to say so, and the table of
-//! outcomes for one record as data. It shares nothing with the extension.
+//! The correct report, given the bytes that reached the client: as much HTTP as it takes, and the outcome table for one
+//! record as data. It shares no code with the extension.
 
 use std::ops::RangeInclusive;
 
@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::Case;
 use super::reported::{Reported, reported};
 
-/// What the client could see.
+/// The bytes that the client could see.
 #[derive(Debug, PartialEq)]
 enum Seen {
     NoStatus,
@@ -23,7 +23,7 @@ enum Body {
     Lost,
     Consumers,
     Other,
-    /// As much of a body as does not say what it is.
+    /// A beginning of a body that does not show its kind.
     Part,
 }
 
@@ -50,7 +50,7 @@ const TABLE: &[Row] = &[
     (500..=500, &[Consumers], Some("HV00M"), "applied_not_confirmed", "all"),
 ];
 
-/// Nobody knows: what the table does not have.
+/// Unknown: not in the outcome table.
 fn unknown() -> Reported {
     reported(Some("HV00K"), "unknown", "unknown")
 }
@@ -61,19 +61,19 @@ fn by_table(seen: &Seen) -> Reported {
     row.map_or_else(unknown, |(_, _, state, outcome, applied)| reported(*state, outcome, applied))
 }
 
-/// A cancel has its own SQLSTATE; what is known of the mutation stands in the CONTEXT, and before the end of the body that is nothing.
+/// A cancel has its own SQLSTATE. The CONTEXT gives the known effect: none before the end of the body.
 fn by_cancel(_: &Seen) -> Reported {
     reported(Some("57014"), "cancelled", "unknown")
 }
 
-/// The claims that are right. More than one where the network leaves it open what of the bytes is read.
+/// The correct reports. More than one if the network does not determine which bytes are read.
 pub fn right(case: &Case, came: &[u8], went: &[u8]) -> Vec<Reported> {
     let seen = see(went);
     let told = if case.cancelled { by_cancel } else { by_table };
     let original = see(came);
     let is_in_head = case.fault.direction == Direction::ToClient && case.fault.at < head(came);
     let seen = match (case.fault.harm, original) {
-        // It may overtake what was sent before it.
+        // It may overtake earlier bytes.
         (Harm::Reset, _) => vec![Seen::NoStatus, seen],
         (Harm::Corrupt(_), _) if is_in_head && STATUS.contains(&case.fault.at) => vec![seen],
         // A head that is spoilt may be refused, may frame its body anew, or be none the worse.

@@ -1,10 +1,10 @@
-//! What is claimed of a mutation, by an error or by its absence.
+//! The reported effect of a mutation, by an error or by its absence.
 
 use postgres::error::DbError;
 
 use crate::support::{context_of, detail_of};
 
-/// What a call says of its mutation.
+/// A call's report on its mutation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reported {
     /// The SQLSTATE; none when it gave its record.
@@ -17,7 +17,7 @@ pub fn reported(state: Option<&str>, outcome: &str, applied: &str) -> Reported {
     Reported { state: state.map(str::to_owned), outcome: outcome.to_owned(), applied: applied.to_owned() }
 }
 
-/// What an error says; of a cancel that is in the CONTEXT.
+/// The report of an error; a cancel has it in the CONTEXT.
 pub fn reported_of(error: &DbError) -> Reported {
     let state = Some(error.code().code().to_owned());
     if error.detail().is_some() {

@@ -30,7 +30,7 @@ pub struct FaultSession {
 /// The claims that are right for a case, given the bytes of its reply, and those of them that were let through.
 type Expectation = fn(&Case, &[u8], &[u8]) -> Vec<Reported>;
 
-/// What the sandbox has.
+/// The records of the sandbox.
 #[derive(Debug, PartialEq)]
 struct Holdings(Vec<Value>);
 
@@ -149,13 +149,13 @@ impl FaultSession {
         }
         self.sent_once(case, connections, &mut wrong);
         let is_applied = self.holdings() != before;
-        // Nobody can see that a status is another than the API's.
+        // A client cannot tell that a status differs from the API's.
         let was_lied_to = expected::status(&went) != expected::status(&came);
         if !was_lied_to && (reported.applied == "none" && is_applied || reported.applied == "all" && !is_applied) {
             wrong.push(format!("claimed {reported:?}, and the sandbox says applied: {is_applied}"));
         }
         if case.fault.harm == Harm::Stall {
-            // What is held back shall not arrive later, in the midst of another case.
+            // Held bytes must not arrive later, in the middle of another case.
             self.proxy.hang_up();
         }
         self.proxy.relent();
@@ -170,7 +170,7 @@ impl FaultSession {
         }
     }
 
-    /// What a call claims.
+    /// The report of a call.
     fn call(&mut self, case: &Case, sql: &str) -> Reported {
         let client = self.client.take().expect("the session was lost");
         let pending = Pending::start(client, sql);
@@ -252,14 +252,14 @@ impl FaultSession {
         let log = self.world.sandbox.log();
         let bodies: Vec<&str> = log.requests.iter().map(|request| request.body.as_str()).collect();
         let number = format!("\"number\":{}", self.number);
-        // What a spoilt request has left may come in between.
+        // Rests of a spoilt request may come in between.
         if bodies.iter().filter(|body| body.replace(' ', "").contains(&number)).count() != 1 {
             wrong.push(format!("the next call arrived as {bodies:?}"));
         }
     }
 }
 
-/// What may wait for ever is given little time; for all else, a busy machine may need much.
+/// A wait that may never end gets little time. All others may need much on a busy machine.
 fn server(case: &Case) -> &'static str {
     match case.fault.harm {
         Harm::Stall if !case.cancelled => "hasty",

@@ -1,4 +1,4 @@
-//! Faults in a TLS stream. What of it is the request, and what the reply, is seen from its records alone.
+//! Faults in a TLS stream. The record boundaries alone show which bytes belong to the request and the reply.
 
 use sequin_harness::proxy::Direction::{ToApi, ToClient};
 use sequin_harness::proxy::{Fault, Harm, Proxy};
@@ -75,15 +75,15 @@ fn right(case: &Case, _: &[u8], _: &[u8]) -> Vec<Reported> {
         (Harm::Drip, _) => vec![applied],
         // The outer type of a record says nothing in TLS 1.3, and rustls takes some others for it.
         (Harm::Corrupt(_), "request's type" | "reply's type") => vec![unknown, applied],
-        // The record is whole, and what follows is one byte by chance: mostly no type of a record, and found out at once.
+        // The record is whole, and the next byte is random: mostly no type of a record, and detected at once.
         (Harm::DuplicateByte, "request's end" | "reply's end") => vec![unknown, applied],
         // Until the server has shown that it heard the hello right, the client sends nothing.
         (Harm::Cut | Harm::Reset | Harm::Stall, "hello" | "handshake") => vec![not_sent],
         (Harm::Corrupt(_) | Harm::DuplicateByte, "handshake") => vec![not_sent],
-        // The server may find fault with what follows a good hello after the client has gone on.
+        // The server may detect a fault after a good hello only when the client has continued.
         (_, "hello" | "handshake") => vec![not_sent, unknown],
         (Harm::Cut | Harm::Reset | Harm::Stall | Harm::Corrupt(_) | Harm::DuplicateByte, _) => vec![unknown],
-        // What follows a good record may be found out before or after that is used.
+        // A fault after a good record may be detected before or after the record is used.
         (Harm::DuplicateRest, _) => vec![unknown, applied],
     }
 }

@@ -20,7 +20,7 @@ struct Delivery {
     number: u32,
 }
 
-/// What became of a record.
+/// The final state of a record.
 struct Fate {
     outcome: String,
     /// How often it was sent.

@@ -1,7 +1,7 @@
-//! What a generator chooses, written down, so that what fails can be made again and made smaller.
+//! A generator's choices, stored so that a failing document can be repeated and shrunk.
 //!
-//! The simplest choice is 0, and all that come after the end of what was written down are 0. So whatever is left out or
-//! lowered gives a document still, and a simpler one.
+//! The simplest choice is 0, and choices after the end of the stored ones are 0. So omitting or lowering a choice still
+//! gives a document, and a simpler one.
 
 use crate::support::random::{RngExt, SeedableRng, SmallRng};
 

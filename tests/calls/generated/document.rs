@@ -1,4 +1,4 @@
-//! JSON objects that jsonb takes, as odd as it can be asked for.
+//! JSON objects that jsonb accepts, as unusual as possible.
 
 use super::choices::Choices;
 
@@ -6,7 +6,7 @@ use super::choices::Choices;
 const WHOLE: usize = 131_072;
 const FRACTION: usize = 16_383;
 
-/// About as large as one becomes, but for what is large by itself.
+/// The approximate size of a document, except for large single values.
 const BYTES: usize = 20_000;
 
 /// An object. Now and then it is very deep, or has a very long number or array.
@@ -25,7 +25,7 @@ pub fn object(choices: &mut Choices) -> String {
     out
 }
 
-/// What a row of an attached table is made of: `n` is a number, `a` an array of such, `t` a text, `j` anything.
+/// The columns of an attached table's row: `n` is a number, `a` an array of numbers, `t` a text, `j` any JSON.
 pub fn row(choices: &mut Choices) -> String {
     let mut out = format!("{{\"n\":{},\"a\":", number(choices));
     push_all(&mut out, ['[', ']'], 3, choices, |out, choices| out.push_str(&number(choices)));
@@ -68,7 +68,7 @@ fn push_object(out: &mut String, choices: &mut Choices, depth: usize) {
     });
 }
 
-/// About `count` of what `push` writes, between brackets.
+/// About `count` elements that `push` writes, between brackets.
 fn push_all(
     out: &mut String,
     brackets: [char; 2],

@@ -1,9 +1,9 @@
-//! The ways that a document takes to the API and back. Postgres is the judge: what arrived, what came back and what is
-//! kept must be equal as jsonb, and print alike, which tells `1.10` from `1.1`.
+//! The ways of a document to the API and back. Postgres is the judge: the sent, returned and stored documents must be
+//! equal as jsonb, and print alike, which tells `1.10` from `1.1`.
 
 use crate::support::{Session, World};
 
-/// A way: what is wrong with these documents when they have gone it.
+/// A way: returns the differences of these documents at its end.
 pub type Way = fn(&mut World, &[String]) -> Result<(), String>;
 
 /// The texts as jsonb, numbered from 1.
@@ -47,7 +47,7 @@ pub fn outbox(world: &mut World, documents: &[String]) -> Result<(), String> {
     arrived_in_any_order(world, "SELECT data FROM went", documents)
 }
 
-/// Two updates of each record that wait are one, and it is what `||` makes of them.
+/// Two waiting updates of one record are merged into the result of `||`.
 pub fn merged(world: &mut World, documents: &[String]) -> Result<(), String> {
     let first = documents.first().ok_or("no documents")?;
     let ids: Vec<String> = {
@@ -115,7 +115,7 @@ fn changed(world: &mut World, documents: &[String], wait: fn(&mut World)) -> Res
     world.client.execute(update, &[]).map_err(|error| format!("update: {error:?}"))?;
     wait(world);
     let bodies = world.bodies();
-    // Changed is what is stored in another form: 1.10 is another number than 1.1 to whoever reads its digits.
+    // A column counts as changed if its text differs: 1.10 and 1.1 differ in their digits.
     let updated = format!(
         "WITH sent AS (SELECT element->>'upstream_id' AS sf_id, element->'data' AS data
              FROM unnest($1::text[]) AS body, jsonb_array_elements(body::jsonb->'records') AS element)
@@ -139,7 +139,7 @@ fn delivered(world: &mut World, enqueue: &str, documents: &[String]) -> Result<V
     }
 }
 
-/// Whether the data of all mutations are those that `expected`, a query of [`WENT`], gives.
+/// Whether the data of all mutations equal the result of `expected`, a query of [`WENT`].
 fn arrived_in_any_order(world: &mut World, expected: &str, documents: &[String]) -> Result<(), String> {
     let bodies = world.bodies();
     let sql = format!(

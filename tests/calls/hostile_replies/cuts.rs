@@ -17,7 +17,7 @@ use crate::support::server::shared;
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum End {
     Fin,
-    /// What was not read of the request makes the kernel reset the connection.
+    /// Unread bytes of the request make the kernel reset the connection.
     Reset,
 }
 
@@ -29,7 +29,7 @@ fn state(client: &mut Client) -> Option<String> {
     }
 }
 
-/// Sends the first so many bytes of `reply`, the number being what the result holds.
+/// Sends the first bytes of `reply`, as many as the variable holds.
 fn cutting(reply: Vec<u8>, end: End) -> (RawServer, Arc<AtomicUsize>) {
     let cut = Arc::new(AtomicUsize::new(0));
     let at = cut.clone();
@@ -127,7 +127,8 @@ fn a_reset_is_never_taken_for_a_request_that_was_not_sent() {
     assert_eq!(client.column(&create("cut")), ["003"]);
 }
 
-/// The server takes a second request on a kept connection and then closes without a word. Nobody knows, and nobody repeats.
+/// The server takes a second request on a kept connection and then closes silently. The outcome is unknown, and the
+/// request is not repeated.
 #[test]
 fn a_kept_connection_that_ends_after_the_request_is_unknown_and_not_repeated() {
     let database = shared().fresh_database();

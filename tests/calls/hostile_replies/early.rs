@@ -68,7 +68,7 @@ fn a_reply_before_the_request_was_read_is_reported_through_tls() {
             while raw::read_request(stream).is_ok() && stream.write_all(&raw::reply(200, RECORD)).is_ok() {}
             return;
         }
-        // What waits for an acknowledgement when the connection is closed is not sent.
+        // Bytes without an acknowledgement are not sent when the connection is closed.
         let _ = stream.sock.set_nodelay(true);
         let mut head = [0; 64];
         let _ = stream.read_exact(&mut head);
@@ -82,7 +82,7 @@ fn a_reply_before_the_request_was_read_is_reported_through_tls() {
     assert_eq!(client.column(&create("early")), ["003"]);
 }
 
-/// Without a reply, what was sent in part may have been applied for all we know.
+/// Without a reply, a request that was sent in part may have been applied.
 #[test]
 fn a_request_that_is_cut_off_is_unknown() {
     let database = shared().fresh_database();

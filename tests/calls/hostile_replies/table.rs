@@ -8,11 +8,11 @@ use crate::support::network::RECORD;
 /// A name, a reply, the SQLSTATE, and a part of the message that shows that it is for the right reason.
 pub type Case = (&'static str, Reply, &'static str, &'static str);
 
-/// What ends by itself or at some limit.
+/// Replies that end by themselves or at some limit.
 pub fn limited() -> Vec<Case> {
     let length = RECORD.len();
     let long = format!("{RECORD}{}", " ".repeat(MAX_RESPONSE_BYTES));
-    // What gzip makes of `{}`.
+    // `{}` compressed by gzip.
     let gzip = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03\xab\xae\x05\x00\x43\xbf\xa6\xa3\x02\x00\x00\x00";
     let gzip_head = head(&format!("content-encoding: gzip\r\ncontent-length: {}\r\n", gzip.len()));
     vec![
@@ -125,7 +125,7 @@ pub fn limited() -> Vec<Case> {
     ]
 }
 
-/// What ends only because the time for the request is over.
+/// Replies that end only with the request's timeout.
 pub fn timed(milliseconds: u32) -> Vec<Case> {
     const CHUNKED: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
     const TRAILERS: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n";

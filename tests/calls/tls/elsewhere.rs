@@ -1,4 +1,4 @@
-//! Plain http, redirects, proxies: ways in which a token could reach somebody for whom it is not meant.
+//! Plain http, redirects, proxies: ways in which a token could reach the wrong host.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -79,7 +79,7 @@ fn redirects_are_not_followed() {
     assert_eq!(elsewhere.raw.accepted(), 0);
 }
 
-/// libcurl, and ureq unless it is told otherwise, would send everything to these.
+/// libcurl would send everything to these, and so would ureq by default.
 #[test]
 fn proxies_in_the_environment_are_not_used() {
     let heard = Arc::new(Mutex::new(Vec::new()));
@@ -105,7 +105,7 @@ fn proxies_in_the_environment_are_not_used() {
     foreign_server(&database, "plain", &api.raw.url(), "");
     assert_eq!(client.column(&create("plain")), ["003"]);
     assert_eq!(api.requests(), 1);
-    // One that a proxy would be asked for: nobody is there, and the proxy hears nothing of it.
+    // A host that a proxy would resolve: it does not exist, and the proxy gets no request.
     for url in ["http://nobody.invalid:9", "https://nobody.invalid"] {
         foreign_server(&database, "elsewhere", url, ", allow_http 'true'");
         assert_eq!(client.error(&create("elsewhere")).code().code(), "HV00N", "{url}");

@@ -1,5 +1,5 @@
-//! The APIs that the calls of all phases go to: sandboxes, and peers of a few bytes where a sandbox cannot hold a call up.
-//! All of them remember what they were asked for.
+//! The APIs for the calls of all phases: sandboxes, and small peers where a sandbox cannot stall a call. All of them
+//! log their requests.
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -21,7 +21,7 @@ const STALL_MS: u64 = 25;
 /// Records of a reply that takes a while to become rows: jsonb that is dense in small values.
 const RECORDS: usize = 6;
 
-/// What has arrived under one name.
+/// The requests under one name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Arrived {
     /// Requests that name it, whole or not.
@@ -112,14 +112,14 @@ impl Apis {
         }
     }
 
-    /// Has the listener whose queue was full take connections. Those that were given up are not among them.
+    /// Lets the listener with the full queue accept connections. Abandoned ones are not among them.
     pub fn relent(&mut self) {
         let backlog = self.backlog.get_mut().unwrap().take().unwrap();
         let book = self.book.clone();
         self.raws.push(("connect", backlog.relent(move |stream| answer(stream, &book, true))));
     }
 
-    /// What has arrived so far, at all of them.
+    /// All requests so far, at all APIs.
     pub fn arrived(&self) -> Book {
         let mut arrived = self.book.lock().unwrap().clone();
         for sandbox in [&self.sandbox, &self.secure] {
@@ -136,10 +136,10 @@ impl Apis {
         arrived
     }
 
-    /// Both sides see so many connections at most, from so many sessions that keep one each.
+    /// Each side sees at most this many connections, one for each session.
     pub fn assert_connections(&self, sessions: usize, when: &str) {
         for (name, raw) in &self.raws {
-            // Its threads are told of an end a little later than the client makes it.
+            // Its threads notice a closed connection a little later than the client.
             eventually(&format!("{when}: {name} has at most {sessions} connections"), || raw.open() <= sessions);
             assert!(open_connections(raw.address().port()) <= sessions, "{when}: {name}");
         }

@@ -1,10 +1,10 @@
-//! What a backend holds, and whether that grows.
+//! The memory of a backend, and whether it grows.
 
-/// What a backend holds at a moment.
+/// The memory of a backend at a moment.
 #[derive(Clone, Copy, Debug)]
 pub struct MemoryUse {
     pub descriptors: usize,
-    /// In Postgres' memory contexts, without what is free in them.
+    /// In Postgres' memory contexts, without their free space.
     pub context_bytes: i64,
     /// Of the process, Rust's own memory with it.
     pub private_kib: i64,

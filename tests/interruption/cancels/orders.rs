@@ -12,7 +12,7 @@ use super::proxy::ClientProxy;
 use crate::support::Session as _;
 use crate::support::network::{Pending, eventually, reset_statement_timeout};
 
-/// What ends a call.
+/// The order that ends a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Order {
     Cancel,
@@ -34,7 +34,7 @@ impl Order {
         matches!(self, Order::StatementTimeout | Order::TransactionTimeout)
     }
 
-    /// What a session says that obeys, in the log too.
+    /// The message of a session that obeys, also in the log.
     pub fn words(self) -> &'static str {
         match self {
             Order::Cancel => "canceling statement due to user request",
@@ -66,7 +66,7 @@ pub struct Caller {
     proxy: Option<ClientProxy>,
 }
 
-/// What came of a call and of the order.
+/// The result of a call and of the order.
 pub struct Given {
     pub result: Result<Vec<String>, postgres::Error>,
     /// From the order until the client had the call's end, or until the backend was gone if there was no client any more.
@@ -96,7 +96,7 @@ impl Caller {
         self.client.as_mut().expect("the session has not ended")
     }
 
-    /// Runs `sql` and gives `order` after `moment`, or when the call ends, if that is to be seen. `what` is for panics.
+    /// Runs `sql` and gives `order` after `moment`, or when the call ends, to observe that too. `what` is for panics.
     pub fn obey(&mut self, order: Order, moment: Duration, sql: &str, giver: &mut Giver, what: &str) -> Given {
         let mut moment = moment;
         if order.is_by_time() {
@@ -157,7 +157,7 @@ impl Giver {
     pub fn new(database: &Database) -> Giver {
         let mut client = database.connect();
         let mut prepare = |function: &str| {
-            // What the backend shows of a statement is the beginning.
+            // The backend shows only the beginning of a statement.
             let is_it = "starts_with($2, query)";
             let sql = format!(
                 "SELECT {is_it}, CASE WHEN state = 'active' AND {is_it} THEN {function}($1) END

@@ -1,5 +1,5 @@
-//! The phases that a call is interrupted in: a statement that is in its phase for most of its time, and what its error then
-//! says of the mutation.
+//! The phases in which a call is interrupted: a statement that spends most of its time in its phase, and the expected
+//! report of its error.
 
 use super::reported::Reported;
 
@@ -27,7 +27,7 @@ pub enum Phase {
     Await,
 }
 
-/// So many bytes fit into no buffer between a client that sends and an API that does not read.
+/// More than the buffers between a sending client and an API that does not read.
 pub const LARGE_BYTES: usize = 4 << 20;
 
 /// Rows of the statement that fires the trigger, and how many of them make a request.
@@ -35,7 +35,7 @@ pub const TRIGGER_ROWS: i64 = 20;
 pub const TRIGGER_BATCH: i64 = 5;
 
 impl Phase {
-    /// What the names of its records begin with. The APIs go by it.
+    /// The prefix of its records' names, by which the APIs choose their behaviour.
     pub fn tag(self) -> &'static str {
         match self {
             Phase::LookUp => "lookup",
@@ -70,7 +70,7 @@ impl Phase {
         }
     }
 
-    /// A statement that comes to the phase and goes on after a while. `mark` names what it sends.
+    /// A statement that reaches the phase and continues after a while. `mark` names its records.
     pub fn statement(self, mark: &str, number: usize) -> String {
         let server = self.server();
         match self {
@@ -134,8 +134,8 @@ pub fn small(server: &str, mark: &str) -> String {
     )
 }
 
-/// What the statements need in their database, apart from the server objects. The sequences count the calls that have
-/// returned: what they count is not rolled back.
+/// The objects that the statements need in their database, besides the server objects. The sequences count returned
+/// calls, because a rollback does not reset them.
 pub fn schema(all_series: usize) -> String {
     let call =
         "sequin_create('sync', 'salesforce:contact', jsonb_build_object('Name', mark || '-' || i), server => 'api')";

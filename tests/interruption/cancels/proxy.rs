@@ -1,4 +1,4 @@
-//! A connection to a server that can be cut in the middle of a statement, as when the client's machine goes down.
+//! A connection to a server that can be cut in the middle of a statement, as when the client's machine crashes.
 
 use std::fs;
 use std::io;

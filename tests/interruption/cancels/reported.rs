@@ -1,9 +1,9 @@
-//! What an error claims of the mutation that it ended.
+//! The report of an error on the mutation that it ended.
 
 /// The end of the CONTEXT's line about the mutation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reported {
-    /// No mutation was under way.
+    /// No mutation was in progress.
     Silent,
     NotSent,
     Unknown,
@@ -34,7 +34,7 @@ impl Reported {
     }
 }
 
-/// How many records the mutation under way has.
+/// How many records the mutation in progress has.
 pub fn records(context: &str) -> i64 {
     line(context).map_or(0, |line| number_after(line, "create of "))
 }

@@ -1,4 +1,4 @@
-//! One long-lived session that is interrupted again and again, in one phase after the other, and works on.
+//! One long-lived session that is interrupted again and again, in one phase after the other, and still works.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ use crate::support::random::{RngExt, SliceRandom, SmallRng};
 /// So often an order may come too late. At random moments of a call some do, all of them only if something is wrong.
 const TRIES: usize = 100;
 
-/// One call that an order was meant for, and what was told of it.
+/// One interrupted call, and its report.
 pub struct Call {
     pub mark: String,
     pub phase: Phase,
@@ -131,7 +131,7 @@ impl<'a> Series<'a> {
         let moment = Duration::from_micros(1_000 + self.rng.random_range(0..self.longest[&phase].as_micros() as u64));
         let mut other = order.ends_session().then(|| Caller::for_order(order, self.database, &self.dir));
         if let Some(new) = &mut other {
-            // What a first call takes longer would only keep the order's call from its phase.
+            // A slower first call would only keep the order from the call's phase.
             self.call_on(Phase::Wait, Some(new));
         }
         let session = other.as_mut().unwrap_or(&mut self.session);
@@ -154,7 +154,7 @@ impl<'a> Series<'a> {
         format!("{tag}-{}-{}", self.number, self.next_mark)
     }
 
-    /// What must be there before the statement.
+    /// The state before the statement.
     fn prepare(&mut self, phase: Phase, mark: &str) {
         match phase {
             Phase::Loop | Phase::Block => {
@@ -193,7 +193,7 @@ impl<'a> Series<'a> {
         self.undisturbed.push(mark);
     }
 
-    /// What the session's backend holds when it has just used each of its connections.
+    /// The memory of the session's backend after it has used each of its connections.
     fn hold(&mut self) -> MemoryUse {
         let pid = self.session.pid;
         // A look-up that was given up holds a thread and a socket until it ends, and the next call gives them back.
@@ -207,7 +207,7 @@ impl<'a> Series<'a> {
         MemoryUse { descriptors: descriptors(pid), context_bytes, private_kib: private_kib(pid) }
     }
 
-    /// A call through what could not be come through before.
+    /// A call to a peer that did not respond before.
     pub fn connect_at_last(&mut self) {
         let mark = self.mark("next");
         let sql = small(Phase::Connect.server(), &mark);

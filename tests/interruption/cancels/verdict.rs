@@ -1,4 +1,4 @@
-//! Whether all that was told is true, by the books of the APIs.
+//! Whether all reports are true, by the APIs' logs.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -11,14 +11,14 @@ use super::phases::{Phase, TRIGGER_ROWS};
 use super::reported::{self, Reported};
 use super::series::{Call, End};
 
-/// What the judgement needs to know.
+/// The input of the judgement.
 pub struct Evidence<'a> {
     pub arrived: &'a HashMap<String, Arrived>,
     /// By process id, the message with which a session ended, and its CONTEXT.
     pub last_words: &'a HashMap<i32, String>,
 }
 
-/// Delays of the orders that were obeyed, by what the call was doing as the error tells it.
+/// Delays of obeyed orders, by the call's phase according to the error.
 #[derive(Default)]
 pub struct Histogram(pub BTreeMap<String, Delays>);
 
@@ -29,7 +29,7 @@ impl Histogram {
 }
 
 impl Evidence<'_> {
-    /// Judges one call. Returns what its error claims, if it has one.
+    /// Judges one call. Returns the report of its error, if it has one.
     pub fn check(&self, call: &Call, admin: &mut Client) -> Option<Reported> {
         let what = format!("{} by {:?}", call.mark, call.order);
         let context = match &call.end {
@@ -73,7 +73,7 @@ impl Evidence<'_> {
         assert!(reported != Some(Reported::NotSent) || arrived.requests == 0, "{what}: it was sent");
     }
 
-    /// Of many calls those that returned were applied, one may have been under way, and the others were not made.
+    /// Of many calls, the returned ones were applied, one may have been in progress, and the others were not made.
     fn check_loop(&self, call: &Call, reported: Option<Reported>, what: &str) {
         let name = |i: i64| format!("{}-{i}", call.mark);
         for i in 1..=call.returned {

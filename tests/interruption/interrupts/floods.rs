@@ -1,5 +1,5 @@
-//! A peer that never falls silent: there is always something to read, so a call that looked at interrupts only when it has
-//! to wait would never look.
+//! A peer that never pauses: there is always input, so a call that checked interrupts only while it waits would never
+//! check.
 
 use std::io::Write;
 use std::net::TcpStream;

@@ -1,4 +1,4 @@
-//! Name look-ups that hang: getaddrinfo cannot be stopped, so what they hold must be bounded.
+//! Name look-ups that hang: getaddrinfo cannot be stopped, so its resources must be bounded.
 
 use postgres::Client;
 use postgres::error::SqlState;

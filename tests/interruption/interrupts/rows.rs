@@ -1,4 +1,4 @@
-//! A reply with many records: when it has been read, the rows are made, and that takes a while too.
+//! A reply with many records: after it has been read, making the rows takes a while too.
 
 use std::io::Write;
 use std::net::TcpStream;

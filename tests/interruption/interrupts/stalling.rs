@@ -1,4 +1,4 @@
-//! A peer that lets a call come to one phase and no further.
+//! A peer that stalls a call in one phase.
 
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -11,7 +11,7 @@ use sequin_harness::{RawServer, Server, Tls};
 
 use crate::support::network::{create_of, open_connections, release, serve, threads, waits};
 
-/// What a call is doing when it is interrupted.
+/// The phase of a call when it is interrupted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     LookUp,
@@ -39,7 +39,7 @@ impl Phase {
         Phase::TlsBody,
     ];
 
-    /// What the CONTEXT of an error must say of the mutation in this phase.
+    /// The effect that the CONTEXT must give for this phase.
     pub fn known(self) -> &'static str {
         match self {
             Phase::LookUp | Phase::Connect | Phase::Handshake => "the request was not sent, nothing was applied",
@@ -72,7 +72,7 @@ impl Stalling {
         let gate = Arc::new(Gate::default());
         let mut stalling = Stalling {
             phase,
-            // As long as a reply gets: no phase shall end by itself before the interrupt.
+            // The longest timeout: no phase must end by itself before the interrupt.
             options: ", connect_timeout_ms '60000'".into(),
             url: String::new(),
             reached: reached.clone(),

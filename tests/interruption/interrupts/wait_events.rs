@@ -1,4 +1,4 @@
-//! What `pg_stat_activity.wait_event` says of a session or worker that waits.
+//! The `pg_stat_activity.wait_event` of a session or worker that waits.
 
 use postgres::Client;
 
@@ -8,7 +8,7 @@ use crate::support::Session;
 use crate::support::network::{Pending, eventually, foreign_server};
 use crate::support::server::{PRELOADED, own, shared};
 
-/// The wait event of a process, or what there is in its place before PostgreSQL 17.
+/// The wait event of a process, or its substitute before PostgreSQL 17.
 fn expected(name: &'static str) -> &'static str {
     if shared().config().major() < 17 { "Extension" } else { name }
 }
