@@ -60,7 +60,7 @@ fn a_request_that_arrived_whole_is_applied_though_its_client_left_at_once() {
 }
 
 #[test]
-fn a_request_under_way_is_shown_before_it_is_whole() {
+fn an_incomplete_request_is_shown() {
     let sandbox = start();
     let mut client = sandbox.connect();
     client.send(&(head("POST", "/v1/mutations/run", 4) + "no"));

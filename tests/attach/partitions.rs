@@ -175,7 +175,7 @@ fn a_cascade_into_a_partitioned_table_is_sent_once() {
 }
 
 #[test]
-fn what_a_partition_lacks_is_told_before_anything_is_attached() {
+fn a_partition_without_a_column_is_refused_before_anything_is_attached() {
     let mut world = World::new();
     world.run(ORDERS);
     world.run("ALTER TABLE orders_25_b ALTER sf_id SET NOT NULL");

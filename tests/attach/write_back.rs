@@ -56,7 +56,7 @@ fn triggers_after_the_row_that_write_the_same_table() {
 
 /// An error that keeps an id from its row fails the statement, and says that the records exist.
 #[test]
-fn an_id_that_cannot_be_written_is_told_with_what_was_applied() {
+fn an_id_that_cannot_be_written_is_reported_with_the_applied_records() {
     let cases = [
         ("a check", "ALTER TABLE people ADD CHECK (sf_id IN ('none'))"),
         ("a length", "ALTER TABLE people ALTER sf_id TYPE varchar(2)"),

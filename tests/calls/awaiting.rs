@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::calls::outcomes::assert_told;
+use crate::calls::outcomes::assert_reported;
 use crate::support::{Session, TARGET, World, create_three, detail, hint_of};
 
 const AWAIT: &str = "await_consumers => '{contacts}'";
@@ -28,7 +28,7 @@ fn the_row_is_in_the_consumers_table_when_the_call_returns() {
 }
 
 #[test]
-fn a_wait_that_times_out_is_told_as_applied() {
+fn a_wait_that_times_out_is_reported_as_applied() {
     let mut world = World::new();
     world.sandbox.consumer(json!({"kind": "pull", "id": "contacts"}));
     let id: String = world.one(&format!("SELECT (sequin_create({TARGET}, '{{}}')).upstream_id"));
@@ -43,7 +43,7 @@ fn a_wait_that_times_out_is_told_as_applied() {
         let error = world.error(&format!("SELECT {call}"));
         assert_eq!(error.message(), "Error: Timed out waiting for consumers: contacts");
         let expected = detail("applied_not_confirmed", "all", Some(500), json!([]), None);
-        assert_told(&error, kind, records, "HV00M", &expected);
+        assert_reported(&error, kind, records, "HV00M", &expected);
         assert!(hint_of(&error).contains("A larger timeout_ms waits longer"), "{error:?}");
     }
     assert_eq!(world.contact_count(), 3);
@@ -87,6 +87,6 @@ fn only_the_apis_own_words_mean_applied() {
         assert_eq!(error.message(), text);
         let (state, outcome, applied) =
             if is_applied { ("HV00M", "applied_not_confirmed", "all") } else { ("HV00K", "unknown", "unknown") };
-        assert_told(&error, "create", 3, state, &detail(outcome, applied, Some(status), Value::Null, None));
+        assert_reported(&error, "create", 3, state, &detail(outcome, applied, Some(status), Value::Null, None));
     }
 }

@@ -4,7 +4,7 @@
 use sequin_harness::Encoding;
 use serde_json::{Value, json};
 
-use crate::calls::outcomes::assert_told;
+use crate::calls::outcomes::assert_reported;
 use crate::support::{Session, TARGET, World, detail, hint_of};
 
 fn lost() -> Value {
@@ -45,7 +45,7 @@ fn latin1_is_converted_both_ways() {
 }
 
 #[test]
-fn a_reply_that_latin1_cannot_hold_is_told_as_applied() {
+fn a_reply_that_latin1_cannot_hold_is_reported_as_applied() {
     let mut world = World::in_encoding(Encoding::Latin1);
     let records = [
         "{\"data\":{\"a\":\"漢\"}}",
@@ -59,10 +59,10 @@ fn a_reply_that_latin1_cannot_hold_is_told_as_applied() {
     for (applied, record) in records.into_iter().enumerate() {
         will_reply(&world, record);
         let error = world.error(&format!("SELECT sequin_create({TARGET}, '{{}}')"));
-        assert_told(&error, "create", 1, "HV00M", &lost());
+        assert_reported(&error, "create", 1, "HV00M", &lost());
         will_reply(&world, &format!("{{}},{record}"));
         let error = world.error(&format!("SELECT * FROM sequin_mutate('create', {TARGET}, '{{\"data\":{{}}}}')"));
-        assert_told(&error, "create", 1, "HV00M", &lost());
+        assert_reported(&error, "create", 1, "HV00M", &lost());
         assert_eq!(world.contact_count(), 2 * (applied + 1), "{record}");
     }
 }
@@ -78,7 +78,7 @@ fn an_error_text_that_latin1_cannot_hold_does_not_hide_the_outcome() {
             let error = world.error(&format!("SELECT sequin_create({TARGET}, '{{}}')"));
             let message: String = serde_json::from_str(&format!("\"{}\"", error.message())).unwrap();
             assert_eq!(message, text, "{encoding:?}: the text itself or its JSON escapes");
-            assert_told(
+            assert_reported(
                 &error,
                 "create",
                 1,
@@ -90,7 +90,7 @@ fn an_error_text_that_latin1_cannot_hold_does_not_hide_the_outcome() {
 }
 
 #[test]
-fn names_in_latin1_are_told_as_they_are_written() {
+fn names_in_latin1_are_reported_as_they_are_written() {
     let mut world = World::in_encoding(Encoding::Latin1);
     world.database.create_server_named("größe", world.sandbox.url(), world.sandbox.token());
     world.sandbox.fault(json!({"status": 400, "body": ""}));
@@ -134,7 +134,7 @@ fn sql_ascii_passes_utf8_and_refuses_other_bytes() {
 
 /// Whatever the reply holds, the outcome is the rows or "applied".
 #[test]
-fn a_reply_in_sql_ascii_is_read_or_told_as_applied() {
+fn a_reply_in_sql_ascii_is_read_or_reported_as_applied() {
     let mut world = World::in_encoding(Encoding::SqlAscii);
     for (record, column, shown) in [
         ("{\"data\":{\"a\":\"é漢🪐\"}}", "data", "{\"a\": \"é漢🪐\"}"),
@@ -155,7 +155,7 @@ fn a_reply_in_sql_ascii_is_read_or_told_as_applied() {
                 let shown = |column| rows[0].get::<_, Option<String>>(column).unwrap_or_default();
                 assert!(shown(0).contains('é') || shown(1).contains('🪐'), "{record}: {rows:?}");
             }
-            Err(error) => assert_told(error.as_db_error().unwrap(), "create", 1, "HV00M", &lost()),
+            Err(error) => assert_reported(error.as_db_error().unwrap(), "create", 1, "HV00M", &lost()),
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::calls::outcomes::assert_told;
+use crate::calls::outcomes::assert_reported;
 use crate::support::{Session, TARGET, World, create, create_three, detail, hint_of, mutate};
 
 fn lost(status: u16) -> Value {
@@ -39,12 +39,12 @@ fn unreadable() -> Vec<(String, &'static str)> {
 }
 
 #[test]
-fn a_reply_that_cannot_be_read_or_stored_is_told_as_applied() {
+fn a_reply_that_cannot_be_read_or_stored_is_reported_as_applied() {
     let mut world = World::new();
     for (applied, (body, reason)) in unreadable().into_iter().enumerate() {
         world.sandbox.fault(json!({"status": 200, "body": body}));
         let error = world.error(&create_three());
-        assert_told(&error, "create", 3, "HV00M", &lost(200));
+        assert_reported(&error, "create", 3, "HV00M", &lost(200));
         let start = "the create was applied, but its reply cannot be read: ";
         assert!(error.message().starts_with(start) && error.message().contains(reason), "{body:.80}: {error:?}");
         assert_eq!(world.contact_count(), 3 * (applied + 1), "{body:.80}");
@@ -74,7 +74,7 @@ fn a_200_that_is_no_answer_of_the_api_is_unknown() {
         let rule = json!({"status": 200, "body": body, "headers": {"content-type": "text/html"}, "apply": false});
         world.sandbox.fault(rule);
         let error = world.error(&create_three());
-        assert_told(&error, "create", 3, "HV00K", &unknown(200));
+        assert_reported(&error, "create", 3, "HV00K", &unknown(200));
         assert!(error.message().starts_with("the response with status 200 is not a reply of the API: "), "{error:?}");
         assert!(error.message().contains(reason), "{body}: {error:?}");
         assert!(hint_of(&error).contains("Check the option \"url\" of server \"sequin\""), "{error:?}");
@@ -91,7 +91,7 @@ fn a_reply_with_a_content_encoding_names_it() {
         .sandbox
         .fault(json!({"status": 200, "headers": headers, "body_hex": "1f8b08000000000000ffabae050043bfa6a302000000"}));
     let error = world.error(&create_three());
-    assert_told(&error, "create", 3, "HV00K", &unknown(200));
+    assert_reported(&error, "create", 3, "HV00K", &unknown(200));
     assert!(error.message().ends_with("(content-type application/json, content-encoding gzip)"), "{error:?}");
     assert!(hint_of(&error).contains("unencoded JSON"), "{error:?}");
 }
@@ -126,7 +126,7 @@ fn the_same_holds_for_each_kind_and_verb() {
             let repeated_delete = kind == "delete" && body != "{\"records\":[";
             world.sandbox.fault(json!({"status": 200, "body": body, "apply": !repeated_delete}));
             let error = world.error(&sql);
-            assert_told(&error, kind, 1, "HV00M", &lost(200));
+            assert_reported(&error, kind, 1, "HV00M", &lost(200));
             assert!(error.message().starts_with(&format!("the {kind} was applied, but ")), "{error:?}");
         }
     }
@@ -141,17 +141,17 @@ fn any_2xx_is_applied() {
         world.sandbox.fault(json!({"status": status}));
         assert_eq!(world.rows(&create_three(), &[]).len(), 3, "{status}");
         world.sandbox.fault(json!({"status": status, "body": "{\"records\":[?"}));
-        assert_told(&world.error(&create_three()), "create", 3, "HV00M", &lost(status));
+        assert_reported(&world.error(&create_three()), "create", 3, "HV00M", &lost(status));
     }
     // These have no body, which the API's replies have.
     for status in [204, 205] {
         world.sandbox.fault(json!({"status": status, "body": ""}));
-        assert_told(&world.error(&create_three()), "create", 3, "HV00K", &unknown(status));
+        assert_reported(&world.error(&create_three()), "create", 3, "HV00K", &unknown(status));
     }
 }
 
 #[test]
-fn a_body_that_ends_early_is_told_as_applied() {
+fn a_body_that_ends_early_is_reported_as_applied() {
     let mut world = World::new();
     // The reply's head is about 110 bytes and ends before these.
     let cases = [
@@ -169,7 +169,7 @@ fn a_body_that_ends_early_is_told_as_applied() {
             world.run("ALTER SERVER sequin OPTIONS (ADD request_timeout_ms '3000')");
         }
         let error = world.error(&create_three());
-        assert_told(&error, "create", 3, "HV00M", &lost(200));
+        assert_reported(&error, "create", 3, "HV00M", &lost(200));
         let start = "the create was applied, but its reply cannot be read: its body was cut off: ";
         assert!(error.message().starts_with(start), "{fault}: {error:?}");
         if stalls {
@@ -180,7 +180,7 @@ fn a_body_that_ends_early_is_told_as_applied() {
 }
 
 #[test]
-fn a_body_over_the_servers_limit_is_told_as_applied() {
+fn a_body_over_the_servers_limit_is_reported_as_applied() {
     let mut world = World::new();
     world.run("ALTER SERVER sequin OPTIONS (max_response_bytes '4000')");
     let body = |bytes: usize| {
@@ -192,7 +192,7 @@ fn a_body_over_the_servers_limit_is_told_as_applied() {
         assert_eq!(world.rows(&create_three(), &[]).len(), 1);
         world.sandbox.fault(json!({"status": 200, "body": body(4001), "chunked": chunked}));
         let error = world.error(&create_three());
-        assert_told(&error, "create", 3, "HV00M", &lost(200));
+        assert_reported(&error, "create", 3, "HV00M", &lost(200));
         assert_eq!(error.message(), "the create was applied, but its reply is larger than 4000 bytes");
         assert!(hint_of(&error).contains("raise the option \"max_response_bytes\" of server \"sequin\""));
     }
@@ -208,7 +208,7 @@ fn a_verb_for_one_record_wants_one_back() {
     ] {
         world.sandbox.fault(json!({"status": 200, "body": format!("{{\"records\":[{records}]}}")}));
         let error = world.error(&format!("SELECT {}", create("'{}'")));
-        assert_told(&error, "create", 1, state, &detail);
+        assert_reported(&error, "create", 1, state, &detail);
         assert!(error.message().ends_with(reason), "{error:?}");
     }
     assert_eq!(world.contact_count(), 2);
@@ -227,7 +227,7 @@ fn a_reply_with_another_record_is_no_answer_to_an_update_or_delete() {
             let body = format!("{{\"records\":[{{\"upstream_id\":{id}}}]}}");
             world.sandbox.fault(json!({"status": 200, "body": body, "apply": false}));
             let error = world.error(&sql);
-            assert_told(&error, kind, 1, "HV00K", &unknown(200));
+            assert_reported(&error, kind, 1, "HV00K", &unknown(200));
             assert!(error.message().ends_with("it has another record than the one sent"), "{error:?}");
         }
         // The same id as Salesforce also writes it, and a record that does not say which it is.
@@ -277,7 +277,7 @@ fn a_set_with_fewer_records_than_were_sent_comes_with_a_warning() {
     }
     world.sandbox.fault(json!({"status": 200, "body": "{\"records\":[]}"}));
     let error = world.error(&create_three());
-    assert_told(&error, "create", 3, "HV00K", &unknown(200));
+    assert_reported(&error, "create", 3, "HV00K", &unknown(200));
     assert!(error.message().ends_with("it has no record"), "{error:?}");
 }
 

@@ -73,7 +73,7 @@ fn known(applied: &str) -> &'static str {
 }
 
 /// Everything that an error says besides the message.
-pub fn assert_told(error: &DbError, kind: &str, records: usize, state: &str, expected: &Value) {
+pub fn assert_reported(error: &DbError, kind: &str, records: usize, state: &str, expected: &Value) {
     let what = format!("{kind} of {records}: {error:?}");
     assert_eq!(error.code().code(), state, "{what}");
     assert_eq!(detail_of(error), *expected, "{what}");
@@ -98,7 +98,7 @@ fn each_status_tells_what_was_applied() {
                 let error = world.error(&mutate(kind, text));
                 let docs = if has_body { json!(["see"]) } else { Value::Null };
                 let expected = detail(row.outcome, row.applied[(records > 1) as usize], Some(*status), docs, None);
-                assert_told(&error, kind, records, row.state, &expected);
+                assert_reported(&error, kind, records, row.state, &expected);
                 if has_body {
                     assert_eq!(error.message(), "Error: as told", "{status}");
                 }
@@ -124,7 +124,7 @@ fn the_verbs_for_one_record_tell_the_same() {
             world.sandbox.fault(json!({"status": status, "body": "{\"error\":\"Error: as told\"}"}));
             let error = world.error(&format!("SELECT {call}"));
             let expected = detail(row.outcome, row.applied[0], Some(status), Value::Null, None);
-            assert_told(&error, kind, 1, row.state, &expected);
+            assert_reported(&error, kind, 1, row.state, &expected);
         }
     }
 }
@@ -138,22 +138,22 @@ fn the_apis_own_refusals_come_through() {
 
     let error = world.error(&contacts("create", r#"{"data":{"Email":"not one"}}"#));
     assert_eq!(error.message(), "Error: Salesforce validation error: `Invalid email`");
-    assert_told(&error, "create", 1, "HV024", &rejected);
+    assert_reported(&error, "create", 1, "HV024", &rejected);
 
     let error = world.error(&contacts("update", r#"{"upstream_id":"no such","data":{}}"#));
     assert_eq!(error.message(), "Error: Salesforce validation error: `Record not found: no such`");
-    assert_told(&error, "update", 1, "HV024", &rejected);
+    assert_reported(&error, "update", 1, "HV024", &rejected);
 
     let unknown = "await_consumers => '{nobody}'";
     let error = world.error(&format!("SELECT sequin_create('sync', 'salesforce:contact', '{{}}', {unknown})"));
     assert_eq!(error.message(), "Unknown consumer (await_consumer_ids)");
     let docs = json!({"await_consumer_ids": ["unknown consumer: nobody"]});
-    assert_told(&error, "create", 1, "HV024", &detail("rejected", "none", Some(422), docs, None));
+    assert_reported(&error, "create", 1, "HV024", &detail("rejected", "none", Some(422), docs, None));
 
     world.run("ALTER USER MAPPING FOR PUBLIC SERVER sequin OPTIONS (SET token 'another')");
     let error = world.error(&create_three());
     assert_eq!(error.message(), "Error: The API token is missing or not valid");
-    assert_told(&error, "create", 3, "28000", &detail("refused", "none", Some(401), json!([]), None));
+    assert_reported(&error, "create", 3, "28000", &detail("refused", "none", Some(401), json!([]), None));
     assert!(hint_of(&error).contains("Check the token in the user mapping of server \"sequin\""));
     world.run("ALTER USER MAPPING FOR PUBLIC SERVER sequin OPTIONS (SET token 'sandbox-token')");
 
@@ -161,7 +161,7 @@ fn the_apis_own_refusals_come_through() {
     world.run(&format!("ALTER SERVER sequin OPTIONS (SET url '{elsewhere}')"));
     let error = world.error(&create_three());
     assert_eq!(error.message(), "Error: Not found");
-    assert_told(&error, "create", 3, "HV00R", &detail("refused", "none", Some(404), json!([]), None));
+    assert_reported(&error, "create", 3, "HV00R", &detail("refused", "none", Some(404), json!([]), None));
     assert!(hint_of(&error).contains("Check the option \"url\" of server \"sequin\""));
     assert_eq!(world.contact_count(), 0);
 }
@@ -174,21 +174,21 @@ fn a_server_with_atomic_batches_applies_nothing_of_a_refused_one() {
     let rejected = |applied| detail("rejected", applied, Some(400), json!([]), None);
 
     let error = world.error(&mutate("create", bad));
-    assert_told(&error, "create", 2, "HV024", &rejected("unknown"));
+    assert_reported(&error, "create", 2, "HV024", &rejected("unknown"));
     assert!(hint_of(&error).contains("the option \"atomic_batches\" of server \"sequin\""), "{}", hint_of(&error));
 
     world.run("ALTER SERVER sequin OPTIONS (atomic_batches 'true')");
     let error = world.error(&mutate("create", bad));
-    assert_told(&error, "create", 2, "HV024", &rejected("none"));
+    assert_reported(&error, "create", 2, "HV024", &rejected("none"));
     assert!(hint_of(&error).contains("send all 2 records again"), "{}", hint_of(&error));
     for (kind, records, text) in CALLS {
         world.sandbox.fault(json!({"status": 422, "body": ""}));
         let error = world.error(&mutate(kind, text));
-        assert_told(&error, kind, records, "HV024", &detail("rejected", "none", Some(422), Value::Null, None));
+        assert_reported(&error, kind, records, "HV024", &detail("rejected", "none", Some(422), Value::Null, None));
     }
 
     world.run("ALTER SERVER sequin OPTIONS (SET atomic_batches 'false')");
-    assert_told(&world.error(&mutate("create", bad)), "create", 2, "HV024", &rejected("unknown"));
+    assert_reported(&world.error(&mutate("create", bad)), "create", 2, "HV024", &rejected("unknown"));
     assert_eq!(world.contact_count(), 0);
 }
 
@@ -212,7 +212,7 @@ fn the_pause_that_the_api_asks_for_is_passed_on() {
             world.sandbox.fault(json!({"status": status, "headers": headers, "body": ""}));
             let error = world.error(&create_three());
             let expected = detail(outcome, applied, Some(status), Value::Null, milliseconds);
-            assert_told(&error, "create", 3, state, &expected);
+            assert_reported(&error, "create", 3, state, &expected);
             if let (429, Some(milliseconds)) = (status, milliseconds) {
                 assert!(hint_of(&error).contains(&format!("Retry after {milliseconds} ms.")), "{error:?}");
             }

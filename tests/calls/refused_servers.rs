@@ -71,7 +71,7 @@ fn a_server_of_another_wrapper_is_not_used() {
 }
 
 #[test]
-fn a_role_without_a_mapping_is_told_how_to_make_one() {
+fn a_role_without_a_mapping_gets_the_statement_that_makes_one() {
     let mut world = World::new();
     world.run("DROP USER MAPPING FOR PUBLIC SERVER sequin");
     let error = world.refused(&create(""));

@@ -5,7 +5,7 @@ use std::thread;
 
 use serde_json::{Value, json};
 
-use crate::calls::outcomes::assert_told;
+use crate::calls::outcomes::assert_reported;
 use crate::support::network::REFUSING;
 use crate::support::{Session, World, context_of, create_three, detail, detail_of, hint_of, mutate};
 
@@ -44,7 +44,7 @@ fn a_connection_that_is_cut_before_the_status_leaves_it_unknown() {
         for (kind, records, sql) in calls() {
             world.sandbox.fault(fault.clone());
             let error = world.error(&sql);
-            assert_told(&error, kind, records, "HV00K", &unknown());
+            assert_reported(&error, kind, records, "HV00K", &unknown());
             let start = "lost the connection to the API before its reply: ";
             assert!(error.message().starts_with(start) && error.message().len() > start.len(), "{fault}: {error:?}");
             assert_eq!(world.sent(), 1, "never twice: {fault}");
@@ -63,7 +63,7 @@ fn a_reply_that_never_comes_leaves_it_unknown() {
                 for (kind, records, sql) in calls() {
                     world.sandbox.fault(fault.clone());
                     let error = world.error(&sql);
-                    assert_told(&error, kind, records, "HV00K", &unknown());
+                    assert_reported(&error, kind, records, "HV00K", &unknown());
                     assert_eq!(error.message(), "the API did not reply within 3000 ms", "{fault}");
                 }
                 world.run("ALTER SERVER sequin OPTIONS (DROP request_timeout_ms)");
@@ -89,7 +89,7 @@ fn the_await_time_is_added_to_the_patience() {
 }
 
 #[test]
-fn an_address_at_which_nobody_listens_is_told_as_not_sent() {
+fn an_address_without_a_listener_is_reported_as_not_sent() {
     let mut world = World::new();
     world.run(&format!("ALTER SERVER sequin OPTIONS (SET url 'http://{REFUSING}')"));
     for (kind, records, sql) in calls() {

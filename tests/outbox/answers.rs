@@ -127,7 +127,7 @@ fn a_page_instead_of_a_reply_pauses_the_server_and_delivers_nothing() {
 
 /// They may have been applied. The others wait: each worker has one create under way.
 #[test]
-fn a_page_instead_of_a_reply_makes_the_creates_unknown_that_are_under_way() {
+fn a_page_instead_of_a_reply_makes_the_creates_in_flight_unknown() {
     let mut world = World::new();
     world.sandbox.fault(page());
     let records: Vec<Value> = (0..6).map(|n| json!({"data": {"n": n}})).collect();

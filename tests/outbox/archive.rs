@@ -54,7 +54,7 @@ fn records_with_others_between_them_are_all_found() {
 
 /// Nobody should, but a superuser can.
 #[test]
-fn a_row_that_somebody_changes_meanwhile_is_delivered_once() {
+fn a_row_that_changes_meanwhile_is_delivered_once() {
     let mut world = World::new();
     world.hold_next();
     let ids = world.enqueue("create", &json!([{"data": {"n": 1}}]));

@@ -49,7 +49,7 @@ fn fatal_lines(cluster: &World) -> usize {
 
 /// A worker that is started again and again for a database that is gone leaves a line each time; one line for each of
 /// `dropped` databases is that of a worker that has looked for it once.
-fn assert_nobody_looks_for_a_database(cluster: &World, dropped: usize) {
+fn assert_no_worker_looks_for_a_database(cluster: &World, dropped: usize) {
     // Postgres would start such a worker every second. Long enough to see three.
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(4) {
@@ -87,7 +87,7 @@ fn queues(client: &mut Client) -> [(&'static str, Vec<&'static str>); 3] {
 }
 
 #[test]
-fn a_database_can_be_dropped_while_its_worker_runs_and_nobody_looks_for_it_afterwards() {
+fn a_database_can_be_dropped_while_its_worker_runs_and_none_looks_for_it_afterwards() {
     // Each worker that makes way is looked for once: with one, the lines can be counted.
     let mut cluster = World::with_own_server(&format!("{QUIET}\nsequin.workers = 1"));
     for case in 0..3 {
@@ -108,7 +108,7 @@ fn a_database_can_be_dropped_while_its_worker_runs_and_nobody_looks_for_it_after
         cluster.run("DROP DATABASE other");
         eprintln!("DROP DATABASE, {what}: {:?}", begun.elapsed());
     }
-    assert_nobody_looks_for_a_database(&cluster, 3);
+    assert_no_worker_looks_for_a_database(&cluster, 3);
     // The other database's worker has not noticed.
     cluster.enqueue_create("Leto");
     cluster.settled();
@@ -138,7 +138,7 @@ fn a_database_can_be_dropped_with_force_while_a_request_is_in_the_air() {
         }
         eprintln!("DROP DATABASE WITH (FORCE), idle {is_idle}: {:?}", begun.elapsed());
     }
-    assert_nobody_looks_for_a_database(&cluster, 2);
+    assert_no_worker_looks_for_a_database(&cluster, 2);
     cluster.enqueue_create("Chani");
     cluster.settled();
 }
@@ -175,7 +175,7 @@ fn a_database_that_is_copied_or_renamed_gets_its_worker_back() {
         cluster.settled();
     }
     assert_eq!(cluster.contacts().len(), 3);
-    assert_nobody_looks_for_a_database(&cluster, 0);
+    assert_no_worker_looks_for_a_database(&cluster, 0);
 }
 
 #[test]

@@ -214,7 +214,7 @@ fn a_server_that_answers_503_to_everything_costs_a_handful_of_creates() {
 
 /// Whether it was applied or not: an update can be repeated, a create cannot.
 #[test]
-fn when_nobody_knows_an_update_is_repeated_and_a_create_is_not() {
+fn an_unknown_update_is_repeated_and_an_unknown_create_is_not() {
     for fault in [
         json!({"status": 500, "apply": true}),
         json!({"status": 500, "apply": false}),

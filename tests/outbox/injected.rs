@@ -130,7 +130,7 @@ fn a_record_that_cannot_be_read_is_rejected_alone() {
 
 /// It cannot even be rejected.
 #[test]
-fn a_record_that_cannot_be_parked_stops_nothing_and_can_be_discarded() {
+fn a_record_that_cannot_be_deferred_stops_nothing_and_can_be_discarded() {
     let (mut world, pid, ids) = started();
     world.raise_in("deferred", "BEFORE INSERT", "r.data->'bad' = 'true'");
     world.sandbox.fault(json!({"match": {"kind": "update"}, "status": 503}));
@@ -143,7 +143,7 @@ fn a_record_that_cannot_be_parked_stops_nothing_and_can_be_discarded() {
 }
 
 #[test]
-fn a_create_that_cannot_be_parked_is_not_sent_again() {
+fn a_create_that_cannot_be_deferred_is_not_sent_again() {
     let (mut world, pid, _) = started();
     world.raise_in("deferred", "BEFORE INSERT", "r.data->'bad' = 'true'");
     world.requests();
@@ -160,7 +160,7 @@ fn a_create_that_cannot_be_parked_is_not_sent_again() {
 
 /// What waits for its next attempt, what is freed, and what is told its id are updates of parked records.
 #[test]
-fn a_parked_record_that_cannot_be_changed_stops_nothing() {
+fn a_deferred_record_that_cannot_be_changed_stops_nothing() {
     let (mut world, pid, ids) = started();
     world.raise_in("deferred", "BEFORE UPDATE", "r.data->'bad' = 'true'");
     world.sandbox.fault(json!({"match": {"kind": "update"}, "status": 503}));
@@ -175,7 +175,7 @@ fn a_parked_record_that_cannot_be_changed_stops_nothing() {
 }
 
 #[test]
-fn a_parked_record_that_cannot_be_deleted_stops_nothing_and_can_be_discarded() {
+fn a_deferred_record_that_cannot_be_deleted_stops_nothing_and_can_be_discarded() {
     let (mut world, pid, ids) = started();
     world.raise_in("deferred", "BEFORE DELETE", "r.data->'bad' = 'true'");
     world.sandbox.fault(json!({"match": {"kind": "update"}, "status": 503}));
@@ -352,7 +352,7 @@ fn an_error_of_the_surroundings_rejects_nothing_and_ends_no_worker() {
 
 /// It does not learn the id of its row, and takes it when a person lets it be tried again.
 #[test]
-fn a_change_that_cannot_be_told_its_upstream_id_keeps_no_id_from_its_row() {
+fn a_change_that_cannot_get_its_upstream_id_keeps_no_id_from_its_row() {
     let mut world = book();
     world.run("INSERT INTO people VALUES (1, 'Paul')");
     world.written_back();

@@ -182,7 +182,7 @@ fn workers_come_with_the_backlog_and_go_without_it_and_the_history_goes_when_it_
 }
 
 /// A server that stops in this way while an update and a create are on their way, one of them in the air.
-fn stop_under_way(how: Stop) {
+fn stop_in_flight(how: Stop) {
     let mut cluster = World::with_own_server(PRELOADED);
     let id = cluster.create("Paul");
     for is_create in [false, true] {
@@ -216,12 +216,12 @@ fn stop_under_way(how: Stop) {
 
 #[test]
 fn a_fast_shutdown_does_not_wait_for_a_request_in_the_air() {
-    stop_under_way(Stop::Fast);
+    stop_in_flight(Stop::Fast);
 }
 
 #[test]
 fn a_smart_shutdown_does_not_wait_for_a_request_in_the_air() {
-    stop_under_way(Stop::Smart);
+    stop_in_flight(Stop::Smart);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::support::{Session, World, request};
 const LONG: &str = "(SELECT string_agg(md5(n::text), '') FROM generate_series(1, 200) n)";
 
 #[test]
-fn a_long_ordering_key_stops_nothing_when_its_record_is_parked() {
+fn a_long_ordering_key_stops_nothing_when_its_record_is_deferred() {
     let mut world = World::new();
     let id = world.contacts_made(1).remove(0);
     world.sandbox.fault(json!({"status": 503}));

@@ -91,7 +91,7 @@ fn upstream_ids_that_are_still_to_be_written_reach_their_rows() {
 }
 
 #[test]
-fn a_rename_is_refused_while_a_request_is_under_way() {
+fn a_rename_is_refused_while_a_request_is_in_flight() {
     let mut world = World::new();
     world.hold_next();
     let id = world.enqueue("create", &json!([{"data": {"Name": "Paul"}}]))[0];

@@ -58,7 +58,7 @@ fn awaiting_is_refused_where_it_would_wait_for_ever() {
 }
 
 #[test]
-fn who_listens_is_told() {
+fn a_listener_is_notified() {
     let mut world = World::new();
     let mut listener = world.database.connect();
     listener.run("LISTEN sequin_outbox");

@@ -80,7 +80,7 @@ fn one_row_that_cannot_be_written_keeps_no_other_from_its_id() {
 
 /// The trigger is the owner's mistake; what it costs is the ids of this table's rows, which stand in sequin.delivered.
 #[test]
-fn a_trigger_that_fails_on_the_write_back_hurts_nobody_else() {
+fn a_trigger_that_fails_on_the_write_back_affects_no_other_table() {
     let mut world = book();
     world.run(
         "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not in my table'; END $$;
@@ -124,7 +124,7 @@ fn deferred_constraint_triggers_run_within_the_write() {
 
 /// Another worker moves a change from the queue to the parked ones in the moment in which the change is told its id.
 #[test]
-fn a_change_that_is_parked_when_its_id_comes_gets_it() {
+fn a_change_that_is_deferred_when_its_id_comes_gets_it() {
     let mut world = book();
     let (mut other, mut mover) = (world.database.connect(), world.database.connect());
     world.hold_next();

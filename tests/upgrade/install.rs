@@ -103,7 +103,7 @@ fn it_goes_to_the_schema_that_is_named_and_leaves_nothing() {
 }
 
 #[test]
-fn what_somebody_put_in_the_way_is_not_taken_for_ours() {
+fn foreign_objects_in_the_way_are_not_adopted() {
     let database = shared().create_database();
     let mut session = database.connect();
     session.run("CREATE SCHEMA sequin");

@@ -58,7 +58,7 @@ fn sample(session: &mut FaultSession, kind: &'static str, rng: &mut SmallRng, at
 }
 
 #[test]
-fn each_fault_is_told_as_it_is() {
+fn each_fault_is_reported_as_it_is() {
     let (seed, at_random) = seed_and_rounds(AT_RANDOM);
     let mut rng = SmallRng::seed_from_u64(seed);
     let ran = &AtomicUsize::new(0);
@@ -86,7 +86,7 @@ fn each_fault_is_told_as_it_is() {
 /// The statuses and bodies that the API may answer with, each broken in some way. A status says what it says with half a
 /// body as well, but for the one 500 whose text makes the difference.
 #[test]
-fn each_answer_is_told_as_far_as_it_came() {
+fn each_answer_is_reported_as_far_as_it_came() {
     let mut session = FaultSession::new();
     let mut cases = Vec::new();
     for (turn, answer) in ERRORS.iter().enumerate() {

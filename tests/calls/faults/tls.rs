@@ -89,7 +89,7 @@ fn right(case: &Case, _: &[u8], _: &[u8]) -> Vec<Reported> {
 }
 
 #[test]
-fn each_fault_within_tls_is_told_as_it_is() {
+fn each_fault_within_tls_is_reported_as_it_is() {
     let mut session = session();
     let mut cases = Vec::new();
     for kept in [false, true] {

@@ -94,7 +94,7 @@ fn a_look_up_ends_with_the_time_for_connecting() {
 }
 
 #[test]
-fn a_name_that_does_not_exist_is_told_by_name() {
+fn a_name_that_does_not_exist_is_in_the_message() {
     let database = shared().fresh_database();
     foreign_server(&database, "missing", "http://api.missing.test:9", ", allow_http 'true'");
     let error = database.connect().error(&create("missing"));
