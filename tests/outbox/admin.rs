@@ -1,4 +1,4 @@
-//! What a person may do to a record or a server's queue, and waiting for a delivery.
+//! A person's verbs for a record or a server's queue, and waiting for a delivery.
 
 use serde_json::{Value, json};
 
@@ -81,7 +81,7 @@ fn a_record_that_waits_for_its_next_attempt_is_sent_at_once_by_retry() {
     world.sandbox.fault(json!({"times": null, "status": 500}));
     let id = world.enqueue_update(&contact, &json!({"n": 7}));
     world.until("SELECT EXISTS (SELECT FROM sequin.outbox WHERE attempts >= 1)");
-    // An hour away, the next attempt cannot be what is seen below.
+    // The next attempt is an hour away, so it cannot be the effect below.
     world.run("SELECT sequin_pause('sequin')");
     world.until("SELECT state = 'pending' FROM sequin.outbox");
     world.run(&format!("UPDATE sequin.deferred SET next_attempt_at = now() + interval '1 hour' WHERE id = {id}"));
@@ -142,7 +142,7 @@ fn resolve_gives_an_unknown_create_its_id_and_its_row_too() {
     assert_eq!(world.one::<String>("SELECT sf_id FROM people"), upstream);
 }
 
-/// The refusal may well be of the second record, because there is a first one: nobody knows more than before.
+/// The refusal may be of the second record, because there is a first one: the create stays unknown.
 #[test]
 fn an_unknown_create_that_is_refused_when_sent_again_is_still_unknown() {
     let mut world = World::new();
@@ -207,7 +207,7 @@ fn wrong_arguments_are_refused() {
         let error = world.error(&format!("SELECT {call}"));
         assert_eq!(error.code().code(), state, "{call}: {error:?}");
     }
-    // What is delivered is out of reach.
+    // Delivered records are out of reach.
     for verb in ["retry", "discard"] {
         assert_eq!(world.error(&format!("SELECT sequin_{verb}({done})")).code().code(), "42704");
     }
@@ -272,7 +272,7 @@ fn a_paused_server_takes_records_and_sends_none() {
     assert!(!world.one::<bool>("SELECT bool_or(paused) FROM sequin.status"));
 }
 
-/// Written by hand, or by another node that shares the table: the outbox was told nothing.
+/// Written by hand, or by another node that shares the table: the outbox did not see it.
 #[test]
 fn retry_takes_the_upstream_id_that_the_row_has_by_now() {
     let mut world = World::new();

@@ -1,4 +1,4 @@
-//! What an answer of the API means for the records of its request.
+//! The dispositions that an answer of the API gives to the records of its request.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -84,7 +84,7 @@ fn page() -> Value {
 }
 
 impl World {
-    /// How many creates are unknown once none is under way: at most one for each worker.
+    /// How many creates are unknown when none is in flight: at most one for each worker.
     fn unknown_creates(&mut self) -> usize {
         self.until("SELECT NOT EXISTS (SELECT FROM sequin.outbox WHERE state = 'sending')");
         let endings = self.endings();
@@ -125,7 +125,7 @@ fn a_page_instead_of_a_reply_pauses_the_server_and_delivers_nothing() {
     assert_eq!((world.endings(), world.contact_count()), (vec!["applied".to_owned(); 3], 2));
 }
 
-/// They may have been applied. The others wait: each worker has one create under way.
+/// They may have been applied. The others wait: each worker has one create in flight.
 #[test]
 fn a_page_instead_of_a_reply_makes_the_creates_in_flight_unknown() {
     let mut world = World::new();

@@ -1,10 +1,10 @@
-//! What is delivered moves from the queue to the history, whatever it looks like and whoever else is at it.
+//! Delivered records move from the queue to the history, whatever they contain and whoever locks them.
 
 use serde_json::{Value, json};
 
 use crate::support::{Session, World};
 
-/// So many kilobytes that do not compress, so that they do not stand in the row itself.
+/// This many kilobytes that do not compress, so that Postgres stores them out of line.
 fn large(kilobytes: i64, world: &mut World) -> String {
     let sql = "SELECT string_agg(md5(n::text || random()::text), '') FROM generate_series(1, 32 * $1::bigint) n";
     world.one_of(sql, &[&kilobytes])
@@ -52,7 +52,7 @@ fn records_with_others_between_them_are_all_found() {
     assert_eq!(world.contact_count(), 320);
 }
 
-/// Nobody should, but a superuser can.
+/// Not allowed, but possible for a superuser.
 #[test]
 fn a_row_that_changes_meanwhile_is_delivered_once() {
     let mut world = World::new();

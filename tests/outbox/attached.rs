@@ -1,4 +1,4 @@
-//! Tables that are delivered by the outbox: in the order of each row's changes, with the upstream id brought back.
+//! Tables with delivery by the outbox: each row's changes in order, and the upstream id written back.
 
 use serde_json::{Value, json};
 

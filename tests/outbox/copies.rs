@@ -62,7 +62,7 @@ fn a_copied_database_sends_nothing_a_second_time_and_what_is_new_at_once() {
     assert_eq!(names(&cluster), ["\"Chani\"", "\"Jessica\"", "\"Leto\"", "\"Paul\""]);
     assert_eq!(cluster.sandbox.log().mutations().len(), 4);
 
-    // What was sent by the original, a person takes out of the copy; the rest goes on.
+    // A person discards the records that the original has sent; the others are delivered.
     copied.run(
         "SELECT sequin_discard(id) FROM sequin.outbox WHERE data->>'Name' IS DISTINCT FROM 'Leto';
              SELECT sequin_resume('sequin')",
@@ -131,7 +131,7 @@ fn a_new_record_waits_behind_one_of_its_key_from_before_the_copy() {
     let update = sent.iter().find(|mutation| mutation["kind"] == "update").unwrap();
     assert_eq!(update["records"], json!([{"upstream_id": chani, "data": {"n": 7}}]), "nothing of the rejected one");
 
-    // What sets the key free sets no held record free.
+    // Freeing the key frees no held record.
     copy.run(&format!("SELECT sequin_discard({first})"));
     copy.run(&format!("SELECT sequin_retry({second})"));
     let more = copy.enqueue_create("Alia");
@@ -177,7 +177,7 @@ fn a_copy_of_a_copy_holds_what_was_queued_in_both() {
     cluster.run("SELECT sequin_pause('sequin')");
     cluster.enqueue_create("original");
     let mut copy = copy_of(cluster, "copy");
-    // Paused as the original is: what is enqueued here stays.
+    // Paused like the original: records enqueued here stay.
     copy.enqueue_create("copy");
     copy.until("SELECT count(*) = 1 FROM sequin.holds");
     let (client, server, sandbox) = copy.into_parts();
@@ -197,7 +197,7 @@ fn a_restored_dump_has_all_that_was_open_and_is_paused_until_it_is_resumed() {
     let mut cluster = World::with_own_server("");
     let id = cluster.create("Paul");
     let other = cluster.create("Leto");
-    // Rejected, unknown, and waiting for its next attempt; then one in the air, and those that wait behind it.
+    // Rejected, unknown, and waiting for its next attempt; then one in flight, and those that wait behind it.
     let rejected = cluster.enqueue("update", &json!([{"upstream_id": other, "data": {"Email": "nobody"}}]))[0];
     cluster.settled();
     cluster.sandbox.fault(json!({"reset": true, "match": {"kind": "create"}}));
@@ -226,7 +226,7 @@ fn a_restored_dump_has_all_that_was_open_and_is_paused_until_it_is_resumed() {
     psql.stdin.take().unwrap().write_all(&dump.stdout).unwrap();
     must(&psql.wait_with_output().unwrap());
 
-    // The original has come to its end: what is left is the copy's. Its worker need not wait for an answer any more.
+    // The original is finished: the remaining requests are the copy's. Its worker need not wait for an answer any more.
     let (client, server, sandbox) = cluster.into_parts();
     drop(client);
     sandbox.clear_faults();
@@ -289,7 +289,7 @@ fn a_standby_keeps_still_and_delivers_the_rest_after_its_promotion() {
     assert_eq!(follower.rows("SELECT * FROM sequin.status", &[]).len(), 1, "the views can be read");
     assert_eq!(cluster.sandbox.log().mutations().len(), 1);
 
-    // The primary is lost, and the standby takes its place. Nobody enqueues anything.
+    // The primary is lost, and the standby takes its place. Nothing is enqueued.
     cluster.server.stop(Stop::Immediate);
     follower.run("SELECT pg_promote()");
     let (client, primary, sandbox) = cluster.into_parts();

@@ -1,4 +1,4 @@
-//! Several databases, and what is done to one as a whole: its worker makes way, and comes back if it is still there.
+//! Several databases, and commands on a whole database: its worker exits, and comes back if the database still exists.
 
 use std::time::{Duration, Instant};
 
@@ -39,7 +39,7 @@ fn contact(name: &str) -> serde_json::Value {
     json!([{"data": {"Name": name}}])
 }
 
-/// For tests that count what gives up: autovacuum does so too, in a database that is dropped.
+/// For tests that count workers which give up: autovacuum does so too, in a database that is dropped.
 const QUIET: &str = "autovacuum = off";
 
 /// How many lines of the server's log say that a process gave up; those of sessions, which have a user, apart.
@@ -76,7 +76,7 @@ fn each_database_has_its_own_worker_and_its_own_queue() {
     }
 }
 
-/// What a database's queue may look like when it is dropped.
+/// Possible states of a database's queue when it is dropped.
 fn queues(client: &mut Client) -> [(&'static str, Vec<&'static str>); 3] {
     settled(client);
     [
@@ -162,7 +162,7 @@ fn a_database_that_is_copied_or_renamed_gets_its_worker_back() {
         let begun = Instant::now();
         client.run(statement);
         eprintln!("{statement}: {:?}", begun.elapsed());
-        // Nobody connects to the database until the worker is back.
+        // No session connects to the database until the worker is back.
         let begun = Instant::now();
         let back = "SELECT count(*) FROM pg_stat_activity WHERE datname LIKE 'app%' AND backend_type = 'sequin worker'";
         eventually("the worker is back", || client.one::<i64>(back) > 0);
@@ -190,7 +190,7 @@ fn preloaded_databases_with_the_extension_have_a_worker_and_the_others_none() {
     cluster.connect_again();
     let where_they_are = "SELECT COALESCE(string_agg(datname, ' ' ORDER BY datname), '') FROM pg_stat_activity \
                           WHERE backend_type = 'sequin worker'";
-    // And in the end it stays so: those that look whether the extension is there do not come again.
+    // And this is final: workers that check for the extension do not come again.
     let (mut since, mut looks) = (Instant::now(), 0);
     eventually("only these two are there, for three seconds", || {
         looks += 1;

@@ -1,4 +1,4 @@
-//! What pg_dump takes along for a role that is no superuser: the schema of a database that it owns, and its own data.
+//! pg_dump as a role that is no superuser: the schema of a database that it owns, and its own data.
 
 use std::process::{Output, Stdio};
 
@@ -115,7 +115,7 @@ fn who_reads_all_data_dumps_all_records_and_another_role_its_own_schemas() {
     owned.world.run(&format!("DROP OWNED BY \"{role}\"; DROP ROLE \"{role}\""));
 }
 
-/// What docs/security.md says for those who do not want the owner to read all open records.
+/// docs/security.md, for operators whose database owner must not read all open records.
 #[test]
 fn an_owner_whose_right_to_the_records_is_taken_away_dumps_everything_else() {
     let mut owned = Owned::new();
@@ -152,7 +152,7 @@ fn a_role_that_owns_nothing_of_the_database_reads_no_inner_table() {
         let error = session.query(&format!("SELECT FROM sequin.{table}"), &[]).unwrap_err();
         assert_eq!(error.code().unwrap().code(), "42501", "{table}");
     }
-    // What was delivered is in no dump, and only the owner of the extension reads it past the view.
+    // Delivered records are in no dump, and only the owner of the extension reads them past the view.
     let mut session = owned.world.database.connect_as(&owned.owner);
     let error = session.query("SELECT FROM sequin.history", &[]).unwrap_err();
     assert_eq!(error.code().unwrap().code(), "42501");

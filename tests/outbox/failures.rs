@@ -1,4 +1,4 @@
-//! What becomes of records, and of the server's queue, when the API refuses, fails or is away.
+//! The state of records, and of the server's queue, when the API refuses, fails or is away.
 
 use std::time::Duration;
 
@@ -98,7 +98,7 @@ fn a_wrong_token_pauses_after_one_request_until_it_is_changed() {
     for _ in 0..3 {
         world.run(ONE);
     }
-    // What goes through another server shows that the worker has looked again.
+    // A delivery through another server shows that the worker has scanned again.
     world.database.create_server_named("other", world.sandbox.url(), world.sandbox.token());
     world.run(&ONE.replace("')", "', server => 'other')"));
     world.until("SELECT EXISTS (SELECT FROM sequin.delivered)");
@@ -114,7 +114,7 @@ fn a_wrong_token_pauses_after_one_request_until_it_is_changed() {
     assert_eq!(world.contact_count(), 5);
 }
 
-/// Changed while the request with the old one is under way, or there would be nothing left to wait for.
+/// Changed while the request with the old one is in flight: otherwise there would be nothing left to wait for.
 #[test]
 fn a_token_that_was_changed_before_its_refusal_came_pauses_nothing() {
     for change in [
@@ -204,7 +204,7 @@ fn a_server_that_answers_503_to_everything_costs_a_handful_of_creates() {
         // Each of two workers may have sent a request before the first reply came; after it, creates go one by one.
         let most = if options.is_empty() { 4 } else { 2 * 10 + 2 };
         assert!((3..=most).contains(&unknown), "{unknown} creates are unknown");
-        // What can be repeated finds out that it works again, and then the creates go.
+        // A repeatable request finds out that the server works again, and then the creates are sent.
         world.sandbox.clear_faults();
         let id = world.contacts_made(1).remove(0);
         world.enqueue_update(&id, &json!({"n": 1}));
@@ -298,7 +298,7 @@ fn a_server_that_is_away_is_asked_rarely_and_delivery_resumes_by_itself() {
     let row = &world.rows("SELECT backlog, oldest_age > '0', paused, worker_alive FROM sequin.status", &[])[0];
     assert_eq!((row.get::<_, i64>(0), row.get::<_, bool>(1)), (300, true));
     assert_eq!((row.get::<_, bool>(2), row.get::<_, bool>(3)), (false, true));
-    // Now nobody is there at all.
+    // Now the address refuses connections.
     world.run(&format!("ALTER SERVER sequin OPTIONS (SET url 'http://{REFUSING}')"));
     drop(away);
     world.until("SELECT EXISTS (SELECT FROM sequin.status WHERE last_error LIKE '%refused%')");

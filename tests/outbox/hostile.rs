@@ -1,13 +1,14 @@
 //! The worker never runs code of a less privileged role with its own rights: a table whose owner wants more.
 //!
-//! Writing an upstream id into a row runs what the table's owner has put there. It must run as that owner, gain nothing,
-//! leave nothing behind in the worker, and not keep other tables waiting.
+//! Writing an upstream id into a row runs code of the table's owner. It must run as that owner, gain nothing, leave
+//! nothing behind in the worker, and not delay other tables.
 
 use serde_json::json;
 
 use crate::support::{Session, World};
 
-/// Code of a role without rights wherever a table can hold some. Each place tells by `proof` that it ran, and as whom.
+/// Code of a role without rights, wherever a table can hold some. Each place reports by `proof` that it ran, and as
+/// which role.
 const TABLE: &str = r#"
     CREATE SCHEMA lair;
     CREATE TABLE lair.proof (place text, who text, session text, gained text);
@@ -106,7 +107,7 @@ fn code_in_a_table_runs_as_its_owner_and_gains_nothing() {
     let rolsuper = format!("SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = '{owner}'");
     assert!(!world.one::<bool>(&rolsuper));
 
-    // The worker is as it was: it writes, and what it writes is on the disk.
+    // The worker is unaffected: it writes, and its commits reach the disk.
     world.enqueue("create", &json!({"data": {"n": 1}}));
     world.settled();
     assert_eq!(world.endings(), ["applied", "applied"]);
@@ -116,8 +117,8 @@ fn code_in_a_table_runs_as_its_owner_and_gains_nothing() {
     world.run(&format!("DROP OWNED BY {owner} CASCADE; DROP ROLE {owner}"));
 }
 
-/// The worker writes the ids of all tables in one session. What the code of one owner leaves there must not be found by
-/// the code of another.
+/// The worker writes the ids of all tables in one session. Objects that the code of one owner leaves there must be
+/// invisible to the code of another.
 #[test]
 fn what_one_owners_trigger_makes_in_the_workers_pg_temp_is_not_found_by_another_owners_trigger() {
     let mut world = World::new();
@@ -168,8 +169,8 @@ fn what_one_owners_trigger_makes_in_the_workers_pg_temp_is_not_found_by_another_
     world.run(&format!("DROP OWNED BY {owner} CASCADE; DROP ROLE {owner}"));
 }
 
-/// What ends in an error is tried again, but not all the time: a trigger that takes seconds to fail would otherwise take
-/// the worker for itself.
+/// A failed visit is repeated, but not all the time. Otherwise a trigger that takes seconds to fail would occupy the
+/// worker.
 #[test]
 fn a_table_that_keeps_failing_is_left_alone_for_a_while() {
     let mut world = World::new();

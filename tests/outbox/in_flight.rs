@@ -1,4 +1,4 @@
-//! While a request is under way the worker holds nothing: no snapshot that would keep dead rows, no lock.
+//! While a request is in flight the worker holds nothing: no snapshot that would keep dead rows, no lock.
 
 use serde_json::json;
 
@@ -12,7 +12,7 @@ fn while_a_request_is_in_the_air_the_worker_has_no_snapshot_and_no_lock() {
     cluster.enqueue_create("Paul");
     cluster.in_the_air();
     let pid = cluster.worker();
-    // What has arrived there need not have been reported as sent here.
+    // A request that has arrived there may not be reported as sent here yet.
     cluster.until(&format!("SELECT wait_event IS NOT NULL FROM pg_stat_activity WHERE pid = {pid}"));
     for sample in 0..200 {
         let activity = cluster.rows(
@@ -70,13 +70,13 @@ fn an_idle_worker_has_no_snapshot_no_lock_and_does_nothing() {
     let mut cluster = World::with_own_server("");
     cluster.enqueue_create("Paul");
     cluster.settled();
-    // What it has settled calls it for another look or two, and who started it may not be gone yet.
+    // After settling it scans once or twice more, and the process that started it may still exist.
     cluster.until(
         "SELECT count(*) = 1 AND bool_and(state = 'idle' AND clock_timestamp() - state_change > '3 s') \
          FROM pg_stat_activity WHERE backend_type = 'sequin worker'",
     );
-    // Its safety look comes every 30 seconds; a loop that asks all the time would be caught with a snapshot. Every two
-    // seconds it tries the lock of the database, to make way for whoever wants to drop it.
+    // Its fallback poll comes every 30 seconds; a busy loop would show a snapshot. Every two seconds it tries the lock
+    // of the database, to make way for a DROP DATABASE.
     for sample in 0..200 {
         let rows = cluster.rows(
             "SELECT a.backend_xmin IS NULL AND a.backend_xid IS NULL AND state = 'idle' \

@@ -1,4 +1,5 @@
-//! An ERROR in each place where a worker handles a record: it costs that record, and neither the others nor the worker.
+//! An ERROR in each place where a worker handles a record: it affects that record, and neither the others nor the
+//! worker.
 //!
 //! A superuser's trigger raises for one record. The queue and the history are written without triggers: there an index
 //! over an expression raises.
@@ -25,7 +26,7 @@ impl World {
         ));
     }
 
-    /// Raises when a row of `table` is written of which `condition`, an expression over its columns, holds.
+    /// Raises when a row of `table` is written for which `condition`, an expression over its columns, holds.
     fn raise_in_index(&mut self, table: &str, condition: &str) {
         self.run(&format!(
             "CREATE FUNCTION raise_if_{table}(it boolean) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN
@@ -158,7 +159,8 @@ fn a_create_that_cannot_be_deferred_is_not_sent_again() {
     world.others_go_on(pid);
 }
 
-/// What waits for its next attempt, what is freed, and what is told its id are updates of parked records.
+/// Deferred records are updated when they wait for an attempt, when they are freed, and when they get their upstream
+/// id.
 #[test]
 fn a_deferred_record_that_cannot_be_changed_stops_nothing() {
     let (mut world, pid, ids) = started();
@@ -189,7 +191,7 @@ fn a_deferred_record_that_cannot_be_deleted_stops_nothing_and_can_be_discarded()
     world.discard_all();
 }
 
-/// An applied one is kept without what the history does not take.
+/// An applied record is kept, without the parts that the history refuses.
 #[test]
 fn a_record_that_the_history_does_not_take_is_kept_in_part() {
     let (mut world, pid, ids) = started();
@@ -218,7 +220,7 @@ fn a_create_that_the_history_does_not_take_at_all_is_unknown_with_its_id_and_is_
     assert_eq!(world.one::<i64>(&format!("SELECT count(*) FROM sequin.delivered WHERE id = {id}")), 0);
 }
 
-/// What needs no request moves to the history as well.
+/// Records that need no request move to the history as well.
 #[test]
 fn a_change_that_ends_without_a_request_and_cannot_be_kept_stops_nothing() {
     let mut world = book();
@@ -330,7 +332,7 @@ fn a_server_whose_trouble_cannot_be_noted_is_not_asked_without_end() {
     world.others_go_on(pid);
 }
 
-/// A full disk, for instance: what is known of records is kept until it can be written down.
+/// A full disk, for instance: the results of requests are kept until they can be stored.
 #[test]
 fn an_error_of_the_surroundings_rejects_nothing_and_ends_no_worker() {
     let (mut world, pid, ids) = started();

@@ -1,6 +1,6 @@
-//! Crashes at every point of a delivery: the worker is killed, which has Postgres end and start all its processes, or
-//! the server is stopped as if the power had failed. The judge is the sandbox: no update or delete is lost, no create
-//! is sent twice, no record goes back to an earlier state.
+//! Crashes at every point of a delivery. The worker is killed, which makes Postgres restart all its processes, or the
+//! server is stopped as by a power failure. The judge is the sandbox: no update or delete is lost, no create is sent
+//! twice, no record returns to an earlier state.
 
 use std::time::{Duration, Instant};
 
@@ -52,7 +52,7 @@ impl Point {
     }
 }
 
-/// What is being delivered.
+/// The kind of delivery.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum What {
     Create,
@@ -110,7 +110,7 @@ impl Way {
 struct Case {
     point: Point,
     what: What,
-    /// The name of the contact, of which there is no other.
+    /// The unique name of the contact.
     name: String,
     row: i64,
     upstream_id: Option<String>,
@@ -155,7 +155,7 @@ impl Case {
         }
     }
 
-    /// Queues a second change of the same record, with number 2, while the first one is under way.
+    /// Queues a second change of the same record, with number 2, while the first one is in flight.
     fn queue_later(&self, cluster: &mut World) -> Vec<i64> {
         match self.what {
             What::Update => vec![cluster.enqueue_number(self.upstream_id.as_deref().unwrap_or_default(), 2)],
@@ -166,7 +166,7 @@ impl Case {
         }
     }
 
-    /// Changes a row, and tells the ids of what that has queued.
+    /// Changes a row, and returns the ids of the queued records.
     fn change(&self, cluster: &mut World, sql: &str) -> Vec<i64> {
         let last = "SELECT last_value FROM sequin.outbox_id";
         let before: i64 = cluster.one(last);
@@ -180,7 +180,7 @@ impl Case {
         ids
     }
 
-    /// Has the worker come to the point. What is returned keeps it there.
+    /// Brings the worker to the point. The returned value keeps it there.
     fn arrive(&self, cluster: &mut World) -> (Vec<i64>, Option<Client>, Option<FullBacklog>) {
         let sandbox = &cluster.sandbox;
         match self.point {
@@ -231,7 +231,7 @@ impl Case {
         }
     }
 
-    /// What must be so in the end.
+    /// The conditions at the end.
     fn judge(&self, cluster: &mut World, first: i64, later: &[i64]) {
         let Case { point, what, name, .. } = self;
         let state = |cluster: &mut World| {
@@ -262,7 +262,7 @@ impl Case {
         }
     }
 
-    /// What a person does about an unknown create: looks upstream, and says how it is.
+    /// A person's work on an unknown create: looks upstream, and resolves it.
     fn decide(&self, cluster: &mut World, id: i64) {
         let log = cluster.sandbox.log();
         let creates: Vec<&Request> =
@@ -281,7 +281,7 @@ impl Case {
     }
 }
 
-/// A session that keeps everybody from an inner table of the outbox.
+/// A session that locks an inner table of the outbox.
 fn lock(cluster: &World, table: &str) -> Client {
     let mut client = cluster.server.connect(APP);
     client.run(&format!("BEGIN; LOCK TABLE sequin.{table} IN ACCESS EXCLUSIVE MODE"));
@@ -317,7 +317,7 @@ fn crash_at_every_point(way: Way) {
             cluster.worker();
             let back = Instant::now();
             if point == Point::Connecting {
-                // Those that are sent again need an API to go to.
+                // Repeated requests need an API.
                 cluster.set_reachable();
             }
             // Numbers that a crash has used up are not given again.

@@ -1,4 +1,4 @@
-//! When a worker starts, how it ends, and that nothing is lost by it.
+//! When a worker starts and how it ends. Nothing is lost by it.
 
 use std::time::{Duration, Instant};
 
@@ -78,7 +78,7 @@ fn preloaded_crashes_do_not_pile_workers_up() {
         cluster.worker();
     }
     let count = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'sequin worker' AND datname = 'app'";
-    // As many as the setting sequin.workers allows; some of those that are too many may be on their way out.
+    // As many as the setting sequin.workers allows; surplus workers may be about to exit.
     cluster.until(&format!("SELECT ({count}) BETWEEN 1 AND 2"));
     cluster.enqueue_create("Paul");
     cluster.settled();

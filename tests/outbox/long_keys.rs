@@ -99,7 +99,7 @@ fn an_argument_that_is_longer_than_the_outbox_takes_is_refused_by_name() {
     assert_eq!(world.one::<i64>("SELECT count(*) FROM sequin.attachments"), 1);
 }
 
-/// A statement of the worker that reads all that is parked is slower with each record.
+/// A worker's statement that reads all deferred records gets slower with each record.
 #[test]
 fn a_key_is_found_by_its_index_among_a_hundred_thousand() {
     let mut world = book();
@@ -113,10 +113,10 @@ fn a_key_is_found_by_its_index_among_a_hundred_thousand() {
            FROM generate_series(1, 100000) n;
          ANALYZE sequin.deferred",
     );
-    // The worker's first look, at everything, is not what is tested.
+    // The worker's first full scan is not under test.
     world.run("INSERT INTO people VALUES (1, 'Paul')");
     world.until("SELECT sf_id IS NOT NULL FROM people");
-    // What this session reads is not what is counted.
+    // Reads by this session must not count.
     world.run("SET enable_seqscan = off; SELECT pg_stat_force_next_flush()");
     let before = world.rows_read_one_by_one();
     for id in 2..10 {

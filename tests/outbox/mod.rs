@@ -1,4 +1,4 @@
-//! The outbox: what is enqueued is sent after commit, and every record ends somewhere.
+//! The outbox: records are sent after commit, and every record reaches a final state.
 
 mod admin;
 mod answers;

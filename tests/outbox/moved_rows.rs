@@ -1,4 +1,4 @@
-//! Rows that a transaction deletes and inserts again with their upstream ids are no deletes.
+//! Rows that a transaction deletes and inserts again with their upstream ids do not delete their records.
 
 use sequin_harness::Sandbox;
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ fn three_people() -> World {
     world
 }
 
-/// What upstream has: the names of the contacts that are not deleted.
+/// The upstream records: the names of the contacts that are not deleted.
 fn names(world: &World) -> Vec<Value> {
     let records = world.sandbox.records("salesforce:contact");
     let present = records.iter().filter(|record| record["deleted"] == false);
@@ -75,7 +75,7 @@ fn what_differs_is_an_update() {
     );
     world.settled();
     assert_eq!(world.requests(), [request("update", json!([{"upstream_id": id, "data": {"Name": "changed"}}]))]);
-    // And what is changed after the row is back comes after it.
+    // Changes after the reinsertion are delivered after it.
     world.run(
         "BEGIN; CREATE TEMPORARY TABLE again AS SELECT * FROM people; DELETE FROM people; INSERT INTO people SELECT * FROM again;
          UPDATE people SET email = 'new@a.org' WHERE id = 2; COMMIT",
@@ -215,7 +215,7 @@ fn a_prepared_transaction_that_moves_rows_sends_nothing() {
     assert_eq!((open, sandbox.log().requests.len()), (0, 0));
 }
 
-/// What upstream has of a record.
+/// The upstream state of a record.
 fn record(world: &World, id: &str) -> (Value, bool) {
     let records = world.sandbox.records("salesforce:contact");
     let record = records.iter().find(|record| record["upstream_id"] == json!(id)).unwrap();
@@ -246,7 +246,7 @@ fn rows_that_are_deleted_and_inserted_twice_in_a_transaction_keep_their_records(
     world.settled();
     assert_eq!(record(&world, &id), (json!({"Name": "a!", "Email": "a@a.org"}), false));
     assert_eq!(world.contact_count(), 3);
-    // What does not come back the second time is deleted once.
+    // A row that does not come back the second time is deleted once.
     world.requests();
     world.run("BEGIN; DELETE FROM people WHERE id = 1; INSERT INTO people SELECT * FROM kept WHERE id = 1; DELETE FROM people WHERE id = 1; COMMIT");
     world.settled();
@@ -427,7 +427,7 @@ fn a_delete_keeps_no_data_of_its_row_in_the_queue() {
     assert_eq!(world.one::<i64>("SELECT count(*) FROM sequin.queue WHERE upstream_id = 'U1'"), 2);
     assert!(world.one::<bool>("SELECT bool_and(coalesce(pg_column_size(data), 0) < 200) FROM sequin.queue"));
     assert!(world.one::<bool>("SELECT bool_and(strpos(to_jsonb(q)::text, 'Paul') = 0) FROM sequin.queue AS q"));
-    // What is kept still tells which field of a row that comes back differs.
+    // The kept digests still tell which field of a reinserted row differs.
     world.run(
         "SET sequin.capture = off; INSERT INTO people SELECT * FROM kept; SET sequin.capture = on;
          BEGIN; DELETE FROM people; INSERT INTO people SELECT id, 'Usul', document, sf_id FROM kept WHERE id = 1; COMMIT",

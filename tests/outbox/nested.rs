@@ -1,12 +1,12 @@
-//! Triggers of the application's that write the table they fire for, with delivery by the outbox: one record for each row,
-//! with what the row has when the outermost statement ends.
+//! Triggers of the application that write the table they fire for, with delivery by the outbox. Each row gets one
+//! record, with its values when the outermost statement ends.
 
 use serde_json::json;
 
 use super::attached::book;
 use crate::support::{Session, World, request};
 
-/// Kind and data of what is queued, in the order of delivery.
+/// Kind and data of the queued records, in the order of delivery.
 fn queued(world: &mut World) -> Vec<String> {
     let sql = "SELECT concat_ws(' ', kind, upstream_id, data) FROM sequin.outbox ORDER BY id";
     world.rows(sql, &[]).iter().map(|row| row.get(0)).collect()

@@ -1,4 +1,4 @@
-//! Order holds per key, and what waits is merged.
+//! Records with the same ordering key stay in order, and waiting records are merged.
 
 use serde_json::json;
 
@@ -50,7 +50,7 @@ fn a_delete_supersedes_the_updates_that_wait_before_it() {
     assert_eq!(world.contact_count(), 0);
 }
 
-/// Statements, the requests that they come to, and what becomes of their records.
+/// Statements, the requests that they cause, and the outcomes of their records.
 type Case = (&'static [&'static str], &'static [(&'static str, &'static str)], &'static [&'static str]);
 
 /// Nothing was sent yet when all of it is there, so nothing of a row that came and went is ever sent.

@@ -1,5 +1,5 @@
-//! Values that a database cannot store or read, and tables that spoil what their ids are written with: each costs itself
-//! and nothing beside it.
+//! Values that a database cannot store or read, and tables that damage the data for their write-back. Each affects only
+//! itself.
 
 use sequin_harness::{Encoding, literal};
 use serde_json::json;
@@ -26,7 +26,7 @@ fn a_reply_that_cannot_be_stored_costs_its_neighbours_nothing() {
     assert_eq!(kept, [Some("é"), None, Some("c")]);
 }
 
-/// The id is what all later changes of the row need.
+/// All later changes of the row need the id.
 #[test]
 fn an_upstream_id_is_kept_when_the_rest_of_its_reply_cannot_be() {
     let mut world = World::in_encoding(Encoding::Latin1);
@@ -54,7 +54,7 @@ fn a_message_that_cannot_be_stored_does_not_end_the_worker() {
 /// The values of an attachment, in their order.
 const ARRAY: &str = r#"["s", "salesforce:contact", "sf_id", null, "outbox"]"#;
 
-/// Somebody made them by hand, beside the table and on it. What reads the attachments passes them over.
+/// Triggers made by hand, beside the table and on it. Queries of the attachments skip them.
 #[test]
 fn triggers_with_arguments_that_are_no_attachment_hold_nothing_up() {
     let mut world = book();
@@ -92,7 +92,7 @@ fn triggers_with_arguments_that_are_no_attachment_hold_nothing_up() {
     assert_eq!(shown, [("people".into(), "salesforce:contact".into())]);
 }
 
-/// What cannot be converted, to UTF-8 or to jsonb, is passed over as well, and what can be is shown.
+/// Arguments that cannot be converted, to UTF-8 or to jsonb, are skipped as well, and the others are shown.
 #[test]
 fn arguments_of_another_encoding_keep_nobody_from_reading_the_attachments() {
     for encoding in [Encoding::Latin1, Encoding::SqlAscii] {
@@ -127,7 +127,7 @@ fn arguments_of_another_encoding_keep_nobody_from_reading_the_attachments() {
     }
 }
 
-/// All of them are a part of one create, of which nobody knows whether it was applied.
+/// All of them are part of one unknown create.
 #[test]
 fn a_create_with_thousands_of_changes_can_become_unknown() {
     let mut world = World::with_options("max_batch '10000'");
@@ -151,7 +151,7 @@ fn a_create_with_thousands_of_changes_can_become_unknown() {
     assert_eq!(world.requests(), [request("create", json!([{"data": {"Name": "Usul 5000", "Email": "u@a.org"}}]))]);
 }
 
-/// What it was sent with is what a person must know of it.
+/// A person must see the data that it was sent with.
 #[test]
 fn a_create_of_a_worker_that_died_has_the_changes_that_were_sent_with_it() {
     let mut world = book();
@@ -187,7 +187,8 @@ fn a_table_that_ends_its_worker_is_not_the_first_thing_that_the_next_one_visits(
     );
     world.until("SELECT is_called FROM tries");
     assert_eq!(world.one::<i32>("SELECT attempts FROM sequin.pending_upstream_ids"), 1);
-    // This waits until the worker has ended, which holds the row. An hour: how long a table rests is not what is tested.
+    // This waits until the worker that locks the row has ended. An hour: the length of a table's backoff is not under
+    // test.
     world.run("UPDATE sequin.pending_upstream_ids SET next_attempt_at = now() + interval '1 hour'");
     world.run("INSERT INTO t VALUES (2, 'y'); INSERT INTO people VALUES (1, 'Paul')");
     world.until("SELECT sf_id IS NOT NULL FROM people");

@@ -1,7 +1,8 @@
-//! Crashes at any moment, again and again, under a load of all kinds of records. What was promised is counted at the end.
+//! Crashes at random moments, again and again, under a load of all kinds of records. The guarantees are checked at the
+//! end.
 //!
-//! `SEQUIN_SOAK_ROUNDS=500` makes it as many crashes; `SEQUIN_SOAK_SEED` repeats the choices of another run, though
-//! not its moments.
+//! `SEQUIN_SOAK_ROUNDS=500` sets the number of crashes; `SEQUIN_SOAK_SEED` repeats the choices of another run, but not
+//! its timing.
 
 use std::collections::HashMap;
 use std::thread;
@@ -14,7 +15,7 @@ use crate::support::random::{RngExt, SeedableRng, SmallRng, seed_and_rounds};
 use crate::support::server::PRELOADED;
 use crate::support::{Session, World};
 
-/// So few that they fit into everybody's `make test`.
+/// Few enough for `make test`.
 const ROUNDS: u64 = 6;
 
 /// Records that are updated all the time, and rows of the attached table.
@@ -26,7 +27,7 @@ const SPARE: u64 = 5;
 /// How long after the last record of a round the crash comes, at most.
 const MOST_MS: u64 = 60;
 
-/// What was committed.
+/// The committed records.
 #[derive(Default)]
 struct Expected {
     /// The upstream ids of the records that are updated.
@@ -163,7 +164,7 @@ fn assert_creates_were_sent_once(cluster: &World) {
     assert!(seen.is_empty(), "sent more than once: {seen:?}");
 }
 
-/// Does what a person does about unknown creates: looks upstream. Gives their number.
+/// Resolves unknown creates as a person would, by looking upstream. Returns their number.
 fn decide(cluster: &mut World) -> usize {
     let contacts = cluster.contacts();
     let unknown = cluster.rows("SELECT id, data->>'Name' FROM sequin.outbox WHERE state = 'unknown'", &[]);

@@ -222,7 +222,7 @@ fn a_rename_waits_for_transactions_that_have_queued_records_and_their_records_fo
     assert_eq!(world.contact_count(), 2);
 }
 
-/// Either way round: it is answered, or it waits and is answered by what is there then.
+/// In either order: a request is answered, or it waits and the new server answers it.
 #[test]
 fn a_record_that_is_queued_during_a_rename_names_a_server_that_there_is() {
     let mut world = World::new();

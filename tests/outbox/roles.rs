@@ -1,4 +1,4 @@
-//! Who sends with what token, who sees what, and whose code runs with whose rights.
+//! The token of each sender, the visibility of records, and the rights that each role's code runs with.
 
 use postgres::Client;
 use sequin_harness::Sandbox;
@@ -42,7 +42,7 @@ impl Role {
         self.session.one(&format!("SELECT count(*) FROM {from}"))
     }
 
-    /// The SQLSTATE of what must fail.
+    /// The SQLSTATE of a statement that must fail.
     fn refused(&mut self, sql: &str) -> String {
         match self.session.batch_execute(sql) {
             Ok(()) => panic!("no error: {sql}"),
@@ -59,7 +59,7 @@ fn records_are_sent_with_the_credentials_of_who_enqueued_them() {
     let mut world = World::of(database, sandbox);
     let mut app = world.role("app");
     world.run(&format!("CREATE USER MAPPING FOR {} SERVER sequin OPTIONS (token 'own-token')", app.name));
-    // A definer's function enqueues as the definer, whoever calls it.
+    // A SECURITY DEFINER function enqueues as its owner, for every caller.
     world.run(&format!(
         "CREATE FUNCTION save() RETURNS bigint LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$ {ONE} $$"
     ));
@@ -160,7 +160,7 @@ fn a_role_sees_its_own_records_and_touches_nothing_else() {
     for verb in [format!("retry({id})"), format!("discard({id})"), format!("resolve({id}, 'x')")] {
         assert_eq!(one.refused(&format!("SELECT sequin_{verb}")), "42704", "{verb}");
     }
-    // A member may do what the role may.
+    // A member has the rights of the role.
     world.run(&format!("GRANT {} TO {}", other.name, one.name));
     one.run(&format!("SELECT sequin_discard({id})"));
     assert_eq!(one.count("sequin.dead_letters"), 1);

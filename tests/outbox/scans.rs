@@ -1,4 +1,4 @@
-//! What a worker's look at the queue must not do: stop with work left, be stopped by one record, or turn in circles.
+//! Mistakes that a worker's scan must not make: stop with work left, be stopped by one record, or loop for ever.
 
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,7 @@ impl World {
         self.run(&format!("SET ROLE {role}; {sql}; RESET ROLE"));
     }
 
-    /// Transactions of this database so far. A worker tells of its own after each.
+    /// Transactions of this database so far. A worker reports its own after each.
     fn transactions(&mut self) -> i64 {
         self.one("SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()")
     }
@@ -56,10 +56,10 @@ fn what_ends_without_a_request_does_not_keep_what_is_behind_it() {
     assert_eq!(nothing, 10_000);
 }
 
-// In these two a worker must have slept, and on a server that is shared everybody's CREATE DATABASE wakes it.
+// In these two tests a worker must have slept, and on a shared server each CREATE DATABASE wakes it.
 impl World {
-    /// Runs what enqueues, and waits until a worker has looked at it and found nothing to do. From then on it looks again
-    /// only if it is called, or by itself.
+    /// Runs statements that enqueue, and waits until a worker has scanned and found nothing to do. From then on it
+    /// scans again only after a wake-up, or by its fallback poll.
     fn run_and_be_seen(&mut self, sql: &str) {
         let since: String = self.one("SELECT clock_timestamp()::text");
         self.run(sql);
@@ -151,7 +151,7 @@ fn a_record_that_cannot_be_converted_is_rejected_alone() {
     world.run(BOOK);
     world
         .run("SELECT sequin_pause('sequin'); INSERT INTO people (id, name) SELECT n, 'n' FROM generate_series(1, 3) n");
-    // Nobody can enqueue it, but whoever restores a dump, or writes into the queue, may bring it.
+    // Enqueuing refuses it, but a restored dump, or a superuser's UPDATE of the queue, may bring it.
     world.run(
         "UPDATE sequin.queue SET data = jsonb_build_object('Name', chr(233)) WHERE ordering_key = '[2]';
          SELECT sequin_resume('sequin')",
@@ -229,7 +229,7 @@ fn an_earlier_change_does_not_wait_for_a_later_one_of_a_paused_role() {
     world.run("COMMIT");
     world.until(&format!("SELECT EXISTS (SELECT FROM sequin.delivered WHERE id = {ours})"));
     assert_eq!(world.contact()["n"], 2);
-    // It is in order: what comes after the other role's change waits for that.
+    // It is in order: a record after the other role's change waits for that change.
     world.run(&format!("ALTER USER MAPPING FOR {role} SERVER sequin OPTIONS (SET token '{}')", world.sandbox.token()));
     world.settled();
     let fates = world.fates();

@@ -1,4 +1,4 @@
-//! The outbox in databases where somebody does something else: nothing of it may stop the delivery for good.
+//! The outbox beside other activity in its database: no activity may stop the delivery for good.
 
 use std::time::Duration;
 
@@ -50,7 +50,7 @@ fn a_verb_needs_to_see_what_was_sent() {
     }
 }
 
-/// A refusal that takes longer than results are kept for was once taken for two, one of them everybody's.
+/// A refusal that took longer than the life of cached results once counted as two, one of them for all roles.
 #[test]
 fn a_slow_refusal_pauses_the_role_that_was_refused_and_no_other() {
     let mut world = World::new();
@@ -78,8 +78,8 @@ fn the_extension_can_be_dropped_under_load() {
     }
 }
 
-/// The worker looks again and again at a row that somebody has locked. If it touched the tables of an extension that is
-/// being dropped, the two could wait for each other.
+/// The worker visits a row that another session has locked again and again. If it touched the tables of an extension
+/// that is being dropped, the two could wait for each other.
 #[test]
 fn a_worker_keeps_away_from_an_extension_that_is_being_dropped() {
     let mut world = World::new();

@@ -1,4 +1,4 @@
-//! What a transaction enqueues is part of it: it is sent if, and only if, the transaction commits.
+//! Records are part of the transaction that enqueues them: they are sent if, and only if, it commits.
 
 use sequin_harness::Sandbox;
 use serde_json::json;
@@ -94,7 +94,7 @@ fn triggers_and_functions_enqueue() {
            FOR EACH ROW EXECUTE FUNCTION save_row()",
     );
     world.run("INSERT INTO t VALUES (1), (2)");
-    // Nothing else in this transaction has told the worker that there is something.
+    // No other statement of this transaction wakes the worker.
     world.run("BEGIN; UPDATE t SET n = n + 10; COMMIT");
     world.run("SELECT save(n) FROM generate_series(21, 22) n");
     assert_eq!(numbers_sent(&mut world), [1, 2, 11, 12, 21, 22]);

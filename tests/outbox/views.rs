@@ -1,4 +1,4 @@
-//! What the views of the outbox show of records that wait for a person, or for their upstream id to be written.
+//! The outbox's views of records that wait for a person, or for their write-back.
 
 use serde_json::json;
 
@@ -32,7 +32,7 @@ fn a_record_without_a_next_attempt_has_none_in_the_views() {
     assert_eq!(world.one::<Vec<String>>(&columns("dead_letters")), of_outbox);
 }
 
-/// What waits to be sent for the first time can be millions of records.
+/// Millions of records may wait for their first attempt.
 #[test]
 fn the_dead_letters_are_found_without_reading_the_queue() {
     let mut world = World::new();

@@ -1,4 +1,4 @@
-//! Waiting for a delivery, and being told of it.
+//! Waiting for a delivery, and the notification of it.
 
 use std::time::{Duration, Instant};
 
@@ -74,7 +74,7 @@ fn a_listener_is_notified() {
         assert_eq!((&told["server"], &told["unknown"]), (&json!("sequin"), &json!(0)), "{told}");
         delivered += told["delivered"].as_i64().unwrap();
         rejected += told["rejected"].as_i64().unwrap();
-        // Whoever is told finds it.
+        // A listener finds the record.
         let settled: i64 =
             world.one("SELECT (SELECT count(*) FROM sequin.delivered) + (SELECT count(*) FROM sequin.dead_letters)");
         assert!(settled >= delivered + rejected);

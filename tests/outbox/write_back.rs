@@ -1,4 +1,4 @@
-//! Bringing upstream ids into rows that others lock, replace, or do not let be written.
+//! Writing upstream ids into rows that other sessions lock, replace, or protect.
 
 use serde_json::json;
 
@@ -56,7 +56,7 @@ fn a_row_that_replaced_one_of_an_unknown_create_does_not_get_the_resolved_id() {
     world.run("DELETE FROM people; INSERT INTO people VALUES (1, 'Chani')");
     let id: i64 = world.one("SELECT id FROM sequin.dead_letters");
     let old = world.upstream().remove(0);
-    // The new row's update is in the queue when the rest of its key is parked already.
+    // The new row's update is in the queue when the rest of its key is deferred already.
     world.run(&format!("BEGIN; UPDATE people SET name = 'Sihaya'; SELECT sequin_resolve({id}, '{old}'); COMMIT"));
     world.written_back();
     let [_, new] = &world.upstream()[..] else { panic!("not two records") };
@@ -78,7 +78,7 @@ fn one_row_that_cannot_be_written_keeps_no_other_from_its_id() {
     assert_eq!(left, 3);
 }
 
-/// The trigger is the owner's mistake; what it costs is the ids of this table's rows, which stand in sequin.delivered.
+/// The trigger is the owner's mistake. It costs the ids of this table's rows, which sequin.delivered still shows.
 #[test]
 fn a_trigger_that_fails_on_the_write_back_affects_no_other_table() {
     let mut world = book();
@@ -122,7 +122,7 @@ fn deferred_constraint_triggers_run_within_the_write() {
     assert_eq!(world.one::<Option<String>>("SELECT id FROM seen"), id);
 }
 
-/// Another worker moves a change from the queue to the parked ones in the moment in which the change is told its id.
+/// Another worker defers a change at the moment in which the change gets its upstream id.
 #[test]
 fn a_change_that_is_deferred_when_its_id_comes_gets_it() {
     let mut world = book();
@@ -248,7 +248,7 @@ fn a_row_that_a_policy_of_a_partition_hides_gets_its_id() {
     drop_owner(&mut world, &owner);
 }
 
-/// The owner of a table may take rights to it from himself; then the id waits.
+/// The owner of a table may revoke the owner's own rights to it; then the id waits.
 #[test]
 fn an_id_is_kept_while_the_owner_may_not_see_or_write_the_row() {
     for right in ["SELECT", "UPDATE", "USAGE"] {

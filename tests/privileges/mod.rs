@@ -1,4 +1,4 @@
-//! Who may do what, and that a token shows nowhere.
+//! Rights, and the secrecy of tokens.
 
 mod roles;
 mod search_path_attacks;

@@ -1,4 +1,4 @@
-//! Who may send, and who may see with what token.
+//! The rights to send, and to see the token that is used.
 
 use std::process::Command;
 
@@ -136,7 +136,7 @@ fn a_token_is_used_but_seen_nowhere() {
         output.push_str(&String::from_utf8_lossy(&printed.stderr));
     };
     run(CREATE);
-    // An API that repeats what it was sent, in each of the places where it may talk.
+    // An API that repeats the request in each part of its reply.
     let echoes = [
         format!("{{\"error\":\"Error: token {CANARY} is odd\"}}"),
         format!("{{\"error\":\"no\",\"docs\":[{{\"authorization\":\"Bearer {CANARY}\"}}]}}"),
@@ -175,7 +175,7 @@ fn relations_with_canary(session: &mut postgres::Client) -> Vec<String> {
     let (head, tail) = CANARY.split_at(4);
     let mut shows = |relation: &String| {
         let sql = format!("SELECT count(*) FROM {relation} r WHERE r::text LIKE '%' || '{head}' || '{tail}' || '%'");
-        // Some views are for superusers although everybody may select from them.
+        // Some views are for superusers although PUBLIC may select from them.
         session.query_one(&sql, &[]).is_ok_and(|row| row.get::<_, i64>(0) > 0)
     };
     readable.iter().map(|row| row.get::<_, String>(0)).filter(|relation| shows(relation)).collect()

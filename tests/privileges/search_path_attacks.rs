@@ -1,7 +1,8 @@
-//! Whoever owns a database, but no more, shadows every name that our SQL uses, and what is there before us.
+//! The owner of a database, without further rights, shadows every name of the extension's SQL, before and after the
+//! installation.
 //!
-//! None of it may run as anybody but who called it, and nothing of it may become a part of the extension. In fact none
-//! of it runs at all, which is what is asserted: each shadow says in the server's log that it did.
+//! No shadow may run as another role than its caller, and none may become a part of the extension. In fact none runs at
+//! all, which is asserted: each shadow would write a line into the server's log.
 
 mod shadowed_server;
 
@@ -146,7 +147,7 @@ fn update_steps() -> Vec<(String, String)> {
     steps.collect()
 }
 
-/// An update as ours must be written, and one that leaves a name open.
+/// An update in the extension's style, and one with an unqualified name.
 const GOOD: &str = "
     ALTER TABLE sequin.origin ADD scratch pg_catalog.text;
     UPDATE sequin.origin SET scratch = pg_catalog.lower('A') WHERE system_identifier OPERATOR(pg_catalog.<>) 0;
@@ -181,7 +182,7 @@ fn no_shadow_runs_at_any_update_that_there_is() {
     }
 }
 
-/// The class of CVE-2022-2625: a script that takes over what somebody has put in its way.
+/// The class of CVE-2022-2625: a script that adopts an existing object of another role.
 #[test]
 fn what_has_the_name_of_ours_is_an_error_and_not_adopted() {
     let model = shared().fresh_database();
@@ -206,7 +207,7 @@ fn what_has_the_name_of_ours_is_an_error_and_not_adopted() {
     let role = format!("mallory_{}", database.name());
     database.execute(&format!("CREATE ROLE {role} LOGIN; CREATE SCHEMA app AUTHORIZATION {role}"));
     let (mut superuser, mut mallory) = (database.connect(), database.connect_as(&role));
-    // What the install would begin with is his to make as well, if he owns the database.
+    // The owner of the database can also create the first objects of the install script.
     let also = [
         ("CREATE SCHEMA sequin", "DROP SCHEMA sequin"),
         ("CREATE FOREIGN DATA WRAPPER sequin_mutations", "DROP FOREIGN DATA WRAPPER sequin_mutations"),
@@ -226,7 +227,7 @@ fn what_has_the_name_of_ours_is_an_error_and_not_adopted() {
             + (SELECT count(*) FROM pg_namespace WHERE nspname = 'sequin')
             + (SELECT count(*) FROM pg_depend WHERE deptype = 'e' AND refobjid NOT IN (SELECT oid FROM pg_extension))";
         assert_eq!(superuser.one::<i64>(left), 0, "{create}");
-        // It is still his.
+        // It still belongs to mallory.
         mallory.batch_execute(drop).unwrap_or_else(|error| panic!("{drop}: {error:?}"));
     }
     superuser.run("CREATE EXTENSION sequin_mutations SCHEMA app");

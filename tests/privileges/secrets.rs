@@ -1,8 +1,9 @@
-//! A token shows nowhere: not in a log at its loudest, a catalog, a view, a dump, a client's output or a process list.
+//! A token is visible nowhere: not in a log at its loudest, a catalog, a view, a dump, a client's output or a process
+//! list.
 //!
-//! Every error is driven with an API that repeats the token in each of its answers. Then all that was written down is
-//! searched for pieces of the tokens. A token in a file must show nowhere at all; one in a user mapping shows where
-//! docs/security.md says, and nowhere else.
+//! Every error is caused with an API that repeats the token in each of its answers. Then all output is searched for
+//! pieces of the tokens. A token in a file must appear nowhere; one in a user mapping appears only where
+//! docs/security.md says.
 
 mod echoing_api;
 mod evidence;
@@ -49,7 +50,7 @@ fn tokens_show_nowhere() {
     eprintln!("{count} pieces of evidence, {} MB", bytes >> 20);
 
     let canaries: Vec<&MarkedToken> = in_files.iter().collect();
-    // With its WAL the data directory holds what no query shows.
+    // With its WAL the data directory holds text that no query shows.
     for dir in [evidence.dir(), &server.data()] {
         let hits = search(dir, &canaries);
         assert!(hits.is_empty(), "tokens of files, in {dir:?}: {}", described(&hits));

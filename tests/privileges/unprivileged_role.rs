@@ -1,6 +1,6 @@
 //! A role without rights tries every object of the extension, found from the catalogs, and gets 42501.
 //!
-//! What is open to everybody stands in [`OPEN`]: an object that comes later and is in neither fails here.
+//! [`OPEN`] lists the rights of PUBLIC: a new object that is neither refused nor listed fails here.
 
 mod attempts;
 mod statements;
@@ -14,7 +14,7 @@ use crate::support::Session;
 use crate::support::server::shared;
 use attempts::{Attempt, UNCHANGED, attempts};
 
-/// What everybody may do. docs/security.md says so.
+/// The rights of PUBLIC, as in docs/security.md.
 const OPEN: [(&str, &str); 10] = [
     ("sequin", "usage"),
     ("sequin.workers()", "call"),
@@ -28,7 +28,7 @@ const OPEN: [(&str, &str); 10] = [
     ("sequin.capture", "set"),
 ];
 
-/// The extension's own objects, and what came with them: indexes, row types, rules, constraints.
+/// The extension's own objects, and dependent ones: indexes, row types, rules, constraints.
 const OBJECTS: &str = "
     WITH RECURSIVE mine AS (
       SELECT d.classid, d.objid FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
@@ -42,7 +42,7 @@ const OBJECTS: &str = "
     UNION ALL SELECT 'setting', name, 0 FROM pg_settings WHERE name LIKE 'sequin.%'
     ORDER BY 1, 2";
 
-/// All that says who may do what, to see that nothing of it has changed. A default may be written out.
+/// All access lists, to see that none has changed. A default may be written out.
 const RIGHTS: &str = "
     SELECT string_agg(acl, E'\\n' ORDER BY acl) FROM (
       SELECT 'proc ' || oid || proacl::text AS acl FROM pg_proc
@@ -81,7 +81,7 @@ fn a_role_without_rights_gets_nothing_but_what_is_open_to_all() {
     let database = shared().fresh_database();
     database.create_server("http://127.0.0.1:1", "token");
     let role = format!("nobody_{}", database.name());
-    // A schema of his own, in which to build things upon ours.
+    // A schema of the role's own, for objects that depend on the extension's.
     database.execute(&format!("CREATE ROLE {role} LOGIN; CREATE SCHEMA own AUTHORIZATION {role}"));
     let mut superuser = database.connect();
     // Something that a role without rights must not see.

@@ -1,4 +1,4 @@
-//! Releases and packages: what is in them, and that they agree.
+//! Releases and packages: their contents, and the agreement between them.
 
 mod installcheck;
 pub mod make_install;

@@ -1,4 +1,4 @@
-//! The Debian package of `make deb`: what it says of itself, what is in it, and that it serves.
+//! The Debian package of `make deb`: its description, its contents, and a server that uses it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -94,7 +94,7 @@ fn it_is_a_package_of_debian_and_serves() {
     serves(&share, &library);
 }
 
-/// A server of its own, which gets the package's files in the place of ours.
+/// A separate server, which gets the package's files instead of the built ones.
 fn serves(share: &Path, library: &Path) {
     let server = own_installation("package home");
     let installed = run(server.program("pg_config").args(["--sharedir", "--pkglibdir"]));
@@ -136,7 +136,7 @@ fn a_release_without_its_day_is_not_packed() {
         fs::copy(path(file), repository.join(file)).unwrap();
     }
     fs::write(repository.join("CHANGELOG.md"), "# Changelog\n\n## 1.0.0 (unreleased)\n").unwrap();
-    // Read, not executed: while another thread's fork has the copy still open for writing, nobody can execute it.
+    // Read, not executed: a fork of another thread may hold the copy open for writing, which prevents its execution.
     let script = repository.join("scripts/deb");
     let output = Command::new("/bin/sh").arg(script).arg("15").arg(&repository).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -1,4 +1,4 @@
-//! A release has one version and one date, whichever file is asked.
+//! A release has one version and one date in all files.
 
 use std::process::Command;
 

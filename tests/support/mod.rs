@@ -1,4 +1,4 @@
-//! What the tests share. A test has a [`World`]: a database on a [server], a sandbox, and a [`Session`] to talk through.
+//! Common helpers. A test has a [`World`]: a database on a [server], a sandbox, and a [`Session`] to talk through.
 
 pub mod network;
 mod outbox;

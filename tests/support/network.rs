@@ -1,5 +1,5 @@
-//! What the tests about the network share: a server whose name look-ups obey, an API that is a few bytes, calls that
-//! are waited for with a limit, and looks at processes and sockets.
+//! Helpers for tests of the network: a server with controlled look-ups, an API of a few bytes, calls with a time limit,
+//! and the state of processes and sockets.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -23,7 +23,7 @@ pub const REFUSING: &str = "127.77.0.1:1";
 /// A reply's body with one record, `003`.
 pub const RECORD: &str = r#"{"records":[{"upstream_id":"003","data":{"Email":"a@b.c"}}]}"#;
 
-/// Makes or changes the server object `name` and its mapping for everybody.
+/// Creates or changes the server object `name` and its mapping for PUBLIC.
 pub fn foreign_server(database: &Database, name: &str, url: &str, more_options: &str) {
     let url = literal(url);
     database.execute(&format!(
@@ -38,7 +38,7 @@ pub fn create(server: &str) -> String {
     create_of(server, 1)
 }
 
-/// The same, with about so many bytes.
+/// The same, with about this many bytes.
 pub fn create_of(server: &str, bytes: usize) -> String {
     format!(
         "SELECT upstream_id FROM sequin_create('sync', 'salesforce:contact', \
@@ -53,7 +53,7 @@ pub fn reset_statement_timeout(client: &mut Client) {
     }
 }
 
-/// A statement under way in a session, on a thread of its own.
+/// A statement in progress in a session, on its own thread.
 pub struct Pending(Receiver<(Client, Result<Vec<String>, postgres::Error>)>);
 
 impl Pending {
@@ -68,7 +68,7 @@ impl Pending {
         Pending(receiver)
     }
 
-    /// The session, and what came back. Panics if nothing does.
+    /// The session, and the result. Panics if there is none.
     pub fn end(self, what: &str) -> (Client, Result<Vec<String>, postgres::Error>) {
         self.0.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("{what}: the statement did not come back"))
     }
@@ -91,7 +91,7 @@ pub fn assert_known(context: &str, known: &str, what: &str) {
     assert!(line.ends_with(&format!("\": {known}")), "{what}: {context}");
 }
 
-/// What a backend has logged. Of a session that is ended the client does not always get the last words.
+/// A backend's log lines. The client does not always get the last messages of a terminated session.
 pub fn logged_by(server: &Server, pid: i32) -> String {
     let log = server.log();
     let its: Vec<&str> = log.lines().filter(|line| line.contains(&format!(" [{pid}] "))).collect();

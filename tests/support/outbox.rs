@@ -1,4 +1,4 @@
-//! What tests of the outbox do with it, and what they ask of it.
+//! Outbox helpers for tests.
 
 use std::time::{Duration, Instant};
 
@@ -65,7 +65,7 @@ impl World {
         self.bodies().into_iter().map(parse).collect()
     }
 
-    /// What became of the records, by id: the outcome of those that are done, the state of the others.
+    /// The records by id: the outcome of delivered ones, the state of the others.
     pub fn fates(&mut self) -> Vec<(i64, String)> {
         let sql = "SELECT id, outcome FROM sequin.delivered UNION ALL SELECT id, state FROM sequin.outbox ORDER BY 1";
         self.rows(sql, &[]).iter().map(|row| (row.get(0), row.get(1))).collect()
@@ -93,7 +93,7 @@ impl World {
         ))
     }
 
-    /// What has become of a record: its outcome if it is delivered, else its state.
+    /// A record's outcome if it is delivered, else its state.
     pub fn state(&mut self, id: i64) -> String {
         let sql = "SELECT outcome FROM sequin.delivered WHERE id = $1 \
                    UNION ALL SELECT state FROM sequin.outbox WHERE id = $1";
@@ -141,7 +141,7 @@ impl World {
         self.connect_again();
     }
 
-    /// What the sandbox has received: kind and records of each mutation.
+    /// The sandbox's mutations: kind and records of each.
     pub fn mutations(&self) -> Vec<Value> {
         self.sandbox.log().mutations().iter().map(|request| request.json()).collect()
     }

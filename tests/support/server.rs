@@ -1,4 +1,4 @@
-//! Every Postgres server that a test has: the one that all share, or one of its own.
+//! The Postgres servers of tests: the shared one, or a separate one.
 //!
 //! Their name look-ups obey `harness/shim/getaddrinfo.c`.
 
@@ -73,7 +73,7 @@ pub fn start(builder: Builder) -> Server {
     builder.start().unwrap_or_else(|error| panic!("no server: {error}"))
 }
 
-/// That a program has done what it should.
+/// Checks that a program has succeeded.
 pub fn must(output: &Output) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -77,7 +77,7 @@ pub trait Session {
         }
     }
 
-    /// What is open in the outbox, for a message. Nothing if there is no outbox.
+    /// The open records of the outbox, for a message. Empty without an outbox.
     fn open_work(&mut self) -> Vec<String> {
         let sql = "(SELECT o::text FROM sequin.outbox o ORDER BY id LIMIT 20)
                    UNION ALL SELECT s::text FROM sequin.status s";

@@ -1,4 +1,4 @@
-//! Waiting for what a test wants to see, with a limit.
+//! Waiting for an expected state, with a limit.
 
 use std::thread;
 use std::time::{Duration, Instant};

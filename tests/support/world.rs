@@ -81,7 +81,7 @@ impl World {
         World { client: database.connect(), server: database.server().clone(), database, sandbox }
     }
 
-    /// What it is made of, for another world. Its database stays.
+    /// Its parts, for another world. Its database stays.
     pub fn into_parts(self) -> (Client, Server, Sandbox) {
         (self.client, self.server, self.sandbox)
     }
@@ -161,7 +161,7 @@ impl World {
         bodies.remove(0)
     }
 
-    /// The contacts that the sandbox's provider has. It keeps those that were deleted, marked as such.
+    /// The contacts of the sandbox's provider. Deleted ones are kept, and marked as such.
     pub fn contacts(&self) -> Vec<Value> {
         let mut records = self.sandbox.records("salesforce:contact");
         records.retain(|record| record["deleted"] == false);
@@ -180,7 +180,7 @@ impl World {
         contacts[0]["data"].clone()
     }
 
-    /// Runs what must be refused before anything is connected to.
+    /// Runs statements that must be refused before any connection.
     pub fn refused(&mut self, sql: &str) -> DbError {
         let error = self.error(sql);
         self.assert_untouched(sql);
@@ -206,7 +206,7 @@ impl World {
         }
     }
 
-    /// Nobody has connected to the sandbox.
+    /// Checks that the sandbox has had no connection.
     pub fn assert_untouched(&self, what: impl Debug) {
         let log = self.sandbox.log();
         assert_eq!((log.connections, log.requests.len()), (0, 0), "{what:?}: {log:?}");

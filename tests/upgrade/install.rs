@@ -1,4 +1,4 @@
-//! CREATE EXTENSION, DROP EXTENSION, and what stands in between.
+//! CREATE EXTENSION, DROP EXTENSION, and the state in between.
 
 use postgres::error::SqlState;
 use sequin_harness::Sandbox;
@@ -50,7 +50,7 @@ fn nothing_that_does_something_may_be_called_by_everybody_and_all_of_it_is_volat
     assert!(rows.len() >= 6);
     for row in rows {
         let function: String = row.get(0);
-        // Everybody may read the views that call these.
+        // PUBLIC may read the views that call these.
         let (is_open, kind) = match function.as_str() {
             "sequin.workers()" => (true, ("v", "u")),
             "sequin.is_attachment(bytea)" => (true, ("i", "s")),
@@ -111,7 +111,7 @@ fn foreign_objects_in_the_way_are_not_adopted() {
     assert_eq!(error.code(), Some(&SqlState::DUPLICATE_SCHEMA), "{error}");
     session.run("DROP SCHEMA sequin");
 
-    // Types and functions that shadow what the script names, in the schema it installs to and earlier in the path.
+    // Types and functions that shadow names of the script, in the schema it installs to and earlier in the path.
     session.run(
         "CREATE SCHEMA evil;
              CREATE DOMAIN evil.text AS pg_catalog.int4; CREATE DOMAIN public.jsonb AS pg_catalog.int4;

@@ -1,4 +1,4 @@
-//! An extension that was updated is the one that a fresh install makes.
+//! An updated extension equals a fresh installation.
 
 use std::fs;
 
@@ -60,7 +60,7 @@ fn made(database: &Database) -> Vec<String> {
     lines
 }
 
-/// What is there after `version` was installed and updated.
+/// The objects after `version` was installed and updated.
 fn updated(server: &Server, version: &str) -> Vec<String> {
     let database = server.create_database();
     database.execute(&format!("CREATE EXTENSION sequin_mutations VERSION '{version}'"));
@@ -107,7 +107,7 @@ fn a_step_that_forgets_something_is_found() {
             assert_eq!(updated == fresh, is_whole, "{step}");
         }
     };
-    // What is new in the later version,
+    // New objects of the later version,
     for kind in ["\nCOMMENT ON COLUMN ", "\nGRANT ", "\nCREATE INDEX ", "\nSELECT pg_catalog.pg_extension_config_dump("]
     {
         let statement = last(kind);
@@ -120,7 +120,7 @@ fn a_step_that_forgets_something_is_found() {
     let comment = last(&format!("\nCOMMENT ON COLUMN @extschema@.sequin_record.{name} "));
     let without = script.replace(&whole, &format!("{others}\n);\n")).replace(&comment, "\n");
     judge(&without, &format!("ALTER TYPE @extschema@.sequin_record ADD ATTRIBUTE {name} {of_type}; {comment}"));
-    // and what is another.
+    // and changed ones.
     for (before, after) in [
         ("ALTER SEQUENCE sequin.outbox_id CACHE 2", "ALTER SEQUENCE sequin.outbox_id CACHE 1"),
         (

@@ -1,7 +1,7 @@
-//! A server with a database that belongs to mallory, in which nothing that has a name is what it seems.
+//! A server with a database of the role mallory, in which every name is shadowed.
 //!
-//! The database's search_path puts mallory's schemas before pg_catalog, for the superuser and the worker as well. What
-//! shadows a name calls `app.noted`, which says so in the server's log: that outlives a transaction that is rolled back.
+//! The database's search_path puts mallory's schemas before pg_catalog, for the superuser and the worker as well. Each
+//! shadow calls `app.noted`, which writes into the server's log: a rollback does not remove that.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,10 +13,10 @@ use sequin_harness::{Server, paths};
 use crate::support::Session;
 use crate::support::server::own_installation;
 
-/// What begins a line about a shadow that ran.
+/// The beginning of a log line of a shadow that ran.
 const MARK: &str = "LOG:  shadow: ";
 
-/// What each shadow calls, and what makes them.
+/// The function that each shadow calls, and the functions that make shadows.
 const FUNCTIONS: &str = "
     CREATE FUNCTION app.noted(what pg_catalog.text) RETURNS pg_catalog.bool LANGUAGE plpgsql AS $$
       BEGIN RAISE LOG 'shadow: % ran as % for %', what, current_user, session_user; RETURN true; END $$;
@@ -24,7 +24,7 @@ const FUNCTIONS: &str = "
       BEGIN EXECUTE sql; RETURN true;
       EXCEPTION WHEN syntax_error_or_access_rule_violation OR feature_not_supported THEN RETURN NULL; END $$";
 
-/// The types of which shadows are made where Postgres has nothing that fits.
+/// The types of shadows where Postgres has no function that fits.
 const PLAIN: &str = "
     CREATE TEMP TABLE plain AS
     SELECT unnest('{text, name, oid, int4, int8, bool, jsonb, uuid, timestamptz, regclass}'::text[]) AS type";
@@ -44,9 +44,9 @@ const IN_PG_TEMP: &str = "SELECT count(*) FROM pg_catalog.pg_class WHERE relname
 /// See the module.
 pub struct ShadowedServer {
     pub server: Server,
-    /// What `names.sql` needs.
+    /// The objects that `names.sql` needs.
     settings: String,
-    /// Statements that make what has the names of our functions.
+    /// Statements that create objects with the names of the extension's functions.
     namesakes: String,
 }
 
@@ -128,7 +128,7 @@ fn install_script() -> String {
     fs::read_to_string(paths::workspace().join(name)).unwrap()
 }
 
-/// Every word of what we write, so that no name is forgotten that our SQL uses.
+/// Every word of the extension's SQL, so that no name in it is missed.
 fn words() -> String {
     let mut all = BTreeSet::new();
     for directory in ["sql", "src"] {
@@ -157,7 +157,7 @@ fn relations(script: &str) -> String {
     names.collect::<Vec<_>>().join(" ")
 }
 
-/// Functions with the names and the arguments of ours, each as a statement for `app.make`.
+/// Functions with the names and arguments of the extension's, each as a statement for `app.make`.
 fn namesakes(script: &str) -> String {
     let heads = script.split("\nCREATE FUNCTION ").skip(1);
     let heads = heads.map(|rest| rest.split("\n    LANGUAGE").next().unwrap_or_default());

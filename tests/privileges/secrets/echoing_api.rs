@@ -15,7 +15,7 @@ use serde_json::json;
 /// A request with this text is answered in part and then never ended.
 pub const STALL: &str = "way-stall";
 
-/// What it can answer.
+/// The kinds of answers.
 type Ways = Vec<Vec<u8>>;
 
 pub struct EchoingApi {
@@ -70,7 +70,7 @@ pub fn count() -> usize {
     ways("").len()
 }
 
-/// The numbers of some ways, one of each sort: for what is slower than a call.
+/// The numbers of some ways, one of each sort, for cases that are slower than a call.
 pub fn some() -> Vec<usize> {
     (0..count()).filter(|way| way % 7 == 3 || *way >= count() - 4).collect()
 }

@@ -1,4 +1,4 @@
-//! All that could hold a token, kept as files, and the search through them.
+//! All output that could hold a token, kept as files, and the search through them.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -29,7 +29,7 @@ impl Evidence {
         self.0.join(name.replace(|c: char| !c.is_ascii_alphanumeric() && c != '.', "_"))
     }
 
-    /// Adds `text` to what is kept under this name.
+    /// Adds `text` to the file of this name.
     pub fn keep(&self, name: &str, text: impl AsRef<[u8]>) {
         let path = self.path(name);
         let mut kept = fs::read(&path).unwrap_or_default();
@@ -42,7 +42,7 @@ impl Evidence {
         self.keep("log", server.log());
     }
 
-    /// What everybody on the machine can see of the server's processes, and what their account can.
+    /// The parts of the server's processes that every account can see, and those that their own account can.
     pub fn keep_processes(&self, name: &str, server: &Server) {
         let postmaster = server.postmaster().unwrap();
         for pid in process::children(postmaster).into_iter().chain([postmaster]) {
@@ -71,7 +71,7 @@ impl Evidence {
         String::from_utf8_lossy(&output.stderr).lines().map(str::to_owned).collect()
     }
 
-    /// What a program of the installation writes about the database `dsn`.
+    /// The output of a program of the installation for the database `dsn`.
     pub fn keep_dump(&self, name: &str, server: &Server, program: &str, arguments: &[&str], dsn: &str) {
         let output = server.program(program).args(arguments).args(["-d", dsn]).output().unwrap();
         assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));

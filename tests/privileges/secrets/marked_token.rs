@@ -1,4 +1,4 @@
-//! Tokens made to be found again, and the spellings in which a piece of one could stand somewhere.
+//! Tokens that can be found again, and the spellings in which a piece of one could appear.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;

@@ -1,4 +1,4 @@
-//! The ways on which a token could leak, each driven with every canary.
+//! The ways in which a token could leak, each tried with every marked token.
 
 mod outbox;
 mod statements;
@@ -35,7 +35,7 @@ pub fn drive(stage: &mut LoudServer, in_files: &[MarkedToken], in_mappings: &[Ma
     statements::refuse(stage, in_mappings);
 }
 
-/// A call of a verb through the server object `server`, of which `way` says how it is answered.
+/// A call of a verb through the server object `server`, answered according to `way`.
 fn call(way: usize, server: &str) -> String {
     let target = format!("'way-{way}', 'salesforce:contact'");
     match way % 4 {
@@ -86,7 +86,7 @@ fn triggers(stage: &mut LoudServer, api: &EchoingApi, server: &str) {
     assert!(api.requests() >= before + 3 * echoing_api::some().len(), "every statement was sent");
 }
 
-/// Calls that end while their answer is under way.
+/// Calls that end while their answer is in transit.
 fn interrupted(stage: &mut LoudServer, server: &str) {
     let sql = call(0, server).replace("way-0", echoing_api::STALL);
     let ends = ["SELECT pg_cancel_backend($1)", "SELECT pg_terminate_backend($1)"];

@@ -1,4 +1,4 @@
-//! A server that says all it can say, and those who act on it.
+//! A server with the most verbose logging, and the sessions that use it.
 
 use std::fs::{self};
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use super::evidence::Evidence;
 use crate::support::Session;
 use crate::support::server::{own, secrets_directory, write_as_server};
 
-/// Everything that a server can be told to write down, and the two extensions that write down more.
+/// All logging settings of a server, and the two extensions that log more.
 const LOUD: &str = "
 log_min_messages = debug5
 log_min_error_statement = debug5
@@ -65,7 +65,7 @@ pub fn quiet(set: &str) -> String {
     settings.map(|setting| format!("{set} {setting};")).concat()
 }
 
-/// The server, the session that looks, and what was kept.
+/// The server, the observing session, and the collected evidence.
 pub struct LoudServer {
     // In the order in which they must go.
     pub observer: Client,
@@ -98,12 +98,12 @@ impl LoudServer {
         LoudServer { observer, evidence, server, typed: Vec::new(), secrets, runs: 0 }
     }
 
-    /// A session of the role that uses what others have set up.
+    /// A session of the role that uses the objects of other roles.
     pub fn app(&self) -> Client {
         self.server.connect_as("stage", "app")
     }
 
-    /// Has psql run the statements as `role`, past errors, and keeps and gives what it shows.
+    /// Runs the statements in psql as `role`, past errors. Keeps and returns the output.
     pub fn psql(&mut self, role: &str, statements: &[String]) -> String {
         self.runs += 1;
         let script = self.server.dir().join("script.sql");
@@ -128,7 +128,7 @@ impl LoudServer {
         self.psql("postgres", &all)
     }
 
-    /// Server objects for the API at `url`, each with a mapping for everybody that has this token.
+    /// Server objects for the API at `url`, each with a mapping for PUBLIC with this token.
     pub fn servers_with_token(&mut self, names: &[String], url: &str, options: &str, token: &str) {
         self.server_objects(names, url, options);
         let token = literal(token);

@@ -1,4 +1,4 @@
-//! What a role without rights tries with an object, by the object's kind.
+//! The attempts of a role without rights on an object, by the object's kind.
 //!
 //! The role owns the schema `own` with the tables `a (a int)` and `b (id bigint)`.
 
@@ -7,7 +7,7 @@ use super::statements::{
     TYPE, VIEW, WRAPPER, WRITE,
 };
 
-/// One statement, which must be refused or stand in the list of what is open to everybody.
+/// One statement, which must be refused or be listed as open to PUBLIC.
 pub struct Attempt {
     pub name: &'static str,
     pub sql: String,
@@ -20,13 +20,13 @@ pub const UNCHANGED: &str = "unchanged";
 
 const DENIED: &[&str] = &["42501"];
 
-/// Whoever has a right of some kind, as everybody has on some objects, is not refused when he grants it.
+/// A GRANT by a role with some right, as PUBLIC has on some objects, is not refused.
 const DENIED_OR_UNCHANGED: &[&str] = &["42501", UNCHANGED];
 
-/// A view that nobody can write says so before it looks who asks.
+/// A view without writable columns reports that before it checks rights.
 const DENIED_OR_NOT_WRITABLE: &[&str] = &["42501", "55000"];
 
-/// What belongs in the configuration file says so before it looks who asks.
+/// A setting of the configuration file reports that before it checks rights.
 const DENIED_OR_CONFIGURED: &[&str] = &["42501", "55P02"];
 
 /// All that is tried with the object `identity`, which `pg_identify_object` says is a `kind`. A function is called with
@@ -65,14 +65,14 @@ fn all(statements: Statements, identity: &str, refusals: &'static [&'static str]
     statements.iter().map(|(name, sql)| attempt(name, sql.replace('@', identity), refusals)).collect()
 }
 
-/// With what can be said of any object of the `class`.
+/// Statements for any object of the `class`.
 fn with_comment(class: &str, identity: &str, statements: Statements) -> Vec<Attempt> {
     let mut attempts = all(statements, identity, DENIED);
     attempts.push(attempt("comment", format!("COMMENT ON {class} {identity} IS 'x'"), DENIED));
     attempts
 }
 
-/// With what can be said of any object of the `class` that has an access list.
+/// Statements for any object of the `class` with an access list.
 fn with_rights(class: &str, identity: &str, statements: Statements) -> Vec<Attempt> {
     let mut attempts = with_comment(class, identity, statements);
     attempts.extend(rights(class, identity));
@@ -105,7 +105,7 @@ fn view(identity: &str) -> Vec<Attempt> {
     attempts
 }
 
-/// What needs the name of a column: with each of them, and refused if none could be done.
+/// Statements that need a column: tried with each column, and refused if none succeeded.
 fn columns(identity: &str, writing: &'static [&'static str]) -> Vec<Attempt> {
     let each = |sql: &str| {
         let sql = sql.replace('@', identity);

@@ -1,6 +1,6 @@
 //! The statements that are tried, by the kind of object: a name for each, and the SQL, in which `@` is the object.
 
-/// What is tried with a kind of object.
+/// The attempts for one kind of object.
 pub type Statements = &'static [(&'static str, &'static str)];
 
 /// For tables alone.

@@ -1,4 +1,4 @@
-//! What the worker says, does and keeps.
+//! The worker's messages, requests and stored records.
 
 use super::super::echoing_api::{self, EchoingApi};
 use super::super::marked_token::MarkedToken;

@@ -5,7 +5,7 @@ use sequin_harness::literal;
 use super::super::marked_token::MarkedToken;
 use super::super::server::LoudServer;
 
-/// Statements with a token that are refused. The log has what was typed, and the message must not say it again.
+/// Statements with a token that are refused. The log has the statement; the message must not repeat the token.
 pub fn refuse(stage: &mut LoudServer, canaries: &[MarkedToken]) {
     for canary in canaries {
         let token = literal(&canary.token);
