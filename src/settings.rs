@@ -17,8 +17,8 @@ static SECRETS_DIRECTORY: GucSetting<Option<CString>> = GucSetting::<Option<CStr
 /// On: what an application writes is sent. The role of a sync switches it off, so that its changes do not echo back.
 static CAPTURE: GucSetting<bool> = GucSetting::<bool>::new(true);
 
-/// One can keep an API busy that answers fast; a second one helps with those that take their time, and one that hangs
-/// does not stop the other servers' queues. They are taken from max_worker_processes, which is 8 by default.
+/// One worker can keep a fast API busy. A second one helps with slow APIs, and a hanging API does not stop the other
+/// servers' queues. Workers are taken from max_worker_processes, which is 8 by default.
 static WORKERS: GucSetting<i32> = GucSetting::<i32>::new(2);
 
 /// Seconds. A day: long enough to see tomorrow what happened today, short enough for a disk.

@@ -1,6 +1,6 @@
 //! An API that costs as little as one can: every request gets the same reply, made beforehand, in one write.
 //!
-//! What is measured against it is the client. The extension and the control talk to the same one in the same run.
+//! The client is measured against it. The extension and the control talk to the same one in the same run.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};

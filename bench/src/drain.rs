@@ -28,7 +28,7 @@ struct Case {
 
 #[derive(Clone, Copy)]
 enum Work {
-    /// Updates; the record of change `n`, of so many changes.
+    /// Updates; the record of change `n`, out of the given number of changes.
     Updates(fn(usize) -> String),
     /// Creates of an attached table's rows.
     Creates,
@@ -129,7 +129,7 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// What a run took.
+/// The costs of a run.
 struct Drained {
     seconds: f64,
     requests: usize,

@@ -48,7 +48,7 @@ impl Loop {
         Ok(Loop { client })
     }
 
-    /// The times of so many turns, in microseconds.
+    /// The times of this many turns, in microseconds.
     pub fn times(&mut self, calls: usize) -> Result<Vec<f64>> {
         Ok(self.client.query_one("SELECT bench_loop($1)", &[&i32::try_from(calls)?])?.get(0))
     }

@@ -50,7 +50,7 @@ impl RawClient {
         }
     }
 
-    /// The times of so many exchanges, in microseconds.
+    /// The times of this many exchanges, in microseconds.
     pub fn times(&mut self, exchanges: usize) -> io::Result<Vec<f64>> {
         let mut times = Vec::with_capacity(exchanges);
         for _ in 0..exchanges {

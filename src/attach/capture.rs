@@ -1,4 +1,5 @@
-//! What the triggers of attached tables do: they note that a statement begins, and capture its changes when it ends.
+//! The work of the triggers of attached tables: they note that a statement begins, and capture its changes when it
+//! ends.
 //!
 //! Mostly the changes go straight from the transition tables into requests or into the queue. They are held if the same
 //! rows may change again:

@@ -25,7 +25,7 @@ use contract::net_change::{self, Effect, NetChange, RowChange, RowImage};
 /// that gets its id would never end.
 const MAX_ROUNDS: usize = 100;
 
-/// Sends the held changes, and those that are captured meanwhile.
+/// Sends the held changes, and the changes that are captured meanwhile.
 pub fn flush(operation: TriggerEvent, statement: &StatementContext) -> Result<(), Error> {
     for _ in 0..MAX_ROUNDS {
         let held = open_statements::take();

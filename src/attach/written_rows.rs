@@ -28,7 +28,7 @@ pub struct WrittenRows<'a> {
     key_in_another_form: KeyInAnotherForm,
 }
 
-/// What happens to an UPDATE that writes a primary key that is equal to the old one, and has another text.
+/// The treatment of an UPDATE that writes an equal primary key with another text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyInAnotherForm {
     Accepted,

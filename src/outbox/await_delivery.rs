@@ -47,7 +47,7 @@ pub fn await_delivery(ids: &[i64], timeout_ms: Option<i32>) -> Result<Option<boo
         }
         let time = until.map_or(MAX_POLL_INTERVAL, |until| until.saturating_duration_since(Instant::now()));
         if time.is_zero() {
-            // A dead record may be behind those that were polled.
+            // A dead record may be behind the polled ones.
             let has_dead = open(&left, role)?.iter().any(|(_, is_dead)| *is_dead);
             return Ok(has_dead.then_some(false));
         }

@@ -1,4 +1,4 @@
-//! What `sequin_mutate`, `sequin_create`, `sequin_update` and `sequin_delete` have in common.
+//! The common part of `sequin_mutate`, `sequin_create`, `sequin_update` and `sequin_delete`.
 //!
 //! Everything that can be refused is refused before a connection is opened.
 

@@ -63,5 +63,5 @@ fn assert_ran(cases: usize) {
     assert_ne!(cases, 0, "no case here is named {only:?}: run its test, with its SEQUIN_SOAK_SEED if it is at random");
 }
 
-/// The direction and the place in it, of those that are listed.
+/// A listed direction and place.
 type Place = (&'static str, Direction, usize);

@@ -12,9 +12,9 @@ use crate::support::network::{
 };
 use crate::support::server::own;
 
-/// What a round does on the server, apart from the calls that the client must make itself. Each of its turns makes five calls:
-/// one that works, one that is refused and caught, one whose subtransaction is rolled back, one whose cursor is closed
-/// after the first of its rows, and one for each row of a query.
+/// The part of a round that runs on the server; the client must make the other calls itself. Each turn makes five
+/// calls: one that works, one that is refused and caught, one in a rolled back subtransaction, one whose cursor is
+/// closed after its first row, and one for each row of a query.
 const TURNS: &str = "
     CREATE FUNCTION turns(number int) RETURNS void LANGUAGE plpgsql AS $$
     DECLARE r sequin_record; rows refcursor;

@@ -151,7 +151,7 @@ fn a_handshake_that_fails_is_not_sent() {
     }
 }
 
-/// Bytes after the reply could be taken for the next one; within TLS they may wait where no look at the socket finds them.
+/// Bytes after the reply could be taken for the next one; TLS may buffer them where the socket does not show them.
 #[test]
 fn a_tls_connection_with_bytes_after_the_reply_is_not_used_again() {
     let database = shared().fresh_database();

@@ -181,7 +181,7 @@ fn row_trigger_sql_with_a_deferred_trigger() {
 
 const STATES: &str = "SELECT coalesce(string_agg(state, ' ' ORDER BY id), '') FROM new_contacts";
 
-/// Runs the procedure, which must make the first contact in line wait for so many seconds.
+/// Runs the procedure, which must make the first contact in line wait for this many seconds.
 fn work_and_pause(world: &mut World, seconds: Option<u64>, what: &str) {
     let pauses = "SELECT not_before FROM new_contacts WHERE state = 'waiting' AND not_before > '-infinity' ORDER BY id";
     let before: SystemTime = world.one("SELECT clock_timestamp()");

@@ -53,9 +53,9 @@ impl Plan {
         rounds.div_ceil(self.one_of) as usize
     }
 
-    /// In the first half of the rounds caches and arenas are filled, in the second nothing grows. What makes a backend grow
-    /// once (a cache that doubles, a buffer that malloc keeps) does not go on, and a leak does: it may show in more rounds
-    /// that it was none.
+    /// Caches and arenas fill in the first half of the rounds, and nothing grows in the second. Growth that happens
+    /// once (a cache that doubles, a buffer that malloc keeps) stops, and a leak does not. So a session may prove in
+    /// more rounds that it has no leak.
     fn go_through(&self, series: &mut Series<'_>, rounds: u64) {
         let rounds = self.rounds(rounds);
         (0..rounds).for_each(|_| series.round());
@@ -99,8 +99,7 @@ const SERIES: [Plan; 3] = [
     },
 ];
 
-/// Lines of a server's log that tell of something that was not given back, or of a process that died. All that it should
-/// say here is LOG, ERROR and FATAL.
+/// Lines of a server's log about a leaked resource or a dead process. Only LOG, ERROR and FATAL are expected here.
 const BAD: [&str; 6] =
     [" PANIC: ", " WARNING: ", "server process", "was terminated by signal", "leak", "resource was not closed"];
 

@@ -61,9 +61,9 @@ fn full_outbox() -> (World, Vec<String>) {
     (cluster, made)
 }
 
-/// Has so many more creates delivered. Of those after them each worker sends one, which is applied too, and whose reply
-/// does not come: there the queue stands still. Nobody is about to claim more, and all that was delivered is on disk, for
-/// a claim of a create waits until it is there.
+/// Has this many more creates delivered. After them each worker sends one create, which is applied, but gets no reply:
+/// there the queue stands still. No worker claims more then. All deliveries are on disk, because a claim of a create
+/// waits for that.
 fn deliver(cluster: &mut World, creates: usize) {
     let done = "SELECT count(*) FROM sequin.delivered WHERE kind = 'create'";
     let done = cluster.one::<i64>(done) + creates as i64;

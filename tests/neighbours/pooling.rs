@@ -70,8 +70,8 @@ fn everything_works_through_it() {
     assert!(!one(&mut client, CREATE).is_empty());
 }
 
-/// psql with a statement under way. It cancels as libpq does: it waits until the other side has closed. PgBouncer 1.18 ends
-/// altogether, for everybody, when a client does not (pgbouncer/pgbouncer#801), which the crate `postgres` does not.
+/// psql with a statement in progress. It cancels as libpq does: it waits until the other side has closed. If a client
+/// does not wait, PgBouncer 1.18 exits for all clients (pgbouncer/pgbouncer#801). The crate `postgres` does not wait.
 struct Psql(Child);
 
 impl Psql {

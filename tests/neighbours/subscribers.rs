@@ -178,9 +178,9 @@ fn a_publication_of_all_tables_takes_the_queue_along() {
     pair.subscriber.run(&format!("CREATE SUBSCRIPTION people CONNECTION {conninfo} PUBLICATION people"));
     pair.subscriber.until("SELECT count(*) = 1 FROM sequin.outbox");
     pair.subscriber.until("SELECT bool_and(srsubstate = 'r') FROM pg_subscription_rel");
-    // The publisher tries again and again, and its claims go along as well: the subscriber's worker takes one that it
-    // sees for a dead worker's, and the create in it for unknown. A verb keeps the publisher's worker away, and what it
-    // has done is rolled back: a pause would go along too.
+    // The publisher retries again and again, and its claims are replicated. The subscriber's worker treats such a claim
+    // as a dead worker's, and the create in it as unknown. A verb keeps the publisher's worker away, and is rolled
+    // back: a pause would be replicated too.
     let mut verb = pair.publisher.server.connect(APP);
     verb.run("BEGIN; SELECT sequin_pause('sequin')");
     pair.publisher.until("SELECT NOT EXISTS (SELECT FROM sequin.outbox WHERE state = 'sending')");

@@ -118,8 +118,8 @@ fn pg_upgrade_from_the_oldest_to_the_newest_keeps_everything_and_pauses() {
     let old = of(OLDEST).conf(PRELOADED).start().unwrap_or_else(|error| panic!("{error}"));
     let mut cluster = World::set_up(old);
     fill(&mut cluster);
-    // The worker tries again and again, which costs no attempt and changes nothing that is looked at here but that a
-    // record is being sent. A verb keeps it away, and what it has done goes with its transaction, when the server stops.
+    // The worker retries again and again. This costs no attempt and changes no compared state, except that a record is
+    // being sent. A verb keeps the worker away, and ends with its transaction, when the server stops.
     cluster.run("BEGIN; SELECT sequin_pause('sequin')");
     cluster.until("SELECT NOT EXISTS (SELECT FROM sequin.outbox WHERE state = 'sending')");
     let before = everything(&mut cluster);

@@ -56,7 +56,7 @@ impl World {
         );
     }
 
-    /// The states and errors of what is open.
+    /// The states and errors of open records.
     fn open_errors(&mut self) -> Vec<(String, String)> {
         let sql = "SELECT state, COALESCE(error, '') FROM sequin.outbox ORDER BY id";
         self.rows(sql, &[]).iter().map(|row| (row.get(0), row.get(1))).collect()

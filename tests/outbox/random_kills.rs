@@ -36,7 +36,7 @@ struct Expected {
     numbers: HashMap<String, i64>,
     /// Contacts that can be deleted, by name and upstream id.
     spare: Vec<(String, String)>,
-    /// The names of those that are.
+    /// The names of the deleted contacts.
     deleted: Vec<String>,
     next: i64,
 }

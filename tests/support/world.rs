@@ -124,8 +124,8 @@ impl World {
         self.client = client.expect("it has connected");
     }
 
-    /// The error of statements that are cancelled as soon as so many mutations have arrived, of which the last must not
-    /// be answered.
+    /// The error of statements that are cancelled as soon as this many mutations have arrived. The last one must not be
+    /// answered.
     pub fn cancelled_after(&mut self, mutations: usize, sql: &str) -> DbError {
         let token = self.client.cancel_token();
         let World { client, sandbox, .. } = self;

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-/// What a worker remembers between two claims. All of it can be forgotten: the next scan reads everything then.
+/// A worker's memory between two claims. All of it can be dropped: the next scan reads everything then.
 #[derive(Default)]
 pub struct Cursors {
     /// The id from which each server's queue is read.

@@ -143,7 +143,7 @@ fn is_rejected(rows: &QueryRows<'_>, row: usize) -> bool {
     rows.str(row, 15).as_deref() == Some(State::Rejected.as_str())
 }
 
-/// Whether decoding stops after `changes`, which have so many bytes of data.
+/// Whether decoding stops after `changes` with this many bytes of data.
 fn is_enough(changes: &[Change], bytes: usize) -> bool {
     bytes > MAX_BYTES && changes.iter().any(|change| !change.is_refused)
 }

@@ -61,7 +61,7 @@ pub fn write(connection: &Connection, server: &str, dispositions: &[(&Operation,
     requeue::free_behind(connection, server, &keys);
 }
 
-/// The records of an operation: its own, and those that were merged into it.
+/// The records of an operation: its own, and the merged ones.
 fn of_operation<'a>(
     operation: &Operation,
     settled_as: SettledAs,

@@ -10,7 +10,7 @@ use crate::pg::{guc, interrupt, session};
 
 use super::registry;
 
-/// What Postgres does when a worker ends by an error.
+/// Postgres' reaction when a worker ends by an error.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum RestartPolicy {
     /// Postgres starts the worker again, at most a second later.

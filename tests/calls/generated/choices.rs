@@ -36,7 +36,7 @@ impl Choices {
         choice as usize
     }
 
-    /// Once in so many times.
+    /// True once in `times` calls.
     pub fn once_in(&mut self, times: usize) -> bool {
         self.below(times) == times - 1
     }
@@ -45,8 +45,8 @@ impl Choices {
         all[self.below(all.len())]
     }
 
-    /// Whether one more comes, of about `count` in all. Asked before each, so that one can be left out of those that
-    /// were made.
+    /// Whether one more element comes, of about `count` in all. Asked before each element, so that shrinking can omit
+    /// any of them.
     pub fn has_more(&mut self, count: usize) -> bool {
         self.below(count + 1) > 0
     }

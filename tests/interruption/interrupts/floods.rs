@@ -13,8 +13,8 @@ use crate::support::Session;
 use crate::support::network::{Pending, create, eventually, foreign_server, open_connections};
 use crate::support::server::shared;
 
-/// What comes first, and what comes after it without end. Of the body one byte in six is kept, and each is some work:
-/// there is always something to read, and yet the largest limit stays far away.
+/// The start of a reply, and its endless rest. The client keeps one byte in six of the body, and each takes some work.
+/// So there is always input, and yet the largest limit stays far away.
 const FLOODS: [(&str, &str, &str); 2] = [
     ("a body", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", "1\r\n \r\n"),
     ("trailers", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n", "a: b\r\n"),

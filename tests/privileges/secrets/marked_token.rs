@@ -57,8 +57,8 @@ fn spellings(mark: &str) -> Vec<String> {
     all
 }
 
-/// What `mark` becomes within base64 if the number of bytes before it, by threes, leaves `shift`: the digits that are its
-/// own, without those that it shares with its neighbours.
+/// The base64 form of `mark` after a number of bytes that leaves `shift`, modulo three. Digits that it shares with
+/// neighbouring bytes are left out.
 fn in_base64(mark: &str, shift: usize) -> String {
     let bytes = [&[0; 3][..shift], mark.as_bytes()].concat();
     let digits = STANDARD_NO_PAD.encode(&bytes);

@@ -48,8 +48,8 @@ auto_explain.log_nested_statements = on
 /// The options of a server object for the API that repeats tokens: some of its replies are too large.
 pub const OPTIONS: &str = ", request_timeout_ms '10000', max_response_bytes '50000'";
 
-/// Statements for a session that looks at the evidence and must not become a part of it. `set` is `SET`, or
-/// `ALTER ROLE ... SET`.
+/// Statements for a session that observes and must not become part of the evidence. `set` is `SET`, or `ALTER ROLE ...
+/// SET`.
 pub fn quiet(set: &str) -> String {
     let settings = [
         "log_min_messages = fatal",
