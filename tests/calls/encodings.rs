@@ -105,6 +105,17 @@ fn names_in_latin1_are_reported_as_they_are_written() {
     );
 }
 
+/// A name that is cut for the CONTEXT ends with a character that LATIN1 does not have.
+#[test]
+fn a_long_name_in_latin1_keeps_the_outcome() {
+    let mut world = World::in_encoding(Encoding::Latin1);
+    world.sandbox.fault(json!({"status": 400, "body": ""}));
+    let error = world.error(&format!("SELECT sequin_create('s', 'salesforce:{}', '{{}}')", "x".repeat(80)));
+    assert_eq!(error.code().code(), "HV024");
+    let context = error.where_().unwrap_or_default();
+    assert!(context.contains("xxx\\u2026 through server"), "{context}");
+}
+
 /// SQL_ASCII bytes have no known meaning: UTF-8 passes as it is, and any other text is refused before it is sent.
 #[test]
 fn sql_ascii_passes_utf8_and_refuses_other_bytes() {
