@@ -201,7 +201,7 @@ const MAX_ARGUMENT_BYTES: usize = 1 << 20;
 /// `argument` is in the database's encoding; `is_utf8` is whether that is UTF-8.
 ///
 /// Any role that may create triggers chooses the argument. One row that raises an error would hide the view's other rows
-/// from everybody, so this function only answers.
+/// from all roles, so this function raises none.
 ///
 /// In another encoding than UTF-8, an escape beyond ASCII may name a character that the encoding lacks. `sequin_attach`
 /// writes no such escape, so an argument with one is not an attachment.

@@ -1,7 +1,7 @@
 //! Finds the fields in which a reinserted row differs from the rows deleted earlier in the same transaction.
 //!
 //! A queued delete stores a digest of each field instead of the value. The value may be large, and it may be the very
-//! data that the delete is meant to erase. The hash has a secret seed, so nobody can guess a value from its digest. The
+//! data that the delete is meant to erase. The hash has a secret seed, so a digest does not let a reader test guesses of its value. The
 //! seed belongs to the session: digests are only compared within the transaction that made them.
 //!
 //! A row is the JSON object of its fields. Both rows are printed by the same code, so equal values have equal text.

@@ -14,7 +14,7 @@ use pgrx::pg_sys;
 
 use super::text;
 
-/// What a line says after its text.
+/// The end of a line, after its text.
 pub trait Line: Copy + 'static {
     /// Called while an error is reported: it must not allocate, raise or panic.
     fn clauses(&self) -> Clauses;

@@ -53,7 +53,7 @@ pub fn limit_requests_after_shutdown(most: Duration) {
     AFTER_SHUTDOWN.get_or_init(|| most);
 }
 
-/// How long the request under way may still take; None as long as this process was not asked to end.
+/// How long the request in flight may still take; None as long as this process was not asked to end.
 pub fn time_left_after_shutdown() -> Option<Duration> {
     static ASKED_AT: OnceLock<Instant> = OnceLock::new();
     let most = AFTER_SHUTDOWN.get()?;

@@ -15,8 +15,8 @@ impl ChildContext {
 
     /// Runs `f` in that context, which must not be gone yet.
     pub fn run<T>(&self, f: impl FnOnce() -> T) -> T {
-        // SAFETY: a variable of the backend, set to a context that the caller says is there, and set back. Whoever catches
-        // an error of `f` sets it anew: pgrx's guard, Postgres, and `transaction`.
+        // SAFETY: a variable of the backend, set to a context that the caller says is there, and set back. After an error
+        // of `f` the code that catches it sets the variable: pgrx's guard, Postgres, or `transaction`.
         unsafe {
             let caller = pg_sys::CurrentMemoryContext;
             pg_sys::CurrentMemoryContext = self.0;

@@ -22,7 +22,7 @@ unsafe impl BoxRet for Unchanged {
     }
 }
 
-/// What a call in a query calls.
+/// The function that a query calls.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Callee {
     pub function: Oid,
@@ -74,7 +74,7 @@ impl PlannedCall<'_> {
         let mut search = Search { counts: &counts, seen: std::ptr::null_mut() };
         // Subqueries and CTEs are planned, and asked about, on their own.
         let flags = pg_sys::QTW_IGNORE_RT_SUBQUERIES | pg_sys::QTW_IGNORE_CTE_SUBQUERIES;
-        // What is grouped by stands in the select list as well, and is computed once.
+        // Grouped expressions stand in the select list as well, and are computed once.
         #[cfg(not(any(feature = "pg15", feature = "pg16", feature = "pg17")))]
         let flags = flags | pg_sys::QTW_IGNORE_GROUPEXPRS;
         // SAFETY: the planner's own query, and a search that outlives the walk. `visit` takes a pointer to one.

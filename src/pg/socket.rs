@@ -5,8 +5,8 @@ use std::mem;
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
-/// A non-blocking socket whose connection to `address` is under way or made. When it becomes writable,
-/// [`TcpStream::take_error`] tells how it went.
+/// A non-blocking socket that connects to `address`. When it becomes writable, [`TcpStream::take_error`] gives the error,
+/// if there was one.
 pub fn begin_connect(address: &SocketAddr) -> io::Result<TcpStream> {
     let (storage, length) = sockaddr(address);
     // SAFETY: takes numbers alone, and its result is checked.

@@ -1,4 +1,4 @@
-//! Statements of ours that are prepared once in a session, with their parameters and rows as Rust values.
+//! Prepared statements: each is planned once in a session, takes Rust values and gives rows.
 
 use std::ffi::{CString, c_int};
 use std::marker::PhantomData;

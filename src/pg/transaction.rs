@@ -61,7 +61,7 @@ pub fn try_without_transaction<T>(f: impl FnOnce() -> T) -> Result<T, Failure> {
     catch_unwind(AssertUnwindSafe(f)).map_err(|payload| {
         let failure = Failure::of(&*payload);
         let failure = failure.filter(|_| !is_shutdown_requested()).unwrap_or_else(|| resume_unwind(payload));
-        // SAFETY: the error was copied, and this function handles it: Postgres must not keep it as one under way.
+        // SAFETY: the error was copied, and this function handles it: Postgres must not keep it as an open one.
         unsafe { pg_sys::FlushErrorState() };
         failure
     })

@@ -72,8 +72,8 @@ impl WaitEvent {
     pub fn id(self) -> u32 {
         use std::sync::OnceLock;
 
-        // Asked for at the first wait and not when the library is loaded: preloaded, there is no shared memory yet. All
-        // at once: that wait is for a connection or for work, and later ones, behind a request, shall not fail.
+        // The first wait registers the names, because a preloaded library has no shared memory yet. It registers all of
+        // them: an error then comes while the process waits for a connection or for work, and not behind a request.
         static IDS: OnceLock<[u32; WaitEvent::ALL.len()]> = OnceLock::new();
         // SAFETY: a process that waits is attached to shared memory, to which Postgres copies the name. The same name has
         // the same number in every process.

@@ -3,7 +3,7 @@
 //! The write-back stores the ids of creates in rows. A wrong pair would send all later changes of a row to another record.
 //! So the declared order counts only while the replied data does not contradict it: a contradiction is a value that was
 //! sent at one position and replied at another. A provider that rewrites values (trims a name, formats a number) does not
-//! contradict the order, because nobody sent its new values.
+//! contradict the order, because the request did not hold its new values.
 
 use std::collections::{BTreeMap, HashSet};
 

@@ -14,7 +14,7 @@ use std::rc::Rc;
 use crate::input::Input;
 use crate::oracle;
 use contract::batching::ordering_key::OrderingKey;
-use contract::batching::plan::{Change, End, Ending, AbsorbedAs, BatchKey, Limits, Operation, Plan, Planned, plan};
+use contract::batching::plan::{AbsorbedAs, BatchKey, Change, End, Ending, Limits, Operation, Plan, Planned, plan};
 use contract::kind::Kind;
 
 const DATA: [&str; 6] =
@@ -124,15 +124,26 @@ impl Judge<'_> {
         let mut all: Vec<&Change> = operation.ids().map(|id| self.changes[&id]).collect();
         all.sort_by_key(|change| change.id);
         assert_eq!((own.kind, &operation.idempotency_key), (request.kind, &own.idempotency_key));
-        assert!(all.iter().all(|change| change.batch_key == request.batch_key && change.ordering_key == operation.ordering_key));
+        assert!(
+            all.iter()
+                .all(|change| change.batch_key == request.batch_key && change.ordering_key == operation.ordering_key)
+        );
         assert!(all.iter().any(|change| !change.is_refused), "it was refused as it is");
-        assert!(all.len() == 1 || all.iter().all(|change| !change.resend_verbatim), "something became part of a pinned one");
+        assert!(
+            all.len() == 1 || all.iter().all(|change| !change.resend_verbatim),
+            "something became part of a pinned one"
+        );
         assert_eq!(Some(operation.attempts), all.iter().map(|change| change.attempts).max());
 
         let head = if request.kind == Kind::Create { all.first() } else { all.last() };
         assert_eq!(head.map(|change| change.id), Some(operation.id));
         let how = if request.kind == Kind::Delete { AbsorbedAs::Superseded } else { AbsorbedAs::Merged };
-        assert!(operation.absorbed.iter().all(|part| self.changes[&part.id].kind == Kind::Update && part.absorbed_as == how));
+        assert!(
+            operation
+                .absorbed
+                .iter()
+                .all(|part| self.changes[&part.id].kind == Kind::Update && part.absorbed_as == how)
+        );
 
         let id = operation.upstream_id.as_deref();
         assert_eq!(id.is_none(), request.kind == Kind::Create);

@@ -8,7 +8,7 @@
 
 use crate::calendar;
 use crate::oracle::{self, Field};
-use contract::reply::{self, ReplyError, Record, Timestamp};
+use contract::reply::{self, Record, ReplyError, Timestamp};
 
 /// The fields that can fill a column.
 const KNOWN: [&str; 13] = [

@@ -8,7 +8,7 @@
 use crate::input::Input;
 use crate::oracle;
 use contract::kind::Kind;
-use contract::request::{Arguments, RequestRecord, InvalidRequest, Request, split_records};
+use contract::request::{Arguments, InvalidRequest, Request, RequestRecord, split_records};
 
 const CONSUMERS: [&[Option<&str>]; 4] = [&[], &[Some("contacts")], &[Some("a\"\n"), Some("é")], &[Some("x"), None]];
 
