@@ -59,11 +59,9 @@ fn can_be_shown(invalid: &InvalidRequest) {
 }
 
 fn arguments_are_right(arguments: &Arguments<'_>) -> bool {
-    let collection = arguments.collection_id.unwrap_or_default();
-    let is_collection = !collection.contains(|c: char| c.is_whitespace() || c.is_control())
-        && collection.find(':').is_some_and(|colon| colon > 0 && colon + 1 < collection.len());
-    arguments.sync_id.is_some_and(|id| !id.trim().is_empty())
-        && is_collection
+    let is_given = |id: Option<&str>| id.is_some_and(|id| !id.trim().is_empty());
+    is_given(arguments.sync_id)
+        && is_given(arguments.collection_id)
         && arguments.await_consumers.as_deref().is_none_or(|consumers| consumers.iter().all(Option::is_some))
         && arguments.timeout_ms.is_none_or(|ms| ms >= 0)
 }
