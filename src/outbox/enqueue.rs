@@ -3,8 +3,6 @@
 //! The caller's rights apply while records are read and converted. Only the rows are written as the owner of the queue, and
 //! no code of other roles runs then.
 
-use std::ffi::CStr;
-
 use pgrx::pg_sys::Datum;
 
 use crate::pg::bulk_insert::{RowInserter, next_value, random_uuids};
@@ -14,6 +12,7 @@ use crate::pg::text::to_text_datum;
 use crate::pg::{relation, security_context, session};
 use contract::kind::Kind;
 
+use super::store::QUEUE_COLUMNS;
 use super::worker::{identity, wake_at_commit};
 
 /// The values that records share when they are enqueued together.
@@ -36,26 +35,8 @@ pub struct RecordColumns<'a> {
     pub data: Vec<Option<Datum>>,
 }
 
-/// The columns of `sequin.queue` in the order in which [`append`] gives their values. Their CHECK constraint holds without
-/// being evaluated: the kind is a [`Kind`].
-const COLUMNS: [&CStr; 14] = [
-    c"server",
-    c"id",
-    c"key",
-    c"role",
-    c"kind",
-    c"sync_id",
-    c"collection_id",
-    c"await_consumers",
-    c"timeout_ms",
-    c"relation",
-    c"ordering_key",
-    c"upstream_id",
-    c"data",
-    c"enqueued_at",
-];
-
-/// Writes the records in their order, and gives their ids.
+/// Writes the records in their order, and gives their ids. The CHECK constraint of the queue holds without being evaluated:
+/// the kind is a [`Kind`].
 pub fn append(route: &Route<'_>, columns: &RecordColumns<'_>) -> Vec<i64> {
     let count = columns.data.len();
     let scratch = ScratchContext::enter();
@@ -69,7 +50,7 @@ pub fn append(route: &Route<'_>, columns: &RecordColumns<'_>) -> Vec<i64> {
     let ids = security_context::as_queue_owner(|| {
         let sequence = relation::of_outbox(c"outbox_id");
         let now = session::transaction_start();
-        let mut queue = RowInserter::open(relation::of_outbox(c"queue"), &COLUMNS);
+        let mut queue = RowInserter::open(relation::of_outbox(c"queue"), &QUEUE_COLUMNS);
         let mut ids = Vec::with_capacity(count);
         for (row, key) in random_uuids(count).into_iter().enumerate() {
             let id = next_value(sequence);

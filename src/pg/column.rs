@@ -40,6 +40,17 @@ macro_rules! by_pgrx {
 }
 by_pgrx!(bool => BOOLOID, i32 => INT4OID, i64 => INT8OID, Oid => OIDOID, Vec<i64> => INT8ARRAYOID);
 
+/// An `integer` that counts.
+impl Column<'_> for u32 {
+    const TYPE: Oid = pg_sys::INT4OID;
+
+    unsafe fn from_column(datum: Option<Datum>) -> Result<Self, Cow<'static, str>> {
+        // SAFETY: as the caller promises, an int4.
+        let number = unsafe { i32::from_column(datum) }?;
+        u32::try_from(number).map_err(|_| format!("holds {number}, which is no count").into())
+    }
+}
+
 impl Column<'_> for Timestamp {
     const TYPE: Oid = pg_sys::TIMESTAMPTZOID;
 

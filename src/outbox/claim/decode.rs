@@ -102,7 +102,7 @@ impl<'a> Decoder<'a> {
             upstream_id: record.upstream_id,
             // A delete's data are digests, which are not sent.
             data: record.data.filter(|_| record.kind != Kind::Delete).map(|data| data.to_text()),
-            attempts: u32::try_from(record.attempts).unwrap_or_default(),
+            attempts: record.attempts,
             resend_verbatim: record.resend_verbatim,
             is_refused: record.state == State::Rejected,
         }

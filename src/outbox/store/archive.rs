@@ -9,6 +9,7 @@ use pgrx::pg_sys::Datum;
 
 use crate::outbox::disposition::SettledAs;
 use crate::outbox::guard::guarded;
+use crate::outbox::store::QUEUE_COLUMNS;
 use crate::pg::bulk_delete::delete_by_ids;
 use crate::pg::bulk_insert::RowInserter;
 use crate::pg::memory_context::ScratchContext;
@@ -19,33 +20,15 @@ use crate::pg::{relation, session};
 use contract::kind::Kind;
 use contract::reply::Timestamp;
 
-/// The columns that the history takes over.
-const KEPT: [&CStr; 14] = [
-    c"server",
-    c"id",
-    c"key",
-    c"role",
-    c"kind",
-    c"sync_id",
-    c"collection_id",
-    c"await_consumers",
-    c"timeout_ms",
-    c"relation",
-    c"ordering_key",
-    c"upstream_id",
-    c"data",
-    c"enqueued_at",
-];
-
 /// The columns of the history alone.
 const ADDED: [&CStr; 4] = [c"delivered_at", c"outcome", c"sent_with", c"record"];
 
-/// Places in [`KEPT`].
+/// Places in [`QUEUE_COLUMNS`], which the history takes over.
 const KIND: usize = 4;
 const UPSTREAM_ID: usize = 11;
 const DATA: usize = 12;
 
-/// The columns of [`KEPT`], of a row with the alias `$row`.
+/// The columns of [`QUEUE_COLUMNS`], of a row with the alias `$row`.
 macro_rules! kept {
     ($row:literal) => {
         concat!(
@@ -120,7 +103,8 @@ pub fn archive(connection: &Connection, server: &str, mut settled: Vec<Settled<'
     let scratch = ScratchContext::enter();
     let table = RowInserter::open(relation::of_outbox(c"history"), &history_columns());
     let mut history = History { table, now: session::now(), settled: &settled };
-    let left = delete_by_ids(relation::of_outbox(c"queue"), server, &ids, &KEPT, |id, row| history.append(id, row));
+    let left =
+        delete_by_ids(relation::of_outbox(c"queue"), server, &ids, &QUEUE_COLUMNS, |id, row| history.append(id, row));
     let mut taken = Vec::new();
     if !left.is_empty() {
         let deferred = TAKE_DEFERRED.run(connection, (&left,));
@@ -131,7 +115,7 @@ pub fn archive(connection: &Connection, server: &str, mut settled: Vec<Settled<'
     }
     for rows in &taken {
         for row in 0..rows.len() {
-            let columns: [Option<Datum>; KEPT.len()] = rows.columns(row);
+            let columns: [Option<Datum>; QUEUE_COLUMNS.len()] = rows.columns(row);
             let id = columns[1].expect("id is NOT NULL").value() as i64;
             history.append(id, columns);
         }
@@ -142,19 +126,21 @@ pub fn archive(connection: &Connection, server: &str, mut settled: Vec<Settled<'
     scratch.leave();
 }
 
-fn history_columns() -> [&'static CStr; KEPT.len() + ADDED.len()] {
-    std::array::from_fn(|place| if place < KEPT.len() { KEPT[place] } else { ADDED[place - KEPT.len()] })
+fn history_columns() -> [&'static CStr; QUEUE_COLUMNS.len() + ADDED.len()] {
+    std::array::from_fn(|place| {
+        if place < QUEUE_COLUMNS.len() { QUEUE_COLUMNS[place] } else { ADDED[place - QUEUE_COLUMNS.len()] }
+    })
 }
 
 struct History<'a> {
-    table: RowInserter<{ KEPT.len() + ADDED.len() }>,
+    table: RowInserter<{ QUEUE_COLUMNS.len() + ADDED.len() }>,
     now: i64,
     /// By id.
     settled: &'a [Settled<'a>],
 }
 
 impl History<'_> {
-    fn append(&mut self, id: i64, mut kept: [Option<Datum>; KEPT.len()]) {
+    fn append(&mut self, id: i64, mut kept: [Option<Datum>; QUEUE_COLUMNS.len()]) {
         let Ok(place) = self.settled.binary_search_by_key(&id, |settled| settled.id) else { return };
         let settled = &self.settled[place];
         if let Some(upstream_id) = settled.upstream_id {
@@ -164,9 +150,9 @@ impl History<'_> {
         if kept[KIND].is_some_and(|kind| is_text(kind, Kind::Delete.as_str())) {
             kept[DATA] = None;
         }
-        let mut row = [None; KEPT.len() + ADDED.len()];
-        row[..KEPT.len()].copy_from_slice(&kept);
-        row[KEPT.len()..].copy_from_slice(&[
+        let mut row = [None; QUEUE_COLUMNS.len() + ADDED.len()];
+        row[..QUEUE_COLUMNS.len()].copy_from_slice(&kept);
+        row[QUEUE_COLUMNS.len()..].copy_from_slice(&[
             Some(Datum::from(self.now)),
             Some(to_text_datum(settled.settled_as.as_str())),
             settled.sent_with.map(Datum::from),

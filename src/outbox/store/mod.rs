@@ -69,12 +69,31 @@ pub mod scan;
 pub mod state;
 pub mod upstream_ids;
 
+use std::ffi::CStr;
 use std::time::Duration;
 
 use contract::reply::Timestamp;
 
 use crate::pg::session;
 use crate::pg::spi::QueryRows;
+
+/// The columns of `sequin.queue`, which enqueuing writes and the history takes over.
+pub const QUEUE_COLUMNS: [&CStr; 14] = [
+    c"server",
+    c"id",
+    c"key",
+    c"role",
+    c"kind",
+    c"sync_id",
+    c"collection_id",
+    c"await_consumers",
+    c"timeout_ms",
+    c"relation",
+    c"ordering_key",
+    c"upstream_id",
+    c"data",
+    c"enqueued_at",
+];
 
 /// The time of a record that is not sent by itself.
 pub const NEVER: Timestamp = Timestamp(i64::MAX);

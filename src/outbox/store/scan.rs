@@ -32,7 +32,7 @@ row! {
         pub data: Option<Json>,
         /// NULL where no idempotency key is sent.
         pub idempotency_key: Option<String>,
-        pub attempts: i32,
+        pub attempts: u32,
         pub resend_verbatim: bool,
         pub state: State,
     }
