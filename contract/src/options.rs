@@ -37,6 +37,14 @@ pub struct ServerOptions {
     pub ordered_replies: bool,
     /// The request header that carries the idempotency key.
     pub idempotency_header: Option<HeaderName>,
+    /// The most requests of a database's outbox that are in flight at once.
+    pub max_in_flight: u32,
+    /// The most requests that a database's outbox begins in one second.
+    pub max_requests_per_second: Option<u32>,
+    /// How long the outbox goes on sending a record that fails. Afterwards the record waits for a person.
+    pub max_retry_age: Duration,
+    /// The longest wait for consumers that the outbox asks the API for.
+    pub max_await: Duration,
 }
 
 impl ServerOptions {
@@ -115,6 +123,10 @@ struct RawServer {
     atomic_batches: bool,
     ordered_replies: bool,
     idempotency_header: Option<HeaderName>,
+    max_in_flight: Option<u32>,
+    max_requests_per_second: Option<u32>,
+    max_retry_age: Option<Duration>,
+    max_await: Option<Duration>,
     allow_http: bool,
 }
 
@@ -150,6 +162,18 @@ const SERVER_RULES: &[Rule<RawServer>] = &[
         name: "idempotency_header",
         take: |raw, value| header_name(value).map(|name| raw.idempotency_header = Some(name)),
     },
+    Rule {
+        name: "max_in_flight",
+        take: |raw, value| number(value, 1, 1_000).map(|requests| raw.max_in_flight = Some(requests as u32)),
+    },
+    Rule {
+        name: "max_requests_per_second",
+        take: |raw, value| {
+            number(value, 1, 100_000).map(|requests| raw.max_requests_per_second = Some(requests as u32))
+        },
+    },
+    Rule { name: "max_retry_age", take: |raw, value| span(value).map(|longest| raw.max_retry_age = Some(longest)) },
+    Rule { name: "max_await_ms", take: |raw, value| milliseconds(value).map(|longest| raw.max_await = Some(longest)) },
     Rule { name: "allow_http", take: |raw, value| boolean(value).map(|yes| raw.allow_http = yes) },
 ];
 
@@ -188,6 +212,12 @@ pub fn read_server(options: &[(String, String)]) -> Result<ServerOptions, Option
         atomic_batches: raw.atomic_batches,
         ordered_replies: raw.ordered_replies,
         idempotency_header: raw.idempotency_header,
+        // Few APIs refuse so many at once.
+        max_in_flight: raw.max_in_flight.unwrap_or(8),
+        max_requests_per_second: raw.max_requests_per_second,
+        // A weekend, and the Monday on which somebody sees it.
+        max_retry_age: raw.max_retry_age.unwrap_or(Duration::from_secs(3 * 86_400)),
+        max_await: raw.max_await.unwrap_or(Duration::from_secs(300)),
     })
 }
 
@@ -275,6 +305,26 @@ fn number(value: &str, least: u64, most: u64) -> Result<u64, String> {
 /// A time limit from one millisecond to one day.
 fn milliseconds(value: &str) -> Result<Duration, String> {
     number(value, 1, 86_400_000).map(Duration::from_millis)
+}
+
+/// A time from one second to ten years: a number of seconds, or a number with a unit as Postgres' settings have it.
+fn span(value: &str) -> Result<Duration, String> {
+    const UNITS: &[(&[&str], u64)] = &[
+        (&["", "s", "second", "seconds"], 1),
+        (&["min", "minute", "minutes"], 60),
+        (&["h", "hour", "hours"], 3_600),
+        (&["d", "day", "days"], 86_400),
+    ];
+    const MOST: u64 = 10 * 366 * 86_400;
+    let value = value.trim();
+    let digits = value.len() - value.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = value.split_at(digits);
+    let unit = UNITS.iter().find(|(names, _)| names.contains(&unit.trim_start()));
+    let seconds = number.parse::<u64>().ok().zip(unit).and_then(|(number, (_, factor))| number.checked_mul(*factor));
+    match seconds {
+        Some(seconds) if (1..=MOST).contains(&seconds) => Ok(Duration::from_secs(seconds)),
+        _ => Err("it must be a time from 1 s to 3660 d, such as 90 s, 30 min, 12 h or 3 d".into()),
+    }
 }
 
 /// A boolean, in the words that Postgres accepts.

@@ -100,6 +100,19 @@ fn values_out_of_range_are_refused() {
         ("max_response_bytes", "1073741825"),
         ("max_batch", "0"),
         ("max_batch", "10001"),
+        ("max_in_flight", "0"),
+        ("max_in_flight", "1001"),
+        ("max_requests_per_second", "0"),
+        ("max_requests_per_second", "1.5"),
+        ("max_retry_age", "0"),
+        ("max_retry_age", ""),
+        ("max_retry_age", "d"),
+        ("max_retry_age", "3 weeks"),
+        ("max_retry_age", "-1 d"),
+        ("max_retry_age", "3661 d"),
+        ("max_retry_age", "99999999999999999999 d"),
+        ("max_await_ms", "0"),
+        ("max_await_ms", "86400001"),
         ("atomic_batches", "maybe"),
         ("ordered_replies", ""),
         ("allow_http", ""),
@@ -159,4 +172,21 @@ fn a_mapping_has_one_token_within_its_directory() {
 fn an_error_does_not_repeat_the_token() {
     let error = read_user_mapping(&options(&[("token", "geheim\n")])).err().unwrap();
     assert!(!format!("{error} {error:?} {:?}", error.hint()).contains("geheim"));
+}
+
+#[test]
+fn the_limits_of_the_outbox_are_read() {
+    let server = server_with(&[]).unwrap();
+    assert_eq!((server.max_in_flight, server.max_requests_per_second), (8, None));
+    assert_eq!((server.max_retry_age, server.max_await), (Duration::from_secs(259_200), Duration::from_secs(300)));
+    let server =
+        server_with(&[("max_in_flight", "1000"), ("max_requests_per_second", "25"), ("max_await_ms", "1")]).unwrap();
+    assert_eq!((server.max_in_flight, server.max_requests_per_second), (1_000, Some(25)));
+    assert_eq!(server.max_await, Duration::from_millis(1));
+    for (value, seconds) in
+        [("1", 1), ("90 s", 90), ("30min", 1_800), ("12 hours", 43_200), ("3 d", 259_200), (" 1  day ", 86_400)]
+    {
+        let server = server_with(&[("max_retry_age", value)]).unwrap();
+        assert_eq!(server.max_retry_age, Duration::from_secs(seconds), "{value}");
+    }
 }

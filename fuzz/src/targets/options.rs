@@ -12,7 +12,7 @@ use contract::options::{self, OptionError, ServerOptions};
 
 const OPERATION: &str = "/v1/mutations/run";
 
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 14] = [
     "url",
     "connect_timeout_ms",
     "request_timeout_ms",
@@ -22,6 +22,10 @@ const NAMES: [&str; 10] = [
     "atomic_batches",
     "ordered_replies",
     "idempotency_header",
+    "max_in_flight",
+    "max_requests_per_second",
+    "max_retry_age",
+    "max_await_ms",
     "allow_http",
 ];
 
@@ -62,6 +66,7 @@ fn is_what_was_given(options: &ServerOptions, given: &[(String, String)]) {
         ("request_timeout_ms", options.request_timeout.as_millis(), 60_000, 86_400_000),
         ("max_response_bytes", options.max_response_bytes.into(), 64 << 20, 1 << 30),
         ("max_batch", options.max_batch.into(), 200, 10_000),
+        ("max_in_flight", options.max_in_flight.into(), 8, 1_000),
     ];
     for (name, number, default, most) in numbers {
         let written = of(name).map_or(default, |digits| digits.parse().expect("a number"));
@@ -125,6 +130,10 @@ fn leads_where_it_says(options: &ServerOptions, url: &str, allow_http: Option<&s
         atomic_batches: false,
         ordered_replies: false,
         idempotency_header: None,
+        max_in_flight: 8,
+        max_requests_per_second: None,
+        max_retry_age: Duration::from_secs(259_200),
+        max_await: Duration::from_secs(300),
     };
     assert_eq!(options::read_server(&again), Ok(expected));
 }
