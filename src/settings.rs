@@ -81,11 +81,6 @@ pub fn default_server() -> String {
     text::from_server(value.to_bytes()).into_owned()
 }
 
-/// The setting `sequin.workers`.
-pub fn workers() -> usize {
-    WORKERS.get() as usize
-}
-
 /// The setting `sequin.retention`.
 pub fn retention() -> Duration {
     Duration::from_secs(RETENTION.get() as u64)

@@ -6,7 +6,8 @@ mod http;
 mod send;
 pub mod server;
 
-pub use send::{SentRequest, after_applied, facts, send, send_mutation};
+pub use http::{open_connections, stop_threads};
+pub use send::{Exchange, SentRequest, after_applied, facts, send_mutation};
 
 use contract::outcome::{Outcome, SqlState};
 

@@ -1,7 +1,11 @@
 //! Sends one checked request, and gives the records of its reply or the outcome.
 //!
+//! A session sends on its main thread. A worker prepares an [`Exchange`], which any thread can run, and judges the
+//! observation later.
+//!
 //! As soon as a reply says that the mutation was applied, each later failure is reported as applied.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::ereport::Error;
@@ -13,7 +17,7 @@ use contract::request::Request;
 use contract::secret::Secret;
 
 use super::error_context::{Known, MutationContext, request_text};
-use super::http::Header;
+use super::http::{Client, Header};
 use super::server::{self, Server, ServerError};
 
 /// A request that was sent, with the observation of its reply.
@@ -27,11 +31,7 @@ pub struct SentRequest<'a> {
 }
 
 /// Sends `request` with an additional header.
-pub fn send<'a>(
-    server: &'a Server,
-    request: Request<'a>,
-    header: Option<Header>,
-) -> Result<SentRequest<'a>, ServerError> {
+fn send<'a>(server: &'a Server, request: Request<'a>, header: Option<Header>) -> Result<SentRequest<'a>, ServerError> {
     let token = server.token()?;
     let headers = [server::authorization(&token)].into_iter().chain(header);
     let consumer_wait = request.consumer_wait().unwrap_or(Duration::ZERO);
@@ -40,13 +40,52 @@ pub fn send<'a>(
     Ok(SentRequest { kind, records, collection_id, server, token, observation })
 }
 
+/// A request that is ready to be sent once, on a thread that calls nothing of Postgres.
+pub struct Exchange {
+    client: Arc<Client>,
+    headers: Vec<Header>,
+    body: Vec<u8>,
+    consumer_wait: Duration,
+}
+
+impl Exchange {
+    /// Prepares `request`. Also returns the token, which [`SentRequest::new`] needs.
+    pub fn prepare(
+        server: &Server,
+        request: Request<'_>,
+        header: Option<Header>,
+    ) -> Result<(Exchange, Secret), ServerError> {
+        let token = server.token()?;
+        let headers = [server::authorization(&token)].into_iter().chain(header).collect();
+        let consumer_wait = request.consumer_wait().unwrap_or(Duration::ZERO);
+        let exchange = Exchange { client: server.threads_client(), headers, body: request.into_body(), consumer_wait };
+        Ok((exchange, token))
+    }
+
+    pub fn run(self) -> Observation {
+        self.client.post(self.headers, &self.body, self.consumer_wait)
+    }
+}
+
 /// The facts of a request, without the token.
 pub fn facts<'a>(kind: Kind, records: usize, collection_id: &'a str, server: &'a Server) -> Facts<'a> {
     let atomic_batches = server.options().atomic_batches;
     Facts { kind, records, collection_id, server: &server.name, atomic_batches, token: "" }
 }
 
-impl SentRequest<'_> {
+impl<'a> SentRequest<'a> {
+    /// A request that was sent by [`Exchange::run`], with `token`.
+    pub fn new(
+        kind: Kind,
+        records: usize,
+        collection_id: &'a str,
+        server: &'a Server,
+        token: Secret,
+        observation: Observation,
+    ) -> SentRequest<'a> {
+        SentRequest { kind, records, collection_id, server, token, observation }
+    }
+
     pub fn facts(&self) -> Facts<'_> {
         Facts { token: self.token.expose(), ..facts(self.kind, self.records, self.collection_id, self.server) }
     }

@@ -153,9 +153,14 @@ pub fn wait(most: Duration, event: WaitEvent) -> bool {
         pg_sys::ResetLatch(pg_sys::MyLatch);
         fired
     };
+    handle_interrupts();
+    fired as u32 & pg_sys::WL_LATCH_SET != 0
+}
+
+/// Does what Postgres asks of every process: an interrupt raises or ends the process, and a changed configuration is read.
+pub fn handle_interrupts() {
     pgrx::check_for_interrupts!();
     reload_configuration();
-    fired as u32 & pg_sys::WL_LATCH_SET != 0
 }
 
 fn reload_configuration() {

@@ -11,15 +11,11 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pgrx::pg_sys;
 
-use super::bgworker::is_shutdown_requested;
-
-/// Something was caught, or the time after a request to end is over. [`resume`] must be called as soon as no foreign frame
-/// is left on the stack.
+/// Something was caught. [`resume`] must be called as soon as no foreign frame is left on the stack.
 #[derive(Debug, thiserror::Error)]
 #[error("interrupted")]
 pub struct Interrupted;
@@ -46,23 +42,9 @@ fn lock() -> MutexGuard<'static, Option<Box<dyn Any + Send>>> {
     CAUGHT.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-static AFTER_SHUTDOWN: OnceLock<Duration> = OnceLock::new();
-
-/// Limits how long a request may still take when this process, a background worker, is asked to end.
-pub fn limit_requests_after_shutdown(most: Duration) {
-    AFTER_SHUTDOWN.get_or_init(|| most);
-}
-
-/// How long the request in flight may still take; None as long as this process was not asked to end.
-pub fn time_left_after_shutdown() -> Option<Duration> {
-    static ASKED_AT: OnceLock<Instant> = OnceLock::new();
-    let most = AFTER_SHUTDOWN.get()?;
-    is_shutdown_requested().then(|| most.saturating_sub(ASKED_AT.get_or_init(Instant::now).elapsed()))
-}
-
 /// Acts on a pending interrupt, if there is one. Costs some nanoseconds when there is none.
 pub fn check() -> Result<(), Interrupted> {
-    if lock().is_some() || time_left_after_shutdown().is_some_and(|left| left.is_zero()) {
+    if lock().is_some() {
         return Err(Interrupted);
     }
     // SAFETY: a flag that signal handlers set; read volatile, as C does, because the compiler cannot see those handlers.

@@ -2,8 +2,9 @@
 //!
 //! Code outside this module needs no `unsafe`. The `SAFETY` comments here rest on five facts:
 //!
-//! - **One thread.** All of it runs on the main thread of a process of Postgres. pgrx checks that at each call into
-//!   Postgres, and panics on another thread. A variable of the backend is one that only this thread writes.
+//! - **One thread.** All of it runs on the main thread of a process of Postgres, except for [`socket`], which calls no
+//!   function of Postgres. pgrx checks that at each call into Postgres, and panics on another thread. A variable of the
+//!   backend is one that only the main thread writes.
 //! - **A transaction.** SQL functions, triggers and callbacks before a commit run in one. A background worker begins its
 //!   own, by [`transaction`]. A function that may be called outside of one says so.
 //! - **Errors are panics.** pgrx calls each C function behind a guard, which catches the jump of an error of Postgres and
@@ -29,6 +30,7 @@ pub mod cursor;
 pub mod elog;
 pub mod error_context;
 pub mod event_trigger;
+pub mod external_fd;
 pub mod function_call;
 pub mod guc;
 mod image;

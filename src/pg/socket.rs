@@ -1,9 +1,61 @@
-//! Beginning a TCP connection without waiting for its end, which std cannot do.
+//! What std cannot do with a socket: beginning a TCP connection without waiting for its end, and waiting for one of two
+//! descriptors. Nothing here calls Postgres, so it may run on any thread.
 
 use std::io;
 use std::mem;
 use std::net::{SocketAddr, TcpStream};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::time::Instant;
+
+/// The event to wait for. A connection in progress becomes writable when it is made or has failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Interest {
+    Readable,
+    Writable,
+}
+
+/// How a [`poll`] ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Polled {
+    /// The descriptor is ready, or failed: the next read or write tells.
+    Ready,
+    /// The second descriptor is readable, or its other end is closed.
+    Stopped,
+    TimedOut,
+}
+
+/// Waits until `socket` is ready or `deadline` has passed, or until `stop` is readable.
+pub fn poll(socket: BorrowedFd<'_>, interest: Interest, stop: BorrowedFd<'_>, deadline: Instant) -> io::Result<Polled> {
+    let events = match interest {
+        Interest::Readable => libc::POLLIN,
+        Interest::Writable => libc::POLLOUT,
+    };
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(Polled::TimedOut);
+        }
+        // Rounded up, so that the last millisecond is waited for and not spun through.
+        let millis = left.as_millis().saturating_add(1).min(libc::c_int::MAX as u128) as libc::c_int;
+        let mut fds = [
+            libc::pollfd { fd: socket.as_raw_fd(), events, revents: 0 },
+            libc::pollfd { fd: stop.as_raw_fd(), events: libc::POLLIN, revents: 0 },
+        ];
+        // SAFETY: an array of two elements, whose descriptors are open as long as they are borrowed.
+        let ready = unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, millis) };
+        match ready {
+            _ if ready < 0 => {
+                let error = io::Error::last_os_error();
+                if error.kind() != io::ErrorKind::Interrupted {
+                    return Err(error);
+                }
+            }
+            _ if fds[1].revents != 0 => return Ok(Polled::Stopped),
+            _ if fds[0].revents != 0 => return Ok(Polled::Ready),
+            _ => {}
+        }
+    }
+}
 
 /// A non-blocking socket that connects to `address`. When it becomes writable, [`TcpStream::take_error`] gives the error,
 /// if there was one.

@@ -6,40 +6,19 @@
 use std::ffi::c_int;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::{self, NonNull};
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use pgrx::pg_sys;
 
-use super::interrupt::{Interrupted, caught, check, time_left_after_shutdown};
+use super::bgworker;
+use super::interrupt::{Interrupted, caught, check};
+use super::socket::Interest;
 use super::wait_event::WaitEvent;
 
-static ON_WAKE_UP: OnceLock<fn()> = OnceLock::new();
-
-/// Has `f` called when another process sets the latch while a request waits. It may raise, and must be quick.
-pub fn on_wake_up(f: fn()) {
-    ON_WAKE_UP.get_or_init(|| f);
-}
-
-fn wake_up() {
-    if let Some(f) = ON_WAKE_UP.get() {
-        f();
-    }
-}
-
-/// The event to wait for. A connection in progress becomes writable when it is made or has failed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Interest {
-    Readable,
-    Writable,
-}
-
-impl Interest {
-    const fn event(self) -> u32 {
-        match self {
-            Interest::Readable => pg_sys::WL_SOCKET_READABLE,
-            Interest::Writable => pg_sys::WL_SOCKET_WRITEABLE,
-        }
+const fn socket_event(interest: Interest) -> u32 {
+    match interest {
+        Interest::Readable => pg_sys::WL_SOCKET_READABLE,
+        Interest::Writable => pg_sys::WL_SOCKET_WRITEABLE,
     }
 }
 
@@ -80,7 +59,7 @@ impl SocketWait {
             let (no_socket, no_latch) = (pg_sys::PGINVALID_SOCKET, ptr::null_mut());
             pg_sys::AddWaitEventToSet(set, pg_sys::WL_LATCH_SET, no_socket, pg_sys::MyLatch, nothing);
             pg_sys::AddWaitEventToSet(set, pg_sys::WL_EXIT_ON_PM_DEATH, no_socket, no_latch, nothing);
-            pg_sys::AddWaitEventToSet(set, interest.event(), fd, no_latch, nothing)
+            pg_sys::AddWaitEventToSet(set, socket_event(interest), fd, no_latch, nothing)
         });
         match position {
             // SAFETY: the set is not null: Postgres gives one or raises, and then `caught` has returned.
@@ -98,7 +77,7 @@ impl SocketWait {
         if interest != self.interest {
             // SAFETY: `new` has made the set, and the position in it.
             caught(|| unsafe {
-                pg_sys::ModifyWaitEvent(self.set.as_ptr(), self.position, interest.event(), ptr::null_mut());
+                pg_sys::ModifyWaitEvent(self.set.as_ptr(), self.position, socket_event(interest), ptr::null_mut());
             })?;
             self.interest = interest;
         }
@@ -109,16 +88,21 @@ impl SocketWait {
             if left.is_zero() {
                 return Err(Unready::TimedOut);
             }
-            match self.wait_once(time_left_after_shutdown().map_or(left, |most| left.min(most)), event)? {
-                Some(events) if events & pg_sys::WL_LATCH_SET != 0 => {
-                    // SAFETY: the process' own latch.
-                    unsafe { pg_sys::ResetLatch(pg_sys::MyLatch) };
-                    caught(wake_up)?;
-                }
+            match self.wait_once(left, event)? {
+                // SAFETY: the process' own latch.
+                Some(events) if events & pg_sys::WL_LATCH_SET != 0 => unsafe { pg_sys::ResetLatch(pg_sys::MyLatch) },
                 Some(_) => return Ok(()),
                 None => {}
             }
         }
+    }
+
+    /// Waits for the socket or the latch, at most `most`, as [`bgworker::wait`] does for the latch alone.
+    pub fn wait_for_any(&mut self, most: Duration, event: WaitEvent) -> Result<(), Interrupted> {
+        self.wait_once(most, event)?;
+        // SAFETY: the process' own latch.
+        unsafe { pg_sys::ResetLatch(pg_sys::MyLatch) };
+        caught(bgworker::handle_interrupts)
     }
 
     /// The events that ended one wait; None when it ran for `left`.

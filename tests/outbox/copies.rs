@@ -256,8 +256,9 @@ fn a_restored_dump_has_all_that_was_open_and_is_paused_until_it_is_resumed() {
 
 #[test]
 fn a_standby_keeps_still_and_delivers_the_rest_after_its_promotion() {
-    // One worker, so that the rest waits behind the request in the air.
-    let mut cluster = World::with_own_server("sequin.workers = 1");
+    // One request at a time, so that the rest waits behind the request in the air.
+    let mut cluster = World::with_own_server("");
+    cluster.run("ALTER SERVER sequin OPTIONS (ADD max_in_flight '1')");
     let id = cluster.create("Paul");
     cluster.enqueue_number(&id, 1);
     cluster.settled();

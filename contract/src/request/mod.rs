@@ -158,6 +158,11 @@ impl<'a> Request<'a> {
     pub fn body(&self) -> &[u8] {
         &self.body
     }
+
+    /// The body as JSON text, without a copy.
+    pub fn into_body(self) -> Vec<u8> {
+        self.body
+    }
 }
 
 impl<'a> Draft<'a> {

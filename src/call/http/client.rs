@@ -11,13 +11,14 @@ use ureq::tls::{TlsConfig, TlsProvider};
 use ureq::unversioned::transport::{Connector, RustlsConnector};
 use ureq::{Agent, Body as ReplyBody};
 
-use crate::pg::interrupt::{self, Interrupted};
+use crate::pg::interrupt;
 use crate::pg::session;
 use contract::outcome::{Body, ContentHeaders, Observation};
 use contract::retry_after;
 
-use super::connector::{LatchConnector, ReadyConnector};
+use super::connector::{ReadyConnector, SocketConnector};
 use super::error::describe;
+use super::wait::WaitKind;
 use super::{ca_roots, progress, resolver};
 
 /// Servers commonly close idle connections after 5 seconds (Node) to 75 (nginx). Firewalls forget them later, without a
@@ -47,9 +48,14 @@ pub struct Endpoint {
 
 pub type Header = (HeaderName, HeaderValue);
 
-/// The client of one endpoint, with its own connection, which closes when the client is dropped.
+/// The input and output buffers of a connection of a thread, of which there are many.
+const THREAD_BUFFER_BYTES: usize = 16 * 1024;
+
+/// The client of one endpoint, with its own connections, which close when the client is dropped.
 pub struct Client {
     agent: Agent,
+    tls: TlsConfig,
+    wait_kind: WaitKind,
     endpoint: Endpoint,
     /// The headers of each request. ureq would format its own again for each one.
     headers: Vec<Header>,
@@ -63,23 +69,21 @@ impl Client {
         if endpoint.uri.scheme_str() == Some("https") {
             tls = tls.root_certs(ca_roots::load(endpoint.ca_file.as_deref())?);
         }
-        let config = Agent::config_builder()
-            // The body of an error says what the API rejects.
-            .http_status_as_error(false)
-            // Only the foreign server says where requests go: no proxy from the environment, no redirects.
-            .proxy(None)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .tls_config(tls.build())
-            .max_response_header_size(MAX_HEADER_BYTES)
-            .max_idle_connections(1)
-            .max_idle_connections_per_host(1)
-            .max_idle_age(MAX_IDLE)
-            .build();
-        let connector = ().chain(LatchConnector).chain(RustlsConnector::default()).chain(ReadyConnector);
-        let agent = Agent::with_parts(config, connector, resolver::NoopResolver);
+        let tls = tls.build();
         let headers = fixed_headers(&endpoint.uri);
-        Ok(Client { agent, endpoint, headers })
+        Ok(Client { agent: agent(&tls, WaitKind::Latch, 1), tls, wait_kind: WaitKind::Latch, endpoint, headers })
+    }
+
+    /// A client of the same endpoint for requests that are sent on threads, up to `connections` at once.
+    pub fn for_threads(&self, connections: usize) -> Client {
+        let wait_kind = WaitKind::Poll;
+        Client {
+            agent: agent(&self.tls, wait_kind, connections),
+            tls: self.tls.clone(),
+            wait_kind,
+            endpoint: self.endpoint.clone(),
+            headers: self.headers.clone(),
+        }
     }
 
     /// Sends `body` once, as JSON, and reads the reply. The timeout is the endpoint's plus `consumer_wait`.
@@ -88,8 +92,11 @@ impl Client {
     pub fn post(&self, headers: impl IntoIterator<Item = Header>, body: &[u8], consumer_wait: Duration) -> Observation {
         let endpoint = &self.endpoint;
         let timeout = endpoint.request_timeout.saturating_add(consumer_wait);
+        progress::begin(self.wait_kind, endpoint.connect_timeout, timeout);
+        if self.wait_kind == WaitKind::Poll {
+            return self.exchange(headers, body, timeout);
+        }
         interrupt::forget();
-        progress::begin(endpoint.connect_timeout, timeout);
         let observation = self.exchange(headers, body, timeout);
         interrupt::resume();
         observation
@@ -97,8 +104,8 @@ impl Client {
 
     fn exchange(&self, headers: impl IntoIterator<Item = Header>, body: &[u8], timeout: Duration) -> Observation {
         // A cancel that arrived earlier must not cost a request.
-        if interrupt::check().is_err() {
-            return Observation::NotSent { cause: Interrupted.to_string() };
+        if let Err(error) = self.wait_kind.check() {
+            return Observation::NotSent { cause: error.to_string() };
         }
         let mut request = self.agent.post(&self.endpoint.uri);
         // One extend, because each step of ureq's builder moves the whole request. There is no map if ureq rejects the
@@ -148,6 +155,28 @@ impl Client {
             Err(error) => Body::Truncated { beginning: bytes, cause: describe(&ureq::Error::from(error)) },
         }
     }
+}
+
+/// `connections` may be idle at once.
+fn agent(tls: &TlsConfig, wait_kind: WaitKind, connections: usize) -> Agent {
+    let config = Agent::config_builder()
+        // The body of an error says what the API rejects.
+        .http_status_as_error(false)
+        // Only the foreign server says where requests go: no proxy from the environment, no redirects.
+        .proxy(None)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .tls_config(tls.clone())
+        .max_response_header_size(MAX_HEADER_BYTES)
+        .max_idle_connections(connections)
+        .max_idle_connections_per_host(connections)
+        .max_idle_age(MAX_IDLE);
+    let config = match wait_kind {
+        WaitKind::Latch => config,
+        WaitKind::Poll => config.input_buffer_size(THREAD_BUFFER_BYTES).output_buffer_size(THREAD_BUFFER_BYTES),
+    };
+    let connector = ().chain(SocketConnector { wait_kind }).chain(RustlsConnector::default()).chain(ReadyConnector);
+    Agent::with_parts(config.build(), connector, resolver::NoopResolver)
 }
 
 /// The observation of an exchange in which ureq returned `error`.

@@ -1,4 +1,4 @@
-//! Opening a connection: the lookup, then one address after the other, under one deadline. Postgres can interrupt it.
+//! Opening a connection: the lookup, then one address after the other, under one deadline.
 
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
@@ -6,22 +6,24 @@ use std::time::{Duration, Instant};
 
 use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, NextTimeout, Transport};
 
-use crate::pg::socket::begin_connect;
-use crate::pg::wait::{Interest, SocketWait};
+use crate::pg::socket::{Interest, begin_connect};
 use crate::pg::wait_event::WaitEvent;
 
 use super::error::TransportError;
-use super::transport::LatchTransport;
+use super::transport::SocketTransport;
+use super::wait::{Wait, WaitKind};
 use super::{progress, resolver};
 
 /// The first connector of the chain: opens the socket. It ignores the address that ureq passes, a placeholder.
 #[derive(Debug)]
-pub struct LatchConnector;
+pub struct SocketConnector {
+    pub wait_kind: WaitKind,
+}
 
-impl Connector for LatchConnector {
-    type Out = LatchTransport;
+impl Connector for SocketConnector {
+    type Out = SocketTransport;
 
-    fn connect(&self, details: &ConnectionDetails, _: Option<()>) -> Result<Option<LatchTransport>, ureq::Error> {
+    fn connect(&self, details: &ConnectionDetails, _: Option<()>) -> Result<Option<SocketTransport>, ureq::Error> {
         progress::note_connecting();
         let uri = details.uri;
         let host = uri.host().ok_or(ureq::Error::HostNotFound)?;
@@ -29,11 +31,11 @@ impl Connector for LatchConnector {
         let port = uri.port_u16().unwrap_or(default_port);
 
         let deadline = progress::deadline();
-        let addresses = resolver::look_up(host, port, deadline)?;
-        let (socket, wait) = connect_to_any(&addresses, deadline)?;
+        let addresses = resolver::look_up(self.wait_kind, host, port, deadline)?;
+        let (socket, wait) = connect_to_any(self.wait_kind, &addresses, deadline)?;
         // The transport sends buffered output in one piece. Nagle's algorithm could only delay the last segment.
         socket.set_nodelay(true)?;
-        Ok(Some(LatchTransport::new(socket, wait, details.needs_tls(), details.config)))
+        Ok(Some(SocketTransport::new(socket, wait, details.needs_tls(), details.config)))
     }
 }
 
@@ -80,7 +82,11 @@ impl<In: Transport> Transport for ReadyTransport<In> {
 
 /// Connects to the first address that answers. Each address but the last may take half of the remaining time, so that
 /// an unreachable first address leaves enough for the second.
-fn connect_to_any(addresses: &[SocketAddr], deadline: Instant) -> Result<(TcpStream, SocketWait), TransportError> {
+fn connect_to_any(
+    wait_kind: WaitKind,
+    addresses: &[SocketAddr],
+    deadline: Instant,
+) -> Result<(TcpStream, Wait), TransportError> {
     let mut failures = Vec::new();
     for (place, address) in addresses.iter().enumerate() {
         let remaining = deadline.saturating_duration_since(Instant::now());
@@ -88,7 +94,7 @@ fn connect_to_any(addresses: &[SocketAddr], deadline: Instant) -> Result<(TcpStr
             break;
         }
         let timeout = if place + 1 == addresses.len() { remaining } else { remaining / 2 };
-        match connect_to(address, Instant::now() + timeout) {
+        match connect_to(wait_kind, address, Instant::now() + timeout) {
             Ok(connection) => return Ok(connection),
             Err(TransportError::Interrupted(interrupted)) => return Err(interrupted.into()),
             Err(failure) => failures.push(format!("{address}: {}", describe(&failure, timeout))),
@@ -104,10 +110,15 @@ fn describe(failure: &TransportError, timeout: Duration) -> String {
     }
 }
 
-fn connect_to(address: &SocketAddr, deadline: Instant) -> Result<(TcpStream, SocketWait), TransportError> {
+fn connect_to(
+    wait_kind: WaitKind,
+    address: &SocketAddr,
+    deadline: Instant,
+) -> Result<(TcpStream, Wait), TransportError> {
+    wait_kind.check()?;
     let socket = begin_connect(address).map_err(|error| TransportError::Failed(error.to_string()))?;
-    let mut wait = SocketWait::new(socket.as_fd(), Interest::Writable)?;
-    wait.wait(Interest::Writable, deadline, WaitEvent::Connect)?;
+    let mut wait = Wait::new(wait_kind, socket.as_fd(), Interest::Writable)?;
+    wait.wait(socket.as_fd(), Interest::Writable, deadline, WaitEvent::Connect)?;
     match socket.take_error() {
         Ok(None) => Ok((socket, wait)),
         Ok(Some(error)) | Err(error) => Err(TransportError::Failed(error.to_string())),

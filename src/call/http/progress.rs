@@ -1,16 +1,21 @@
 //! The progress of the current request: its deadlines, and whether a byte of it was sent.
 //!
 //! ureq gives a transport no way to pass facts to the caller, and its own timeouts cost more than the exchange: a thread
-//! for each lookup, a clock reading for each step. A backend makes one request at a time, so one place serves all
-//! connections.
+//! for each lookup, a clock reading for each step. A thread makes one request at a time, so one place for each thread
+//! serves all connections.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use crate::call::error_context::{self, Known};
 
+use super::wait::WaitKind;
+
 /// The progress of the current request, or of the last one.
+#[derive(Clone, Copy)]
 struct Progress {
+    /// Only a session has a CONTEXT, which says whether the request was sent.
+    has_context: bool,
     /// The deadline for lookup, connecting and TLS handshake together.
     connect_by: Instant,
     /// The deadline for the whole exchange.
@@ -22,59 +27,71 @@ struct Progress {
     status: Option<u16>,
 }
 
-static CURRENT: Mutex<Option<Progress>> = Mutex::new(None);
+thread_local! {
+    static CURRENT: Cell<Option<Progress>> = const { Cell::new(None) };
+}
 
-fn current() -> MutexGuard<'static, Option<Progress>> {
-    CURRENT.lock().unwrap_or_else(PoisonError::into_inner)
+/// Changes the progress of the request on this thread.
+fn change(f: impl FnOnce(&mut Progress)) {
+    if let Some(mut progress) = CURRENT.get() {
+        f(&mut progress);
+        CURRENT.set(Some(progress));
+    }
+}
+
+fn current() -> Option<Progress> {
+    CURRENT.get()
 }
 
 /// Begins a request.
-pub fn begin(connect_timeout: Duration, request_timeout: Duration) {
+pub fn begin(wait_kind: WaitKind, connect_timeout: Duration, request_timeout: Duration) {
     let now = Instant::now();
-    error_context::set_known(Known::NotSent);
-    *current() = Some(Progress {
+    let has_context = wait_kind == WaitKind::Latch;
+    if has_context {
+        error_context::set_known(Known::NotSent);
+    }
+    CURRENT.set(Some(Progress {
+        has_context,
         connect_by: now + connect_timeout.min(request_timeout),
         reply_by: now + request_timeout,
         is_connecting: false,
         request_bytes_sent: 0,
         status: None,
-    });
+    }));
 }
 
 /// A connection is being opened.
 pub fn note_connecting() {
-    if let Some(progress) = current().as_mut() {
-        progress.is_connecting = true;
-    }
+    change(|progress| progress.is_connecting = true);
 }
 
 /// The connection is open, and its TLS handshake is done.
 pub fn note_connected() {
-    if let Some(progress) = current().as_mut() {
-        progress.is_connecting = false;
-    }
+    change(|progress| progress.is_connecting = false);
 }
 
 /// The kernel has accepted `bytes`.
 pub fn note_sent(bytes: usize) {
-    if let Some(progress) = current().as_mut()
-        && !progress.is_connecting
-    {
-        if progress.request_bytes_sent == 0 {
+    change(|progress| {
+        if progress.is_connecting {
+            return;
+        }
+        if progress.request_bytes_sent == 0 && progress.has_context {
             error_context::set_known(Known::Sent);
         }
         progress.request_bytes_sent += bytes as u64;
-    }
+    });
 }
 
 /// A part of the reply was received. `input` is what ureq has not consumed yet; at first it begins with a status line.
 pub fn note_received(input: &[u8]) {
-    if let Some(progress) = current().as_mut()
-        && progress.status.is_none_or(|status| status < 200)
-        && let Some(status) = status_of(input)
-    {
-        progress.status = Some(status);
-    }
+    change(|progress| {
+        if progress.status.is_none_or(|status| status < 200)
+            && let Some(status) = status_of(input)
+        {
+            progress.status = Some(status);
+        }
+    });
 }
 
 /// The status in a status line that was received at least as far as the byte after the status.
@@ -87,17 +104,17 @@ fn status_of(input: &[u8]) -> Option<u16> {
 
 /// The final status of the reply. ureq's error about invalid headers does not contain it.
 pub fn status() -> Option<u16> {
-    current().as_ref().and_then(|progress| progress.status).filter(|status| *status >= 200)
+    current().and_then(|progress| progress.status).filter(|status| *status >= 200)
 }
 
 /// Whether a byte of the request was sent. If not, the API cannot have applied anything.
 pub fn was_sent() -> bool {
-    current().as_ref().is_some_and(|progress| progress.request_bytes_sent > 0)
+    current().is_some_and(|progress| progress.request_bytes_sent > 0)
 }
 
 /// The deadline of the current step.
 pub fn deadline() -> Instant {
-    match current().as_ref() {
+    match current() {
         Some(progress) if progress.is_connecting => progress.connect_by,
         Some(progress) => progress.reply_by,
         None => Instant::now(),

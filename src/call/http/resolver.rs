@@ -1,25 +1,28 @@
-//! Name resolution that Postgres can interrupt.
+//! Name resolution that can be interrupted.
 //!
 //! getaddrinfo blocks and cannot wait for a latch, so it runs on a thread. A literal address and `localhost` need no
-//! lookup and no thread.
+//! lookup and no thread. Requests that are sent on threads share the result of a lookup for a moment: many of them connect
+//! at once.
 
+use std::collections::HashMap;
 use std::io::{self, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use ureq::config::Config;
 use ureq::http::Uri;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
 
+use crate::pg::socket::Interest;
 use crate::pg::thread::spawn_without_signals;
-use crate::pg::wait::{Interest, SocketWait};
 use crate::pg::wait_event::WaitEvent;
 
 use super::error::TransportError;
+use super::wait::{Wait, WaitKind};
 
 /// How many lookups may hang at once. Each one occupies a thread until getaddrinfo gives up. A statement that is
 /// cancelled and repeated must not accumulate threads.
@@ -60,16 +63,61 @@ impl Lookup {
 static HUNG_LOOKUPS: Mutex<Vec<Lookup>> = Mutex::new(Vec::new());
 
 /// The addresses of `host`, in the system's order of preference.
-pub fn look_up(host: &str, port: u16, deadline: Instant) -> Result<Vec<SocketAddr>, TransportError> {
+pub fn look_up(
+    wait_kind: WaitKind,
+    host: &str,
+    port: u16,
+    deadline: Instant,
+) -> Result<Vec<SocketAddr>, TransportError> {
     if let Some(known) = without_lookup(host, port) {
         return Ok(known);
     }
+    match wait_kind {
+        WaitKind::Latch => look_up_now(wait_kind, host, port, deadline),
+        WaitKind::Poll => look_up_together(host, port, deadline),
+    }
+}
+
+/// How long threads share the result of a lookup.
+const SHARED_FOR: Duration = Duration::from_secs(1);
+
+/// The last lookup of a name and port, and when it ended. The lock is held during a lookup.
+type SharedLookup = Arc<Mutex<Option<(Instant, Result<Vec<SocketAddr>, String>)>>>;
+
+/// One lookup at a time for each name: the threads that connect meanwhile take its result.
+fn look_up_together(host: &str, port: u16, deadline: Instant) -> Result<Vec<SocketAddr>, TransportError> {
+    static SHARED: LazyLock<Mutex<HashMap<(String, u16), SharedLookup>>> = LazyLock::new(Mutex::default);
+    let entry = {
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(shared.entry((host.to_owned(), port)).or_default())
+    };
+    let mut last = entry.lock().unwrap_or_else(PoisonError::into_inner);
+    let result = match last.take().filter(|(ended, _)| ended.elapsed() < SHARED_FOR) {
+        Some((ended, result)) => {
+            *last = Some((ended, result.clone()));
+            result
+        }
+        None => {
+            let result = look_up_now(WaitKind::Poll, host, port, deadline).map_err(|error| error.to_string());
+            *last = Some((Instant::now(), result.clone()));
+            result
+        }
+    };
+    result.map_err(TransportError::Failed)
+}
+
+fn look_up_now(
+    wait_kind: WaitKind,
+    host: &str,
+    port: u16,
+    deadline: Instant,
+) -> Result<Vec<SocketAddr>, TransportError> {
     let lookup = join_or_start(host, port)?;
-    let mut wait = SocketWait::new(lookup.ended.as_fd(), Interest::Readable)?;
-    if let Err(unready) = wait.wait(Interest::Readable, deadline, WaitEvent::Resolve) {
+    let mut wait = Wait::new(wait_kind, lookup.ended.as_fd(), Interest::Readable)?;
+    if let Err(unready) = wait.wait(lookup.ended.as_fd(), Interest::Readable, deadline, WaitEvent::Resolve) {
         drop(wait);
         HUNG_LOOKUPS.lock().unwrap_or_else(PoisonError::into_inner).push(lookup);
-        return Err(unready.into());
+        return Err(unready);
     }
     let result = lookup.result.lock().unwrap_or_else(PoisonError::into_inner).take();
     match result {
@@ -112,7 +160,7 @@ fn start(host: &str, port: u16) -> io::Result<Lookup> {
     let result = Arc::new(Mutex::new(None));
     let slot = Arc::clone(&result);
     let name = host.to_owned();
-    spawn_without_signals(move || {
+    spawn_without_signals("sequin name look-up", move || {
         let addresses = (name.as_str(), port).to_socket_addrs().map(Iterator::collect);
         *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(addresses);
         drop(end);

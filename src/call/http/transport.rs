@@ -1,4 +1,4 @@
-//! One connection, on a non-blocking socket and the process latch.
+//! One connection, on a non-blocking socket.
 //!
 //! Output is buffered until ureq wants to read, or until the buffer is full: head and body of a small request leave in
 //! one system call, which halves the time of an exchange. The buffer also tells, to the byte, whether a part of the
@@ -7,18 +7,20 @@
 use std::fmt;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::TcpStream;
+use std::os::fd::AsFd;
 use std::time::Instant;
 
 use ureq::config::Config;
 use ureq::unversioned::transport::{Buffers, LazyBuffers, NextTimeout, Transport};
 
-use crate::pg::interrupt::{self, Interrupted};
-use crate::pg::wait::{Interest, SocketWait};
+use crate::pg::interrupt::Interrupted;
+use crate::pg::socket::Interest;
 use crate::pg::wait_event::WaitEvent;
 
 use super::error::TransportError;
 use super::progress;
 use super::tls_records::TlsRecords;
+use super::wait::{Wait, WaitKind};
 
 /// Larger output is sent at once: a large request gains nothing from the buffer.
 const MAX_BUFFERED_BYTES: usize = 64 * 1024;
@@ -51,9 +53,9 @@ impl From<FailureKind> for TransportError {
     }
 }
 
-pub struct LatchTransport {
+pub struct SocketTransport {
     // Declared before the socket: it is dropped first, while the descriptor that it watches is open.
-    wait: SocketWait,
+    wait: Wait,
     socket: TcpStream,
     buffers: LazyBuffers,
     unsent: Vec<u8>,
@@ -68,9 +70,9 @@ pub struct LatchTransport {
     was_asked: bool,
 }
 
-impl LatchTransport {
-    pub fn new(socket: TcpStream, wait: SocketWait, is_for_tls: bool, config: &Config) -> Self {
-        LatchTransport {
+impl SocketTransport {
+    pub fn new(socket: TcpStream, wait: Wait, is_for_tls: bool, config: &Config) -> Self {
+        SocketTransport {
             wait,
             socket,
             buffers: LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size()),
@@ -99,7 +101,7 @@ impl LatchTransport {
         let mut sent = 0;
         let total = self.unsent.len() + amount;
         while sent < total && !self.peer_stopped_reading {
-            check_deadline_and_interrupts()?;
+            check(self.wait.kind())?;
             let output = &self.buffers.output()[..amount];
             let written = match self.unsent.get(sent..) {
                 Some(unsent) if output.is_empty() => self.socket.write(unsent),
@@ -114,7 +116,8 @@ impl LatchTransport {
                     progress::note_sent(bytes);
                 }
                 Err(error) if would_block(&error) => {
-                    self.wait.wait(Interest::Writable, progress::deadline(), WaitEvent::Send)?;
+                    let socket = self.socket.as_fd();
+                    self.wait.wait(socket, Interest::Writable, progress::deadline(), WaitEvent::Send)?;
                 }
                 // An API that refuses a large request may reply and close before it has read all of it. Its reply says
                 // more than this error, so it is read.
@@ -129,7 +132,7 @@ impl LatchTransport {
     /// Reads the available bytes into the input buffer, and waits for the first one. 0 is the end of the stream.
     fn receive(&mut self) -> Result<usize, TransportError> {
         loop {
-            check_deadline_and_interrupts()?;
+            check(self.wait.kind())?;
             // The read comes before the wait, which a fast reply makes unnecessary.
             match self.socket.read(self.buffers.input_append_buf()) {
                 Ok(bytes) => {
@@ -141,7 +144,8 @@ impl LatchTransport {
                     return Ok(bytes);
                 }
                 Err(error) if would_block(&error) => {
-                    self.wait.wait(Interest::Readable, progress::deadline(), WaitEvent::Receive)?;
+                    let socket = self.socket.as_fd();
+                    self.wait.wait(socket, Interest::Readable, progress::deadline(), WaitEvent::Receive)?;
                 }
                 Err(error) => return Err(TransportError::Failed(error.to_string())),
             }
@@ -150,8 +154,8 @@ impl LatchTransport {
 }
 
 /// The waits check both, too. But a peer that sends without a pause, or accepts all output at once, causes no wait.
-fn check_deadline_and_interrupts() -> Result<(), TransportError> {
-    interrupt::check()?;
+fn check(kind: WaitKind) -> Result<(), TransportError> {
+    kind.check()?;
     if Instant::now() < progress::deadline() { Ok(()) } else { Err(TransportError::TimedOut) }
 }
 
@@ -164,7 +168,7 @@ fn is_closed(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }
 
-impl Transport for LatchTransport {
+impl Transport for SocketTransport {
     fn buffers(&mut self) -> &mut dyn Buffers {
         &mut self.buffers
     }
@@ -208,8 +212,8 @@ impl Transport for LatchTransport {
 }
 
 /// Without the buffers, which hold the token.
-impl fmt::Debug for LatchTransport {
+impl fmt::Debug for SocketTransport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LatchTransport").field("peer", &self.socket.peer_addr().ok()).finish_non_exhaustive()
+        f.debug_struct("SocketTransport").field("peer", &self.socket.peer_addr().ok()).finish_non_exhaustive()
     }
 }

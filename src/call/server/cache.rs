@@ -5,7 +5,7 @@
 //! may also report that anything may have changed, which happens often on a busy server. Then the versions of the
 //! catalog rows decide. The rights of the role are checked on each call: memberships change without a report.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use pgrx::pg_sys::Oid;
 use ureq::http::HeaderValue;
@@ -37,6 +37,8 @@ type Versions = (Option<(Version, Version)>, Option<Version>);
 struct SharedServer {
     options: ServerOptions,
     client: Client,
+    /// For the requests of a worker's threads.
+    threads_client: OnceLock<Arc<Client>>,
 }
 
 enum TokenSource {
@@ -51,6 +53,12 @@ impl Server {
 
     pub fn client(&self) -> &Client {
         &self.shared.client
+    }
+
+    /// The client for requests that are sent on threads.
+    pub fn threads_client(&self) -> Arc<Client> {
+        let SharedServer { options, client, threads_client } = &*self.shared;
+        Arc::clone(threads_client.get_or_init(|| Arc::new(client.for_threads(options.max_in_flight as usize))))
     }
 
     /// The [`fingerprint`] of the version that was loaded.
@@ -219,7 +227,7 @@ fn load_server(name: &str, oid: Oid) -> Result<SharedServer, ServerError> {
     };
     let client =
         Client::new(endpoint).map_err(|problem| ServerError::Certificates { name: name.to_owned(), problem })?;
-    Ok(SharedServer { options, client })
+    Ok(SharedServer { options, client, threads_client: OnceLock::new() })
 }
 
 fn load_token(name: &str, oid: Oid, role: Oid) -> Result<TokenSource, ServerError> {

@@ -1,18 +1,18 @@
 //! A worker's position in the queues, between two claims.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 /// A worker's memory between two claims. All of it can be dropped: the next scan reads everything then.
 #[derive(Default)]
 pub struct Cursors {
     /// The id from which each server's queue is read.
     pub positions: HashMap<String, i64>,
-    /// Claims of workers that are gone which could not be ended: their records stay in flight.
-    pub stuck_claims: HashSet<i64>,
-    /// The oldest claim that may still exist.
-    pub claims_from: i64,
-    /// How many records to read from servers to which creates went: few creates are sent at once.
+    /// How many records to read for each request, from servers to which creates went.
     pub narrow: HashMap<String, usize>,
+    /// By how much the next scans are wider than usual.
+    pub widening: HashMap<String, usize>,
+    /// The option `max_in_flight` of each server, as of its last scan.
+    pub max_in_flight: HashMap<String, usize>,
     /// The server that was served last.
     pub last: String,
     /// Server names in records for which no foreign server exists.

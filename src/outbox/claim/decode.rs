@@ -22,7 +22,7 @@ const MAX_BYTES: usize = 32 << 20;
 
 /// Decodes rows, and shares equal batch keys.
 pub struct Decoder<'a> {
-    /// The records that other workers have in flight. They are skipped: decoding takes time.
+    /// The records in flight. They are skipped: decoding takes time.
     in_flight: &'a HashSet<i64>,
     batch_keys: HashSet<Rc<BatchKey>>,
     last: Option<Rc<BatchKey>>,

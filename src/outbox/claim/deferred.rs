@@ -19,7 +19,7 @@ use crate::outbox::store::scan::{self, KeysBelow};
 use crate::pg::spi::Connection;
 
 use super::decode::Decoder;
-use super::in_flight::InFlight;
+use super::in_flight::ServerInFlight;
 
 /// The most records that are read at once.
 const MAX_RECORDS: usize = 6_000;
@@ -28,7 +28,7 @@ const MAX_RECORDS: usize = 6_000;
 pub struct DeferredSearch<'a> {
     pub connection: &'a Connection,
     pub server: &'a str,
-    pub in_flight: &'a InFlight,
+    pub in_flight: &'a ServerInFlight,
     pub pauses: &'a Pauses,
     /// Records are due by this time.
     pub now: Timestamp,
@@ -88,7 +88,7 @@ impl DeferredSearch<'_> {
         let mut going: Vec<Rc<OrderingKey>> = Vec::new();
         let mut rejected = 0;
         for (key, group) in self.groups(keys.keys().copied(), &found.blocked) {
-            if self.in_flight.has_key(self.server, Some(&key)) {
+            if self.in_flight.has_key(Some(&key)) {
                 continue;
             }
             let first_fresh = keys.get(&key).copied().unwrap_or(i64::MAX);
@@ -110,7 +110,7 @@ impl DeferredSearch<'_> {
                 _ if self.in_flight.ids.contains(&due.id) => false,
                 Some(key) => {
                     let is_blocked = found.blocked.get(key).is_some_and(|from| due.id >= *from);
-                    is_blocked && !self.in_flight.has_key(self.server, Some(key))
+                    is_blocked && !self.in_flight.has_key(Some(key))
                 }
                 None => self.pauses.is_for(self.server, due.role) || self.pauses.is_held(self.server, due.id),
             };

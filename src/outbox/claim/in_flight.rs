@@ -1,8 +1,12 @@
-//! The requests in flight. A worker skips those of other workers, and ends those of workers that are gone.
+//! The requests in flight: no other request may be made for their records and keys.
+//!
+//! The worker has its own requests in memory. `sequin.claims` also has those of workers that are gone.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use contract::batching::ordering_key::OrderingKey;
+use contract::batching::plan::{Change, Planned};
 
 use crate::outbox::settle::dead_claim;
 use crate::outbox::store::claim::{self, hash};
@@ -11,42 +15,120 @@ use crate::pg::spi::Connection;
 
 use super::cursor::Cursors;
 
-/// The requests that other workers have in flight.
+/// The requests in flight, by server.
+#[derive(Default)]
 pub struct InFlight {
+    servers: HashMap<String, ServerInFlight>,
+    claims: HashMap<i64, Claim>,
+}
+
+/// The requests to one server.
+#[derive(Default)]
+pub struct ServerInFlight {
+    /// The number of this worker's requests.
+    pub requests: usize,
     pub ids: HashSet<i64>,
-    pub servers: HashSet<String>,
-    /// By server, as [`hash`]es.
-    keys: HashSet<(String, i64)>,
+    /// The ordering keys, as [`hash`]es, each with the number of its claims: two keys may have one hash.
+    keys: HashMap<i64, usize>,
+    /// The records at the provider, as hashes. Changes with different ordering keys may have one record.
+    records: HashMap<u64, usize>,
+}
+
+/// A claim's entries.
+struct Claim {
+    server: String,
+    is_own: bool,
+    ids: Vec<i64>,
+    keys: Vec<i64>,
+    records: Vec<u64>,
 }
 
 impl InFlight {
-    /// Reads the claims, and ends those of workers that are gone.
-    pub fn read(connection: &Connection, cursors: &mut Cursors) -> InFlight {
-        let alive = registry::owners();
-        let mut in_flight = InFlight { ids: HashSet::new(), servers: HashSet::new(), keys: HashSet::new() };
-        let mut oldest = None;
-        for claim in claim::read(connection, cursors.claims_from) {
-            cursors.claims_from = cursors.claims_from.max(claim.id + 1);
-            if !alive.contains(&claim.owner) && !cursors.stuck_claims.contains(&claim.id) {
-                if dead_claim::end(connection, &claim) {
-                    cursors.go_back(claim.ids.iter().copied().min().unwrap_or(0));
-                    continue;
-                }
-                // It is tried again after the next full scan.
-                cursors.stuck_claims.insert(claim.id);
-            }
-            oldest.get_or_insert(claim.id);
-            if !cursors.stuck_claims.contains(&claim.id) {
-                in_flight.servers.insert(claim.server.clone());
-            }
-            in_flight.ids.extend(claim.ids);
-            in_flight.keys.extend(claim.keys.into_iter().map(|key| (claim.server.clone(), key)));
+    pub fn of(&mut self, server: &str) -> &ServerInFlight {
+        if !self.servers.contains_key(server) {
+            self.servers.insert(server.to_owned(), ServerInFlight::default());
         }
-        cursors.claims_from = oldest.unwrap_or(cursors.claims_from);
-        in_flight
+        &self.servers[server]
     }
 
-    pub fn has_key(&self, server: &str, key: Option<&OrderingKey>) -> bool {
-        !self.keys.is_empty() && key.is_some_and(|key| self.keys.contains(&(server.to_owned(), hash(key))))
+    /// Adds a claim of this worker, whose request is about to be sent.
+    pub fn add(&mut self, claim: i64, server: &str, planned: &Planned) {
+        let collection = &planned.batch_key.collection_id;
+        let operations = &planned.operations;
+        let record = |id: &String| record_hash(collection, id);
+        self.insert(
+            claim,
+            Claim {
+                server: server.to_owned(),
+                is_own: true,
+                ids: planned.ids().collect(),
+                keys: operations.iter().filter_map(|operation| operation.ordering_key.as_deref()).map(hash).collect(),
+                records: operations.iter().filter_map(|operation| operation.upstream_id.as_ref()).map(record).collect(),
+            },
+        );
+    }
+
+    fn insert(&mut self, id: i64, claim: Claim) {
+        let server = self.servers.entry(claim.server.clone()).or_default();
+        server.requests += usize::from(claim.is_own);
+        server.ids.extend(&claim.ids);
+        claim.keys.iter().for_each(|key| *server.keys.entry(*key).or_default() += 1);
+        claim.records.iter().for_each(|record| *server.records.entry(*record).or_default() += 1);
+        self.claims.insert(id, claim);
+    }
+
+    /// Removes a claim that has ended.
+    pub fn remove(&mut self, claim: i64) {
+        let Some(claim) = self.claims.remove(&claim) else { return };
+        let Some(server) = self.servers.get_mut(&claim.server) else { return };
+        server.requests -= usize::from(claim.is_own);
+        for id in &claim.ids {
+            server.ids.remove(id);
+        }
+        claim.keys.iter().for_each(|key| decrement(&mut server.keys, key));
+        claim.records.iter().for_each(|record| decrement(&mut server.records, record));
+    }
+
+    /// Reads the claims of other owners, and ends those of workers that are gone. A claim that cannot be ended keeps its
+    /// records in flight.
+    pub fn read_others(&mut self, connection: &Connection, cursors: &mut Cursors, owner: i64) {
+        let others: Vec<i64> = self.claims.iter().filter(|(_, claim)| !claim.is_own).map(|(id, _)| *id).collect();
+        others.into_iter().for_each(|claim| self.remove(claim));
+        let alive = registry::owners();
+        for claim in claim::of_others(connection, owner) {
+            if !alive.contains(&claim.owner) && dead_claim::end(connection, &claim) {
+                cursors.go_back(claim.ids.iter().copied().min().unwrap_or(0));
+                continue;
+            }
+            let claim::Claim { id, server, ids, keys, .. } = claim;
+            self.insert(id, Claim { server, is_own: false, ids, keys, records: Vec::new() });
+        }
+    }
+}
+
+impl ServerInFlight {
+    pub fn has_key(&self, key: Option<&OrderingKey>) -> bool {
+        !self.keys.is_empty() && key.is_some_and(|key| self.keys.contains_key(&hash(key)))
+    }
+
+    /// Whether a request for the record of this change is in flight.
+    pub fn has_record(&self, change: &Change) -> bool {
+        let id = change.upstream_id.as_ref().filter(|_| !self.records.is_empty());
+        id.is_some_and(|id| self.records.contains_key(&record_hash(&change.batch_key.collection_id, id)))
+    }
+}
+
+fn record_hash(collection_id: &str, upstream_id: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (collection_id, upstream_id).hash(&mut hasher);
+    hasher.finish()
+}
+
+fn decrement<K: Hash + Eq>(counts: &mut HashMap<K, usize>, key: &K) {
+    if let Some(count) = counts.get_mut(key) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(key);
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Claiming requests for a worker: a request is committed before it is sent.
 //!
-//! Claims are made one worker at a time, in a short transaction. Records are read in the order of their ids from where
+//! Claims are made in a short transaction, for as many requests as each server has room for. Records are read in the order of their ids from where
 //! this worker stopped reading; the wake-up of a commit says how far back to go. So records that were delivered an hour
 //! ago are not stepped over again, however long another transaction keeps their dead rows from being vacuumed.
 
@@ -30,21 +30,12 @@ use crate::pg::spi::Connection;
 use crate::pg::transaction;
 
 pub use self::cursor::Cursors;
-use self::in_flight::InFlight;
+pub use self::in_flight::InFlight;
+pub use self::scan::Budget;
 use self::scan::{AT_ONCE, Probe, QueueScan, Scan};
 
 /// How long a server is left alone after its queue could not be read and no record is at fault.
 const UNREADABLE_QUEUE_DELAY: Duration = Duration::from_secs(5);
-
-/// Requests that may be sent now, for one server.
-pub struct Work {
-    pub server: String,
-    pub requests: Vec<Claimed>,
-    /// Whether there is more to do than this.
-    pub has_more: bool,
-    /// Whether the server is in backoff.
-    pub is_in_backoff: bool,
-}
 
 /// A request that is claimed.
 pub struct Claimed {
@@ -52,64 +43,84 @@ pub struct Claimed {
     pub planned: Planned,
     /// The server as the records' role may use it.
     pub server: Server,
+    /// Whether the server was in backoff.
+    pub is_probe: bool,
 }
 
 /// The result of a claim.
-pub enum Found {
-    Work(Work),
-    /// There is nothing to send until this time has passed, or a wake-up comes.
-    Nothing(Option<Duration>),
+#[derive(Default)]
+pub struct Claims {
+    pub requests: Vec<Claimed>,
+    /// When to scan again, if no wake-up and no end of a request comes before.
+    pub next: Option<Duration>,
 }
 
-/// Scans the servers' queues, and claims requests to the first server that has some. In a transaction.
-pub fn claim_requests(connection: &Connection, cursors: &mut Cursors, owner: i64) -> Found {
-    let in_flight = InFlight::read(connection, cursors);
+/// Scans the servers' queues, and claims requests to all servers that have some and room for them. In a transaction.
+pub fn claim_requests(
+    connection: &Connection,
+    cursors: &mut Cursors,
+    in_flight: &mut InFlight,
+    owner: i64,
+    mut budget: Budget,
+) -> Claims {
     let pauses = server_state::pauses(connection);
     let backoffs = server_state::backoffs(connection);
-    let mut next: Option<Duration> = pauses.check_again_in();
+    let mut claims = Claims { requests: Vec::new(), next: pauses.check_again_in() };
     for server in servers(connection, cursors) {
+        if budget.is_spent() {
+            // The end of a request makes room for more, or the next round does.
+            claims.next = earlier(claims.next, Some(AT_ONCE));
+            break;
+        }
         if pauses.is_whole(&server) {
+            continue;
+        }
+        let in_flight = in_flight.of(&server);
+        // Settling one of the requests wakes this worker.
+        if cursors.max_in_flight.get(&server).is_some_and(|most| in_flight.requests >= *most) {
             continue;
         }
         let backoff = backoffs.get(&server);
         let (left, left_for_creates) =
             backoff.map_or((Duration::ZERO, Duration::ZERO), |backoff| (backoff.left(), backoff.left_for_creates()));
         if !left.is_zero() {
-            next = earlier(next, Some(left));
+            claims.next = earlier(claims.next, Some(left));
             continue;
         }
         // One request at a time finds out whether the server works again. Settling it wakes this worker.
-        if backoff.is_some() && in_flight.servers.contains(&server) {
+        if backoff.is_some() && in_flight.requests > 0 {
             continue;
         }
         if !left_for_creates.is_zero() {
-            next = earlier(next, Some(left_for_creates));
+            claims.next = earlier(claims.next, Some(left_for_creates));
         }
         let probe = backoff.map(|_| Probe { may_create: left_for_creates.is_zero() });
         let mut scan =
-            QueueScan { connection, cursors, server: &server, in_flight: &in_flight, pauses: &pauses, probe };
+            QueueScan { connection, cursors, server: &server, in_flight, pauses: &pauses, budget: &mut budget, probe };
         let scanned = match guard::carefully(|| scan.run()) {
             Ok(scanned) => scanned,
             Err(failure) => {
                 ereport::log(&format!("could not read the queue of server \"{server}\": {}", failure.message));
-                next = earlier(next, Some(UNREADABLE_QUEUE_DELAY));
+                claims.next = earlier(claims.next, Some(UNREADABLE_QUEUE_DELAY));
                 continue;
             }
         };
         match scanned {
-            Ok(Scan { requests, has_more, .. }) if !requests.is_empty() => {
-                let (mut claimed, mut has_failed) = (Vec::new(), false);
-                for request in requests {
-                    has_failed |= claim_request(connection, owner, &server, request, &mut claimed);
-                }
-                cursors.last.clone_from(&server);
-                if claimed.is_empty() {
-                    next = earlier(next, Some(if has_failed { AT_ONCE } else { UNREADABLE_QUEUE_DELAY }));
+            Ok(Scan { requests, next }) => {
+                claims.next = earlier(claims.next, next);
+                if requests.is_empty() {
                     continue;
                 }
-                return Found::Work(Work { server, requests: claimed, has_more, is_in_backoff: backoff.is_some() });
+                let (claimed_before, mut has_failed) = (claims.requests.len(), false);
+                for request in requests {
+                    has_failed |= claim_request(connection, owner, &server, request, probe, &mut claims.requests);
+                }
+                cursors.last.clone_from(&server);
+                if claims.requests.len() == claimed_before {
+                    let delay = if has_failed { AT_ONCE } else { UNREADABLE_QUEUE_DELAY };
+                    claims.next = earlier(claims.next, Some(delay));
+                }
             }
-            Ok(scanned) => next = earlier(next, scanned.next),
             Err(_) => {
                 let fingerprint = server::fingerprint(&server, Oid::INVALID);
                 // Checked again: the cause may have changed before the fingerprint was read.
@@ -117,11 +128,11 @@ pub fn claim_requests(connection: &Connection, cursors: &mut Cursors, owner: i64
                     server_state::pause(connection, &server, 0, &unusable.to_string(), Some(&fingerprint));
                 }
                 // From now on, its cause is checked.
-                next = earlier(next, Some(AT_ONCE));
+                claims.next = earlier(claims.next, Some(AT_ONCE));
             }
         }
     }
-    Found::Nothing(next)
+    claims
 }
 
 /// Claims a request. If one of its records makes that fail, the record fails, and the others are claimed in parts.
@@ -131,6 +142,7 @@ fn claim_request(
     owner: i64,
     server: &str,
     (planned, as_role): (Planned, Server),
+    probe: Option<Probe>,
     claimed: &mut Vec<Claimed>,
 ) -> bool {
     let Planned { batch_key, kind, operations } = planned;
@@ -159,7 +171,7 @@ fn claim_request(
     }
     claimed.extend(claims.into_iter().map(|(claim, operations)| {
         let planned = Planned { batch_key: Rc::clone(&batch_key), kind, operations };
-        Claimed { claim, planned, server: as_role.clone() }
+        Claimed { claim, planned, server: as_role.clone(), is_probe: probe.is_some() }
     }));
     has_failed
 }

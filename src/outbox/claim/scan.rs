@@ -23,11 +23,8 @@ use super::assign;
 use super::cursor::Cursors;
 use super::decode::Decoder;
 use super::deferred::{DeferredScan, DeferredSearch};
-use super::in_flight::InFlight;
+use super::in_flight::ServerInFlight;
 use super::upstream_ids;
-
-/// The most requests that a worker claims at once. Each commit waits for the disk; a crash repeats at most this many.
-const MAX_REQUESTS: usize = 16;
 
 /// The fewest records that a scan reads.
 const MIN_RECORDS: usize = 64;
@@ -43,10 +40,42 @@ pub struct QueueScan<'a> {
     pub connection: &'a Connection,
     pub cursors: &'a mut Cursors,
     pub server: &'a str,
-    pub in_flight: &'a InFlight,
+    pub in_flight: &'a ServerInFlight,
     pub pauses: &'a Pauses,
+    /// How much may still be claimed in this transaction.
+    pub budget: &'a mut Budget,
     /// The server is in backoff: one request finds out whether it works again.
     pub probe: Option<Probe>,
+}
+
+/// How much a transaction may still claim. A round with too many records would keep the results of requests waiting.
+#[derive(Clone, Copy)]
+pub struct Budget {
+    pub records: usize,
+    /// The data of the requests in flight is in memory.
+    pub bytes: usize,
+    /// For other resources of the process.
+    pub requests: usize,
+}
+
+impl Budget {
+    pub fn is_spent(&self) -> bool {
+        self.records == 0 || self.bytes == 0 || self.requests == 0
+    }
+
+    /// Keeps as many of the first requests as there is room for, but one at least.
+    fn spend(&mut self, requests: &mut Vec<Planned>) {
+        let mut kept = 0;
+        while kept < requests.len() && !self.is_spent() {
+            let planned = &requests[kept];
+            let bytes = planned.operations.iter().filter_map(|operation| operation.data.as_ref()).map(String::len);
+            self.records = self.records.saturating_sub(planned.ids().count());
+            self.bytes = self.bytes.saturating_sub(bytes.sum());
+            self.requests -= 1;
+            kept += 1;
+        }
+        requests.truncate(kept);
+    }
 }
 
 /// The requests that a server in backoff may get.
@@ -72,9 +101,7 @@ impl Probe {
 pub struct Scan {
     /// The requests that can be made now, each with the server as its role may use it.
     pub requests: Vec<(Planned, Server)>,
-    /// Whether there may be more.
-    pub has_more: bool,
-    /// Without requests: when to scan again, if nothing wakes the worker before.
+    /// When to scan again, if no wake-up and no end of a request comes before.
     pub next: Option<Duration>,
 }
 
@@ -83,6 +110,8 @@ struct Fresh {
     changes: Vec<Change>,
     /// There may be more records than were read.
     is_full: bool,
+    /// A wider scan would read more.
+    can_widen: bool,
     last: Option<i64>,
 }
 
@@ -112,10 +141,11 @@ impl QueueScan<'_> {
             self.cursors.positions.insert(self.server.to_owned(), position);
             return Ok(Scan::default());
         };
-        let (is_full, last) = (fresh.is_full, fresh.last);
+        let Fresh { is_full, can_widen, last, .. } = fresh;
         let mut sorted = self.sort(fresh.changes, has_deferred.then_some(now), &mut decoder);
         let mut has_moved = sorted.has_moved | self.fail_undecodable(&decoder);
         upstream_ids::fill_in(self.connection, self.server, &mut sorted.ready);
+        self.leave_records_in_flight(&mut sorted.ready);
 
         let mut waiting: HashSet<i64> = sorted.queued.iter().copied().collect();
         let plan = assign::plan(self.connection, self.server, sorted.ready, &limits);
@@ -124,10 +154,14 @@ impl QueueScan<'_> {
         }
         has_moved |= assign::settle_endings(self.connection, self.server, &plan.endings, &sorted.cut_short);
         self.note_width(plan.requests.first(), &limits);
-        let planned = match self.probe {
+        // Too many records at the head of the queue wait for requests in flight.
+        let is_too_narrow = can_widen && plan.requests.len() < limits.requests;
+        self.widen(is_too_narrow);
+        let mut planned = match self.probe {
             Some(probe) => probe.choose(plan.requests),
             None => plan.requests,
         };
+        self.budget.spend(&mut planned);
         let (requests, has_paused) = assign::assign(self.connection, self.server, planned);
         for id in requests.iter().flat_map(|(planned, _)| planned.ids()) {
             waiting.remove(&id);
@@ -136,21 +170,23 @@ impl QueueScan<'_> {
         let reached = waiting.iter().copied().min().or(last.map(|id| id + 1)).unwrap_or(position);
         self.cursors.positions.insert(self.server.to_owned(), reached);
         // Only if this scan has changed something: otherwise the next one would find the same.
-        let has_left = has_paused || is_full && (has_moved || reached > position) || sorted.has_more_due && has_moved;
+        let has_left = has_paused
+            || is_too_narrow
+            || is_full && (has_moved || reached > position)
+            || sorted.has_more_due && has_moved;
         let next = match requests.is_empty() {
+            _ if is_too_narrow => Some(AT_ONCE),
             true if has_left => Some(AT_ONCE),
-            true if has_deferred => scan::next_due(self.connection, self.server, now),
+            _ if has_deferred => scan::next_due(self.connection, self.server, now),
             _ => None,
         };
-        // While the server is in backoff, another worker could do nothing for it.
-        let has_more = self.probe.is_none() && (is_full || sorted.has_more_due || !waiting.is_empty());
-        Ok(Scan { requests, has_more, next })
+        Ok(Scan { requests, next })
     }
 
     /// Reads the queue from a position on. None if there is nothing to send, which most scans find before they read the
     /// server's options.
     fn read_queue(
-        &self,
+        &mut self,
         position: i64,
         has_deferred: bool,
         decoder: &mut Decoder<'_>,
@@ -161,22 +197,28 @@ impl QueueScan<'_> {
             return Ok(None);
         }
         let options = server::options(self.server)?;
+        self.cursors.max_in_flight.insert(self.server.to_owned(), options.max_in_flight as usize);
+        let room = (options.max_in_flight as usize).saturating_sub(self.in_flight.requests).min(self.budget.requests);
+        if room == 0 {
+            return Ok(None);
+        }
         let sends_idempotency_keys = options.idempotency_header.is_some();
         let limits = Limits {
             max_batch: options.max_batch as usize,
             creates_share: options.atomic_batches && options.creates_per_request() > 1,
             one_record_a_request: sends_idempotency_keys,
-            requests: MAX_REQUESTS,
+            requests: room,
         };
-        // Records in flight are read as well, and must not make this worker's requests small.
         let narrow = self.cursors.narrow.get(self.server).copied();
-        let width = narrow.unwrap_or(limits.max_batch * MAX_REQUESTS) + self.in_flight.ids.len();
-        let width = width.clamp(MIN_RECORDS, MAX_RECORDS);
+        let widening = self.cursors.widening.get(self.server).copied().unwrap_or(1);
+        let width = narrow.unwrap_or(limits.max_batch).saturating_mul(room).saturating_add(MIN_RECORDS);
+        let width = width.saturating_mul(widening).min(MAX_RECORDS);
         let is_wider = width > MIN_RECORDS && rows.len() == MIN_RECORDS;
         let rows = if is_wider { read(width, sends_idempotency_keys) } else { rows };
         let decoded = decoder.decode(&rows);
         let fresh = Fresh {
             is_full: rows.len() == width || decoded.rows < rows.len(),
+            can_widen: rows.len() == width && width < MAX_RECORDS,
             last: decoded.rows.checked_sub(1).and_then(|row| rows.int8(row, 1)),
             changes: decoded.changes,
         };
@@ -184,14 +226,25 @@ impl QueueScan<'_> {
         Ok(Some((fresh, limits)))
     }
 
-    /// Notes how many records the next scan reads. Creates go in one request at a time: after them it reads few.
+    /// Notes how many records the next scan reads for each request. A create mostly has a request of its own.
     fn note_width(&mut self, first: Option<&Planned>, limits: &Limits) {
         match first {
             Some(first) if first.kind == Kind::Create => {
                 let batch = if limits.creates_share { limits.max_batch } else { 1 };
-                self.cursors.narrow.insert(self.server.to_owned(), batch + MIN_RECORDS);
+                self.cursors.narrow.insert(self.server.to_owned(), batch);
             }
             _ => drop(self.cursors.narrow.remove(self.server)),
+        }
+    }
+
+    /// Makes the next scan read more than this one, or else as many records as usual.
+    fn widen(&mut self, is_too_narrow: bool) {
+        const STEP: usize = 4;
+        if is_too_narrow {
+            let widening = self.cursors.widening.entry(self.server.to_owned()).or_insert(1);
+            *widening = widening.saturating_mul(STEP);
+        } else {
+            self.cursors.widening.remove(self.server);
         }
     }
 
@@ -227,13 +280,26 @@ impl QueueScan<'_> {
                 continue;
             }
             sorted.queued.push(change.id);
-            if !self.in_flight.has_key(self.server, change.ordering_key.as_deref()) {
+            if !self.in_flight.has_key(change.ordering_key.as_deref()) {
                 sorted.ready.push(change);
             }
         }
         sorted.ready.sort_unstable_by_key(|change| change.id);
         sorted.has_moved |= transitions::defer_waiting(self.connection, self.server, &deferred) > 0;
         sorted
+    }
+
+    /// Removes the changes whose record is in flight under another ordering key, with the later changes of their own key.
+    fn leave_records_in_flight(&self, ready: &mut Vec<Change>) {
+        let mut waiting: HashSet<Rc<OrderingKey>> = HashSet::new();
+        ready.retain(|change| {
+            let key = change.ordering_key.as_ref();
+            let waits = key.is_some_and(|key| waiting.contains(key)) || self.in_flight.has_record(change);
+            if waits {
+                waiting.extend(key.cloned());
+            }
+            !waits
+        });
     }
 
     fn is_paused(&self, change: &Change) -> bool {

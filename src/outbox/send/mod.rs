@@ -1,267 +1,91 @@
-//! Sending a request, with no transaction open, and giving each of its records a disposition.
-//!
-//! If a refusal does not say which record is at fault, requests with half of the records each follow, down to a single
-//! refused record. The table in `contract::outcome` says what every other reply means.
+//! Sending claimed requests, many at once, with no transaction open.
 
-use std::borrow::Cow;
+mod flight;
+mod judge;
+mod threads;
 
-use ureq::http::header::{HeaderName, HeaderValue};
+use std::collections::HashMap;
 
-use crate::call;
-use crate::call::server::Server;
-use crate::pg::bgworker;
-use crate::pg::transaction::{self, Cause, Failure};
-use contract::kind::Kind;
-use contract::outcome::{Action, Facts, Outcome, OutcomeKind};
-use contract::reply::matching::{self, RecordMatch};
-use contract::reply::pairing;
-use contract::reply::{RawRecord, ReplyRecords};
-use contract::request::{Arguments, Request};
+pub use self::flight::Flight;
+use self::threads::{FlightId, Threads};
+use crate::outbox::claim::Claimed;
 
-use crate::outbox::disposition::{Disposition, SettledAs};
-use contract::batching::backoff::ServerState;
-use contract::batching::plan::{BatchKey, Operation, Planned};
+use std::time::Duration;
 
-/// Sends a claimed request, in parts if need be. Gives the disposition of each operation, and the state of the server.
-pub fn send_request<'a>(server: &Server, planned: &'a Planned) -> (Vec<(&'a Operation, Disposition)>, ServerState) {
-    let mut dispositions = Vec::with_capacity(planned.operations.len());
-    let mut state = ServerState::Answers;
-    let mut parts: Vec<&[Operation]> = vec![&planned.operations];
-    while let Some(part) = parts.pop() {
-        if bgworker::is_shutdown_requested() || state != ServerState::Answers {
-            dispositions.extend(part.iter().map(|operation| (operation, Disposition::Free)));
-            continue;
-        }
-        let attempted = transaction::try_without_transaction(|| {
-            let mut state = ServerState::Answers;
-            (attempt(server, &planned.batch_key, planned.kind, part, &mut state), state)
-        });
-        let attempted = match attempted {
-            Ok((attempt, after)) => {
-                state = after;
-                attempt
+/// The requests of this worker that are on their way.
+pub struct Flights {
+    threads: Threads,
+    flights: HashMap<FlightId, Flight>,
+    last_id: FlightId,
+    /// The size of the requests.
+    bytes: usize,
+}
+
+impl Flights {
+    pub fn new() -> Flights {
+        Flights { threads: Threads::new(), flights: HashMap::new(), last_id: 0, bytes: 0 }
+    }
+
+    /// The number of requests.
+    pub fn len(&self) -> usize {
+        self.flights.len()
+    }
+
+    /// The size of the requests, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// How many further requests the process has resources for, at most `most`.
+    pub fn room(&mut self, most: usize) -> usize {
+        self.threads.room(self.flights.len(), most)
+    }
+
+    /// Sends a claimed request. Returns it if it ends without an exchange.
+    pub fn send(&mut self, claimed: Claimed, is_leaving: bool) -> Option<Flight> {
+        self.last_id += 1;
+        self.bytes += size(&claimed);
+        self.go_on(self.last_id, Flight::new(claimed), is_leaving)
+    }
+
+    fn go_on(&mut self, id: FlightId, mut flight: Flight, is_leaving: bool) -> Option<Flight> {
+        match flight.next_exchange(is_leaving) {
+            Some(exchange) => {
+                self.flights.insert(id, flight);
+                self.threads.submit(id, exchange);
+                None
             }
-            Err(failure) => broken(planned.kind, part, failure, &mut state),
-        };
-        match attempted {
-            Attempt::Settled(settled) => dispositions.extend(part.iter().zip(settled)),
-            Attempt::Split => {
-                let (first, second) = part.split_at(part.len() / 2);
-                parts.push(second);
-                parts.push(first);
+            None => {
+                self.bytes -= size(&flight.claimed);
+                Some(flight)
             }
         }
     }
-    (dispositions, state)
-}
 
-enum Attempt {
-    /// A disposition for each operation.
-    Settled(Vec<Disposition>),
-    /// One of them is at fault.
-    Split,
-}
+    /// The requests that have ended since the last call.
+    pub fn take_ended(&mut self, is_leaving: bool) -> Vec<Flight> {
+        let mut ended = Vec::new();
+        for (id, observation) in self.threads.take_ended() {
+            let Some(mut flight) = self.flights.remove(&id) else { continue };
+            flight.judge(observation);
+            ended.extend(self.go_on(id, flight, is_leaving));
+        }
+        ended
+    }
 
-fn attempt(server: &Server, batch_key: &BatchKey, kind: Kind, part: &[Operation], state: &mut ServerState) -> Attempt {
-    let all = |disposition: Disposition| Attempt::Settled(vec![disposition; part.len()]);
-    let consumers = batch_key.await_consumers.as_ref().map(|ids| ids.iter().map(|id| Some(id.as_str())).collect());
-    let arguments = Arguments {
-        sync_id: Some(&batch_key.sync_id),
-        collection_id: Some(&batch_key.collection_id),
-        await_consumers: consumers.map(Cow::Owned),
-        timeout_ms: batch_key.timeout_ms,
-    };
-    let request = match request(&arguments, kind, part) {
-        Ok(request) => request,
-        // An older version may have enqueued a record that this one refuses.
-        Err(reason) if part.len() == 1 => {
-            return all(Disposition::Rejected { outcome: OutcomeKind::NotSent, error: reason });
-        }
-        Err(_) => return Attempt::Split,
-    };
-    let sent = match call::send(server, request, idempotency_header(server, part)) {
-        Ok(sent) => sent,
-        Err(error) => {
-            *state = ServerState::Refuses { error: error.to_string() };
-            return all(Disposition::Free);
-        }
-    };
-    match sent.judge() {
-        Ok(records) => Attempt::Settled(delivered(&sent.facts(), sent.status(), part, &records, state)),
-        Err(outcome) => failed(kind, part, &outcome, state),
+    /// Waits for the latch or the end of a request, at most `most`.
+    pub fn wait(&mut self, most: Duration) {
+        self.threads.wait(most);
+    }
+
+    /// Gives up all requests. They end with what is known of them.
+    pub fn stop(&mut self) -> Vec<Flight> {
+        self.threads.stop();
+        self.take_ended(true)
     }
 }
 
-/// The end of an attempt in an error or a panic of this process. The request may have been sent or not.
-fn broken(kind: Kind, part: &[Operation], failure: Failure, state: &mut ServerState) -> Attempt {
-    let error = format!("sending the record raised an error: {}", failure.message);
-    let outcome = OutcomeKind::Unknown;
-    let disposition = match (kind, failure.cause()) {
-        // Such as a cancel: it ends this worker, as it ends a statement.
-        (_, Cause::Surroundings) => failure.raise(),
-        (Kind::Create, _) => Disposition::Unknown { outcome, error },
-        (Kind::Update | Kind::Delete, Cause::Doubtful) => {
-            *state = ServerState::Fails { error: error.clone(), retry_after: None };
-            Disposition::Again { outcome, error }
-        }
-        (Kind::Update | Kind::Delete, Cause::Content) if part.len() > 1 => return Attempt::Split,
-        (Kind::Update | Kind::Delete, Cause::Content) => Disposition::Rejected { outcome, error },
-    };
-    Attempt::Settled(vec![disposition; part.len()])
-}
-
-/// The request, as the synchronous call would make it.
-fn request<'a>(arguments: &Arguments<'a>, kind: Kind, part: &[Operation]) -> Result<Request<'a>, String> {
-    let mut draft = Request::draft(Some(kind.as_str()), arguments).map_err(|invalid| invalid.to_string())?;
-    draft.write_records(part.iter().map(|operation| element(kind, operation)));
-    draft.finish().map_err(|invalid| invalid.to_string())
-}
-
-fn element(kind: Kind, operation: &Operation) -> String {
-    let id = || serde_json::to_string(&operation.upstream_id).expect("a string can be written");
-    let data = operation.data.as_deref().unwrap_or("{}");
-    match kind {
-        Kind::Create => format!("{{\"data\":{data}}}"),
-        Kind::Update => format!("{{\"upstream_id\":{},\"data\":{data}}}", id()),
-        Kind::Delete => id(),
-    }
-}
-
-/// The header that lets an API tell a repeated request from a new one. Requests have one record then.
-fn idempotency_header(server: &Server, part: &[Operation]) -> Option<(HeaderName, HeaderValue)> {
-    let name = server.options().idempotency_header.clone()?;
-    let [operation] = part else { return None };
-    // The option was added while the record was claimed: its key was not read, and all records would share an empty
-    // key.
-    if operation.idempotency_key.is_empty() {
-        return None;
-    }
-    Some((name, HeaderValue::from_str(&operation.idempotency_key).ok()?))
-}
-
-/// The dispositions after a reply with records. A record that the reply lacks may not have been applied.
-fn delivered(
-    facts: &Facts<'_>,
-    status: u16,
-    part: &[Operation],
-    records: &ReplyRecords<'_>,
-    state: &mut ServerState,
-) -> Vec<Disposition> {
-    let length = records.element_count();
-    let records = records.raw_records();
-    match facts.kind {
-        Kind::Create => created(facts, status, part, length, &records, state),
-        Kind::Update | Kind::Delete => changed(facts, status, part, length, &records),
-    }
-}
-
-fn done(record: &RawRecord<'_>) -> Disposition {
-    Disposition::Done {
-        settled_as: SettledAs::Applied,
-        upstream_id: record.upstream_id.as_deref().map(str::to_owned),
-        record: Some(record.text.to_owned()),
-    }
-}
-
-/// The dispositions of creates, whose records are in the order of the operations or not known.
-fn created(
-    facts: &Facts<'_>,
-    status: u16,
-    part: &[Operation],
-    length: usize,
-    records: &[RawRecord<'_>],
-    state: &mut ServerState,
-) -> Vec<Disposition> {
-    if length < part.len() {
-        let reason = match length {
-            0 => "it has no record".to_owned(),
-            _ => format!("it has {length} of the {} records sent", part.len()),
-        };
-        let outcome = Outcome::missing(facts, status, &reason);
-        *state = ServerState::Fails { error: outcome.message.clone(), retry_after: None };
-        return vec![Disposition::Unknown { outcome: outcome.kind, error: outcome.message }; part.len()];
-    }
-    let sent: Vec<&str> = part.iter().map(|operation| operation.data.as_deref().unwrap_or("{}")).collect();
-    let replied: Vec<Option<&str>> = records.iter().map(|record| record.data).collect();
-    // The reply to one create is its own, whatever the values.
-    let is_believed = length == part.len()
-        && (part.len() == 1 || (records.len() == length && !pairing::contradicts(&sent, &replied)));
-    let disposition =
-        |place: usize| match records.get(place).filter(|record| is_believed && record.upstream_id.is_some()) {
-            Some(record) => done(record),
-            None => Disposition::done(SettledAs::AppliedReplyLost),
-        };
-    (0..part.len()).map(disposition).collect()
-}
-
-/// The dispositions of updates and deletes, whose records are found by their ids.
-fn changed(
-    facts: &Facts<'_>,
-    status: u16,
-    part: &[Operation],
-    length: usize,
-    records: &[RawRecord<'_>],
-) -> Vec<Disposition> {
-    let sent: Vec<&str> = part.iter().map(|operation| operation.upstream_id.as_deref().unwrap_or_default()).collect();
-    let mut replied: Vec<Option<&str>> = records.iter().map(|record| record.upstream_id.as_deref()).collect();
-    // A record that cannot be read has no id.
-    replied.resize(length, None);
-    let disposition = |place: RecordMatch| match place {
-        RecordMatch::At(place) => done(&records[place]),
-        RecordMatch::Unnamed => match records {
-            [record] if length == 1 && part.len() == 1 => done(record),
-            _ => Disposition::done(SettledAs::Applied),
-        },
-        RecordMatch::Missing => {
-            let outcome = Outcome::missing(facts, status, "it does not hold this record");
-            Disposition::Again { outcome: outcome.kind, error: outcome.message }
-        }
-    };
-    matching::match_by_id(&sent, &replied).into_iter().map(disposition).collect()
-}
-
-/// The dispositions and the state of the server after a reply without records.
-fn failed(kind: Kind, part: &[Operation], outcome: &Outcome, state: &mut ServerState) -> Attempt {
-    let all = |disposition: Disposition| Attempt::Settled(vec![disposition; part.len()]);
-    let (outcome_kind, error) = (outcome.kind, outcome.message.clone());
-    match outcome.action {
-        Action::DeliverReplyLost => all(Disposition::done(SettledAs::AppliedReplyLost)),
-        Action::DeliverNotConfirmed => all(Disposition::done(SettledAs::AppliedNotConfirmed)),
-        Action::Bisect if part.len() > 1 => Attempt::Split,
-        // The first attempt may have deleted it, and its reply was lost.
-        Action::Reject | Action::Bisect if kind == Kind::Delete && is_repeated(part) && outcome.says_gone() => {
-            all(Disposition::done(SettledAs::Applied))
-        }
-        Action::Reject | Action::Bisect => all(Disposition::Rejected { outcome: outcome_kind, error }),
-        Action::MarkUnknown => {
-            if outcome.kind == OutcomeKind::Unknown {
-                *state = ServerState::Fails { error: error.clone(), retry_after: outcome.retry_after };
-            }
-            all(Disposition::Unknown { outcome: outcome_kind, error })
-        }
-        Action::Retry if outcome.kind == OutcomeKind::NotSent => {
-            *state = ServerState::Unreachable { error };
-            all(Disposition::Free)
-        }
-        Action::Retry => {
-            *state = ServerState::Fails { error: error.clone(), retry_after: outcome.retry_after };
-            all(Disposition::Again { outcome: outcome_kind, error })
-        }
-        Action::Defer => {
-            *state = ServerState::NotNow { error, retry_after: outcome.retry_after };
-            all(Disposition::Free)
-        }
-        Action::PauseServer => {
-            *state = ServerState::Refuses { error: error.clone() };
-            // Most likely another service has answered; but a create that was applied must not be sent again.
-            if outcome.kind == OutcomeKind::Unknown && kind == Kind::Create {
-                return all(Disposition::Unknown { outcome: outcome_kind, error });
-            }
-            all(Disposition::Free)
-        }
-    }
-}
-
-fn is_repeated(part: &[Operation]) -> bool {
-    part.iter().all(|operation| operation.attempts > 0)
+/// The size of a request's data, in bytes.
+fn size(claimed: &Claimed) -> usize {
+    claimed.planned.operations.iter().filter_map(|operation| operation.data.as_ref()).map(String::len).sum()
 }

@@ -11,8 +11,10 @@ use contract::kind::Kind;
 
 use crate::call::server::Server;
 use crate::ereport;
+use crate::outbox::claim::Claimed;
 use crate::outbox::disposition::Disposition;
 use crate::outbox::guard;
+use crate::outbox::send::Flight;
 use crate::outbox::store::claim;
 use crate::outbox::store::state::notify;
 use crate::outbox::{server_state, write_back};
@@ -20,23 +22,40 @@ use crate::pg::random;
 use crate::pg::spi::Connection;
 use crate::pg::transaction::commit_to_disk;
 
-/// A claimed request with the dispositions of its records.
-pub struct Sent<'a> {
-    pub claim: i64,
-    pub planned: &'a Planned,
+/// A request that has ended, with the dispositions of its records.
+struct Sent<'a> {
+    claim: i64,
+    planned: &'a Planned,
     /// The server as the records' role used it.
-    pub server: &'a Server,
-    pub dispositions: Vec<(&'a Operation, Disposition)>,
+    server: &'a Server,
+    dispositions: Vec<(&'a Operation, &'a Disposition)>,
     /// None if the request was not made.
-    pub state: Option<ServerState>,
+    state: Option<&'a ServerState>,
+}
+
+impl<'a> Sent<'a> {
+    fn new(flight: &'a Flight) -> Sent<'a> {
+        let Claimed { claim, planned, server, .. } = &flight.claimed;
+        let with_operation =
+            |(place, disposition): &'a (usize, Disposition)| (&planned.operations[*place], disposition);
+        Sent {
+            claim: *claim,
+            planned,
+            server,
+            dispositions: flight.dispositions.iter().map(with_operation).collect(),
+            state: flight.state.as_ref(),
+        }
+    }
 }
 
 /// The result of settling some requests.
 pub struct Written {
     /// The lowest id of the records that are as free as before.
     pub freed: Option<i64>,
-    /// Whether other workers know the state of the server.
+    /// Whether the state of the server is stored.
     pub is_noted: bool,
+    /// Records stay claimed, because their results could not be stored.
+    pub has_stuck: bool,
 }
 
 /// Settles some requests to one server. `backoff` is the server's backoff after them; `was_well` says that it had none
@@ -44,12 +63,13 @@ pub struct Written {
 pub fn write(
     connection: &Connection,
     server: &str,
-    sent: &[Sent<'_>],
+    ended: &[&Flight],
     backoff: ServerBackoff,
     was_well: bool,
     owner: i64,
     write_backs: &mut write_back::Pending,
 ) -> Written {
+    let sent: Vec<Sent<'_>> = ended.iter().map(|flight| Sent::new(flight)).collect();
     let kept: Vec<&Sent<'_>> = sent.iter().filter(|sent| end_claim(connection, sent.claim, owner)).collect();
     for Sent { planned, dispositions, .. } in &kept {
         let forgotten =
@@ -58,12 +78,11 @@ pub fn write(
             ereport::log(&format!("could not forget the upstream ids of deleted rows: {}", failure.message));
         }
     }
-    let dispositions: Vec<(&Operation, &Disposition)> = kept
-        .iter()
-        .flat_map(|sent| &sent.dispositions)
-        .map(|(operation, disposition)| (*operation, disposition))
-        .collect();
-    for stuck in write_dispositions(connection, server, &dispositions) {
+    let dispositions: Vec<(&Operation, &Disposition)> =
+        kept.iter().flat_map(|sent| &sent.dispositions).copied().collect();
+    let stuck = write_dispositions(connection, server, &dispositions);
+    let has_stuck = !stuck.is_empty();
+    for stuck in stuck {
         // No part of it can be stored. It stays claimed: otherwise it would be sent again and again.
         let is_of = |sent: &&&Sent<'_>| sent.dispositions.iter().any(|(operation, _)| operation.id == stuck.id);
         let kind = kept.iter().find(is_of).map_or(Kind::Create, |sent| sent.planned.kind);
@@ -88,7 +107,7 @@ pub fn write(
     if sent.iter().any(|sent| sent.planned.kind == Kind::Create) {
         commit_to_disk();
     }
-    Written { freed, is_noted }
+    Written { freed, is_noted, has_stuck }
 }
 
 /// Ends a claim of this worker, or leaves it without an owner. Returns false if another worker has ended it: then the
@@ -146,7 +165,7 @@ fn notify_listeners(connection: &Connection, server: &str, dispositions: &[(&Ope
 /// Updates the server's backoff after the last of some requests.
 fn write_state(connection: &Connection, server: &str, last: &Sent<'_>, backoff: ServerBackoff, was_well: bool) {
     let wait = || backoff.wait(random::fraction()).unwrap_or_default();
-    match &last.state {
+    match last.state {
         None => {}
         Some(ServerState::Answers) if was_well => {}
         Some(ServerState::Answers) => server_state::recover(connection, server),

@@ -31,13 +31,13 @@ pub fn hash(key: &OrderingKey) -> i64 {
     hasher.finish().cast_signed()
 }
 
-/// The claims from an id on, in their order.
-pub fn read(connection: &Connection, from: i64) -> Vec<Claim> {
+/// The claims of other owners, in their order.
+pub fn of_others(connection: &Connection, owner: i64) -> Vec<Claim> {
     static READ: Statement<(i64,)> = Statement::new(
         "SELECT c.id, c.owner, c.server, c.kind, c.ids, c.heads, c.keys FROM sequin.claims c \
-         WHERE c.id OPERATOR(pg_catalog.>=) $1 ORDER BY c.id",
+         WHERE c.owner OPERATOR(pg_catalog.<>) $1 ORDER BY c.id",
     );
-    READ.run(connection, (from,)).iter().collect()
+    READ.run(connection, (owner,)).iter().collect()
 }
 
 /// The owners of the claims of a server.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use pgrx::pg_sys::Oid;
 
 use crate::pg::bgworker::{self, Registration};
-use crate::pg::{guc, interrupt, session};
+use crate::pg::{guc, session};
 
 use super::registry;
 
@@ -39,11 +39,6 @@ const OWN_SETTINGS: [(&CStr, &CStr); 7] = [
     (c"row_security", c"on"),
     (c"application_name", c"sequin worker"),
 ];
-
-/// How long the request in flight may still take when the process is asked to end. Most requests are answered by then,
-/// and an unanswered create is work for a person. Postgres waits five seconds for the sessions of a database that is
-/// dropped.
-const REQUEST_GRACE: Duration = Duration::from_secs(3);
 
 /// Starts a worker in this database. Returns false if the server cannot have more background workers.
 pub fn start(policy: RestartPolicy) -> bool {
@@ -80,7 +75,6 @@ pub fn connect(argument: u64) -> RestartPolicy {
     for (name, value) in OWN_SETTINGS {
         guc::set_for_process(name, value);
     }
-    interrupt::limit_requests_after_shutdown(REQUEST_GRACE);
     if argument & 1 == 1 { RestartPolicy::Once } else { RestartPolicy::Respawn }
 }
 

@@ -1,40 +1,38 @@
 //! The process that delivers one database's outbox.
 //!
-//! Each round claims requests in a short transaction, sends them with none open, and settles them in another. While it
-//! waits, for the network or for work, it holds no transaction, snapshot or lock.
+//! Its main thread alone talks to Postgres. Each round is a short transaction that settles the requests that have ended, and
+//! claims others as far as each server has room. The requests themselves are on their way on threads. While the worker waits,
+//! for the network or for work, it holds no transaction, snapshot or lock.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use pgrx::pg_sys::Oid;
 
 use crate::ereport;
 use crate::pg::bgworker::{self, Activity};
-use crate::pg::spi::{self, Connection};
-use crate::pg::statement::Statement;
+use crate::pg::random;
 use crate::pg::transaction::{self, Cause, Failure};
 use crate::pg::wait_event::WaitEvent;
-use crate::pg::{random, wait};
-use crate::settings;
 
-mod deliver;
 pub mod identity;
 mod launcher;
 pub mod lifecycle;
 pub mod presence;
 pub mod registry;
 mod retention;
+mod round;
 pub mod wake_at_commit;
 
 use self::lifecycle::RestartPolicy;
 use self::presence::Presence;
 use self::registry::Slot;
 use self::retention::Retention;
-use crate::outbox::claim::{self, Cursors, Found};
+use crate::outbox::claim::{Cursors, InFlight};
+use crate::outbox::guard;
+use crate::outbox::send::{Flight, Flights};
 use crate::outbox::write_back::{self, OpenAttached};
-use crate::outbox::{claims_lock, guard};
 use contract::batching::backoff::{self, ServerBackoff};
 
 /// Fallback poll. Finds work that no wake-up announced: a COMMIT PREPARED, a lost latch.
@@ -49,11 +47,9 @@ const PREPARED_SCAN_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a worker waits for a DROP EXTENSION to commit or roll back before it checks again.
 const DROP_EXTENSION_DELAY: Duration = Duration::from_millis(50);
 
-/// An additional worker exits after this time without work.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The longest time between two settlements: after a crash, the requests since the last one are repeated.
-const SETTLE_INTERVAL: Duration = Duration::from_millis(20);
+/// How long the requests in flight may still take when the process is asked to end. Most requests are answered by then, and
+/// an unanswered create is work for a person. Postgres waits five seconds for the sessions of a database that is dropped.
+const REQUEST_GRACE: Duration = Duration::from_secs(3);
 
 /// The first and the longest wait after a failed transaction. Most causes pass, and a full disk must not be filled by the
 /// log.
@@ -79,20 +75,18 @@ pub fn main(argument: u64, open: OpenAttached) {
         ereport::log("no slot is free for another worker of the outbox");
         bgworker::exit(0);
     };
-    if registry::pids().len() > settings::workers() && !slot.is_first() {
+    if !slot.is_first() {
         bgworker::exit(0);
     }
-    // While this worker waits for an API, another one sends other records.
-    wait::on_wake_up(|| {
-        if registry::is_signalled() {
-            call_for_help();
-        }
-    });
     let worker = Worker {
         owner,
         slot,
         extension: None,
         cursors: Cursors::default(),
+        in_flight: InFlight::default(),
+        flights: Flights::new(),
+        ended: VecDeque::new(),
+        next_round: None,
         backoffs: HashMap::new(),
         last_full_scan: None,
         last_drop_check: Instant::now(),
@@ -100,6 +94,7 @@ pub fn main(argument: u64, open: OpenAttached) {
         failures: 0,
         retention: Retention::new(),
         write_backs: write_back::Pending::new(open),
+        reported: None,
     };
     // If the process is asked to end, a cancelled transaction must not be an error after which Postgres restarts it.
     let ended = catch_unwind(AssertUnwindSafe(|| worker.run()));
@@ -144,31 +139,6 @@ fn leave_for_good() -> ! {
     bgworker::exit(0)
 }
 
-/// Starts another worker, if the settings allow one more. It takes some milliseconds to appear.
-fn call_for_help() {
-    const START_TIMEOUT: Duration = Duration::from_secs(1);
-    static CALLED: Mutex<Option<Instant>> = Mutex::new(None);
-    let mut called = CALLED.lock().unwrap_or_else(PoisonError::into_inner);
-    if called.is_none_or(|at| at.elapsed() >= START_TIMEOUT) && registry::pids().len() < settings::workers() {
-        *called = Some(Instant::now());
-        lifecycle::start(RestartPolicy::Respawn);
-    }
-}
-
-/// Waits after a scan without work, and ignores wake-ups. If another worker sends the changes of all keys, each of its
-/// requests would wake this one to a useless scan, with the lock that the other needs.
-fn rest(most: Duration) {
-    const MIN_REST: Duration = Duration::from_millis(2);
-    let until = Instant::now() + most;
-    while most > MIN_REST && !bgworker::is_shutdown_requested() {
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return;
-        }
-        bgworker::wait(left, WaitEvent::WorkerMain);
-    }
-}
-
 /// Logs that a transaction has failed, and waits before the next one. After the first error that a record may have
 /// caused, a careful attempt follows at once and finds this record. Returns the number of failures in a row.
 fn has_failed(what: &str, failure: &Failure, before: u32) -> u32 {
@@ -202,6 +172,12 @@ struct Worker {
     /// The extension of the last scan, by its oid.
     extension: Option<Oid>,
     cursors: Cursors,
+    in_flight: InFlight,
+    flights: Flights,
+    /// Requests that have ended and are not settled.
+    ended: VecDeque<Flight>,
+    /// When the next round is due, if nothing wakes the worker before. None: at the next full scan.
+    next_round: Option<Instant>,
     backoffs: HashMap<String, ServerBackoff>,
     last_full_scan: Option<Instant>,
     last_drop_check: Instant,
@@ -211,137 +187,99 @@ struct Worker {
     failures: u32,
     retention: Retention,
     write_backs: write_back::Pending,
+    /// The number of requests in flight that pg_stat_activity shows.
+    reported: Option<usize>,
 }
 
 impl Worker {
     fn run(mut self) -> ! {
-        let mut idle_since: Option<Instant> = None;
         loop {
             if self.last_drop_check.elapsed() > DROP_CHECK_INTERVAL {
                 self.last_drop_check = Instant::now();
                 if presence::is_database_being_dropped() {
-                    lifecycle::exit_and_respawn();
+                    self.leave();
                 }
             }
             if bgworker::is_shutdown_requested() {
-                // If only this process was asked to end, a successor starts. If the server shuts down, none does.
-                lifecycle::exit_and_respawn();
+                self.leave();
             }
-            let begun = Instant::now();
-            match self.claim() {
-                Found::Work(work) => {
-                    idle_since = None;
-                    self.deliver(work);
-                }
-                Found::Nothing(next) => {
-                    self.write_backs.write();
-                    let is_behind = self.was_locked_out.is_none() && self.retention.is_behind();
-                    let behind = is_behind.then_some(Duration::from_millis(1));
-                    let next = next.into_iter().chain(self.write_backs.due_in()).chain(behind).min();
-                    let since = *idle_since.get_or_insert_with(Instant::now);
-                    if since.elapsed() > IDLE_TIMEOUT && !self.slot.is_first() {
-                        // The first one may be exiting at this moment, too.
-                        lifecycle::exit_and_respawn();
-                    }
-                    if registry::pids().len() > 1 && self.failures == 0 {
-                        rest(begun.elapsed() * 2);
-                    }
-                    self.wait(next);
-                }
+            self.take_ended(false);
+            if !self.ended.is_empty() || self.is_round_due() {
+                self.round();
+            }
+            self.write_backs.write();
+            if self.ended.is_empty() {
+                self.wait();
             }
         }
     }
 
-    /// Waits for a wake-up, at most `next`.
-    fn wait(&self, next: Option<Duration>) {
-        bgworker::report_activity(Activity::Idle, "waiting for records to deliver");
-        let most = if self.slot.is_prepared() { PREPARED_SCAN_INTERVAL } else { FULL_SCAN_INTERVAL };
-        let others = if self.slot.is_first() { most } else { most.min(IDLE_TIMEOUT) };
-        let until = Instant::now() + next.unwrap_or(others).min(others);
+    fn take_ended(&mut self, is_leaving: bool) {
+        self.ended.extend(self.flights.take_ended(is_leaving));
+    }
+
+    fn is_round_due(&self) -> bool {
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= Instant::now());
+        self.slot.is_signalled() || is_due(self.next_round) || is_due(self.next_full_scan())
+    }
+
+    /// The fallback poll, which is due at once after a restart. None while nothing is known to be missed.
+    fn next_full_scan(&self) -> Option<Instant> {
+        let now = Instant::now();
+        let Some(last) = self.last_full_scan else { return Some(now) };
+        Some(last + FULL_SCAN_INTERVAL)
+    }
+
+    /// Waits for a wake-up, the end of a request, or the next thing that is due.
+    fn wait(&mut self) {
+        self.report_activity();
+        let now = Instant::now();
+        let prepared = self.slot.is_prepared().then(|| now + PREPARED_SCAN_INTERVAL);
+        let write_back = self.write_backs.due_in().map(|delay| now + delay);
+        let next = self.next_round.into_iter().chain(prepared).chain(write_back).chain(self.next_full_scan()).min();
+        let until = next.unwrap_or(now + FULL_SCAN_INTERVAL);
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() || self.slot.is_signalled() || bgworker::is_shutdown_requested() {
+            return;
+        }
+        self.flights.wait(left.min(DROP_CHECK_INTERVAL));
+        if prepared.is_some_and(|at| at <= Instant::now()) {
+            self.next_round = Some(Instant::now());
+        }
+    }
+
+    /// Shows the number of requests in flight in pg_stat_activity.
+    fn report_activity(&mut self) {
+        let count = self.flights.len();
+        if self.reported.replace(count) == Some(count) {
+            return;
+        }
+        match count {
+            0 => bgworker::report_activity(Activity::Idle, "waiting for records to deliver"),
+            1 => bgworker::report_activity(Activity::Running, "1 request in flight"),
+            _ => bgworker::report_activity(Activity::Running, &format!("{count} requests in flight")),
+        }
+    }
+
+    /// Ends the worker. The requests in flight may still be answered for a while, and all are settled.
+    fn leave(&mut self) -> ! {
+        let until = Instant::now() + REQUEST_GRACE;
         loop {
+            self.take_ended(true);
             let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() || self.slot.is_signalled() || bgworker::is_shutdown_requested() {
-                return;
+            if self.flights.len() == 0 || left.is_zero() {
+                break;
             }
-            if presence::is_database_being_dropped() {
-                lifecycle::exit_and_respawn();
-            }
-            if bgworker::wait(left.min(DROP_CHECK_INTERVAL), WaitEvent::WorkerMain) {
-                return;
+            if self.ended.is_empty() {
+                self.flights.wait(left);
+            } else {
+                self.settle_all();
             }
         }
+        // No thread sends another byte when this worker's slot is free.
+        self.ended.extend(self.flights.stop());
+        self.settle_all();
+        // If only this process was asked to end, a successor starts. If the server shuts down, none does.
+        lifecycle::exit_and_respawn();
     }
-
-    fn claim(&mut self) -> Found {
-        if let Some(lowest) = self.slot.take_signals() {
-            if lowest == i64::MIN { self.last_full_scan = None } else { self.cursors.go_back(lowest) }
-        }
-        let is_prepared = self.slot.is_prepared();
-        let prepared = if is_prepared { self.slot.take_prepared() } else { i64::MAX };
-        self.cursors.go_back(prepared);
-        let mut is_time = self.last_full_scan.is_none_or(|at| at.elapsed() >= FULL_SCAN_INTERVAL);
-        let found = transaction::try_transaction(|| {
-            match presence::of_extension() {
-                Presence::Present(number) if claims_lock::try_acquire() => {
-                    // A new outbox assigns ids from the start: the cursors of the old one would hide claims.
-                    is_time |= self.extension.replace(number) != Some(number);
-                }
-                // The lock may be held for long, and this worker must not hold a snapshot for as long.
-                Presence::Present(_) | Presence::BeingDropped => return None,
-                Presence::Absent => leave_for_good(),
-            }
-            if is_time {
-                self.cursors.reset();
-                self.last_full_scan = Some(Instant::now());
-            }
-            let connected = spi::connected(|connection| -> Result<Found, std::convert::Infallible> {
-                if is_time {
-                    identity::check(connection);
-                    self.write_backs.find_all(connection);
-                }
-                if is_prepared && has_prepared(connection) {
-                    self.slot.note_prepared(prepared);
-                }
-                self.retention.enforce(connection, settings::retention());
-                Ok(claim::claim_requests(connection, &mut self.cursors, self.owner))
-            });
-            let Ok(found) = connected;
-            Some(found)
-        });
-        let found = match found {
-            Ok(found) => found,
-            Err(failure) => {
-                // The rollback has undone changes that the cursors rely on.
-                self.cursors.reset();
-                self.last_full_scan = None;
-                self.has_failed("scan for records", &failure);
-                return Found::Nothing(Some(Duration::ZERO));
-            }
-        };
-        self.failures = 0;
-        if found.is_none() && is_prepared {
-            self.slot.note_prepared(prepared);
-        }
-        self.was_locked_out = found.is_none().then(|| self.was_locked_out.unwrap_or_else(Instant::now));
-        found.unwrap_or_else(|| Found::Nothing(Some(self.lock_is_tried_in())))
-    }
-
-    fn has_failed(&mut self, what: &str, failure: &Failure) {
-        self.failures = has_failed(what, failure, self.failures);
-    }
-
-    /// Soon at first: other workers hold the lock for a moment. A transaction that called a verb may hold it for long.
-    fn lock_is_tried_in(&self) -> Duration {
-        let since = self.was_locked_out.map_or(Duration::ZERO, |since| since.elapsed());
-        (since / 4).clamp(Duration::from_millis(1), Duration::from_millis(100))
-    }
-}
-
-/// Whether a transaction of this database is prepared.
-fn has_prepared(connection: &Connection) -> bool {
-    static PREPARED: Statement<()> = Statement::new(
-        "SELECT FROM pg_catalog.pg_prepared_xacts p WHERE p.database OPERATOR(pg_catalog.=) pg_catalog.current_database() \
-         LIMIT 1",
-    );
-    PREPARED.run(connection, ()).len() > 0
 }

@@ -141,12 +141,6 @@ fn own_pid() -> i32 {
     std::process::id() as i32
 }
 
-/// Whether a commit has signalled this process since its last scan.
-pub fn is_signalled() -> bool {
-    let own = own_pid();
-    slots_of_database().any(|slot| slot.pid.load(Ordering::Relaxed) == own && slot.is_signalled())
-}
-
 /// The slot of this process.
 pub struct Slot(&'static SlotFields);
 

@@ -52,7 +52,7 @@ impl Pending {
     }
 
     /// Notes the delivered creates, in the transaction that settles them.
-    pub fn note(&mut self, connection: &Connection, kind: Kind, dispositions: &[(&Operation, Disposition)]) {
+    pub fn note(&mut self, connection: &Connection, kind: Kind, dispositions: &[(&Operation, &Disposition)]) {
         if kind != Kind::Create {
             return;
         }
@@ -70,7 +70,7 @@ impl Pending {
 
     /// Drops the ids of rows whose delete is delivered. Runs in the transaction that settles the delete, before it
     /// writes the queue: later rows may have the same keys.
-    pub fn forget_deleted(connection: &Connection, kind: Kind, dispositions: &[(&Operation, Disposition)]) {
+    pub fn forget_deleted(connection: &Connection, kind: Kind, dispositions: &[(&Operation, &Disposition)]) {
         if kind != Kind::Delete {
             return;
         }

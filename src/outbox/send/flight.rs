@@ -1,0 +1,106 @@
+//! One claimed request on its way, which may take several exchanges, one after the other.
+//!
+//! If a refusal does not say which record is at fault, requests with half of the records each follow, down to a single
+//! refused record.
+
+use std::ops::Range;
+
+use contract::batching::backoff::ServerState;
+use contract::outcome::Observation;
+use contract::secret::Secret;
+
+use crate::call::{Exchange, SentRequest};
+use crate::outbox::claim::Claimed;
+use crate::outbox::disposition::Disposition;
+use crate::pg::transaction;
+
+use super::judge::{self, Attempt};
+
+/// See the module.
+pub struct Flight {
+    pub claimed: Claimed,
+    /// The operations that are not sent yet, by their places. The next ones are last.
+    parts: Vec<Range<usize>>,
+    /// The operations of the exchange in progress, and its token.
+    current: Option<(Range<usize>, Secret)>,
+    /// The dispositions so far, each with the place of its operation.
+    pub dispositions: Vec<(usize, Disposition)>,
+    /// The state of the server. None if no request was made.
+    pub state: Option<ServerState>,
+}
+
+impl Flight {
+    pub fn new(claimed: Claimed) -> Flight {
+        let all = 0..claimed.planned.operations.len();
+        Flight { claimed, parts: vec![all], current: None, dispositions: Vec::new(), state: None }
+    }
+
+    /// The next exchange. None if all operations have a disposition: the flight has ended.
+    ///
+    /// After a failure of the server, or if the worker `is_leaving`, the remaining operations are not sent.
+    pub fn next_exchange(&mut self, is_leaving: bool) -> Option<Exchange> {
+        while let Some(part) = self.parts.pop() {
+            if is_leaving || self.state.as_ref().is_some_and(|state| *state != ServerState::Answers) {
+                self.dispositions.extend(part.map(|place| (place, Disposition::Free)));
+                continue;
+            }
+            let mut state = ServerState::Answers;
+            let Claimed { planned, server, .. } = &self.claimed;
+            let operations = &planned.operations[part.clone()];
+            let prepared = transaction::try_without_transaction(|| {
+                let mut state = ServerState::Answers;
+                let prepared = judge::prepare(server, &planned.batch_key, planned.kind, operations, &mut state);
+                (prepared, state)
+            });
+            let prepared = match prepared {
+                Ok((prepared, after)) => {
+                    state = after;
+                    prepared
+                }
+                Err(failure) => Err(judge::broken(planned.kind, operations, failure, &mut state)),
+            };
+            match prepared {
+                Ok((exchange, token)) => {
+                    self.current = Some((part, token));
+                    return Some(exchange);
+                }
+                Err(attempt) => self.note(part, attempt, state),
+            }
+        }
+        None
+    }
+
+    /// Judges the end of the exchange in progress.
+    pub fn judge(&mut self, observation: Observation) {
+        let Some((part, token)) = self.current.take() else { return };
+        let mut state = ServerState::Answers;
+        let Claimed { planned, server, .. } = &self.claimed;
+        let operations = &planned.operations[part.clone()];
+        let judged = transaction::try_without_transaction(|| {
+            let mut state = ServerState::Answers;
+            let collection_id = &planned.batch_key.collection_id;
+            let sent = SentRequest::new(planned.kind, operations.len(), collection_id, server, token, observation);
+            (judge::judge(planned.kind, operations, &sent, &mut state), state)
+        });
+        let attempt = match judged {
+            Ok((attempt, after)) => {
+                state = after;
+                attempt
+            }
+            Err(failure) => judge::broken(planned.kind, operations, failure, &mut state),
+        };
+        self.note(part, attempt, state);
+    }
+
+    fn note(&mut self, part: Range<usize>, attempt: Attempt, state: ServerState) {
+        self.state = Some(state);
+        match attempt {
+            Attempt::Settled(dispositions) => self.dispositions.extend(part.zip(dispositions)),
+            Attempt::Split => {
+                let middle = part.start + part.len() / 2;
+                self.parts.push(middle..part.end);
+                self.parts.push(part.start..middle);
+            }
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! A round: one transaction that settles the requests that have ended, and claims others.
+//!
+//! A request is claimed before it is sent, and the claim is on disk before a create is sent. After a failure each of the
+//! two parts gets a transaction of its own, so that neither undoes the other for long.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::time::{Duration, Instant};
+
+use contract::batching::backoff::ServerBackoff;
+
+use crate::outbox::claim::{self, Budget, Claims};
+use crate::outbox::claims_lock;
+use crate::outbox::send::Flight;
+use crate::outbox::settle;
+use crate::pg::bgworker;
+use crate::pg::spi::{self, Connection};
+use crate::pg::statement::Statement;
+use crate::pg::transaction::{self, Cause, Failure};
+use crate::pg::wait_event::WaitEvent;
+use crate::settings;
+
+use super::presence::{self, Presence};
+use super::{DROP_EXTENSION_DELAY, FAILURE_DELAYS, FULL_SCAN_INTERVAL, MAX_SETTLE_FAILURES, Worker};
+use super::{back_off, has_failed, identity, leave_for_good};
+
+/// About how many records a round settles, and how many it claims. A larger round takes longer, and the slots of requests
+/// that end meanwhile are empty for as long.
+const MAX_RECORDS: usize = 4_000;
+
+/// About how much data of requests in flight is in memory.
+const MAX_BYTES: usize = 128 << 20;
+
+/// The most requests that a round begins.
+const MAX_REQUESTS: usize = 256;
+
+/// The changes of a settlement that count after its commit.
+#[derive(Default)]
+struct Settlement {
+    backoffs: Vec<(String, ServerBackoff)>,
+    /// The state of a server could not be stored.
+    is_incomplete: bool,
+    /// Records stay claimed, because their results could not be stored.
+    has_stuck: bool,
+}
+
+impl Worker {
+    pub(super) fn round(&mut self) {
+        if self.failures > 0 {
+            self.settle_all();
+        }
+        let ended = self.next_ended();
+        let signal = self.slot.take_signals();
+        match signal {
+            Some(i64::MIN) => self.last_full_scan = None,
+            Some(lowest) => self.cursors.go_back(lowest),
+            None => {}
+        }
+        let is_prepared = self.slot.is_prepared();
+        let prepared = if is_prepared { self.slot.take_prepared() } else { i64::MAX };
+        self.cursors.go_back(prepared);
+        let budget = Budget {
+            records: MAX_RECORDS,
+            bytes: MAX_BYTES.saturating_sub(self.flights.bytes()),
+            requests: self.flights.room(MAX_REQUESTS),
+        };
+        let result = in_transaction(|connection, extension| {
+            let settlement = self.settle(connection, &ended);
+            // The lock may be held for long, and this worker must not hold a snapshot for as long.
+            if settlement.is_incomplete || !claims_lock::try_acquire() {
+                return (settlement, None);
+            }
+            // A new outbox assigns ids from the start: the cursors of the old one would hide records.
+            let is_new = self.extension.replace(extension) != Some(extension);
+            let is_time = is_new || self.last_full_scan.is_none_or(|at| at.elapsed() >= FULL_SCAN_INTERVAL);
+            if is_time {
+                self.cursors.reset();
+                self.last_full_scan = Some(Instant::now());
+                identity::check(connection);
+                self.write_backs.find_all(connection);
+            }
+            if is_time || settlement.has_stuck {
+                self.in_flight.read_others(connection, &mut self.cursors, self.owner);
+            }
+            if is_prepared && has_prepared(connection) {
+                self.slot.note_prepared(prepared);
+            }
+            self.retention.enforce(connection, settings::retention());
+            let (cursors, in_flight) = (&mut self.cursors, &mut self.in_flight);
+            (settlement, Some(claim::claim_requests(connection, cursors, in_flight, self.owner, budget)))
+        });
+        let (settlement, claims) = match result {
+            Ok(Some((settlement, claims))) => (Some(settlement), claims),
+            Ok(None) => (None, None),
+            Err(failure) => {
+                self.take_back(ended);
+                // The rollback has undone changes that the cursors rely on.
+                self.cursors.reset();
+                self.last_full_scan = None;
+                self.failures = has_failed("settle and claim requests", &failure, self.failures);
+                return;
+            }
+        };
+        self.failures = 0;
+        match settlement {
+            Some(settlement) => self.note(settlement),
+            None => self.take_back(ended),
+        }
+        if claims.is_none() && is_prepared {
+            self.slot.note_prepared(prepared);
+        }
+        self.was_locked_out = claims.is_none().then(|| self.was_locked_out.unwrap_or_else(Instant::now));
+        let claims = claims.unwrap_or_else(|| Claims { requests: Vec::new(), next: Some(self.lock_is_tried_in()) });
+        let behind = (self.was_locked_out.is_none() && self.retention.is_behind()).then_some(Duration::from_millis(1));
+        self.next_round = claims.next.into_iter().chain(behind).min().map(|delay| Instant::now() + delay);
+        for claimed in claims.requests {
+            self.in_flight.add(claimed.claim, &claimed.server.name, &claimed.planned);
+            self.ended.extend(self.flights.send(claimed, false));
+        }
+    }
+
+    /// Takes requests that have ended, about as many as one transaction may settle.
+    fn next_ended(&mut self) -> Vec<Flight> {
+        let mut records = 0;
+        let count = self.ended.iter().take_while(|flight| {
+            let has_room = records < MAX_RECORDS;
+            records += flight.claimed.planned.ids().count();
+            has_room
+        });
+        let count = count.count();
+        self.ended.drain(..count).collect()
+    }
+
+    /// Keeps requests that a transaction has failed to settle.
+    fn take_back(&mut self, ended: Vec<Flight>) {
+        for flight in ended.into_iter().rev() {
+            let claimed = &flight.claimed;
+            self.in_flight.remove(claimed.claim);
+            self.in_flight.add(claimed.claim, &claimed.server.name, &claimed.planned);
+            self.ended.push_front(flight);
+        }
+    }
+
+    /// Settles all requests that have ended. Only this worker has their results, so it goes on trying.
+    pub(super) fn settle_all(&mut self) {
+        let mut failures = self.failures;
+        while !self.ended.is_empty() {
+            let ended = self.next_ended();
+            match in_transaction(|connection, _| self.settle(connection, &ended)) {
+                Ok(Some(settlement)) => {
+                    failures = 0;
+                    self.last_full_scan = self.last_full_scan.filter(|_| !settlement.has_stuck);
+                    self.note(settlement);
+                }
+                Ok(None) => {
+                    self.take_back(ended);
+                    bgworker::wait(DROP_EXTENSION_DELAY, WaitEvent::WorkerMain);
+                }
+                Err(failure) => {
+                    self.take_back(ended);
+                    // No record is at fault: the search for it found none. The next worker treats the requests as lost.
+                    if failures >= MAX_SETTLE_FAILURES && failure.cause() != Cause::Surroundings {
+                        failure.raise();
+                    }
+                    failures = has_failed("settle requests", &failure, failures);
+                }
+            }
+        }
+    }
+
+    /// Settles requests, server by server. Their records may be claimed again in the same transaction.
+    fn settle(&mut self, connection: &Connection, ended: &[Flight]) -> Settlement {
+        let mut by_server: BTreeMap<&str, Vec<&Flight>> = BTreeMap::new();
+        for flight in ended {
+            by_server.entry(&flight.claimed.server.name).or_default().push(flight);
+        }
+        let mut settlement = Settlement::default();
+        for (server, flights) in by_server {
+            let before = self.backoffs.get(server).copied().unwrap_or_default();
+            let was_well = before == ServerBackoff::default() && flights.iter().all(|flight| !flight.claimed.is_probe);
+            let states = flights.iter().filter_map(|flight| flight.state.as_ref());
+            let backoff = states.fold(before, |backoff, state| backoff.after(state));
+            let write_backs = &mut self.write_backs;
+            let written = settle::write(connection, server, &flights, backoff, was_well, self.owner, write_backs);
+            settlement.backoffs.push((server.to_owned(), backoff));
+            settlement.is_incomplete |= !written.is_noted;
+            settlement.has_stuck |= written.has_stuck;
+            self.cursors.go_back(written.freed.unwrap_or(i64::MAX));
+        }
+        ended.iter().for_each(|flight| self.in_flight.remove(flight.claimed.claim));
+        settlement
+    }
+
+    /// After the commit of a settlement.
+    fn note(&mut self, settlement: Settlement) {
+        self.backoffs.extend(settlement.backoffs);
+        if settlement.is_incomplete {
+            // Otherwise a server that fails or refuses would be asked again at once.
+            back_off(FAILURE_DELAYS.0);
+        }
+    }
+
+    /// Soon at first: most transactions that hold the lock are short.
+    fn lock_is_tried_in(&self) -> Duration {
+        let since = self.was_locked_out.map_or(Duration::ZERO, |since| since.elapsed());
+        (since / 4).clamp(Duration::from_millis(1), Duration::from_millis(100))
+    }
+}
+
+/// Runs `f` in a transaction, with the oid of the extension. None, and `f` does not run, while another session drops the
+/// extension. The worker ends if that has happened.
+fn in_transaction<T>(f: impl FnOnce(&Connection, pgrx::pg_sys::Oid) -> T) -> Result<Option<T>, Failure> {
+    transaction::try_transaction(|| {
+        let extension = match presence::of_extension() {
+            Presence::Present(extension) => extension,
+            Presence::BeingDropped => return None,
+            Presence::Absent => leave_for_good(),
+        };
+        let Ok(result) = spi::connected(|connection| -> Result<T, Infallible> { Ok(f(connection, extension)) });
+        Some(result)
+    })
+}
+
+/// Whether a transaction of this database is prepared.
+fn has_prepared(connection: &Connection) -> bool {
+    static PREPARED: Statement<()> = Statement::new(
+        "SELECT FROM pg_catalog.pg_prepared_xacts p WHERE p.database OPERATOR(pg_catalog.=) pg_catalog.current_database() \
+         LIMIT 1",
+    );
+    PREPARED.run(connection, ()).len() > 0
+}
