@@ -47,6 +47,6 @@ pub use delays::Delays;
 pub use pg_config::PgConfig;
 pub use proxy::Proxy;
 pub use raw::RawServer;
-pub use sandbox::{Log, Request, Sandbox, SandboxBuilder, TOKEN};
+pub use sandbox::{Log, Request, Sandbox, SandboxBuilder, TOKEN, most_at_once};
 pub use server::{Builder, SUPERUSER, Server, Stop};
 pub use tls::Tls;

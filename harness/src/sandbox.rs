@@ -66,6 +66,9 @@ pub struct Request {
     pub at_us: u64,
     /// The reply, if there was one.
     pub status: Option<u16>,
+    /// When it was sent, on the same clock.
+    #[serde(default)]
+    pub answered_us: Option<u64>,
 }
 
 impl Request {
@@ -76,10 +79,30 @@ impl Request {
 }
 
 impl Log {
+    /// The largest number of mutations that waited for their answers at the same moment.
+    pub fn most_at_once(&self) -> usize {
+        most_at_once(&self.mutations())
+    }
+
     /// The mutations alone.
     pub fn mutations(&self) -> Vec<&Request> {
         self.requests.iter().filter(|request| request.path == "/v1/mutations/run").collect()
     }
+}
+
+/// The largest number of these requests that waited for their answers at the same moment.
+pub fn most_at_once(requests: &[&Request]) -> usize {
+    // Where an answer and the next request have the same microsecond, `false` sorts first.
+    let begins = requests.iter().map(|request| (request.at_us, true));
+    let ends = requests.iter().filter_map(|request| Some((request.answered_us?.max(request.at_us + 1), false)));
+    let mut events: Vec<(u64, bool)> = begins.chain(ends).collect();
+    events.sort_unstable();
+    let (mut open, mut most) = (0_usize, 0);
+    for (_, is_begin) in events {
+        open = if is_begin { open + 1 } else { open - 1 };
+        most = most.max(open);
+    }
+    most
 }
 
 /// Chooses how a sandbox starts.

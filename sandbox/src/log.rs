@@ -32,6 +32,8 @@ struct Books {
 /// A request.
 #[derive(Serialize)]
 pub struct Entry {
+    #[serde(skip)]
+    start: Instant,
     connection: u64,
     method: String,
     /// With its query.
@@ -50,6 +52,8 @@ struct Progress {
     complete: bool,
     /// None until a reply is sent.
     status: Option<u16>,
+    /// When the reply was sent. The next request of its client may begin then, and no earlier.
+    answered_us: Option<u64>,
 }
 
 fn as_text<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
@@ -74,6 +78,7 @@ impl Log {
         let path = parts.uri.path_and_query().map_or("", |path| path.as_str());
         let mut books = self.books();
         let entry = Arc::new(Entry {
+            start: self.start,
             connection: ticket.number(&mut books),
             method: parts.method.to_string(),
             path: path.to_owned(),
@@ -126,7 +131,9 @@ impl Entry {
     }
 
     pub fn answered(&self, status: u16) {
-        lock(&self.progress).status = Some(status);
+        let mut progress = lock(&self.progress);
+        progress.status = Some(status);
+        progress.answered_us = Some(self.start.elapsed().as_micros() as u64);
     }
 }
 

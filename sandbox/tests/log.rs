@@ -25,6 +25,8 @@ fn each_request_is_shown_as_it_came() {
     assert_eq!((&second["path"], &second["status"]), (&json!("/v1/nowhere?x=1"), &json!(404)));
     assert_eq!(first["connection"], second["connection"]);
     assert!(first["at_us"].as_u64() < second["at_us"].as_u64());
+    let answered = first["answered_us"].as_u64().expect("it was answered");
+    assert!(first["at_us"].as_u64() <= Some(answered) && Some(answered) <= second["at_us"].as_u64());
 }
 
 #[test]
