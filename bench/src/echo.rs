@@ -6,8 +6,9 @@
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use sequin_harness::RawServer;
 
@@ -19,25 +20,62 @@ pub struct EchoApi {
     seen: Arc<Seen>,
 }
 
+/// Closed at first.
+#[derive(Default)]
+pub struct Gate {
+    is_open: Mutex<bool>,
+    opened: Condvar,
+}
+
+impl Gate {
+    pub fn open(&self) {
+        *self.is_open.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.opened.notify_all();
+    }
+
+    fn pass(&self) {
+        let mut is_open = self.is_open.lock().unwrap_or_else(PoisonError::into_inner);
+        while !*is_open {
+            is_open = self.opened.wait(is_open).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
 #[derive(Default)]
 struct Seen {
+    arrived: AtomicUsize,
     requests: AtomicUsize,
     records: AtomicUsize,
-    first: Mutex<Option<Vec<u8>>>,
+    last: Mutex<Vec<u8>>,
 }
 
 impl EchoApi {
     pub fn start() -> EchoApi {
-        EchoApi::telling(|_| ())
+        EchoApi::with(|_| (), || ())
     }
 
     /// Reports when the first byte of each request was read.
     pub fn telling(arrived: impl Fn(Instant) + Send + Sync + 'static) -> EchoApi {
+        EchoApi::with(arrived, || ())
+    }
+
+    /// Waits this long before each reply, as a provider does.
+    pub fn slow(pause: Duration) -> EchoApi {
+        EchoApi::with(|_| (), move || thread::sleep(pause))
+    }
+
+    /// Gives no reply before the gate is open.
+    pub fn behind(gate: &Arc<Gate>) -> EchoApi {
+        let gate = gate.clone();
+        EchoApi::with(|_| (), move || gate.pass())
+    }
+
+    fn with(arrived: impl Fn(Instant) + Send + Sync + 'static, wait: impl Fn() + Send + Sync + 'static) -> EchoApi {
         let seen = Arc::new(Seen::default());
         let shared = seen.clone();
         let server = RawServer::start(move |stream| {
             // The peer has closed the connection.
-            let _ = serve(stream, &shared, &arrived);
+            let _ = serve(stream, &shared, &arrived, &wait);
         });
         EchoApi { server, seen }
     }
@@ -50,18 +88,35 @@ impl EchoApi {
         self.server.address()
     }
 
+    /// The requests that have arrived whole, answered or not.
+    pub fn arrived(&self) -> usize {
+        self.seen.arrived.load(Ordering::Relaxed)
+    }
+
+    /// The answered requests.
     pub fn requests(&self) -> usize {
         self.seen.requests.load(Ordering::Relaxed)
     }
 
-    /// The bytes of the first request, which a control repeats.
-    pub fn first_request(&self) -> Vec<u8> {
-        let first = self.seen.first.lock().unwrap_or_else(PoisonError::into_inner);
-        first.clone().unwrap_or_else(|| panic!("no request has come yet"))
+    /// The bytes of the last request, which a control repeats.
+    pub fn last_request(&self) -> Vec<u8> {
+        let last = self.seen.last.lock().unwrap_or_else(PoisonError::into_inner);
+        assert!(!last.is_empty(), "no request has come yet");
+        last.clone()
     }
 }
 
-fn serve(stream: &mut TcpStream, seen: &Seen, arrived: &impl Fn(Instant)) -> io::Result<()> {
+impl Seen {
+    /// Keeps the request, unless the last one is as long and so of the same kind.
+    fn keep(&self, request: &[u8]) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.len() != request.len() {
+            request.clone_into(&mut last);
+        }
+    }
+}
+
+fn serve(stream: &mut TcpStream, seen: &Seen, arrived: &impl Fn(Instant), wait: &impl Fn()) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut buffer = vec![0; 256 * 1024];
     let mut reply = Vec::new();
@@ -83,9 +138,11 @@ fn serve(stream: &mut TcpStream, seen: &Seen, arrived: &impl Fn(Instant)) -> io:
         };
         buffer.resize(buffer.len().max(whole), 0);
         stream.read_exact(&mut buffer[filled..whole])?;
-        seen.first.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| buffer[..whole].to_vec());
+        seen.keep(&buffer[..whole]);
         let before = seen.records.load(Ordering::Relaxed);
         let records = write_reply(&buffer[head..whole], before, &mut reply);
+        seen.arrived.fetch_add(1, Ordering::Relaxed);
+        wait();
         seen.requests.fetch_add(1, Ordering::Relaxed);
         seen.records.fetch_add(records, Ordering::Relaxed);
         stream.write_all(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", reply.len()).as_bytes())?;

@@ -137,7 +137,7 @@ impl Listener {
     fn start(server: &Server, database: &Database, api: &EchoApi) -> Result<Listener> {
         let mut client = server.connect(database.name());
         client.batch_execute("LISTEN bench")?;
-        let mut raw = RawClient::connect(api.address(), api.first_request())?;
+        let mut raw = RawClient::connect(api.address(), api.last_request())?;
         let stopping = Arc::new(AtomicBool::new(false));
         let stop = stopping.clone();
         let thread = thread::spawn(move || {

@@ -13,8 +13,10 @@ mod echo;
 mod enqueue;
 mod flow;
 mod goal;
+mod held;
 mod held_xmin;
 mod idle;
+mod in_flight;
 mod latency;
 mod looped;
 mod machine;
@@ -25,11 +27,13 @@ mod one_record;
 mod options;
 mod outbox;
 mod payload;
+mod pg_net;
 mod proc;
 mod raw;
 mod stats;
 mod syscalls;
 mod table;
+mod two_servers;
 mod wide;
 mod wire;
 
@@ -46,7 +50,7 @@ struct Measurement {
     run: fn(&Options) -> Result<()>,
 }
 
-const MEASUREMENTS: [Measurement; 13] = [
+const MEASUREMENTS: [Measurement; 15] = [
     Measurement { name: "one-record", about: "each verb in a PL/pgSQL loop", run: one_record::run },
     Measurement { name: "many-records", about: "100 and 10,000 records in one call", run: many_records::run },
     Measurement { name: "memory", about: "the backend's peak in a call of 10,000 records", run: memory::run },
@@ -55,6 +59,12 @@ const MEASUREMENTS: [Measurement; 13] = [
     Measurement { name: "enqueue", about: "queueing rows by trigger and by sequin_enqueue", run: enqueue::run },
     Measurement { name: "wide", about: "an UPDATE of one column in ever wider tables", run: wide::run },
     Measurement { name: "drain", about: "delivery of a queue that has filled up", run: drain::run },
+    Measurement { name: "in-flight", about: "many requests at an API that takes its time", run: in_flight::run },
+    Measurement {
+        name: "two-servers",
+        about: "deliveries beside a server that gives no answers",
+        run: two_servers::run,
+    },
     Measurement { name: "latency", about: "from a commit to its request on the wire", run: latency::run },
     Measurement { name: "idle", about: "a worker that has nothing to do", run: idle::run },
     Measurement { name: "held-xmin", about: "a steady flow beside an open snapshot; retention", run: held_xmin::run },

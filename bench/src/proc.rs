@@ -2,13 +2,11 @@
 
 use std::fs;
 use std::io;
+use std::path::{Path, PathBuf};
 
 /// Memory that a process holds, in KiB, by the name of its line in `status`: `VmRSS` for now, `VmHWM` for the peak.
 pub fn kib(pid: i32, line: &str) -> io::Result<u64> {
-    let path = format!("/proc/{pid}/status");
-    let status = fs::read_to_string(&path)?;
-    let value = status.lines().find_map(|text| text.strip_prefix(line)?.strip_prefix(':')?.split_whitespace().next());
-    value.and_then(|kib| kib.parse().ok()).ok_or_else(|| io::Error::other(format!("no {line} in {path}")))
+    value(&format!("/proc/{pid}/status"), line)
 }
 
 /// Resets the peak to the current size.
@@ -19,12 +17,24 @@ pub fn reset_peak(pid: i32) -> io::Result<()> {
         .map_err(|e| io::Error::new(e.kind(), format!("{path}: {e} (root or the server's account may)")))
 }
 
-/// The processor time that a process of one thread has used, in microseconds.
+/// The processor time that a process and its present threads have used, in microseconds.
 pub fn cpu(pid: i32) -> io::Result<f64> {
-    let path = format!("/proc/{pid}/schedstat");
-    let text = fs::read_to_string(&path)?;
-    let nanoseconds = text.split_whitespace().next().and_then(|ns| ns.parse::<f64>().ok());
-    nanoseconds.map(|ns| ns / 1e3).ok_or_else(|| io::Error::other(format!("{path} holds {text:?}")))
+    let of_thread = |path: &Path| {
+        let text = fs::read_to_string(path.join("schedstat"))?;
+        let nanoseconds = text.split_whitespace().next().and_then(|ns| ns.parse::<f64>().ok());
+        nanoseconds.map(|ns| ns / 1e3).ok_or_else(|| io::Error::other(format!("{path:?} holds {text:?}")))
+    };
+    threads(pid)?.iter().map(|path| of_thread(path)).sum()
+}
+
+/// The directories of its threads.
+pub fn threads(pid: i32) -> io::Result<Vec<PathBuf>> {
+    fs::read_dir(format!("/proc/{pid}/task"))?.map(|entry| Ok(entry?.path())).collect()
+}
+
+/// The memory that a process has to itself, in KiB: shared pages that it has touched are not in it.
+pub fn private_kib(pid: i32) -> io::Result<u64> {
+    value(&format!("/proc/{pid}/smaps_rollup"), "Anonymous")
 }
 
 /// That of this process and all its threads. The kernel counts it in hundredths of a second.
@@ -36,10 +46,15 @@ pub fn own_cpu() -> io::Result<f64> {
     Ok(ticks * 1e4)
 }
 
-/// How often a process has gone to sleep by itself.
+/// How often a process and its threads have gone to sleep by themselves.
 pub fn sleeps(pid: i32) -> io::Result<u64> {
-    let path = format!("/proc/{pid}/status");
-    let status = fs::read_to_string(&path)?;
-    let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
-    line.and_then(|n| n.trim().parse().ok()).ok_or_else(|| io::Error::other(format!("no switches in {path}")))
+    let of_thread = |path: &PathBuf| value(&path.join("status").display().to_string(), "voluntary_ctxt_switches");
+    threads(pid)?.iter().map(of_thread).sum()
+}
+
+/// The number on the line with this name.
+fn value(path: &str, line: &str) -> io::Result<u64> {
+    let text = fs::read_to_string(path)?;
+    let value = text.lines().find_map(|text| text.strip_prefix(line)?.strip_prefix(':')?.split_whitespace().next());
+    value.and_then(|number| number.parse().ok()).ok_or_else(|| io::Error::other(format!("no {line} in {path}")))
 }
