@@ -96,8 +96,8 @@ test-neighbours: deps all members ## beside PgBouncer, other languages' drivers,
 	cargo clippy $(members) --features sequin-tests/neighbours --test neighbours -- -D warnings
 	cargo test $(members) --features sequin-tests/neighbours --test neighbours
 
-soak: deps all members ## crashes and cancels at random moments, for long, and fuzzing; ROUNDS=200 SEED=n SECONDS=20
-	SEQUIN_SOAK_ROUNDS=$(or $(ROUNDS),200) SEQUIN_SOAK_SEED=$(SEED) cargo test -p sequin-tests -- --nocapture \
+soak: deps all members ## crashes and cancels at random moments, for long, and fuzzing; ROUNDS=200 SEED=n SECONDS=20 CLUSTERS=2
+	SEQUIN_SOAK_ROUNDS=$(or $(ROUNDS),200) SEQUIN_SOAK_SEED=$(SEED) SEQUIN_SOAK_CLUSTERS=$(or $(CLUSTERS),2) cargo test -p sequin-tests -- --nocapture \
 	    outbox::random_kills outbox::kills cancels
 	scripts/fuzz $(or $(SECONDS),20)
 

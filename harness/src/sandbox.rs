@@ -249,6 +249,11 @@ impl Sandbox {
         }
     }
 
+    /// Forgets all records. Consumers stay.
+    pub fn clear_records(&self) {
+        self.control(Method::DELETE, "/sandbox/records", None);
+    }
+
     /// Calls any endpoint. Panics unless the status is 2xx.
     pub fn control(&self, method: Method, path: &str, body: Option<Value>) -> Value {
         let what = format!("{method} {path}");

@@ -1,25 +1,31 @@
-//! Crashes at random moments, again and again, under a load of all kinds of records. The guarantees are checked at the
-//! end.
+//! Crashes at random moments, again and again, under a load of all kinds of records with up to 64 requests in flight. The
+//! guarantees are checked after every few crashes, and the judge is the sandbox.
 //!
-//! `SEQUIN_SOAK_ROUNDS=500` sets the number of crashes; `SEQUIN_SOAK_SEED` repeats the choices of another run, but not
-//! its timing.
+//! `SEQUIN_SOAK_ROUNDS=500` sets the number of crashes, and `SEQUIN_SOAK_CLUSTERS=2` divides them among as many Postgres
+//! servers. `SEQUIN_SOAK_SEED` repeats the choices of another run, but not its timing.
 
 use std::collections::HashMap;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sequin_harness::Stop;
 use serde_json::{Value, json};
 
-use crate::support::random::{RngExt, SeedableRng, SmallRng, seed_and_rounds};
+use crate::support::random::{RngExt, SeedableRng, SmallRng, seed_and_rounds, variable};
 use crate::support::server::PRELOADED;
 use crate::support::{Session, World};
 
 /// Few enough for `make test`.
 const ROUNDS: u64 = 6;
 
-/// Records that are updated all the time, and rows of the attached table.
-const KEYS: u64 = 12;
+/// The crashes between two checks.
+const BETWEEN_CHECKS: u64 = 25;
+
+/// The server option max_in_flight.
+const IN_FLIGHT: usize = 64;
+
+/// Records that are updated all the time.
+const KEYS: usize = 80;
 
 /// Records that can be deleted in each round.
 const SPARE: u64 = 5;
@@ -27,7 +33,7 @@ const SPARE: u64 = 5;
 /// How long after the last record of a round the crash comes, at most.
 const MOST_MS: u64 = 60;
 
-/// The committed records.
+/// The committed records since the last check.
 #[derive(Default)]
 struct Expected {
     /// The upstream ids of the records that are updated.
@@ -46,26 +52,26 @@ impl Expected {
     fn queue(&mut self, cluster: &mut World, rng: &mut SmallRng) {
         self.next += 1;
         let number = self.next;
-        match rng.random_range(0..6) {
-            0 => {
+        match rng.random_range(0..7) {
+            0 | 1 => {
                 let name = format!("create {number}");
                 cluster.enqueue("create", &json!([{"data": {"Name": name, "n": number}}]));
                 self.numbers.insert(name, number);
             }
-            1 => {
+            2 => {
                 let Some((name, upstream_id)) = self.spare.pop() else { return };
                 cluster.enqueue_number(&upstream_id, number);
                 cluster.enqueue("delete", &json!([upstream_id]));
                 self.deleted.push(name);
             }
-            2 => {
+            3 => {
                 let name = format!("row {number}");
                 cluster.run(&format!("INSERT INTO people VALUES ({number}, '{name}', {number})"));
                 cluster.run(&format!("UPDATE people SET n = n + 1 WHERE id = {number}"));
                 self.next += 1;
                 self.numbers.insert(name, number + 1);
             }
-            3 => {
+            4 => {
                 let rows = cluster.rows(
                     "UPDATE people SET n = $1 WHERE id = (SELECT id FROM people ORDER BY random() LIMIT 1) \
                      RETURNING \"Name\"",
@@ -76,7 +82,7 @@ impl Expected {
                 }
             }
             _ => {
-                let key = rng.random_range(0..KEYS) as usize;
+                let key = rng.random_range(0..KEYS);
                 cluster.enqueue_number(&self.updated[key], number);
                 self.numbers.insert(format!("update {key}"), number);
             }
@@ -84,24 +90,81 @@ impl Expected {
     }
 }
 
-/// One of the ways in which the API takes its time.
+/// The API takes its time, and answers overtake each other. Some never come.
 fn misbehave(cluster: &World, rng: &mut SmallRng) {
-    let fault = match rng.random_range(0..6) {
-        0 => json!({"stall": "reply"}),
-        1 => json!({"stall": "reply_body"}),
-        2 => json!({"stall": "body_read"}),
-        3 => json!({"times": null, "delay_ms": 20}),
-        4 => json!({"times": null, "delay_ms": 3}),
-        _ => return,
-    };
-    cluster.sandbox.fault(fault);
+    for _ in 0..rng.random_range(0..40) {
+        cluster.sandbox.fault(match rng.random_range(0..15) {
+            0 => json!({"stall": "reply"}),
+            1 => json!({"stall": "reply_body"}),
+            2 => json!({"stall": "body_read"}),
+            _ => json!({"delay_ms": rng.random_range(0..150)}),
+        });
+    }
+    cluster.sandbox.fault(json!({"times": null, "delay_ms": rng.random_range(0..60)}));
 }
 
-fn crash(cluster: &mut World, rng: &mut SmallRng) {
-    if rng.random_range(0..2) == 0 {
-        cluster.restart(Stop::Immediate);
-    } else {
-        cluster.kill_worker();
+/// What has happened to one cluster, and to all of them together.
+#[derive(Default, Debug)]
+struct Totals {
+    /// Crashes of one worker, after which Postgres restarts all its processes.
+    kills: u64,
+    /// Crashes of the whole server.
+    crashes: u64,
+    /// Workers that were asked to end.
+    terminations: u64,
+    records: i64,
+    /// Creates that were unknown, each of which a person would look for.
+    unknown: usize,
+    /// Requests in flight at each crash.
+    in_flight: Vec<i64>,
+}
+
+impl Totals {
+    fn add(&mut self, other: Totals) {
+        self.kills += other.kills;
+        self.crashes += other.crashes;
+        self.terminations += other.terminations;
+        self.records += other.records;
+        self.unknown += other.unknown;
+        self.in_flight.extend(other.in_flight);
+    }
+
+    fn show(&mut self) -> String {
+        self.in_flight.sort_unstable();
+        let at = |part: usize| self.in_flight.get(self.in_flight.len() * part / 100).or(self.in_flight.last());
+        format!(
+            "{} workers killed, {} servers crashed, {} workers terminated; {} records, {} creates unknown; \
+             requests in flight at a crash: median {}, 90 % {}, most {}",
+            self.kills,
+            self.crashes,
+            self.terminations,
+            self.records,
+            self.unknown,
+            at(50).unwrap_or(&0),
+            at(90).unwrap_or(&0),
+            at(100).unwrap_or(&0),
+        )
+    }
+}
+
+/// One crash, or the orderly end of a worker.
+fn end(cluster: &mut World, rng: &mut SmallRng, totals: &mut Totals) {
+    totals.in_flight.push(cluster.one("SELECT count(*) FROM sequin.claims"));
+    match rng.random_range(0..9) {
+        0..4 => {
+            cluster.restart(Stop::Immediate);
+            totals.crashes += 1;
+        }
+        4..8 => {
+            cluster.kill_worker();
+            totals.kills += 1;
+        }
+        _ => {
+            let Some(worker) = cluster.workers().first().copied() else { return };
+            cluster.run(&format!("SELECT pg_terminate_backend({worker})"));
+            cluster.until(&format!("SELECT NOT {worker} = ANY (sequin.workers())"));
+            totals.terminations += 1;
+        }
     }
 }
 
@@ -112,39 +175,75 @@ const QUIET: &str = "SELECT NOT EXISTS (SELECT FROM sequin.outbox \
 #[test]
 fn crashes_at_random_moments_lose_and_repeat_nothing() {
     let (seed, rounds) = seed_and_rounds(ROUNDS);
-    let mut rng = SmallRng::seed_from_u64(seed);
+    let clusters = variable("SEQUIN_SOAK_CLUSTERS").unwrap_or(1).clamp(1, rounds);
+    let begun = Instant::now();
+    let mut totals = Totals::default();
+    thread::scope(|scope| {
+        let running: Vec<_> = (0..clusters)
+            .map(|n| {
+                let its_rounds = rounds / clusters + u64::from(n < rounds % clusters);
+                scope.spawn(move || soak(n, SmallRng::seed_from_u64(seed.wrapping_add(n)), its_rounds))
+            })
+            .collect();
+        for cluster in running {
+            totals.add(cluster.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+    });
+    eprintln!("in {} s: {}; 0 lost, 0 creates twice, 0 inversions", begun.elapsed().as_secs(), totals.show());
+}
+
+/// Crashes one cluster this many times.
+fn soak(number: u64, mut rng: SmallRng, rounds: u64) -> Totals {
     let mut cluster = World::with_own_server(PRELOADED);
-    cluster.run(
-        "CREATE TABLE people (id int PRIMARY KEY, \"Name\" text, n int, sf_id text);
-         SELECT sequin_attach('people', 'sync', 'salesforce:contact', 'sf_id', '{\"Name\": \"Name\", \"n\": \"n\"}')",
-    );
-    let mut expected = Expected::default();
-    for key in 0..KEYS {
-        expected.updated.push(cluster.create(&format!("update {key}")));
+    cluster.run(&format!(
+        "ALTER SERVER sequin OPTIONS (ADD max_in_flight '{IN_FLIGHT}', ADD max_batch '3');
+         CREATE TABLE people (id int PRIMARY KEY, \"Name\" text, n int, sf_id text);
+         SELECT sequin_attach('people', 'sync', 'salesforce:contact', 'sf_id', '{{\"Name\": \"Name\", \"n\": \"n\"}}')"
+    ));
+    let mut totals = Totals::default();
+    while totals.kills + totals.crashes < rounds {
+        let until = (totals.kills + totals.crashes + BETWEEN_CHECKS).min(rounds);
+        let mut expected = Expected::default();
+        for key in 0..KEYS {
+            expected.updated.push(cluster.create(&format!("update {key}")));
+        }
+        while totals.kills + totals.crashes < until {
+            round(&mut cluster, &mut rng, &mut expected, &mut totals);
+        }
+        cluster.until(QUIET);
+        assert_creates_were_sent_once(&cluster);
+        totals.unknown += decide(&mut cluster);
+        cluster.until(QUIET);
+        judge(&mut cluster, &expected);
+        totals.records += expected.next;
+        if rounds > BETWEEN_CHECKS {
+            eprintln!("cluster {number}, {until} of {rounds} crashes: {}", totals.show());
+        }
+        // A check takes as long as the first one.
+        cluster.run("SET sequin.capture = off; DELETE FROM people; RESET sequin.capture");
+        cluster.sandbox.clear_records();
+        cluster.sandbox.clear_log();
     }
-    for round in 0..rounds {
-        for spare in 0..SPARE {
-            let name = format!("delete {round} {spare}");
-            let upstream_id = cluster.create(&name);
-            expected.spare.push((name, upstream_id));
-        }
-        for _ in 0..10 + rng.random_range(0..30) {
-            expected.queue(&mut cluster, &mut rng);
-        }
-        misbehave(&cluster, &mut rng);
-        for _ in 0..10 {
-            expected.queue(&mut cluster, &mut rng);
-        }
-        thread::sleep(Duration::from_millis(rng.random_range(0..MOST_MS)));
-        crash(&mut cluster, &mut rng);
-        cluster.sandbox.clear_faults();
+    totals
+}
+
+fn round(cluster: &mut World, rng: &mut SmallRng, expected: &mut Expected, totals: &mut Totals) {
+    for _ in 0..SPARE {
+        expected.next += 1;
+        let name = format!("delete {}", expected.next);
+        let upstream_id = cluster.create(&name);
+        expected.spare.push((name, upstream_id));
     }
-    cluster.until(QUIET);
-    assert_creates_were_sent_once(&cluster);
-    let unknown = decide(&mut cluster);
-    eprintln!("{} records, {unknown} of them creates that were unknown", expected.next);
-    cluster.until(QUIET);
-    judge(&mut cluster, &expected);
+    for _ in 0..rng.random_range(0..30) {
+        expected.queue(cluster, rng);
+    }
+    misbehave(cluster, rng);
+    for _ in 0..20 + rng.random_range(0..80) {
+        expected.queue(cluster, rng);
+    }
+    thread::sleep(Duration::from_millis(rng.random_range(0..MOST_MS)));
+    end(cluster, rng, totals);
+    cluster.sandbox.clear_faults();
 }
 
 /// The records of all requests of a kind that have arrived whole.
@@ -186,10 +285,11 @@ fn judge(cluster: &mut World, expected: &Expected) {
     assert_eq!(cluster.one::<String>(open), "", "all is delivered");
     let twice = "SELECT count(*) - count(DISTINCT id) FROM sequin.delivered";
     assert_eq!(cluster.one::<i64>(twice), 0, "nothing is delivered twice");
-    let mut found: HashMap<String, i64> = HashMap::new();
+    let (mut found, mut ids): (HashMap<String, i64>, HashMap<String, String>) = (HashMap::new(), HashMap::new());
     for contact in cluster.contacts() {
         let name = contact["data"]["Name"].as_str().unwrap_or_default().to_owned();
         let number = contact["data"]["n"].as_i64().unwrap_or_default();
+        ids.insert(name.clone(), contact["upstream_id"].as_str().unwrap_or_default().to_owned());
         assert!(found.insert(name, number).is_none(), "upstream twice: {contact}");
     }
     for (name, number) in &expected.numbers {
@@ -197,6 +297,11 @@ fn judge(cluster: &mut World, expected: &Expected) {
     }
     for name in &expected.deleted {
         assert!(!found.contains_key(name), "{name} was not deleted");
+    }
+    cluster.until("SELECT NOT EXISTS (SELECT FROM sequin.pending_upstream_ids)");
+    for row in cluster.rows("SELECT \"Name\", sf_id FROM people", &[]) {
+        let (name, id): (String, Option<String>) = (row.get(0), row.get(1));
+        assert_eq!(id.as_ref(), ids.get(&name), "{name}");
     }
     let mut last: HashMap<String, i64> = HashMap::new();
     for record in arrived(cluster, "update") {

@@ -12,6 +12,7 @@ pub fn seed_and_rounds(rounds: u64) -> (u64, u64) {
     (seed, rounds)
 }
 
-fn variable(name: &str) -> Option<u64> {
+/// The number in a variable of the environment.
+pub fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|value| value.parse().ok())
 }
