@@ -15,6 +15,7 @@ mod keys;
 mod kills;
 mod lifecycle;
 mod long_keys;
+mod many_in_flight;
 mod moved_row_search;
 mod moved_rows;
 mod nested;
