@@ -641,6 +641,148 @@ COMMENT ON COLUMN sequin.status.write_backs IS
 COMMENT ON COLUMN sequin.status.write_back_error IS
     'why the last failed write-back failed; NULL: none has failed';
 
+-- Counters in shared memory. The function returns what the current role may see.
+
+CREATE FUNCTION sequin.server_statistics() RETURNS TABLE(
+    database pg_catalog.oid,
+    server pg_catalog.oid,
+    stats_reset timestamp with time zone,
+    calls pg_catalog.int8[],
+    call_waits pg_catalog.int8[],
+    outbox pg_catalog.int8[],
+    outbox_waits pg_catalog.int8[]
+)
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'server_statistics_wrapper';
+COMMENT ON FUNCTION sequin.server_statistics() IS
+    'the counters of sequin.stat_servers, of the servers that the role may see';
+
+CREATE VIEW sequin.stat_servers AS
+    SELECT
+        s.srvname::pg_catalog.text AS server,
+        d.datname::pg_catalog.text AS database,
+        n.calls[1] AS call_requests,
+        n.calls[2] AS call_records,
+        n.calls[3] AS call_applied,
+        n.calls[4] AS call_applied_reply_lost,
+        n.calls[5] AS call_applied_not_confirmed,
+        n.calls[6] AS call_rejected,
+        n.calls[7] AS call_refused,
+        n.calls[8] AS call_refused_for_now,
+        n.calls[9] AS call_not_sent,
+        n.calls[10] AS call_unknown,
+        n.calls[11] AS call_bytes_sent,
+        n.calls[12] AS call_bytes_received,
+        n.calls[13]::pg_catalog.float8 OPERATOR(pg_catalog./) 1000 AS call_wait_time,
+        n.calls[14]::pg_catalog.float8 OPERATOR(pg_catalog./) 1000 AS call_max_wait_time,
+        n.calls[15] AS call_connections,
+        n.calls[16] AS call_cancels,
+        n.call_waits AS call_wait_histogram,
+        n.outbox[1] AS outbox_requests,
+        n.outbox[2] AS outbox_records,
+        n.outbox[3] AS outbox_applied,
+        n.outbox[4] AS outbox_applied_reply_lost,
+        n.outbox[5] AS outbox_applied_not_confirmed,
+        n.outbox[6] AS outbox_rejected,
+        n.outbox[7] AS outbox_refused,
+        n.outbox[8] AS outbox_refused_for_now,
+        n.outbox[9] AS outbox_not_sent,
+        n.outbox[10] AS outbox_unknown,
+        n.outbox[11] AS outbox_bytes_sent,
+        n.outbox[12] AS outbox_bytes_received,
+        n.outbox[13]::pg_catalog.float8 OPERATOR(pg_catalog./) 1000 AS outbox_wait_time,
+        n.outbox[14]::pg_catalog.float8 OPERATOR(pg_catalog./) 1000 AS outbox_max_wait_time,
+        n.outbox[15] AS outbox_connections,
+        n.outbox[16] AS outbox_cancels,
+        n.outbox_waits AS outbox_wait_histogram,
+        n.stats_reset
+    FROM sequin.server_statistics() AS n
+    LEFT JOIN pg_catalog.pg_database AS d ON d.oid OPERATOR(pg_catalog.=) n.database
+    LEFT JOIN pg_catalog.pg_foreign_server AS s
+        ON s.oid OPERATOR(pg_catalog.=) n.server AND d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database();
+COMMENT ON VIEW sequin.stat_servers IS
+    'counters of the requests to each server since stats_reset: call_* of statements that waited, outbox_* of workers; a role sees the servers that it may use';
+COMMENT ON COLUMN sequin.stat_servers.server IS
+    'the foreign server; NULL: a server of another database, or without a database the servers for which there was no room';
+COMMENT ON COLUMN sequin.stat_servers.database IS
+    'the database of the server; NULL: the counters of all servers for which there was no room';
+COMMENT ON COLUMN sequin.stat_servers.call_requests IS
+    'of calls: requests';
+COMMENT ON COLUMN sequin.stat_servers.call_records IS
+    'of calls: records of these requests';
+COMMENT ON COLUMN sequin.stat_servers.call_applied IS
+    'of calls: requests that were applied';
+COMMENT ON COLUMN sequin.stat_servers.call_applied_reply_lost IS
+    'of calls: requests that were applied, without a usable reply';
+COMMENT ON COLUMN sequin.stat_servers.call_applied_not_confirmed IS
+    'of calls: requests that were applied, and whose consumers did not confirm in time';
+COMMENT ON COLUMN sequin.stat_servers.call_rejected IS
+    'of calls: requests of which the API refused a record';
+COMMENT ON COLUMN sequin.stat_servers.call_refused IS
+    'of calls: requests whose token or address the API refused';
+COMMENT ON COLUMN sequin.stat_servers.call_refused_for_now IS
+    'of calls: requests that the API asked to repeat later';
+COMMENT ON COLUMN sequin.stat_servers.call_not_sent IS
+    'of calls: requests of which no byte was sent';
+COMMENT ON COLUMN sequin.stat_servers.call_unknown IS
+    'of calls: requests that may have been applied';
+COMMENT ON COLUMN sequin.stat_servers.call_bytes_sent IS
+    'of calls: bytes of the requests';
+COMMENT ON COLUMN sequin.stat_servers.call_bytes_received IS
+    'of calls: bytes of the replies';
+COMMENT ON COLUMN sequin.stat_servers.call_wait_time IS
+    'of calls: time spent waiting for connections and replies, in milliseconds';
+COMMENT ON COLUMN sequin.stat_servers.call_max_wait_time IS
+    'of calls: longest wait of one request, in milliseconds';
+COMMENT ON COLUMN sequin.stat_servers.call_connections IS
+    'of calls: connections that were opened';
+COMMENT ON COLUMN sequin.stat_servers.call_cancels IS
+    'of calls: requests that a cancel, a time-out of the statement or the end of the process interrupted; an outcome counts them too';
+COMMENT ON COLUMN sequin.stat_servers.call_wait_histogram IS
+    'of calls: requests by their wait; the first element counts waits below 0.125 ms, each next bound is twice as long, the twentieth element has no bound';
+COMMENT ON COLUMN sequin.stat_servers.outbox_requests IS
+    'of workers: requests';
+COMMENT ON COLUMN sequin.stat_servers.outbox_records IS
+    'of workers: records of these requests';
+COMMENT ON COLUMN sequin.stat_servers.outbox_applied IS
+    'of workers: requests that were applied';
+COMMENT ON COLUMN sequin.stat_servers.outbox_applied_reply_lost IS
+    'of workers: requests that were applied, without a usable reply';
+COMMENT ON COLUMN sequin.stat_servers.outbox_applied_not_confirmed IS
+    'of workers: requests that were applied, and whose consumers did not confirm in time';
+COMMENT ON COLUMN sequin.stat_servers.outbox_rejected IS
+    'of workers: requests of which the API refused a record';
+COMMENT ON COLUMN sequin.stat_servers.outbox_refused IS
+    'of workers: requests whose token or address the API refused';
+COMMENT ON COLUMN sequin.stat_servers.outbox_refused_for_now IS
+    'of workers: requests that the API asked to repeat later';
+COMMENT ON COLUMN sequin.stat_servers.outbox_not_sent IS
+    'of workers: requests of which no byte was sent';
+COMMENT ON COLUMN sequin.stat_servers.outbox_unknown IS
+    'of workers: requests that may have been applied';
+COMMENT ON COLUMN sequin.stat_servers.outbox_bytes_sent IS
+    'of workers: bytes of the requests';
+COMMENT ON COLUMN sequin.stat_servers.outbox_bytes_received IS
+    'of workers: bytes of the replies';
+COMMENT ON COLUMN sequin.stat_servers.outbox_wait_time IS
+    'of workers: time spent waiting for connections and replies, in milliseconds';
+COMMENT ON COLUMN sequin.stat_servers.outbox_max_wait_time IS
+    'of workers: longest wait of one request, in milliseconds';
+COMMENT ON COLUMN sequin.stat_servers.outbox_connections IS
+    'of workers: connections that were opened';
+COMMENT ON COLUMN sequin.stat_servers.outbox_cancels IS
+    'of workers: requests that a cancel, a time-out of the statement or the end of the process interrupted; an outcome counts them too';
+COMMENT ON COLUMN sequin.stat_servers.outbox_wait_histogram IS
+    'of workers: requests by their wait; the first element counts waits below 0.125 ms, each next bound is twice as long, the twentieth element has no bound';
+COMMENT ON COLUMN sequin.stat_servers.stats_reset IS
+    'since when the row counts: the last sequin_stat_reset, or the first request since the Postgres server started or crashed';
+
+CREATE FUNCTION @extschema@.sequin_stat_reset() RETURNS pg_catalog.void
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'sequin_stat_reset_wrapper';
+COMMENT ON FUNCTION @extschema@.sequin_stat_reset() IS
+    'sets the counters of this database in sequin.stat_servers to zero, and the row without a database';
+
 CREATE FUNCTION @extschema@.sequin_enqueue(
     kind pg_catalog.text,
     sync_id pg_catalog.text,
@@ -722,6 +864,8 @@ REVOKE EXECUTE ON FUNCTION
     sequin.follow_rename(),
     sequin.is_attachment(pg_catalog.bytea),
     sequin.workers(),
+    sequin.server_statistics(),
+    @extschema@.sequin_stat_reset(),
     @extschema@.sequin_attach(
         pg_catalog.regclass, pg_catalog.text, pg_catalog.text, pg_catalog.name, pg_catalog.jsonb, pg_catalog.text,
         pg_catalog.text[], pg_catalog.text[], pg_catalog.int4, pg_catalog.name
@@ -761,6 +905,9 @@ GRANT SELECT ON
     sequin.queue, sequin.deferred, sequin.claims, sequin.pending_upstream_ids, sequin.pauses, sequin.holds, sequin.origin
 TO pg_database_owner;
 -- Attachments are in pg_trigger, which each role can read. The other views show a role its own rows.
-GRANT SELECT ON sequin.attachments, sequin.outbox, sequin.dead_letters, sequin.delivered, sequin.status TO PUBLIC;
--- The views sequin.status and sequin.attachments call them.
-GRANT EXECUTE ON FUNCTION sequin.workers(), sequin.is_attachment(pg_catalog.bytea) TO PUBLIC;
+GRANT SELECT ON sequin.attachments, sequin.outbox, sequin.dead_letters, sequin.delivered, sequin.status,
+    sequin.stat_servers TO PUBLIC;
+-- The views sequin.status, sequin.stat_servers and sequin.attachments call them.
+GRANT EXECUTE ON FUNCTION
+    sequin.workers(), sequin.server_statistics(), sequin.is_attachment(pg_catalog.bytea)
+TO PUBLIC;

@@ -5,9 +5,10 @@ pub mod error_context;
 mod http;
 mod send;
 pub mod server;
+pub mod stats;
 
 pub use http::{open_connections, stop_threads};
-pub use send::{Exchange, SentRequest, after_applied, facts, send_mutation};
+pub use send::{Answer, Exchange, SentRequest, after_applied, facts, send_mutation};
 
 use contract::outcome::{Outcome, SqlState};
 

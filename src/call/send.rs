@@ -6,7 +6,7 @@
 //! As soon as a reply says that the mutation was applied, each later failure is reported as applied.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::ereport::Error;
 use crate::pg::result_set;
@@ -17,8 +17,9 @@ use contract::request::Request;
 use contract::secret::Secret;
 
 use super::error_context::{Known, MutationContext, request_text};
-use super::http::{Client, Header};
+use super::http::{self, Client, Header, Traffic};
 use super::server::{self, Server, ServerError};
+use super::stats::{self, EndedRequest, OpenRequest, Via};
 
 /// A request that was sent, with the observation of its reply.
 pub struct SentRequest<'a> {
@@ -28,6 +29,13 @@ pub struct SentRequest<'a> {
     server: &'a Server,
     token: Secret,
     observation: Observation,
+    count: Count,
+}
+
+/// How a request is counted in the statistics.
+enum Count {
+    Session(OpenRequest),
+    Thread { traffic: Traffic, elapsed: Duration },
 }
 
 /// Sends `request` with an additional header.
@@ -35,9 +43,12 @@ fn send<'a>(server: &'a Server, request: Request<'a>, header: Option<Header>) ->
     let token = server.token()?;
     let headers = [server::authorization(&token)].into_iter().chain(header);
     let consumer_wait = request.consumer_wait().unwrap_or(Duration::ZERO);
-    let observation = server.client().post(headers, request.body(), consumer_wait);
     let (kind, records, collection_id) = (request.kind(), request.len(), request.collection_id());
-    Ok(SentRequest { kind, records, collection_id, server, token, observation })
+    // An interrupt in the exchange unwinds from here, and counts as a cancel.
+    let open = OpenRequest::begin(server.oid, Via::Call, records);
+    let observation = server.client().post(headers, request.body(), consumer_wait);
+    open.note_answered();
+    Ok(SentRequest { kind, records, collection_id, server, token, observation, count: Count::Session(open) })
 }
 
 /// A request that is ready to be sent once, on a thread that calls nothing of Postgres.
@@ -62,8 +73,26 @@ impl Exchange {
         Ok((exchange, token))
     }
 
-    pub fn run(self) -> Observation {
-        self.client.post(self.headers, &self.body, self.consumer_wait)
+    pub fn run(self) -> Answer {
+        let begun = Instant::now();
+        let observation = self.client.post(self.headers, &self.body, self.consumer_wait);
+        Answer { observation, traffic: http::traffic(), elapsed: begun.elapsed() }
+    }
+}
+
+/// The end of an [`Exchange`].
+pub struct Answer {
+    observation: Observation,
+    traffic: Traffic,
+    elapsed: Duration,
+}
+
+impl Answer {
+    /// The answer for an exchange that ended by a panic. Its request may have been sent.
+    pub fn panicked() -> Answer {
+        let cause = "the thread of the request panicked".to_owned();
+        let observation = Observation::ConnectionLost { cause };
+        Answer { observation, traffic: Traffic::default(), elapsed: Duration::ZERO }
     }
 }
 
@@ -81,9 +110,18 @@ impl<'a> SentRequest<'a> {
         collection_id: &'a str,
         server: &'a Server,
         token: Secret,
-        observation: Observation,
+        answer: Answer,
     ) -> SentRequest<'a> {
-        SentRequest { kind, records, collection_id, server, token, observation }
+        let Answer { observation, traffic, elapsed } = answer;
+        SentRequest {
+            kind,
+            records,
+            collection_id,
+            server,
+            token,
+            observation,
+            count: Count::Thread { traffic, elapsed },
+        }
     }
 
     pub fn facts(&self) -> Facts<'_> {
@@ -100,7 +138,17 @@ impl<'a> SentRequest<'a> {
 
     /// The records of the reply, or why there are none.
     pub fn judge(&self) -> Result<ReplyRecords<'_>, Box<Outcome>> {
-        outcome::judge(&self.facts(), &self.observation)
+        let judged = outcome::judge(&self.facts(), &self.observation);
+        let outcome = judged.as_ref().err().map(|outcome| outcome.kind);
+        match &self.count {
+            Count::Session(open) => open.end(outcome),
+            Count::Thread { traffic, elapsed } => {
+                let (traffic, elapsed) = (*traffic, *elapsed);
+                let (via, records, is_cancelled) = (Via::Outbox, self.records, false);
+                stats::note(self.server.oid, &EndedRequest { via, records, outcome, is_cancelled, traffic, elapsed });
+            }
+        }
+        judged
     }
 
     /// The same for the mutation of `context`, which counts the records that were applied.

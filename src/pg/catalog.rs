@@ -78,6 +78,22 @@ pub fn server_oid(name: &str) -> Option<Oid> {
     (oid != Oid::INVALID).then_some(oid)
 }
 
+/// Whether the server `server` exists in this database.
+pub fn has_server(server: Oid) -> bool {
+    exists(pg_sys::SysCacheIdentifier::FOREIGNSERVEROID, server)
+}
+
+/// Whether the database exists.
+pub fn has_database(database: Oid) -> bool {
+    exists(pg_sys::SysCacheIdentifier::DATABASEOID, database)
+}
+
+fn exists(cache: pg_sys::SysCacheIdentifier::Type, oid: Oid) -> bool {
+    let none = Datum::null();
+    // SAFETY: a look-up by the only key of this cache, in a transaction.
+    unsafe { pg_sys::SearchSysCacheExists(cache as c_int, Datum::from(oid), none, none, none) }
+}
+
 /// Keeps `server` and its name to the end of the transaction. A transaction that renames or drops it is waited for.
 pub fn keep_server(server: Oid) {
     // SAFETY: in a transaction, which keeps the lock. Any oid can be locked.

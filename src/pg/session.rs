@@ -25,6 +25,12 @@ pub fn may_name_server_files() -> bool {
     unsafe { pg_sys::has_privs_of_role(current_role(), pg_sys::Oid::from(pg_sys::ROLE_PG_READ_SERVER_FILES)) }
 }
 
+/// Whether the current role may read all statistics: superusers and members of pg_read_all_stats.
+pub fn may_read_all_statistics() -> bool {
+    // SAFETY: as in `may_name_server_files`.
+    unsafe { pg_sys::has_privs_of_role(current_role(), pg_sys::Oid::from(pg_sys::ROLE_PG_READ_ALL_STATS)) }
+}
+
 /// The account of the operating system that the server runs as.
 pub fn server_account() -> u32 {
     // SAFETY: takes nothing and cannot fail.

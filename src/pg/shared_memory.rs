@@ -59,6 +59,11 @@ impl<T: Shared + 'static> SharedStruct<T> {
     pub fn get(&self) -> &'static T {
         self.found.get_or_init(|| find_or_make(self.name))
     }
+
+    /// The structure, if this process has called [`get`](Self::get). Raises nothing.
+    pub fn found(&self) -> Option<&'static T> {
+        self.found.get().copied()
+    }
 }
 
 fn find_or_make<T: Shared + 'static>(name: &CStr) -> &'static T {

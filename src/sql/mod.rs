@@ -7,6 +7,7 @@ mod mutate;
 mod outbox;
 mod planner_support;
 mod record_verbs;
+mod stats;
 mod triggers;
 mod verb_call;
 

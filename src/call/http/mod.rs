@@ -15,4 +15,5 @@ mod transport;
 mod wait;
 
 pub use client::{Client, Endpoint, Header};
+pub use progress::{Traffic, traffic};
 pub use wait::{open_connections, stop_threads};

@@ -23,6 +23,8 @@ struct Progress {
     /// A connection is being opened: bytes that are written belong to the TLS handshake, not to the request.
     is_connecting: bool,
     request_bytes_sent: u64,
+    reply_bytes_received: u64,
+    connections_opened: u32,
     /// The status of the last status line that was received.
     status: Option<u16>,
 }
@@ -56,6 +58,8 @@ pub fn begin(wait_kind: WaitKind, connect_timeout: Duration, request_timeout: Du
         reply_by: now + request_timeout,
         is_connecting: false,
         request_bytes_sent: 0,
+        reply_bytes_received: 0,
+        connections_opened: 0,
         status: None,
     }));
 }
@@ -67,7 +71,10 @@ pub fn note_connecting() {
 
 /// The connection is open, and its TLS handshake is done.
 pub fn note_connected() {
-    change(|progress| progress.is_connecting = false);
+    change(|progress| {
+        progress.is_connecting = false;
+        progress.connections_opened += 1;
+    });
 }
 
 /// The kernel has accepted `bytes`.
@@ -80,6 +87,15 @@ pub fn note_sent(bytes: usize) {
             error_context::set_known(Known::Sent);
         }
         progress.request_bytes_sent += bytes as u64;
+    });
+}
+
+/// The socket has given `bytes`.
+pub fn note_bytes_received(bytes: usize) {
+    change(|progress| {
+        if !progress.is_connecting {
+            progress.reply_bytes_received += bytes as u64;
+        }
     });
 }
 
@@ -110,6 +126,23 @@ pub fn status() -> Option<u16> {
 /// Whether a byte of the request was sent. If not, the API cannot have applied anything.
 pub fn was_sent() -> bool {
     current().is_some_and(|progress| progress.request_bytes_sent > 0)
+}
+
+/// The traffic of a request: bytes on its connection, without those that opened it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Traffic {
+    pub bytes_sent: u64,
+    pub bytes_received: u64,
+    pub connections_opened: u32,
+}
+
+/// The traffic of the current request, or of the last one.
+pub fn traffic() -> Traffic {
+    current().map_or_else(Traffic::default, |progress| Traffic {
+        bytes_sent: progress.request_bytes_sent,
+        bytes_received: progress.reply_bytes_received,
+        connections_opened: progress.connections_opened,
+    })
 }
 
 /// The deadline of the current step.

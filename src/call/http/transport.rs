@@ -137,6 +137,7 @@ impl SocketTransport {
             match self.socket.read(self.buffers.input_append_buf()) {
                 Ok(bytes) => {
                     self.buffers.input_appended(bytes);
+                    progress::note_bytes_received(bytes);
                     if let Some(records) = &mut self.tls_records {
                         let input = self.buffers.input();
                         records.advance(&input[input.len() - bytes..]);

@@ -12,6 +12,7 @@ use ureq::http::HeaderValue;
 use ureq::http::header;
 
 use crate::call::http::{Client, Endpoint, Header};
+use crate::call::stats;
 use crate::pg::catalog::{ChangeCount, Version};
 use crate::pg::{catalog, session};
 use crate::settings;
@@ -25,6 +26,7 @@ use contract::secret::Secret;
 #[derive(Clone)]
 pub struct Server {
     pub name: String,
+    pub oid: Oid,
     shared: Arc<SharedServer>,
     token: Arc<TokenSource>,
     versions: Versions,
@@ -152,7 +154,7 @@ pub fn find(name: Option<&str>) -> Result<Server, ServerError> {
         })?;
         // Loading may bring the report of a change. An old address must not be used with a new token.
         if catalog::change_count() == as_of {
-            return Ok(Server { name, shared, token, versions: (server, mapping) });
+            return Ok(Server { name, oid, shared, token, versions: (server, mapping) });
         }
     }
 }
@@ -218,6 +220,7 @@ fn get_or_load<K: PartialEq, V: Copy, T>(
 
 fn load_server(name: &str, oid: Oid) -> Result<SharedServer, ServerError> {
     let options = load_options(name, oid)?;
+    stats::prepare();
     let endpoint = Endpoint {
         uri: options.uri.clone(),
         connect_timeout: options.connect_timeout,

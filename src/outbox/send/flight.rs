@@ -6,10 +6,9 @@
 use std::ops::Range;
 
 use contract::batching::backoff::ServerState;
-use contract::outcome::Observation;
 use contract::secret::Secret;
 
-use crate::call::{Exchange, SentRequest};
+use crate::call::{Answer, Exchange, SentRequest};
 use crate::outbox::claim::Claimed;
 use crate::outbox::disposition::Disposition;
 use crate::pg::transaction;
@@ -71,7 +70,7 @@ impl Flight {
     }
 
     /// Judges the end of the exchange in progress.
-    pub fn judge(&mut self, observation: Observation) {
+    pub fn judge(&mut self, answer: Answer) {
         let Some((part, token)) = self.current.take() else { return };
         let mut state = ServerState::Answers;
         let Claimed { planned, server, .. } = &self.claimed;
@@ -79,7 +78,7 @@ impl Flight {
         let judged = transaction::try_without_transaction(|| {
             let mut state = ServerState::Answers;
             let collection_id = &planned.batch_key.collection_id;
-            let sent = SentRequest::new(planned.kind, operations.len(), collection_id, server, token, observation);
+            let sent = SentRequest::new(planned.kind, operations.len(), collection_id, server, token, answer);
             (judge::judge(planned.kind, operations, &sent, &mut state), state)
         });
         let attempt = match judged {

@@ -65,9 +65,9 @@ impl Flights {
     /// The requests that have ended since the last call.
     pub fn take_ended(&mut self, is_leaving: bool) -> Vec<Flight> {
         let mut ended = Vec::new();
-        for (id, observation) in self.threads.take_ended() {
+        for (id, answer) in self.threads.take_ended() {
             let Some(mut flight) = self.flights.remove(&id) else { continue };
-            flight.judge(observation);
+            flight.judge(answer);
             ended.extend(self.go_on(id, flight, is_leaving));
         }
         ended

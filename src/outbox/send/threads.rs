@@ -1,7 +1,7 @@
 //! The threads that run a worker's requests.
 //!
 //! The main thread alone talks to Postgres: it prepares requests and judges their replies. A thread gets an [`Exchange`] and
-//! gives an [`Observation`] back. Threads are started on demand and stay.
+//! gives an [`Answer`] back. Threads are started on demand and stay.
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};
@@ -12,9 +12,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use contract::outcome::Observation;
-
-use crate::call::{self, Exchange};
+use crate::call::{self, Answer, Exchange};
 use crate::ereport;
 use crate::pg::socket::Interest;
 use crate::pg::thread::{share_malloc_arena, spawn_without_signals};
@@ -38,7 +36,7 @@ pub struct Threads {
 struct Shared {
     jobs: Mutex<Jobs>,
     job_added: Condvar,
-    observations: Mutex<Vec<(FlightId, Observation)>>,
+    answers: Mutex<Vec<(FlightId, Answer)>>,
     ended: UnixStream,
 }
 
@@ -65,12 +63,8 @@ impl Threads {
             interrupt::resume();
             panic!("{interrupted}")
         });
-        let shared = Shared {
-            jobs: Mutex::default(),
-            job_added: Condvar::new(),
-            observations: Mutex::default(),
-            ended: write_end,
-        };
+        let shared =
+            Shared { jobs: Mutex::default(), job_added: Condvar::new(), answers: Mutex::default(), ended: write_end };
         Threads {
             shared: Arc::new(shared),
             handles: Vec::new(),
@@ -123,15 +117,15 @@ impl Threads {
         }
     }
 
-    /// The observations of the exchanges that have ended since the last call.
-    pub fn take_ended(&mut self) -> Vec<(FlightId, Observation)> {
+    /// The answers of the exchanges that have ended since the last call.
+    pub fn take_ended(&mut self) -> Vec<(FlightId, Answer)> {
         if self.handles.is_empty() && !lock(&self.shared.jobs).waiting.is_empty() {
             self.start_thread();
         }
-        // Before the observations: one that is added meanwhile makes the pair readable again.
+        // Before the answers: one that is added meanwhile makes the pair readable again.
         let mut bytes = [0; 64];
         while matches!((&self.ended).read(&mut bytes), Ok(count) if count == bytes.len()) {}
-        std::mem::take(&mut *lock(&self.shared.observations))
+        std::mem::take(&mut *lock(&self.shared.answers))
     }
 
     /// Waits for the latch or the end of an exchange, at most `most`.
@@ -141,7 +135,7 @@ impl Threads {
         }
     }
 
-    /// Makes all threads give up their exchanges, and waits for their end. The observations say what was sent.
+    /// Makes all threads give up their exchanges, and waits for their end. The answers say what was sent.
     pub fn stop(&mut self) {
         call::stop_threads();
         lock(&self.shared.jobs).is_closed = true;
@@ -164,11 +158,8 @@ impl Shared {
     /// Runs exchanges until the jobs are closed and done.
     fn run(&self) {
         while let Some((flight, exchange)) = self.next_job() {
-            let observation = catch_unwind(AssertUnwindSafe(|| exchange.run()));
-            let observation = observation.unwrap_or_else(|_| Observation::ConnectionLost {
-                cause: "the thread of the request panicked".to_owned(),
-            });
-            lock(&self.observations).push((flight, observation));
+            let answer = catch_unwind(AssertUnwindSafe(|| exchange.run())).unwrap_or_else(|_| Answer::panicked());
+            lock(&self.answers).push((flight, answer));
             // A full pair has woken the main thread already.
             let _ = (&self.ended).write(&[0]);
         }
