@@ -3,8 +3,8 @@
 //! All rules of order, merging and batching are in the function [`plan`]. It keeps three promises:
 //! - Changes with the same ordering key stay in order. A plan has at most one operation for each ordering key. A change
 //!   that cannot be part of it waits for a later plan, so no change overtakes another one.
-//! - Few creates are in flight. A change that waits behind a create is merged into it if possible, and a plan has at most
-//!   one request of creates: after a crash every create in flight is unknown, and a person must look for it.
+//! - No create is sent with another one unless the reply says which record is whose. A change that waits behind a create is
+//!   merged into it if possible.
 //! - A record that fails a whole request is isolated. Each attempt halves the batch, and changes that failed never share
 //!   a request with changes that did not.
 //!
@@ -38,8 +38,6 @@ pub fn plan(changes: Vec<Change>, limits: &Limits) -> Plan {
         }
         requests[place].operations.push(operation);
     }
-    // Creates go first: a wait behind other requests would prolong the time in which a crash makes them unknown.
-    requests.sort_by_key(|request| request.kind != Kind::Create);
     Plan { requests, endings }
 }
 
@@ -189,7 +187,6 @@ impl KeyGroup {
 struct Batcher<'a> {
     limits: &'a Limits,
     begun: usize,
-    has_creates: bool,
     /// The newest request for operations that can share one, by batch key, kind and attempts.
     shared: HashMap<(&'a BatchKey, Kind, u32), Shared>,
     /// The records, as sync, collection and upstream id, of all operations so far, even of those that wait.
@@ -203,7 +200,7 @@ struct Shared {
 
 impl<'a> Batcher<'a> {
     fn new(limits: &'a Limits) -> Batcher<'a> {
-        Batcher { limits, begun: 0, has_creates: false, shared: HashMap::new(), records: HashSet::new() }
+        Batcher { limits, begun: 0, shared: HashMap::new(), records: HashSet::new() }
     }
 
     /// The position of the request for this operation. `None` if the operation waits.
@@ -213,7 +210,7 @@ impl<'a> Batcher<'a> {
         }
         let (kind, limit) = (group.kind(), group.limit(self.limits));
         if limit == 1 {
-            return self.begin(kind);
+            return self.begin();
         }
         // Operations that failed before do not share a request with others: they may be the cause of the failure.
         let alike = (&*group.changes[0].batch_key, kind, group.attempts());
@@ -223,7 +220,7 @@ impl<'a> Batcher<'a> {
             shared.room -= 1;
             return Some(shared.request);
         }
-        let request = self.begin(kind)?;
+        let request = self.begin()?;
         self.shared.insert(alike, Shared { request, room: limit - 1 });
         Some(request)
     }
@@ -235,12 +232,10 @@ impl<'a> Batcher<'a> {
         upstream_id.as_ref().is_none_or(|id| self.records.insert((&batch_key.sync_id, &batch_key.collection_id, id)))
     }
 
-    fn begin(&mut self, kind: Kind) -> Option<usize> {
-        let is_create = kind == Kind::Create;
-        if self.begun >= self.limits.requests || (is_create && self.has_creates) {
+    fn begin(&mut self) -> Option<usize> {
+        if self.begun >= self.limits.requests {
             return None;
         }
-        self.has_creates |= is_create;
         self.begun += 1;
         Some(self.begun - 1)
     }

@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use contract::batching::ordering_key::OrderingKey;
-use contract::batching::plan::{Change, Planned};
+use contract::batching::plan::{BatchKey, Change, Planned};
 
 use crate::outbox::settle::dead_claim;
 use crate::outbox::store::claim::{self, hash};
@@ -53,9 +53,8 @@ impl InFlight {
 
     /// Adds a claim of this worker, whose request is about to be sent.
     pub fn add(&mut self, claim: i64, server: &str, planned: &Planned) {
-        let collection = &planned.batch_key.collection_id;
         let operations = &planned.operations;
-        let record = |id: &String| record_hash(collection, id);
+        let record = |id: &String| record_hash(&planned.batch_key, id);
         self.insert(
             claim,
             Claim {
@@ -114,13 +113,13 @@ impl ServerInFlight {
     /// Whether a request for the record of this change is in flight.
     pub fn has_record(&self, change: &Change) -> bool {
         let id = change.upstream_id.as_ref().filter(|_| !self.records.is_empty());
-        id.is_some_and(|id| self.records.contains_key(&record_hash(&change.batch_key.collection_id, id)))
+        id.is_some_and(|id| self.records.contains_key(&record_hash(&change.batch_key, id)))
     }
 }
 
-fn record_hash(collection_id: &str, upstream_id: &str) -> u64 {
+fn record_hash(batch_key: &BatchKey, upstream_id: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
-    (collection_id, upstream_id).hash(&mut hasher);
+    (&batch_key.sync_id, &batch_key.collection_id, upstream_id).hash(&mut hasher);
     hasher.finish()
 }
 

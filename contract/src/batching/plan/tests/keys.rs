@@ -174,7 +174,7 @@ fn keys_do_not_wait_for_each_other() {
     check(
         &LIMITS,
         &[
-            ("a update A; b update B; a update A; b delete; c create", "create 5 | update 3+1 | delete 4/2"),
+            ("a update A; b update B; a update A; b delete; c create", "update 3+1 | delete 4/2 | create 5"),
             ("a update A; a create; b update B; a update; b update", "update 1, 5+3"),
         ],
     );

@@ -11,7 +11,7 @@ fn requests_are_of_one_lane_and_kind() {
                 "a update A; b update B @b; c update C; d delete D; e update E @b",
                 "update 1, 3 | update 2, 5 | delete 4",
             ),
-            ("a delete A; b update B; c create; d create", "create 3, 4 | delete 1 | update 2"),
+            ("a delete A; b update B; c create; d create", "delete 1 | update 2 | create 3, 4"),
         ],
     );
     let base = BatchKey { await_consumers: None, ..(*batch_key("")).clone() };
@@ -63,19 +63,23 @@ fn the_oldest_operation_is_first() {
 }
 
 #[test]
-fn creates_are_in_one_request_and_that_is_first() {
+fn creates_share_requests_only_where_they_may() {
     let text = "a update A; b create; c create; d create @b; e create; f create !; g delete G";
-    check(&LIMITS, &[(text, "create 2, 3, 5 | update 1 | delete 7")]);
-    check(&Limits { max_batch: 2, ..LIMITS }, &[(text, "create 2, 3 | update 1 | delete 7")]);
-    let alone = "create 2 | update 1 | delete 7";
+    check(&LIMITS, &[(text, "update 1 | create 2, 3, 5 | create 4 | create 6 | delete 7")]);
+    let two = Limits { max_batch: 2, ..LIMITS };
+    check(&two, &[(text, "update 1 | create 2, 3 | create 4 | create 5 | create 6 | delete 7")]);
+    let alone = "update 1 | create 2 | create 3 | create 4 | create 5 | create 6 | delete 7";
     check(&Limits { creates_share: false, ..LIMITS }, &[(text, alone)]);
     check(&Limits { one_record_a_request: true, ..LIMITS }, &[(text, alone)]);
     check(
         &LIMITS,
-        &[("a create !; b create; c create !", "create 1"), ("a create; b create !; c create", "create 1, 3")],
+        &[
+            ("a create !; b create; c create !", "create 1 | create 2 | create 3"),
+            ("a create; b create !; c create", "create 1, 3 | create 2"),
+        ],
     );
-    // The request of creates counts towards the limit.
-    check(&Limits { requests: 2, ..LIMITS }, &[(text, "create 2, 3, 5 | update 1")]);
+    // Requests of creates count towards the limit.
+    check(&Limits { requests: 2, ..LIMITS }, &[(text, "update 1 | create 2, 3, 5")]);
 }
 
 #[test]
@@ -96,7 +100,10 @@ fn each_attempt_halves_a_request() {
     }
     check(
         &limits,
-        &[("a create #1; b create #1; c create #1", "create 1, 2"), ("a create #2; b create #2", "create 1")],
+        &[
+            ("a create #1; b create #1; c create #1", "create 1, 2 | create 3"),
+            ("a create #2; b create #2", "create 1 | create 2"),
+        ],
     );
 }
 
@@ -110,7 +117,7 @@ fn those_that_failed_are_not_with_the_fresh() {
                 "update 1, 3 | update 2, 5 | update 4",
             ),
             ("a update A; a update A #1; b update B; c update C #1", "update 2+1, 4 | update 3"),
-            ("a create #1; b create", "create 1"),
+            ("a create #1; b create", "create 1 | create 2"),
         ],
     );
 }
