@@ -49,4 +49,4 @@ COMMIT;
 
 -- For this demonstration only: wait for the delivery. A program that ships orders does not wait.
 SELECT sequin_await_delivery(COALESCE(array_agg(id), '{}'), 10000) AS is_delivered FROM sequin.outbox;
-SELECT kind, data, outcome, sent_with IS NOT NULL AS is_merged FROM sequin.delivered ORDER BY id;
+SELECT kind, data, outcome, merged_ids IS NOT NULL AS has_merged FROM sequin.delivered ORDER BY id;

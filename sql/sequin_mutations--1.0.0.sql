@@ -270,7 +270,6 @@ CREATE TABLE sequin.queue (
     enqueued_at timestamp with time zone NOT NULL,
     PRIMARY KEY (server, id),
     CONSTRAINT queue_kind_check CHECK (kind OPERATOR(pg_catalog.=) ANY ('{create,update,delete}'::pg_catalog.text[]))
-    -- The library writes heap pages itself: NOT NULL and CHECK apply to SQL alone, to a restored dump for instance.
 ) USING heap WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000, autovacuum_analyze_scale_factor = 0,
         autovacuum_analyze_threshold = 50000, autovacuum_vacuum_cost_delay = 0);
 COMMENT ON TABLE sequin.queue IS 'inner table of the outbox: records as they were enqueued; read sequin.outbox instead';
@@ -289,6 +288,8 @@ CREATE TABLE sequin.deferred (
     error pg_catalog.text,
     -- sequin_retry of an unknown create: it is sent exactly as before, never merged with other records.
     resend_verbatim pg_catalog.bool NOT NULL,
+    -- The ids of the changes that were merged into an unknown create. NULL: none.
+    merged_ids pg_catalog.int8[],
     PRIMARY KEY (id),
     CONSTRAINT deferred_kind_check CHECK (kind OPERATOR(pg_catalog.=) ANY ('{create,update,delete}'::pg_catalog.text[])),
     CONSTRAINT deferred_state_check
@@ -300,6 +301,7 @@ CREATE INDEX deferred_by_key ON sequin.deferred (server, pg_catalog.hashtextexte
 -- Rejected and unknown records are few among many pending ones.
 CREATE INDEX deferred_dead ON sequin.deferred (id) WHERE state OPERATOR(pg_catalog.<>) 'pending';
 CREATE INDEX deferred_by_time ON sequin.deferred (server, next_attempt_at) WHERE state OPERATOR(pg_catalog.=) 'pending';
+CREATE INDEX deferred_merged ON sequin.deferred (id) WHERE merged_ids IS NOT NULL;
 CREATE INDEX deferred_without_upstream_id ON sequin.deferred (relation, pg_catalog.hashtextextended(ordering_key, 0))
     WHERE upstream_id IS NULL AND kind OPERATOR(pg_catalog.<>) 'create';
 
@@ -325,13 +327,17 @@ CREATE TABLE sequin.history (
     LIKE sequin.queue,
     delivered_at timestamp with time zone NOT NULL,
     outcome pg_catalog.text NOT NULL,
-    sent_with pg_catalog.int8,
+    -- The ids of the changes that were merged into this one, which rise. NULL: none.
+    merged_ids pg_catalog.int8[],
     record pg_catalog.json,
     PRIMARY KEY (id),
     CONSTRAINT history_kind_check CHECK (kind OPERATOR(pg_catalog.=) ANY ('{create,update,delete}'::pg_catalog.text[]))
 ) USING heap WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 50000);
 COMMENT ON TABLE sequin.history IS 'inner table of the outbox: settled records; read sequin.delivered instead';
 CREATE INDEX history_by_time ON sequin.history (delivered_at);
+-- From the highest and the lowest merged id, sequin_sent_with finds the row that stands for a change.
+CREATE INDEX history_merged ON sequin.history
+    ((merged_ids[pg_catalog.cardinality(merged_ids)]), (merged_ids[1])) WHERE merged_ids IS NOT NULL;
 
 CREATE TABLE sequin.pending_upstream_ids (
     id pg_catalog.int8 PRIMARY KEY,
@@ -443,19 +449,19 @@ CREATE VIEW sequin.outbox WITH (security_barrier) AS
         open.attempts, NULLIF(open.next_attempt_at, 'infinity') AS next_attempt_at, open.enqueued_at, open.outcome,
         CASE WHEN open.state OPERATOR(pg_catalog.=) 'pending' AND open.id OPERATOR(pg_catalog.<) held.below
             THEN held.reason ELSE open.error END AS error,
-        open.relation, open.await_consumers, open.timeout_ms
+        open.relation, open.await_consumers, open.timeout_ms, open.merged_ids
     FROM (
         SELECT
             q.server, q.id, q.key, q.role, q.kind, q.sync_id, q.collection_id, q.await_consumers, q.timeout_ms,
             q.relation, q.ordering_key, q.upstream_id, q.data, q.enqueued_at, 'pending'::pg_catalog.text AS state,
             0 AS attempts, q.enqueued_at AS next_attempt_at, NULL::pg_catalog.text AS outcome,
-            NULL::pg_catalog.text AS error
+            NULL::pg_catalog.text AS error, NULL::pg_catalog.int8[] AS merged_ids
         FROM sequin.queue AS q
         UNION ALL
         SELECT
             p.server, p.id, p.key, p.role, p.kind, p.sync_id, p.collection_id, p.await_consumers, p.timeout_ms,
             p.relation, p.ordering_key, p.upstream_id, p.data, p.enqueued_at, p.state, p.attempts, p.next_attempt_at,
-            p.outcome, p.error
+            p.outcome, p.error, p.merged_ids
         FROM sequin.deferred AS p
     ) AS open
     LEFT JOIN (SELECT pg_catalog.unnest(c.ids) AS id FROM sequin.claims AS c) AS claimed
@@ -488,12 +494,14 @@ COMMENT ON COLUMN sequin.outbox.error IS
 COMMENT ON COLUMN sequin.outbox.relation IS 'the attached table that the record comes from';
 COMMENT ON COLUMN sequin.outbox.await_consumers IS 'the consumers that its request waits for; NULL: none';
 COMMENT ON COLUMN sequin.outbox.timeout_ms IS 'how long the API waits for the consumers; NULL: the API''s default';
+COMMENT ON COLUMN sequin.outbox.merged_ids IS
+    'of an unknown create, the ids of the changes that were sent with it, and that its row stands for; NULL: none';
 
 CREATE VIEW sequin.dead_letters WITH (security_barrier) AS
     SELECT
         p.id, p.key, p.server, p.role, p.kind, p.sync_id, p.collection_id, p.ordering_key, p.upstream_id, p.data,
         p.state, p.attempts, NULLIF(p.next_attempt_at, 'infinity') AS next_attempt_at, p.enqueued_at, p.outcome, p.error,
-        p.relation, p.await_consumers, p.timeout_ms
+        p.relation, p.await_consumers, p.timeout_ms, p.merged_ids
     -- A queued record was never tried and cannot be dead: this view does not read sequin.queue.
     FROM sequin.deferred AS p
     -- A rejected record may be in flight again, merged with a later change of its key.
@@ -525,18 +533,21 @@ COMMENT ON COLUMN sequin.dead_letters.relation IS 'the attached table that the r
 COMMENT ON COLUMN sequin.dead_letters.await_consumers IS 'the consumers that its request waits for; NULL: none';
 COMMENT ON COLUMN sequin.dead_letters.timeout_ms IS
     'how long the API waits for the consumers; NULL: the API''s default';
+COMMENT ON COLUMN sequin.dead_letters.merged_ids IS
+    'of an unknown create, the ids of the changes that were sent with it, and that its row stands for; NULL: none';
 
 CREATE VIEW sequin.delivered WITH (security_barrier) AS
     SELECT
         h.id, h.key, h.server, h.role, h.kind, h.sync_id, h.collection_id, h.ordering_key, h.upstream_id, h.data,
-        h.enqueued_at, h.delivered_at, h.outcome, h.sent_with, h.record, h.relation,
+        h.enqueued_at, h.delivered_at, h.outcome, h.merged_ids, h.record, h.relation,
         CASE WHEN c.id IS NULL THEN NULL WHEN c.error IS NULL THEN 'waiting' ELSE 'failed' END AS write_back,
         c.error AS write_back_error
     FROM sequin.history AS h
     LEFT JOIN sequin.pending_upstream_ids AS c ON c.id OPERATOR(pg_catalog.=) h.id
     WHERE pg_catalog.pg_has_role(h.role, 'USAGE')
         OR pg_catalog.pg_has_role('pg_read_all_data', 'USAGE');
-COMMENT ON VIEW sequin.delivered IS 'settled records, kept for as long as the setting sequin.retention says';
+COMMENT ON VIEW sequin.delivered IS
+    'settled records, kept for as long as the setting sequin.retention says; merged changes are one row, which sequin_sent_with finds';
 COMMENT ON COLUMN sequin.delivered.id IS 'the number that sequin_enqueue returned';
 COMMENT ON COLUMN sequin.delivered.key IS 'the record''s idempotency key';
 COMMENT ON COLUMN sequin.delivered.server IS 'the foreign server';
@@ -547,13 +558,15 @@ COMMENT ON COLUMN sequin.delivered.collection_id IS 'the collection, for example
 COMMENT ON COLUMN sequin.delivered.ordering_key IS
     'records with the same key were delivered in order; NULL: in no order';
 COMMENT ON COLUMN sequin.delivered.upstream_id IS 'the record''s id at the provider';
-COMMENT ON COLUMN sequin.delivered.data IS 'the fields that were enqueued';
-COMMENT ON COLUMN sequin.delivered.enqueued_at IS 'when the transaction that enqueued the record began';
+COMMENT ON COLUMN sequin.delivered.data IS
+    'the fields that were sent, with those of the merged changes; NULL for a delete';
+COMMENT ON COLUMN sequin.delivered.enqueued_at IS
+    'when the transaction that enqueued the record began, or the first of the changes that the row stands for';
 COMMENT ON COLUMN sequin.delivered.delivered_at IS 'when the record was settled';
 COMMENT ON COLUMN sequin.delivered.outcome IS
-    'applied, applied_reply_lost, applied_not_confirmed; superseded by a delete; cancelled_out: created and deleted before it was sent; nothing_to_send; merged into an unknown create; discarded or resolved by a person';
-COMMENT ON COLUMN sequin.delivered.sent_with IS
-    'the record that this one was merged into; NULL: it was sent separately, or not at all';
+    'applied, applied_reply_lost, applied_not_confirmed; cancelled_out: created and deleted before it was sent; nothing_to_send; discarded or resolved by a person';
+COMMENT ON COLUMN sequin.delivered.merged_ids IS
+    'the ids of the changes that were merged into this one, and that its row stands for; of a delete, the updates that it superseded; NULL: none';
 COMMENT ON COLUMN sequin.delivered.record IS 'the record as the API replied with it; NULL if the reply was lost';
 COMMENT ON COLUMN sequin.delivered.relation IS 'the attached table that the record comes from';
 COMMENT ON COLUMN sequin.delivered.write_back IS
@@ -840,6 +853,12 @@ CREATE FUNCTION @extschema@.sequin_await_delivery(
 COMMENT ON FUNCTION @extschema@.sequin_await_delivery(pg_catalog.int8[], pg_catalog.int4) IS
     'waits until the records are delivered; true: all are, false: one is rejected or unknown, NULL: one was still open at the time-out';
 
+CREATE FUNCTION @extschema@.sequin_sent_with(id pg_catalog.int8) RETURNS pg_catalog.int8
+    LANGUAGE c STABLE STRICT PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'sequin_sent_with_wrapper';
+COMMENT ON FUNCTION @extschema@.sequin_sent_with(pg_catalog.int8) IS
+    'the record whose row in sequin.outbox or sequin.delivered stands for this one: itself, or the record that it was merged into; NULL: there is none';
+
 -- ALTER SERVER ... RENAME: attached tables and the outbox hold the server's name.
 
 CREATE FUNCTION sequin.follow_rename() RETURNS event_trigger
@@ -881,6 +900,7 @@ REVOKE EXECUTE ON FUNCTION
     @extschema@.sequin_pause(pg_catalog.name),
     @extschema@.sequin_resume(pg_catalog.name),
     @extschema@.sequin_await_delivery(pg_catalog.int8[], pg_catalog.int4),
+    @extschema@.sequin_sent_with(pg_catalog.int8),
     @extschema@.sequin_mutate(
         pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.jsonb, pg_catalog.text[], pg_catalog.int4,
         pg_catalog.name
@@ -911,3 +931,5 @@ GRANT SELECT ON sequin.attachments, sequin.outbox, sequin.dead_letters, sequin.d
 GRANT EXECUTE ON FUNCTION
     sequin.workers(), sequin.server_statistics(), sequin.is_attachment(pg_catalog.bytea)
 TO PUBLIC;
+-- For who reads those views: it finds the rows that the role may see.
+GRANT EXECUTE ON FUNCTION @extschema@.sequin_sent_with(pg_catalog.int8) TO PUBLIC;

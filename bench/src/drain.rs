@@ -208,7 +208,9 @@ fn drain(
     let worker_cpu = cpu(client)? - before.0;
     let wal = wal()?;
     let history = if matches!(case.work, Work::ByHand) { "by_hand_history" } else { "sequin.history" };
-    let applied = outbox::count(client, &format!("SELECT count(*) FROM {history} WHERE outcome = 'applied'"))?;
+    let applied =
+        format!("SELECT sum(1 + COALESCE(cardinality(merged_ids), 0)) FROM {history} WHERE outcome = 'applied'");
+    let applied = outbox::count(client, &applied)?;
     if applied as usize != changes {
         return Err(format!("{}: {applied} of {changes} were applied", case.name).into());
     }

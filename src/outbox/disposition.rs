@@ -30,14 +30,10 @@ pub enum SettledAs {
     Applied,
     AppliedReplyLost,
     AppliedNotConfirmed,
-    /// An update, merged into a delete that was sent.
-    Superseded,
     /// A create and the changes after it, deleted before the create was sent.
     CancelledOut,
     /// A delete of a row without an upstream id.
     NothingToSend,
-    /// Part of a create that is unknown.
-    Merged,
     /// By `sequin_discard`.
     Discarded,
     /// By `sequin_resolve`.
@@ -50,10 +46,8 @@ impl SettledAs {
             SettledAs::Applied => contract::outcome::APPLIED,
             SettledAs::AppliedReplyLost => OutcomeKind::AppliedReplyLost.as_str(),
             SettledAs::AppliedNotConfirmed => OutcomeKind::AppliedNotConfirmed.as_str(),
-            SettledAs::Superseded => "superseded",
             SettledAs::CancelledOut => "cancelled_out",
             SettledAs::NothingToSend => "nothing_to_send",
-            SettledAs::Merged => "merged",
             SettledAs::Discarded => "discarded",
             SettledAs::Resolved => "resolved",
         }

@@ -8,6 +8,7 @@
 //! - [`write_back`] brings upstream ids into the rows of attached tables;
 //! - `server_state` knows which servers are paused or in backoff;
 //! - [`admin`] has the verbs for a record or a server, [`await_delivery`] waits until records are settled;
+//! - [`sent_with`] finds the record that a record was merged into;
 //! - [`server_rename`] follows ALTER SERVER ... RENAME;
 //! - `store` has all SQL, and `guard` limits an error to its record.
 //!
@@ -21,6 +22,7 @@ mod disposition;
 pub mod enqueue;
 mod guard;
 mod send;
+pub mod sent_with;
 pub mod server_rename;
 mod server_state;
 mod settle;

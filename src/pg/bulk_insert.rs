@@ -136,7 +136,7 @@ impl<const COLUMNS: usize> RowInserter<COLUMNS> {
 ///
 /// # Safety
 /// The descriptor of an open table.
-pub(super) unsafe fn places<const COLUMNS: usize>(
+unsafe fn places<const COLUMNS: usize>(
     table: pg_sys::TupleDesc,
     columns: &[&CStr; COLUMNS],
 ) -> [usize; COLUMNS] {

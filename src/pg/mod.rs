@@ -22,7 +22,6 @@
 //! A request waits below a foreign library, which a panic would damage; see [`interrupt`].
 
 pub mod bgworker;
-pub mod bulk_delete;
 pub mod bulk_insert;
 pub mod catalog;
 pub mod column;

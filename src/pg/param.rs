@@ -105,9 +105,21 @@ impl Param for JsonbArray<'_> {
     const TYPE: Oid = pg_sys::JSONBARRAYOID;
 
     fn datum(JsonbArray(texts): JsonbArray<'_>) -> Option<Datum> {
+        Some(array(texts.iter().map(|text| text.map(jsonb::to_datum)), JSONB))
+    }
+}
+
+/// JSON texts, as a `json[]`; None is a NULL element. Postgres stores a json as its text, and does not check these.
+pub struct JsonArray<'a>(pub &'a [Option<&'a str>]);
+
+impl Param for JsonArray<'_> {
+    type Value<'a> = JsonArray<'a>;
+    const TYPE: Oid = pg_sys::JSONARRAYOID;
+
+    fn datum(JsonArray(texts): JsonArray<'_>) -> Option<Datum> {
         const ELEMENT: Element =
-            Element { oid: pg_sys::JSONBOID, length: -1, is_by_value: false, alignment: pg_sys::TYPALIGN_INT };
-        Some(array(texts.iter().map(|text| text.map(jsonb::to_datum)), ELEMENT))
+            Element { oid: pg_sys::JSONOID, length: -1, is_by_value: false, alignment: pg_sys::TYPALIGN_INT };
+        Some(array(texts.iter().map(|text| text.map(to_text_datum)), ELEMENT))
     }
 }
 
@@ -118,6 +130,9 @@ struct Element {
     is_by_value: bool,
     alignment: u8,
 }
+
+const JSONB: Element =
+    Element { oid: pg_sys::JSONBOID, length: -1, is_by_value: false, alignment: pg_sys::TYPALIGN_INT };
 
 fn array(elements: impl Iterator<Item = Option<Datum>>, element: Element) -> Datum {
     let (mut values, mut nulls): (Vec<Datum>, Vec<bool>) =

@@ -88,6 +88,7 @@ impl Connection {
 pub struct QueryRows<'conn> {
     table: *mut pg_sys::SPITupleTable,
     rows: usize,
+    changed: usize,
     row: RefCell<Row>,
     connection: PhantomData<&'conn Connection>,
 }
@@ -109,8 +110,9 @@ impl QueryRows<'_> {
         // SAFETY: as the caller promises.
         unsafe {
             let table = pg_sys::SPI_tuptable;
-            let rows = if table.is_null() { 0 } else { pg_sys::SPI_processed as usize };
-            QueryRows { table, rows, row: RefCell::default(), connection: PhantomData }
+            let changed = pg_sys::SPI_processed as usize;
+            let rows = if table.is_null() { 0 } else { changed };
+            QueryRows { table, rows, changed, row: RefCell::default(), connection: PhantomData }
         }
     }
 
@@ -156,13 +158,6 @@ impl QueryRows<'_> {
     }
 
     /// All columns of a row as they are.
-    pub fn columns<const COLUMNS: usize>(&self, row: usize) -> [Option<Datum>; COLUMNS] {
-        let row = self.row(row);
-        assert_eq!(row.values.len(), COLUMNS, "a table of the outbox was altered");
-        std::array::from_fn(|i| (!row.nulls[i]).then_some(row.values[i]))
-    }
-
-    /// All columns of a row as they are, however many.
     pub(super) fn values(&self, row: usize) -> Vec<Option<Datum>> {
         let row = self.row(row);
         row.values.iter().zip(&row.nulls).map(|(value, is_null)| (!is_null).then_some(*value)).collect()
@@ -170,6 +165,11 @@ impl QueryRows<'_> {
 
     pub fn len(&self) -> usize {
         self.rows
+    }
+
+    /// The number of rows that the statement wrote, or returned.
+    pub fn changed(&self) -> usize {
+        self.changed
     }
 
     /// The text in a column, counted from 1; None is NULL. It is borrowed from the row where that is possible; else it lasts

@@ -158,12 +158,6 @@ pub fn to_text_datum(text: &str) -> Datum {
     }
 }
 
-/// Whether `datum`, of type text and in this table's own row, is this text of ASCII.
-pub fn is_text(datum: Datum, text: &str) -> bool {
-    // SAFETY: a text of a row that is there, as the caller says (see the fifth fact in the module's head).
-    unsafe { from_text_datum(datum) == text }
-}
-
 /// `text` as it can stand in a message, whatever the encodings: pgrx hands messages to Postgres as they are, that is in
 /// UTF-8. See [`for_context`].
 pub fn for_message(text: String) -> String {

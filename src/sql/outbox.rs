@@ -9,7 +9,7 @@ use crate::call::{read_only, server};
 use crate::ereport::Error;
 use crate::outbox::enqueue::{self, RecordColumns, Route};
 use crate::outbox::worker::registry;
-use crate::outbox::{admin, await_delivery};
+use crate::outbox::{admin, await_delivery, sent_with};
 use crate::pg::jsonb::{self, Json};
 use crate::pg::session;
 use crate::pg::text::{Name, Text, TextArray};
@@ -113,6 +113,11 @@ fn sequin_await_delivery(
 ) -> Result<Option<bool>, ErrorReport> {
     let ids: Vec<i64> = required("ids", ids)?.into_iter().flatten().collect();
     Ok(await_delivery::await_delivery(&ids, timeout_ms)?)
+}
+
+#[pg_extern(stable, strict, parallel_unsafe)]
+fn sequin_sent_with(id: i64) -> Option<i64> {
+    sent_with::sent_with(id)
 }
 
 /// The process ids of this database's workers.

@@ -143,12 +143,13 @@ fn a_create_with_thousands_of_changes_can_become_unknown() {
     world.until("SELECT EXISTS (SELECT FROM sequin.dead_letters)");
     let data: String = world.one("SELECT data::text FROM sequin.dead_letters");
     assert_eq!(data, r#"{"Name": "Usul 5000", "Email": "u@a.org"}"#);
-    assert_eq!(world.one::<i64>("SELECT count(*) FROM sequin.delivered WHERE outcome = 'merged'"), 5001);
+    assert_eq!(world.one::<i32>("SELECT cardinality(merged_ids) FROM sequin.dead_letters"), 5001);
     // A person who sends it again sends all of it.
     world.requests();
     world.run("SELECT sequin_retry(id) FROM sequin.dead_letters");
     world.written_back();
     assert_eq!(world.requests(), [request("create", json!([{"data": {"Name": "Usul 5000", "Email": "u@a.org"}}]))]);
+    assert_eq!(world.one::<i32>("SELECT cardinality(merged_ids) FROM sequin.delivered"), 5001);
 }
 
 /// A person must see the data that it was sent with.
@@ -168,7 +169,7 @@ fn a_create_of_a_worker_that_died_has_the_changes_that_were_sent_with_it() {
     let data: Vec<(&str, &str)> = data.iter().map(|row| (row.get(0), row.get(1))).collect();
     let paul = r#"{"Name": "Usul", "Email": "u@a.org"}"#;
     assert_eq!(data, [(paul, "unknown"), (r#"{"Name": "Chani", "Email": null}"#, "unknown")]);
-    assert_eq!(world.endings(), ["unknown", "unknown", "merged", "merged"]);
+    assert_eq!(world.endings(), ["unknown"; 4]);
     assert_eq!(world.sent(), 0);
 }
 

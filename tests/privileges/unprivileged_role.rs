@@ -15,10 +15,11 @@ use crate::support::server::shared;
 use attempts::{Attempt, UNCHANGED, attempts};
 
 /// The rights of PUBLIC, as in docs/security.md.
-const OPEN: [(&str, &str); 10] = [
+const OPEN: [(&str, &str); 11] = [
     ("sequin", "usage"),
     ("sequin.workers()", "call"),
     ("sequin.is_attachment(pg_catalog.bytea)", "call"),
+    ("public.sequin_sent_with(pg_catalog.int8)", "call"),
     ("sequin.attachments", "select"),
     ("sequin.outbox", "select"),
     ("sequin.dead_letters", "select"),

@@ -65,9 +65,10 @@ impl World {
         self.bodies().into_iter().map(parse).collect()
     }
 
-    /// The records by id: the outcome of delivered ones, the state of the others.
+    /// The records by id, each merged one too: the outcome of delivered ones, the state of the others.
     pub fn fates(&mut self) -> Vec<(i64, String)> {
-        let sql = "SELECT id, outcome FROM sequin.delivered UNION ALL SELECT id, state FROM sequin.outbox ORDER BY 1";
+        let sql = "SELECT unnest(id || merged_ids), outcome FROM sequin.delivered
+                   UNION ALL SELECT unnest(id || merged_ids), state FROM sequin.outbox ORDER BY 1";
         self.rows(sql, &[]).iter().map(|row| (row.get(0), row.get(1))).collect()
     }
 
@@ -95,8 +96,8 @@ impl World {
 
     /// A record's outcome if it is delivered, else its state.
     pub fn state(&mut self, id: i64) -> String {
-        let sql = "SELECT outcome FROM sequin.delivered WHERE id = $1 \
-                   UNION ALL SELECT state FROM sequin.outbox WHERE id = $1";
+        let sql = "SELECT outcome FROM sequin.delivered WHERE id = sequin_sent_with($1) \
+                   UNION ALL SELECT state FROM sequin.outbox WHERE id = sequin_sent_with($1)";
         let rows = self.rows(sql, &[&id]);
         assert_eq!(rows.len(), 1, "record {id} is in {} places", rows.len());
         rows[0].get(0)

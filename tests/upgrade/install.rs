@@ -54,6 +54,7 @@ fn nothing_that_does_something_may_be_called_by_everybody_and_all_of_it_is_volat
         let (is_open, kind) = match function.as_str() {
             "sequin.workers()" => (true, ("v", "u")),
             "sequin.is_attachment(bytea)" => (true, ("i", "s")),
+            "sequin_sent_with(bigint)" => (true, ("s", "u")),
             _ => (false, ("v", "u")),
         };
         assert_eq!(row.get::<_, bool>(1), is_open, "EXECUTE on {function} for PUBLIC");

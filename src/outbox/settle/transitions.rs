@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use contract::batching::backoff;
-use contract::batching::plan::{AbsorbedAs, Operation};
+use contract::batching::plan::Operation;
 use contract::outcome::OutcomeKind;
 
 use crate::outbox::disposition::{Disposition, SettledAs};
@@ -24,7 +24,7 @@ pub fn write(connection: &Connection, server: &str, dispositions: &[(&Operation,
         let ids = || operation.ids().collect::<Vec<i64>>();
         match disposition {
             Disposition::Done { settled_as, upstream_id, record } => {
-                settled.extend(of_operation(operation, *settled_as, upstream_id.as_deref(), record.as_deref()));
+                settled.push(of_operation(operation, *settled_as, upstream_id.as_deref(), record.as_deref()));
             }
             Disposition::Free => {}
             Disposition::Unknown { outcome, error } => {
@@ -61,23 +61,16 @@ pub fn write(connection: &Connection, server: &str, dispositions: &[(&Operation,
     requeue::free_behind(connection, server, &keys);
 }
 
-/// The records of an operation: its own, and the merged ones.
+/// An operation as one row of the history, which stands for the merged records too.
 fn of_operation<'a>(
-    operation: &Operation,
+    operation: &'a Operation,
     settled_as: SettledAs,
     upstream_id: Option<&'a str>,
     record: Option<&'a str>,
-) -> Vec<Settled<'a>> {
-    let mut settled = Vec::with_capacity(1 + operation.absorbed.len());
-    settled.push(Settled { id: operation.id, settled_as, upstream_id, record, sent_with: None });
-    settled.extend(operation.absorbed.iter().map(|absorbed| Settled {
-        id: absorbed.id,
-        settled_as: if absorbed.absorbed_as == AbsorbedAs::Superseded { SettledAs::Superseded } else { settled_as },
-        upstream_id,
-        record: None,
-        sent_with: Some(operation.id),
-    }));
-    settled
+) -> Settled<'a> {
+    let merged = merged_ids(operation);
+    let data = operation.data.as_deref().filter(|_| !merged.is_empty());
+    Settled { id: operation.id, settled_as, upstream_id, data, record, merged }
 }
 
 fn merged_ids(operation: &Operation) -> Vec<i64> {
@@ -127,7 +120,7 @@ pub fn write_in_part(
     let (was_applied, outcome, error) = match &disposition {
         Disposition::Done { settled_as, upstream_id, .. } => {
             let settled = of_operation(operation, *settled_as, upstream_id.as_deref(), None);
-            if settled.iter().all(|settled| archive_in_part(connection, server, settled)) {
+            if archive_in_part(connection, server, &settled) {
                 free_behind(connection, server, operation);
                 return true;
             }
@@ -216,11 +209,10 @@ pub(super) struct UnknownCreate<'a> {
 /// Stores an unknown create, which is deferred. `data` is the data that was sent.
 pub(super) fn write_unknown(connection: &Connection, server: &str, unknown: UnknownCreate<'_>, data: Option<&str>) {
     let UnknownCreate { id, merged, outcome, error } = unknown;
-    if let Some(data) = data.filter(|_| !merged.is_empty()) {
-        defer::set_data(connection, id, data);
+    if !merged.is_empty() {
+        defer::stand_for(connection, id, &merged, data);
+        store::merged::delete(connection, server, merged);
     }
-    let settled = |merged: &i64| Settled { sent_with: Some(id), ..Settled::without_reply(*merged, SettledAs::Merged) };
-    archive(connection, server, merged.iter().map(settled).collect());
     let outcome = outcome.as_str();
     let attempt = Attempt { state: State::Unknown, next_attempt_at: store::NEVER, outcome, error };
     note_attempt(connection, server, &[id], &attempt);

@@ -1,68 +1,20 @@
 //! Moving settled records to the history, and deleting them after the retention.
 //!
-//! This is most of the cost of a delivered record. So rows are deleted along the index, and appended as COPY does it, with
-//! their values as they are.
+//! A record and the records that were merged into it become one row: one request stood for all of them. The statements
+//! fire the triggers of the tables, so a copy that triggers keep stays equal. A trigger may also keep a row where it is.
+//! That is an error here: the record would be sent again.
 
-use std::ffi::CStr;
-
-use pgrx::pg_sys::Datum;
+use std::collections::HashSet;
 
 use crate::outbox::disposition::SettledAs;
 use crate::outbox::guard::guarded;
-use crate::outbox::store::QUEUE_COLUMNS;
-use crate::pg::bulk_delete::delete_by_ids;
-use crate::pg::bulk_insert::RowInserter;
+use crate::outbox::store::{self, merged};
 use crate::pg::memory_context::ScratchContext;
-use crate::pg::spi::{Connection, QueryRows};
+use crate::pg::param::{JsonArray, JsonbArray};
+use crate::pg::session;
+use crate::pg::spi::Connection;
 use crate::pg::statement::Statement;
-use crate::pg::text::{is_text, to_text_datum};
-use crate::pg::{relation, session};
-use contract::kind::Kind;
 use contract::reply::Timestamp;
-
-/// The columns of the history alone.
-const ADDED: [&CStr; 4] = [c"delivered_at", c"outcome", c"sent_with", c"record"];
-
-/// Places in [`QUEUE_COLUMNS`], which the history takes over.
-const KIND: usize = 4;
-const UPSTREAM_ID: usize = 11;
-const DATA: usize = 12;
-
-/// The columns of [`QUEUE_COLUMNS`], of a row with the alias `$row`.
-macro_rules! kept {
-    ($row:literal) => {
-        concat!(
-            $row,
-            ".server, ",
-            $row,
-            ".id, ",
-            $row,
-            ".key, ",
-            $row,
-            ".role, ",
-            $row,
-            ".kind, ",
-            $row,
-            ".sync_id, ",
-            $row,
-            ".collection_id, ",
-            $row,
-            ".await_consumers, ",
-            $row,
-            ".timeout_ms, ",
-            $row,
-            ".relation, ",
-            $row,
-            ".ordering_key, ",
-            $row,
-            ".upstream_id, ",
-            $row,
-            ".data, ",
-            $row,
-            ".enqueued_at"
-        )
-    };
-}
 
 /// A settled record.
 pub struct Settled<'a> {
@@ -70,112 +22,167 @@ pub struct Settled<'a> {
     pub settled_as: SettledAs,
     /// None: as it was enqueued.
     pub upstream_id: Option<&'a str>,
+    /// The fields that were sent, JSON text. None: as they were enqueued.
+    pub data: Option<&'a str>,
     /// The record of the reply, JSON text.
     pub record: Option<&'a str>,
-    /// The record that it was merged into.
-    pub sent_with: Option<i64>,
+    /// The ids of the records that were merged into it, which rise.
+    pub merged: Vec<i64>,
 }
 
 impl<'a> Settled<'a> {
     /// A record that was settled without a reply.
     pub fn without_reply(id: i64, settled_as: SettledAs) -> Settled<'a> {
-        Settled { id, settled_as, upstream_id: None, record: None, sent_with: None }
+        Settled { id, settled_as, upstream_id: None, data: None, record: None, merged: Vec::new() }
     }
+}
+
+/// The parameters of [`move_from`], of which the arrays from the second to the ninth have an element for each record.
+type Values<'a> = (
+    &'a str,
+    &'a [i64],
+    &'a [&'a str],
+    &'a [Option<&'a str>],
+    JsonArray<'a>,
+    JsonbArray<'a>,
+    &'a [i64],
+    &'a [i64],
+    &'a [i64],
+    &'a [i64],
+    Timestamp,
+);
+
+/// Moves rows of one table. `$merged` are the ids that the row of the table stands for already.
+///
+/// Each row is found by its key and deleted by its place, whatever the planner believes about the size of the table: a
+/// plan made while the table was empty would read the whole table later.
+///
+/// A delete holds digests of the row's fields until it is sent, and no longer.
+macro_rules! move_from {
+    ($table:literal, $merged:literal) => {
+        concat!(
+            "WITH gone AS (DELETE FROM ",
+            $table,
+            " q USING (SELECT s.id, s.outcome, s.upstream_id, s.record, s.data, s.first, s.low, s.high, t.place \
+               FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5), \
+               pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8), pg_catalog.unnest($9)) \
+               AS s(id, outcome, upstream_id, record, data, first, low, high), LATERAL (",
+            row_by_id!($table),
+            ") t) s WHERE q.ctid OPERATOR(pg_catalog.=) s.place \
+               RETURNING q.server, q.id, q.key, q.role, q.kind, q.sync_id, q.collection_id, q.await_consumers, q.timeout_ms, \
+               q.relation, q.ordering_key, COALESCE(s.upstream_id, q.upstream_id) AS upstream_id, \
+               CASE WHEN q.kind OPERATOR(pg_catalog.<>) 'delete' THEN COALESCE(s.data, q.data) END AS data, \
+               LEAST(q.enqueued_at, CASE WHEN s.first OPERATOR(pg_catalog.<>) s.id THEN COALESCE( \
+                 (SELECT f.enqueued_at FROM sequin.queue f WHERE f.server OPERATOR(pg_catalog.=) $1 \
+                  AND f.id OPERATOR(pg_catalog.=) s.first), \
+                 (SELECT f.enqueued_at FROM sequin.deferred f WHERE f.id OPERATOR(pg_catalog.=) s.first)) END) AS enqueued_at, \
+               s.outcome, CASE WHEN s.low OPERATOR(pg_catalog.<=) s.high \
+                 THEN ($10)[s.low::pg_catalog.int4:s.high::pg_catalog.int4] ELSE ",
+            $merged,
+            " END AS merged_ids, s.record), \
+             kept AS (INSERT INTO sequin.history (server, id, key, role, kind, sync_id, collection_id, await_consumers, \
+               timeout_ms, relation, ordering_key, upstream_id, data, enqueued_at, delivered_at, outcome, merged_ids, record) \
+               SELECT g.server, g.id, g.key, g.role, g.kind, g.sync_id, g.collection_id, g.await_consumers, g.timeout_ms, \
+               g.relation, g.ordering_key, g.upstream_id, g.data, g.enqueued_at, $11, g.outcome, g.merged_ids, g.record \
+               FROM gone g) \
+             SELECT g.id FROM gone g"
+        )
+    };
 }
 
 /// Moves records of a server to the history. Skips records that no longer exist.
 pub fn archive(connection: &Connection, server: &str, mut settled: Vec<Settled<'_>>) {
-    /// Finds a queued row that [`delete_by_ids`] has left because another transaction was changing it.
-    static TAKE_QUEUED: Statement<(&str, &[i64])> = Statement::new(concat!(
-        "DELETE FROM sequin.queue q WHERE q.server OPERATOR(pg_catalog.=) $1 AND q.id OPERATOR(pg_catalog.=) ANY ($2) \
-         RETURNING ",
-        kept!("q"),
-    ));
-    static TAKE_DEFERRED: Statement<(&[i64],)> = Statement::new(concat!(
-        "DELETE FROM sequin.deferred p WHERE p.id OPERATOR(pg_catalog.=) ANY ($1) RETURNING ",
-        kept!("p"),
-    ));
+    static QUEUED: Statement<Values<'static>> = Statement::new(move_from!("sequin.queue", "NULL::pg_catalog.int8[]"));
+    static DEFERRED: Statement<Values<'static>> = Statement::new(move_from!("sequin.deferred", "q.merged_ids"));
     if settled.is_empty() {
         return;
     }
     settled.sort_unstable_by_key(|settled| settled.id);
-    let ids: Vec<i64> = settled.iter().map(|settled| settled.id).collect();
-    let scratch = ScratchContext::enter();
-    let table = RowInserter::open(relation::of_outbox(c"history"), &history_columns());
-    let mut history = History { table, now: session::now(), settled: &settled };
-    let left =
-        delete_by_ids(relation::of_outbox(c"queue"), server, &ids, &QUEUE_COLUMNS, |id, row| history.append(id, row));
-    let mut taken = Vec::new();
+    let mut stood_for = Vec::new();
+    let mut left: Vec<&Settled<'_>> = settled.iter().collect();
+    // Another transaction may move a record to the deferred ones in the meantime, and never back. A row that it only
+    // changes is found by the second round.
+    for statement in [&QUEUED, &DEFERRED, &QUEUED, &DEFERRED] {
+        if left.is_empty() {
+            break;
+        }
+        let moved = move_from(connection, statement, server, &left);
+        left.retain(|settled| {
+            let is_moved = moved.contains(&settled.id);
+            if is_moved {
+                stood_for.extend(&settled.merged);
+            }
+            !is_moved
+        });
+    }
+    merged::delete(connection, server, stood_for);
     if !left.is_empty() {
-        let deferred = TAKE_DEFERRED.run(connection, (&left,));
-        if deferred.len() < left.len() {
-            taken.push(TAKE_QUEUED.run(connection, (server, &left)));
-        }
-        taken.push(deferred);
+        merged::check_gone(connection, server, &left.iter().map(|settled| settled.id).collect::<Vec<_>>());
+        // Records whose head no longer exists are kept by themselves.
+        let alone = |settled: &&Settled<'_>| {
+            let settled_as = settled.settled_as;
+            settled.merged.iter().map(move |id| Settled::without_reply(*id, settled_as)).collect::<Vec<_>>()
+        };
+        archive(connection, server, left.iter().flat_map(alone).collect());
     }
-    for rows in &taken {
-        for row in 0..rows.len() {
-            let columns: [Option<Datum>; QUEUE_COLUMNS.len()] = rows.columns(row);
-            let id = columns[1].expect("id is NOT NULL").value() as i64;
-            history.append(id, columns);
-        }
+}
+
+/// Moves records to the history. Returns the ids of those that the statement's table had.
+fn move_from(
+    connection: &Connection,
+    statement: &Statement<Values<'static>>,
+    server: &str,
+    settled: &[&Settled<'_>],
+) -> HashSet<i64> {
+    let scratch = ScratchContext::enter();
+    let ids: Vec<i64> = settled.iter().map(|settled| settled.id).collect();
+    let outcomes: Vec<&str> = settled.iter().map(|settled| settled.settled_as.as_str()).collect();
+    let upstream_ids: Vec<Option<&str>> = settled.iter().map(|settled| settled.upstream_id).collect();
+    let records: Vec<Option<&str>> = settled.iter().map(|settled| settled.record).collect();
+    let data: Vec<Option<&str>> = settled.iter().map(|settled| settled.data).collect();
+    let first = |settled: &&Settled<'_>| settled.merged.first().map_or(settled.id, |merged| settled.id.min(*merged));
+    let firsts: Vec<i64> = settled.iter().map(first).collect();
+    // All merged ids in one array, and the part of each record.
+    let (mut merged, mut lows, mut highs) = (Vec::new(), Vec::new(), Vec::new());
+    for settled in settled {
+        lows.push(merged.len() as i64 + 1);
+        merged.extend(&settled.merged);
+        highs.push(merged.len() as i64);
     }
-    // The insertion still reads the deleted rows.
-    history.table.finish();
-    taken.into_iter().for_each(QueryRows::free);
+    let values = (
+        server,
+        &*ids,
+        &*outcomes,
+        &*upstream_ids,
+        JsonArray(&records),
+        JsonbArray(&data),
+        &*firsts,
+        &*lows,
+        &*highs,
+        &*merged,
+        Timestamp(session::now()),
+    );
+    let moved = store::ids(statement.run(connection, values)).into_iter().collect();
     scratch.leave();
-}
-
-fn history_columns() -> [&'static CStr; QUEUE_COLUMNS.len() + ADDED.len()] {
-    std::array::from_fn(|place| {
-        if place < QUEUE_COLUMNS.len() { QUEUE_COLUMNS[place] } else { ADDED[place - QUEUE_COLUMNS.len()] }
-    })
-}
-
-struct History<'a> {
-    table: RowInserter<{ QUEUE_COLUMNS.len() + ADDED.len() }>,
-    now: i64,
-    /// By id.
-    settled: &'a [Settled<'a>],
-}
-
-impl History<'_> {
-    fn append(&mut self, id: i64, mut kept: [Option<Datum>; QUEUE_COLUMNS.len()]) {
-        let Ok(place) = self.settled.binary_search_by_key(&id, |settled| settled.id) else { return };
-        let settled = &self.settled[place];
-        if let Some(upstream_id) = settled.upstream_id {
-            kept[UPSTREAM_ID] = Some(to_text_datum(upstream_id));
-        }
-        // A delete holds digests of the row's fields until it is sent, and no longer.
-        if kept[KIND].is_some_and(|kind| is_text(kind, Kind::Delete.as_str())) {
-            kept[DATA] = None;
-        }
-        let mut row = [None; QUEUE_COLUMNS.len() + ADDED.len()];
-        row[..QUEUE_COLUMNS.len()].copy_from_slice(&kept);
-        row[QUEUE_COLUMNS.len()..].copy_from_slice(&[
-            Some(Datum::from(self.now)),
-            Some(to_text_datum(settled.settled_as.as_str())),
-            settled.sent_with.map(Datum::from),
-            // A json is stored as its text, and this text was parsed as JSON already.
-            settled.record.map(to_text_datum),
-        ]);
-        self.table.append(row);
-    }
+    moved
 }
 
 /// Without the data, and if `$3` is false without any text: a text may be damaged.
 macro_rules! move_in_part {
-    ($from:literal) => {
+    ($from:literal, $merged:literal) => {
         concat!(
             "WITH gone AS (DELETE FROM ",
             $from,
             " g WHERE g.server OPERATOR(pg_catalog.=) $1 AND g.id OPERATOR(pg_catalog.=) $2 RETURNING g.id, g.key, g.role, \
-             g.kind, g.sync_id, g.collection_id, g.relation, g.ordering_key, g.upstream_id, g.enqueued_at) \
+             g.kind, g.sync_id, g.collection_id, g.relation, g.ordering_key, g.upstream_id, g.enqueued_at, \
+             COALESCE($6, ",
+            $merged,
+            ") AS merged_ids) \
              INSERT INTO sequin.history (server, id, key, role, kind, sync_id, collection_id, relation, ordering_key, \
-             upstream_id, enqueued_at, delivered_at, outcome) SELECT $1, g.id, g.key, g.role, g.kind, \
+             upstream_id, enqueued_at, delivered_at, outcome, merged_ids) SELECT $1, g.id, g.key, g.role, g.kind, \
              CASE WHEN $3 THEN g.sync_id ELSE '' END, CASE WHEN $3 THEN g.collection_id ELSE '' END, g.relation, \
              CASE WHEN $3 THEN g.ordering_key END, COALESCE($4, CASE WHEN $3 THEN g.upstream_id END), g.enqueued_at, \
-             pg_catalog.clock_timestamp(), $5 FROM gone g"
+             pg_catalog.clock_timestamp(), $5, g.merged_ids FROM gone g"
         )
     };
 }
@@ -183,14 +190,18 @@ macro_rules! move_in_part {
 /// Moves one record that [`archive`] has failed with to the history, with as much of it as the history accepts. Returns
 /// false if the history accepts nothing.
 pub fn archive_in_part(connection: &Connection, server: &str, settled: &Settled<'_>) -> bool {
-    static QUEUED: Statement<(&str, i64, bool, Option<&str>, &str)> = Statement::new(move_in_part!("sequin.queue"));
-    static DEFERRED: Statement<(&str, i64, bool, Option<&str>, &str)> =
-        Statement::new(move_in_part!("sequin.deferred"));
+    type Parts = (&'static str, i64, bool, Option<&'static str>, &'static str, Option<&'static [i64]>);
+    static QUEUED: Statement<Parts> = Statement::new(move_in_part!("sequin.queue", "NULL::pg_catalog.int8[]"));
+    static DEFERRED: Statement<Parts> = Statement::new(move_in_part!("sequin.deferred", "g.merged_ids"));
+    let Settled { id, settled_as, upstream_id, merged, .. } = settled;
+    let merged_ids = (!merged.is_empty()).then_some(&**merged);
     [true, false].into_iter().any(|keeps_texts| {
-        let values = (server, settled.id, keeps_texts, settled.upstream_id, settled.settled_as.as_str());
+        let values = (server, *id, keeps_texts, *upstream_id, settled_as.as_str(), merged_ids);
         guarded(|| {
             QUEUED.run(connection, values).free();
             DEFERRED.run(connection, values).free();
+            merged::delete(connection, server, merged.clone());
+            merged::check_gone(connection, server, &[*id]);
         })
         .is_ok()
     })

@@ -1,8 +1,9 @@
 //! Moving records from the queue to `sequin.deferred`, and storing the results of attempts there.
 
+use crate::pg::elog;
 use crate::pg::jsonb::Json;
 use crate::pg::param::JsonbArray;
-use crate::pg::spi::Connection;
+use crate::pg::spi::{Connection, QueryRows};
 use crate::pg::statement::Statement;
 use contract::reply::Timestamp;
 
@@ -10,19 +11,49 @@ use super::row::State;
 
 /// Moves records from the queue to `sequin.deferred`, where they wait until they are freed.
 pub fn defer(connection: &Connection, server: &str, ids: &[i64]) {
-    static DEFER: Statement<(&str, &[i64], i64, i64)> = Statement::new(
-        "WITH gone AS (DELETE FROM sequin.queue q WHERE q.server OPERATOR(pg_catalog.=) $1 \
-           AND q.id OPERATOR(pg_catalog.>=) $3 AND q.id OPERATOR(pg_catalog.<=) $4 \
-           AND q.id OPERATOR(pg_catalog.=) ANY ($2) \
+    static DEFER: Statement<(&str, &[i64])> = Statement::new(concat!(
+        "WITH gone AS (DELETE FROM sequin.queue q USING (SELECT t.place FROM pg_catalog.unnest($2) AS s(id), LATERAL (",
+        row_by_id!("sequin.queue"),
+        ") t) s WHERE q.ctid OPERATOR(pg_catalog.=) s.place \
            RETURNING q.server, q.id, q.key, q.role, q.kind, q.sync_id, q.collection_id, q.await_consumers, q.timeout_ms, \
-           q.relation, q.ordering_key, q.upstream_id, q.data, q.enqueued_at) \
-         INSERT INTO sequin.deferred (server, id, key, role, kind, sync_id, collection_id, await_consumers, timeout_ms, \
-           relation, ordering_key, upstream_id, data, enqueued_at, state, attempts, next_attempt_at, resend_verbatim) \
+           q.relation, q.ordering_key, q.upstream_id, q.data, q.enqueued_at), \
+         kept AS (INSERT INTO sequin.deferred (server, id, key, role, kind, sync_id, collection_id, await_consumers, \
+           timeout_ms, relation, ordering_key, upstream_id, data, enqueued_at, state, attempts, next_attempt_at, \
+           resend_verbatim) \
          SELECT g.server, g.id, g.key, g.role, g.kind, g.sync_id, g.collection_id, g.await_consumers, g.timeout_ms, \
-           g.relation, g.ordering_key, g.upstream_id, g.data, g.enqueued_at, 'pending', 0, 'infinity', false FROM gone g",
-    );
-    if let (Some(&first), Some(&last)) = (ids.iter().min(), ids.iter().max()) {
-        DEFER.run(connection, (server, ids, first, last)).free();
+           g.relation, g.ordering_key, g.upstream_id, g.data, g.enqueued_at, 'pending', 0, 'infinity', false FROM gone g \
+         RETURNING 1) \
+         SELECT (SELECT pg_catalog.count(*) FROM gone), (SELECT pg_catalog.count(*) FROM kept)",
+    ));
+    if ids.is_empty() {
+        return;
+    }
+    let moved = DEFER.run(connection, (server, ids));
+    let (gone, kept): (i64, i64) = moved.first().expect("an aggregate has one row");
+    moved.free();
+    if gone != kept {
+        elog::internal_error("a trigger keeps records out of sequin.deferred".to_owned());
+    }
+}
+
+/// Raises an error if a statement has not changed all of the deferred records that it was for.
+fn check_changed(connection: &Connection, ids: &[i64], rows: QueryRows<'_>) {
+    static COUNT: Statement<(&[i64],)> =
+        Statement::new("SELECT pg_catalog.count(*) FROM sequin.deferred p WHERE p.id OPERATOR(pg_catalog.=) ANY ($1)");
+    static QUEUED: Statement<(&[i64],)> = Statement::new(concat!(
+        named_servers!(),
+        "SELECT pg_catalog.count(*) FROM named n JOIN sequin.queue q ON q.server OPERATOR(pg_catalog.=) n.server \
+         WHERE q.id OPERATOR(pg_catalog.=) ANY ($1)"
+    ));
+    let changed = rows.changed();
+    rows.free();
+    if changed == ids.len() {
+        return;
+    }
+    let count = |statement: &Statement<(&[i64],)>| statement.run(connection, (ids,)).first::<(i64,)>();
+    let open: i64 = [count(&COUNT), count(&QUEUED)].into_iter().flatten().map(|(count,)| count).sum();
+    if open != changed as i64 {
+        elog::internal_error("a trigger keeps the result of an attempt out of sequin.deferred".to_owned());
     }
 }
 
@@ -47,7 +78,7 @@ pub fn note_attempt(connection: &Connection, ids: &[i64], attempt: &Attempt<'_>)
          WHERE p.id OPERATOR(pg_catalog.=) ANY ($1)",
     );
     let Attempt { state, next_attempt_at, outcome, error } = attempt;
-    NOTE.run(connection, (ids, state.as_str(), *next_attempt_at, outcome, error)).free();
+    check_changed(connection, ids, NOTE.run(connection, (ids, state.as_str(), *next_attempt_at, outcome, error)));
 }
 
 /// Makes merged records due again, each by itself. Updates and deletes are resent verbatim. So nothing merges with the
@@ -58,7 +89,7 @@ pub fn split(connection: &Connection, ids: &[i64]) {
          next_attempt_at = pg_catalog.clock_timestamp() \
          WHERE p.id OPERATOR(pg_catalog.=) ANY ($1)",
     );
-    SPLIT.run(connection, (ids,)).free();
+    check_changed(connection, ids, SPLIT.run(connection, (ids,)));
 }
 
 /// Leaves records to a person: a create that was perhaps applied is unknown, each other record is rejected.
@@ -69,14 +100,16 @@ pub fn leave_to_person(connection: &Connection, ids: &[i64], was_applied: bool, 
          state = CASE WHEN p.kind OPERATOR(pg_catalog.=) 'create' AND (p.resend_verbatim OR $2) \
          THEN 'unknown' ELSE 'rejected' END WHERE p.id OPERATOR(pg_catalog.=) ANY ($1)",
     );
-    LEAVE.run(connection, (ids, was_applied, outcome, error)).free();
+    check_changed(connection, ids, LEAVE.run(connection, (ids, was_applied, outcome, error)));
 }
 
-/// Stores in a deferred create the data of its request, which includes the records merged into it.
-pub fn set_data(connection: &Connection, id: i64, data: &str) {
-    static SET: Statement<(i64, JsonbArray)> =
-        Statement::new("UPDATE sequin.deferred p SET data = $2[1] WHERE p.id OPERATOR(pg_catalog.=) $1");
-    SET.run(connection, (id, JsonbArray(&[Some(data)]))).free();
+/// Makes the row of a deferred create stand for the records that were merged into it. `data` is what was sent.
+pub fn stand_for(connection: &Connection, id: i64, merged: &[i64], data: Option<&str>) {
+    static SET: Statement<(i64, &[i64], JsonbArray)> = Statement::new(
+        "UPDATE sequin.deferred p SET merged_ids = $2, data = COALESCE($3[1], p.data) \
+         WHERE p.id OPERATOR(pg_catalog.=) $1",
+    );
+    check_changed(connection, &[id], SET.run(connection, (id, merged, JsonbArray(&[data]))));
 }
 
 /// The data of deferred records, in the order of their ids, as JSON texts.

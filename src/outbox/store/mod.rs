@@ -3,7 +3,8 @@
 //! - [`scan`] reads the queue and the deferred records that a worker may send;
 //! - [`claim`] stores requests in flight, and ends them;
 //! - [`defer`] moves records from the queue to `sequin.deferred`, and [`requeue`] makes deferred records due;
-//! - [`archive`] moves settled records to the history, and deletes them after the retention;
+//! - [`archive`] moves settled records to the history, and deletes them after the retention; [`merged`] finds and deletes
+//!   the records that such a row stands for;
 //! - [`state`] holds pauses and backoffs of servers, [`origin`] the identity of the database;
 //! - [`upstream_ids`] holds the ids that are to be written into rows of attached tables;
 //! - [`row`] finds single records by their ids.
@@ -16,6 +17,17 @@ macro_rules! named_servers {
            (SELECT q.server FROM sequin.queue q ORDER BY q.server, q.id LIMIT 1) UNION ALL \
            (SELECT (SELECT q.server FROM sequin.queue q WHERE q.server OPERATOR(pg_catalog.>) n.server \
                     ORDER BY q.server, q.id LIMIT 1) FROM named n WHERE n.server IS NOT NULL)) "
+    };
+}
+
+/// The place of a row, found by its server and its id: `$1` and `s.id`. The LIMIT keeps the planner from any other plan.
+macro_rules! row_by_id {
+    ($table:literal) => {
+        concat!(
+            "SELECT k.ctid AS place FROM ",
+            $table,
+            " k WHERE k.server OPERATOR(pg_catalog.=) $1 AND k.id OPERATOR(pg_catalog.=) s.id LIMIT 1"
+        )
     };
 }
 
@@ -62,6 +74,7 @@ macro_rules! same_key {
 pub mod archive;
 pub mod claim;
 pub mod defer;
+pub mod merged;
 pub mod origin;
 pub mod requeue;
 pub mod row;
@@ -77,7 +90,7 @@ use contract::reply::Timestamp;
 use crate::pg::session;
 use crate::pg::spi::QueryRows;
 
-/// The columns of `sequin.queue`, which enqueuing writes and the history takes over.
+/// The columns of `sequin.queue`, which enqueuing writes.
 pub const QUEUE_COLUMNS: [&CStr; 14] = [
     c"server",
     c"id",

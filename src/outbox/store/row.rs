@@ -83,7 +83,10 @@ pub fn open(connection: &Connection, ids: &[i64], role: Oid) -> Vec<(i64, bool)>
            SELECT q.id, false AS is_dead, q.role::pg_catalog.oid AS role FROM named n JOIN sequin.queue q \
              ON q.server OPERATOR(pg_catalog.=) n.server WHERE q.id OPERATOR(pg_catalog.=) ANY ($1) UNION ALL \
            SELECT p.id, p.state OPERATOR(pg_catalog.<>) 'pending', p.role::pg_catalog.oid FROM sequin.deferred p \
-             WHERE p.id OPERATOR(pg_catalog.=) ANY ($1)) o WHERE pg_catalog.pg_has_role($2, o.role, 'USAGE')"
+             WHERE p.id OPERATOR(pg_catalog.=) ANY ($1) UNION ALL \
+           SELECT m.id, p.state OPERATOR(pg_catalog.<>) 'pending', p.role::pg_catalog.oid FROM sequin.deferred p, \
+             pg_catalog.unnest(p.merged_ids) AS m(id) \
+             WHERE p.merged_ids IS NOT NULL AND m.id OPERATOR(pg_catalog.=) ANY ($1)) o WHERE pg_catalog.pg_has_role($2, o.role, 'USAGE')"
     ));
     OPEN.run(connection, (ids, role)).iter().collect()
 }
