@@ -1,22 +1,23 @@
 //! Appending rows to an outbox table as COPY does it: many with one visit to a page and one record in the log.
 //!
 //! An INSERT would carry values that are at hand through arrays and a plan, at several times the cost, in the middle of the
-//! application's own statement. Appending fires no trigger and checks no constraint but the keys, no default and no row
-//! security: the caller keeps NOT NULL and CHECK constraints itself.
+//! application's own statement. Appending passes over whatever the executor would do beside it: triggers, rules, defaults
+//! and computed columns. So it is for a table that has none of them. pg_repack, trigger-based replication and audits add
+//! triggers while sessions write: the table is looked at under the lock that the write takes, which holds them off.
 
 use std::ffi::{CStr, c_int};
 use std::ptr;
 
 use pgrx::pg_sys::{self, Datum, Oid};
 
-use super::elog;
 use super::random;
 use super::tuple_descriptor::attribute;
 
 /// Rows that are written at once. Each takes a slot of some hundred bytes until the end.
 const ROWS_AT_ONCE: usize = 500;
 
-/// A table that is being appended to. No rights of the current role are checked.
+/// A table that is being appended to. No rights of the current role are checked; row security hides no row from the owner,
+/// as whom the queue is written.
 pub struct RowInserter<const COLUMNS: usize> {
     /// The places of the columns in the table.
     places: [usize; COLUMNS],
@@ -28,22 +29,24 @@ pub struct RowInserter<const COLUMNS: usize> {
 }
 
 impl<const COLUMNS: usize> RowInserter<COLUMNS> {
-    /// Opens the table to append rows of these columns; its other columns are NULL. An error between here and
-    /// [`finish`](Self::finish) leaves everything to the (sub)transaction.
-    pub fn open(table: Oid, columns: &[&CStr; COLUMNS]) -> Self {
+    /// Opens the table to append rows of these columns, each a name and a type. None: only the executor may write it, or
+    /// it has other columns. An error between here and [`finish`](Self::finish) leaves everything to the (sub)transaction.
+    pub fn open(table: Oid, columns: &[(&CStr, Oid); COLUMNS]) -> Option<Self> {
         // SAFETY: raises if there is no such table. It is a heap, which `write` relies on. The result relation is zeroed, as
         // makeNode does it, and filled in. All of it lives in the current memory context, or belongs to the (sub)transaction
         // that an error ends.
         unsafe {
             let relation = pg_sys::table_open(table, pg_sys::RowExclusiveLock as c_int);
-            assert_eq!((*(*relation).rd_rel).relam, pg_sys::HEAP_TABLE_AM_OID, "a table of the outbox was altered");
+            let Some(places) = places(relation, columns) else {
+                pg_sys::table_close(relation, pg_sys::NoLock as c_int);
+                return None;
+            };
             let state = pg_sys::CreateExecutorState();
             let result = pg_sys::palloc0(size_of::<pg_sys::ResultRelInfo>()).cast::<pg_sys::ResultRelInfo>();
             (*result).type_ = pg_sys::NodeTag::T_ResultRelInfo;
             pg_sys::InitResultRelInfo(result, relation, 1, ptr::null_mut(), 0);
             pg_sys::ExecOpenIndices(result, false);
-            let places = places((*relation).rd_att, columns);
-            RowInserter { places, relation, state, result, slots: Vec::new(), filled: 0 }
+            Some(RowInserter { places, relation, state, result, slots: Vec::new(), filled: 0 })
         }
     }
 
@@ -79,6 +82,12 @@ impl<const COLUMNS: usize> RowInserter<COLUMNS> {
         unsafe {
             let command = pg_sys::GetCurrentCommandId(true);
             let slots = self.slots.as_mut_ptr();
+            if !(*(*self.relation).rd_att).constr.is_null() {
+                for &slot in &self.slots[..self.filled] {
+                    pg_sys::ExecConstraints(self.result, slot, self.state);
+                    self.free_row_memory();
+                }
+            }
             pg_sys::heap_multi_insert(self.relation, slots, self.filled as c_int, command, 0, ptr::null_mut());
             for &slot in &self.slots[..self.filled] {
                 #[cfg(feature = "pg15")]
@@ -104,13 +113,24 @@ impl<const COLUMNS: usize> RowInserter<COLUMNS> {
                 );
                 #[cfg(not(any(feature = "pg15", feature = "pg16", feature = "pg17", feature = "pg18")))]
                 pg_sys::ExecInsertIndexTuples(self.result, self.state, 0, slot, ptr::null_mut(), ptr::null_mut());
-                let context = (*self.state).es_per_tuple_exprcontext;
-                if !context.is_null() {
-                    pg_sys::MemoryContextReset((*context).ecxt_per_tuple_memory);
-                }
+                self.free_row_memory();
             }
         }
         self.filled = 0;
+    }
+
+    /// Frees the memory of the expressions of indexes and constraints.
+    ///
+    /// # Safety
+    /// The executor's state is not freed yet.
+    unsafe fn free_row_memory(&self) {
+        // SAFETY: as the caller promises. The context is made when an expression first needs it.
+        unsafe {
+            let context = (*self.state).es_per_tuple_exprcontext;
+            if !context.is_null() {
+                pg_sys::MemoryContextReset((*context).ecxt_per_tuple_memory);
+            }
+        }
     }
 
     /// Writes the last rows and closes the table. Its lock is kept to the end of the transaction.
@@ -132,29 +152,48 @@ impl<const COLUMNS: usize> RowInserter<COLUMNS> {
     }
 }
 
-/// The places of these columns in a table. Raises an ERROR for a column that the table does not have.
+/// The places of these columns in a table that has them, no others, and nothing that only the executor takes care of.
 ///
 /// # Safety
-/// The descriptor of an open table.
+/// An open table, which is locked for writing: so none of it changes before the end of the transaction.
 unsafe fn places<const COLUMNS: usize>(
-    table: pg_sys::TupleDesc,
-    columns: &[&CStr; COLUMNS],
-) -> [usize; COLUMNS] {
-    // SAFETY: as the caller promises; each attribute below `natts` has a name that ends with a NUL.
-    let is_at = |place: usize, name: &CStr| unsafe {
-        let attribute = attribute(table, place);
-        !(*attribute).attisdropped && CStr::from_ptr((*attribute).attname.data.as_ptr()) == name
-    };
-    // SAFETY: as the caller promises.
-    let natts = unsafe { (*table).natts } as usize;
-    std::array::from_fn(|column| {
-        let name = columns[column];
-        // Mostly it is where it was when the table was made.
-        let mut all = (column < natts).then_some(column).into_iter().chain(0..natts);
-        all.find(|place| is_at(*place, name)).unwrap_or_else(|| {
-            elog::internal_error(format!("a table of the outbox has no column {}", name.to_string_lossy()))
-        })
-    })
+    table: pg_sys::Relation,
+    columns: &[(&CStr, Oid); COLUMNS],
+) -> Option<[usize; COLUMNS]> {
+    // SAFETY: as the caller promises. The descriptor and the form last as long as the relation is open, each attribute
+    // below `natts` is there, and its name ends with a NUL.
+    unsafe {
+        let form = &*(*table).rd_rel;
+        let is_plain = form.relkind as u8 == pg_sys::RELKIND_RELATION
+            && form.relam == pg_sys::HEAP_TABLE_AM_OID
+            && !form.relispartition
+            && (*table).trigdesc.is_null()
+            && (*table).rd_rules.is_null();
+        if !is_plain {
+            return None;
+        }
+        let descriptor = (*table).rd_att;
+        let attributes = (0..(*descriptor).natts as usize).map(|place| (place, &*attribute(descriptor, place)));
+        let attributes: Vec<_> = attributes.filter(|(_, attribute)| !attribute.attisdropped).collect();
+        if attributes.len() != COLUMNS {
+            return None;
+        }
+        let mut places = [0; COLUMNS];
+        for (column, (name, of_type)) in columns.iter().enumerate() {
+            let is_it = |attribute: &pg_sys::FormData_pg_attribute| {
+                CStr::from_ptr(attribute.attname.data.as_ptr()) == *name
+                    && attribute.atttypid == *of_type
+                    && attribute.atttypmod == -1
+                    && !attribute.atthasdef
+                    && attribute.attidentity == 0
+                    && attribute.attgenerated == 0
+            };
+            // Mostly it is where it was when the table was made.
+            let mut candidates = attributes.iter().skip(column).chain(&attributes);
+            places[column] = candidates.find(|(_, attribute)| is_it(attribute))?.0;
+        }
+        Some(places)
+    }
 }
 
 /// The next number of a sequence. The current role needs the right to use it.

@@ -109,6 +109,18 @@ impl Param for JsonbArray<'_> {
     }
 }
 
+/// jsonb datums, as a `jsonb[]`; None is a NULL element.
+pub struct JsonbDatums<'a>(pub &'a [Option<Datum>]);
+
+impl Param for JsonbDatums<'_> {
+    type Value<'a> = JsonbDatums<'a>;
+    const TYPE: Oid = pg_sys::JSONBARRAYOID;
+
+    fn datum(JsonbDatums(datums): JsonbDatums<'_>) -> Option<Datum> {
+        Some(array(datums.iter().copied(), JSONB))
+    }
+}
+
 /// JSON texts, as a `json[]`; None is a NULL element. Postgres stores a json as its text, and does not check these.
 pub struct JsonArray<'a>(pub &'a [Option<&'a str>]);
 
@@ -216,3 +228,4 @@ tuple!(A B C D E F G H I);
 tuple!(A B C D E F G H I J);
 tuple!(A B C D E F G H I J K);
 tuple!(A B C D E F G H I J K L);
+tuple!(A B C D E F G H I J K L M);

@@ -1,5 +1,6 @@
 //! All SQL of the outbox, one verb a file. Policy is elsewhere: these functions take values and return rows.
 //!
+//! - [`append`] writes records into the queue;
 //! - [`scan`] reads the queue and the deferred records that a worker may send;
 //! - [`claim`] stores requests in flight, and ends them;
 //! - [`defer`] moves records from the queue to `sequin.deferred`, and [`requeue`] makes deferred records due;
@@ -71,6 +72,7 @@ macro_rules! same_key {
     };
 }
 
+pub mod append;
 pub mod archive;
 pub mod claim;
 pub mod defer;
@@ -82,31 +84,12 @@ pub mod scan;
 pub mod state;
 pub mod upstream_ids;
 
-use std::ffi::CStr;
 use std::time::Duration;
 
 use contract::reply::Timestamp;
 
 use crate::pg::session;
 use crate::pg::spi::QueryRows;
-
-/// The columns of `sequin.queue`, which enqueuing writes.
-pub const QUEUE_COLUMNS: [&CStr; 14] = [
-    c"server",
-    c"id",
-    c"key",
-    c"role",
-    c"kind",
-    c"sync_id",
-    c"collection_id",
-    c"await_consumers",
-    c"timeout_ms",
-    c"relation",
-    c"ordering_key",
-    c"upstream_id",
-    c"data",
-    c"enqueued_at",
-];
 
 /// The time of a record that is not sent by itself.
 pub const NEVER: Timestamp = Timestamp(i64::MAX);
