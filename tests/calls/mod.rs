@@ -23,6 +23,7 @@ mod replies;
 mod reply_order;
 mod requests;
 mod smoke;
+mod statistics;
 mod tls;
 mod token_files;
 mod unknowns;

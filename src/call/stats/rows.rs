@@ -29,7 +29,7 @@ pub fn statistics() -> Vec<Statistics> {
     let mut rows: BTreeMap<Option<(u32, u32)>, Statistics> = BTreeMap::new();
     for slot in table::slots() {
         let is_visible = match slot.owner() {
-            None => sees_all && slot.reset_at() != 0,
+            None => sees_all && slot.counts(),
             Some((database, server)) if database == session::database() => {
                 let server = Oid::from(server);
                 catalog::has_server(server) && (sees_all || catalog::may_use(server, session::current_role()))
@@ -76,7 +76,7 @@ fn add_all(sums: &mut [i64], counters: &[AtomicU64]) {
 /// Sets the counters of this database's servers to zero, and the overflow slot, which counts for all databases.
 pub fn reset() {
     for slot in table::slots() {
-        if slot.owner().is_none_or(|(database, _)| database == session::database()) {
+        if slot.owner().is_none_or(|(database, _)| database == session::database()) && slot.counts() {
             slot.reset();
         }
     }

@@ -145,6 +145,11 @@ impl Slot {
         (key != FREE).then_some(((key >> 32) as u32, key as u32))
     }
 
+    /// Whether it has counted. The overflow slot may have not.
+    pub fn counts(self) -> bool {
+        self.reset_at() != 0
+    }
+
     /// Since when it counts.
     pub fn reset_at(self) -> i64 {
         self.0.reset_at.load(Ordering::Relaxed)
