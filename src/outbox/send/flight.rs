@@ -5,6 +5,8 @@
 
 use std::ops::Range;
 
+use pgrx::pg_sys::Oid;
+
 use contract::batching::backoff::ServerState;
 use contract::secret::Secret;
 
@@ -18,6 +20,8 @@ use super::judge::{self, Attempt};
 /// See the module.
 pub struct Flight {
     pub claimed: Claimed,
+    /// The oid of the extension whose record it is. A new extension may have another record of this number.
+    pub extension: Oid,
     /// The operations that are not sent yet, by their places. The next ones are last.
     parts: Vec<Range<usize>>,
     /// The operations of the exchange in progress, and its token.
@@ -29,9 +33,9 @@ pub struct Flight {
 }
 
 impl Flight {
-    pub fn new(claimed: Claimed) -> Flight {
+    pub fn new(claimed: Claimed, extension: Oid) -> Flight {
         let all = 0..claimed.planned.operations.len();
-        Flight { claimed, parts: vec![all], current: None, dispositions: Vec::new(), state: None }
+        Flight { claimed, extension, parts: vec![all], current: None, dispositions: Vec::new(), state: None }
     }
 
     /// The next exchange. None if all operations have a disposition: the flight has ended.

@@ -5,12 +5,13 @@ mod judge;
 mod threads;
 
 use std::collections::HashMap;
+use std::time::Duration;
+
+use pgrx::pg_sys::Oid;
 
 pub use self::flight::Flight;
 use self::threads::{FlightId, Threads};
 use crate::outbox::claim::Claimed;
-
-use std::time::Duration;
 
 /// The requests of this worker that are on their way.
 pub struct Flights {
@@ -42,10 +43,10 @@ impl Flights {
     }
 
     /// Sends a claimed request. Returns it if it ends without an exchange.
-    pub fn send(&mut self, claimed: Claimed, is_leaving: bool) -> Option<Flight> {
+    pub fn send(&mut self, claimed: Claimed, extension: Oid) -> Option<Flight> {
         self.last_id += 1;
         self.bytes += size(&claimed);
-        self.go_on(self.last_id, Flight::new(claimed), is_leaving)
+        self.go_on(self.last_id, Flight::new(claimed, extension), false)
     }
 
     fn go_on(&mut self, id: FlightId, mut flight: Flight, is_leaving: bool) -> Option<Flight> {
@@ -81,7 +82,10 @@ impl Flights {
     /// Gives up all requests. They end with what is known of them.
     pub fn stop(&mut self) -> Vec<Flight> {
         self.threads.stop();
-        self.take_ended(true)
+        let mut ended = self.take_ended(true);
+        // That they were given up says nothing about their servers.
+        ended.iter_mut().for_each(|flight| flight.state = None);
+        ended
     }
 }
 

@@ -7,9 +7,11 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
+use pgrx::pg_sys::Oid;
+
 use contract::batching::backoff::ServerBackoff;
 
-use crate::outbox::claim::{self, Budget, Claims};
+use crate::outbox::claim::{self, Budget, Claims, InFlight};
 use crate::outbox::claims_lock;
 use crate::outbox::send::Flight;
 use crate::outbox::settle;
@@ -65,13 +67,12 @@ impl Worker {
             requests: self.flights.room(MAX_REQUESTS),
         };
         let result = in_transaction(|connection, extension| {
-            let settlement = self.settle(connection, &ended);
+            let is_new = self.note_extension(extension);
+            let settlement = self.settle(connection, extension, &ended);
             // The lock may be held for long, and this worker must not hold a snapshot for as long.
             if settlement.is_incomplete || !claims_lock::try_acquire() {
                 return (settlement, None);
             }
-            // A new outbox assigns ids from the start: the cursors of the old one would hide records.
-            let is_new = self.extension.replace(extension) != Some(extension);
             let is_time = is_new || self.last_full_scan.is_none_or(|at| at.elapsed() >= FULL_SCAN_INTERVAL);
             if is_time {
                 self.cursors.reset();
@@ -113,9 +114,10 @@ impl Worker {
         let claims = claims.unwrap_or_else(|| Claims { requests: Vec::new(), next: Some(self.lock_is_tried_in()) });
         let behind = (self.was_locked_out.is_none() && self.retention.is_behind()).then_some(Duration::from_millis(1));
         self.next_round = claims.next.into_iter().chain(behind).min().map(|delay| Instant::now() + delay);
+        let Some(extension) = self.extension else { return };
         for claimed in claims.requests {
             self.in_flight.add(claimed.claim, &claimed.server.name, &claimed.planned);
-            self.ended.extend(self.flights.send(claimed, false));
+            self.ended.extend(self.flights.send(claimed, extension));
         }
     }
 
@@ -133,7 +135,7 @@ impl Worker {
 
     /// Keeps requests that a transaction has failed to settle.
     fn take_back(&mut self, ended: Vec<Flight>) {
-        for flight in ended.into_iter().rev() {
+        for flight in ended.into_iter().rev().filter(|flight| Some(flight.extension) == self.extension) {
             let claimed = &flight.claimed;
             self.in_flight.remove(claimed.claim);
             self.in_flight.add(claimed.claim, &claimed.server.name, &claimed.planned);
@@ -146,7 +148,10 @@ impl Worker {
         let mut failures = self.failures;
         while !self.ended.is_empty() {
             let ended = self.next_ended();
-            match in_transaction(|connection, _| self.settle(connection, &ended)) {
+            match in_transaction(|connection, extension| {
+                self.note_extension(extension);
+                self.settle(connection, extension, &ended)
+            }) {
                 Ok(Some(settlement)) => {
                     failures = 0;
                     self.last_full_scan = self.last_full_scan.filter(|_| !settlement.has_stuck);
@@ -168,10 +173,23 @@ impl Worker {
         }
     }
 
+    /// Notes the extension that the worker serves. Returns true if it is another one than before: a new outbox assigns ids
+    /// from the start, so what this worker knows of the old one would hide records.
+    fn note_extension(&mut self, extension: Oid) -> bool {
+        let is_new = self.extension.replace(extension) != Some(extension);
+        if is_new {
+            self.in_flight = InFlight::default();
+            self.last_full_scan = None;
+        }
+        is_new
+    }
+
     /// Settles requests, server by server. Their records may be claimed again in the same transaction.
-    fn settle(&mut self, connection: &Connection, ended: &[Flight]) -> Settlement {
+    fn settle(&mut self, connection: &Connection, extension: Oid, ended: &[Flight]) -> Settlement {
         let mut by_server: BTreeMap<&str, Vec<&Flight>> = BTreeMap::new();
-        for flight in ended {
+        // The records of another extension went with it.
+        let ended = || ended.iter().filter(|flight| flight.extension == extension);
+        for flight in ended() {
             by_server.entry(&flight.claimed.server.name).or_default().push(flight);
         }
         let mut settlement = Settlement::default();
@@ -187,7 +205,7 @@ impl Worker {
             settlement.has_stuck |= written.has_stuck;
             self.cursors.go_back(written.freed.unwrap_or(i64::MAX));
         }
-        ended.iter().for_each(|flight| self.in_flight.remove(flight.claimed.claim));
+        ended().for_each(|flight| self.in_flight.remove(flight.claimed.claim));
         settlement
     }
 
@@ -209,7 +227,7 @@ impl Worker {
 
 /// Runs `f` in a transaction, with the oid of the extension. None, and `f` does not run, while another session drops the
 /// extension. The worker ends if that has happened.
-fn in_transaction<T>(f: impl FnOnce(&Connection, pgrx::pg_sys::Oid) -> T) -> Result<Option<T>, Failure> {
+fn in_transaction<T>(f: impl FnOnce(&Connection, Oid) -> T) -> Result<Option<T>, Failure> {
     transaction::try_transaction(|| {
         let extension = match presence::of_extension() {
             Presence::Present(extension) => extension,
