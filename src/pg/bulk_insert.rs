@@ -44,7 +44,8 @@ impl<const COLUMNS: usize> RowInserter<COLUMNS> {
             let state = pg_sys::CreateExecutorState();
             let result = pg_sys::palloc0(size_of::<pg_sys::ResultRelInfo>()).cast::<pg_sys::ResultRelInfo>();
             (*result).type_ = pg_sys::NodeTag::T_ResultRelInfo;
-            pg_sys::InitResultRelInfo(result, relation, 1, ptr::null_mut(), 0);
+            // No range table: an error of a constraint then shows the row to who may read all of it.
+            pg_sys::InitResultRelInfo(result, relation, 0, ptr::null_mut(), 0);
             pg_sys::ExecOpenIndices(result, false);
             Some(RowInserter { places, relation, state, result, slots: Vec::new(), filled: 0 })
         }

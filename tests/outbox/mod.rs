@@ -26,6 +26,7 @@ mod renames;
 mod roles;
 mod scans;
 mod surroundings;
+mod table_triggers;
 mod transactions;
 mod views;
 mod waiting;
