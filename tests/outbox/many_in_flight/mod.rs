@@ -3,6 +3,7 @@
 mod answers;
 mod ends;
 mod order;
+mod process;
 mod servers;
 mod window;
 

@@ -116,6 +116,21 @@ fn servers_with_full_windows_are_served_beside_each_other() {
     }
 }
 
+#[test]
+fn the_address_of_a_server_changes_while_its_requests_are_in_flight() {
+    let mut world = World::with_window(16);
+    world.hold_contacts();
+    let ids = world.enqueue_creates(40);
+    world.full(16);
+    let next = Sandbox::start();
+    world.set_url(next.url());
+    world.another_round();
+    world.sandbox.clear_faults();
+    world.settled();
+    assert_eq!(world.tally(&ids), outcomes(&[("applied", 40)]));
+    assert_eq!((world.creates_by_number().len(), next.log().mutations().len()), (16, 24));
+}
+
 /// An arrival may be late by the scheduling of the processes, and so closer to the next one.
 const SECOND_US: u64 = 900_000;
 
