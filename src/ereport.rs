@@ -83,13 +83,22 @@ pub fn notice(message: String, detail: &str, hint: String) {
     elog::emit(Level::Notice, &Message { code: None, text: &text, detail: Some(detail), hint: Some(&hint) });
 }
 
+const NO_WORKER: &str = "no background worker could be started for the outbox";
+const NO_WORKER_HINT: &str =
+    "The queued records are safe. All of max_worker_processes are in use: raise it so that a worker can deliver them.";
+
 /// Warns the client that its transaction commits, but the outbox has no worker.
 pub fn warn_of_no_worker() {
-    let (text, hint) = (
-        "no background worker could be started for the outbox",
-        "The queued records are safe. Raise max_worker_processes so that a worker can deliver them.",
-    );
-    elog::emit(Level::Warning, &Message { text, hint: Some(hint), ..Message::default() });
+    emit_no_worker(Level::Warning);
+}
+
+/// Writes into the server's log that no outbox can have a worker.
+pub fn log_no_worker() {
+    emit_no_worker(Level::Log);
+}
+
+fn emit_no_worker(level: Level) {
+    elog::emit(level, &Message { text: NO_WORKER, hint: Some(NO_WORKER_HINT), ..Message::default() });
 }
 
 /// Refuses PREPARE TRANSACTION for a transaction that keeps the workers away.

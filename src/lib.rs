@@ -23,12 +23,14 @@ use pgrx::pg_guard;
 
 pgrx::pg_module_magic!(name, version);
 
-/// Called by Postgres when a session, or the postmaster, loads the library. A session starts nothing by it.
+/// Called by Postgres when a session, or the postmaster, loads the library. A session starts nothing by it, but each of its
+/// commits looks for prepared transactions from now on.
 #[pg_guard]
 #[allow(non_snake_case, reason = "the name is Postgres'")]
 extern "C-unwind" fn _PG_init() {
     crate::pg::keep_backtraces_out_of_messages();
     settings::register();
+    outbox::worker::wake_at_commit::register();
     if pg::bgworker::is_preloading() {
         outbox::worker::lifecycle::register_launcher();
     }

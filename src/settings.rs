@@ -17,9 +17,8 @@ static SECRETS_DIRECTORY: GucSetting<Option<CString>> = GucSetting::<Option<CStr
 /// On: what an application writes is sent. The role of a sync switches it off, so that its changes do not echo back.
 static CAPTURE: GucSetting<bool> = GucSetting::<bool>::new(true);
 
-/// One worker can keep a fast API busy. A second one helps with slow APIs, and a hanging API does not stop the other
-/// servers' queues. Workers are taken from max_worker_processes, which is 8 by default.
-static WORKERS: GucSetting<i32> = GucSetting::<i32>::new(2);
+/// Seconds. Long enough for the pauses of an application, short enough that many databases share a few background workers.
+static WORKER_IDLE_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(60);
 
 /// Seconds. A day: long enough to see tomorrow what happened today, short enough for a disk.
 static RETENTION: GucSetting<i32> = GucSetting::<i32>::new(86_400);
@@ -52,14 +51,14 @@ pub fn register() {
         GucFlags::default(),
     );
     GucRegistry::define_int_guc(
-        c"sequin.workers",
-        c"The most background workers that deliver one database's outbox.",
-        c"A second one is started only while there is more to do than one can.",
-        &WORKERS,
-        1,
-        32,
+        c"sequin.worker_idle_timeout",
+        c"How long the worker of a database stays without work.",
+        c"0 ends it at once. The next commit that queues records starts one.",
+        &WORKER_IDLE_TIMEOUT,
+        0,
+        i32::MAX,
         GucContext::Sighup,
-        GucFlags::default(),
+        GucFlags::UNIT_S,
     );
     GucRegistry::define_int_guc(
         c"sequin.retention",
@@ -79,6 +78,11 @@ pub fn register() {
 pub fn default_server() -> String {
     let value = SERVER.get().unwrap_or_default();
     text::from_server(value.to_bytes()).into_owned()
+}
+
+/// The setting `sequin.worker_idle_timeout`.
+pub fn worker_idle_timeout() -> Duration {
+    Duration::from_secs(WORKER_IDLE_TIMEOUT.get() as u64)
 }
 
 /// The setting `sequin.retention`.

@@ -8,6 +8,7 @@ RESET sequin.server;
 SELECT data FROM sequin_create('regress', 'salesforce:contact', '{}');
 
 SHOW sequin.capture;
-SET sequin.workers = 4;
+SHOW sequin.worker_idle_timeout;
+SET sequin.worker_idle_timeout = 0;
 SET sequin.secrets_directory = '/tmp';
 SET sequin.misspelt = on;

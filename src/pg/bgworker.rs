@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, CString, c_char, c_int, c_long};
 use std::mem;
-use std::ptr;
+use std::ptr::{self, NonNull};
 use std::time::Duration;
 
 use pgrx::pg_guard;
@@ -37,11 +37,41 @@ pub struct Registration {
     pub restart_after: Option<Duration>,
 }
 
+/// A worker that this process has started.
+pub struct Started(NonNull<pg_sys::BackgroundWorkerHandle>);
+
+impl Started {
+    /// Whether its process has ended, or could not begin. Its place is free then. Postgres sets the latch of the process
+    /// that has started it when that happens.
+    pub fn has_ended(&self) -> bool {
+        let mut pid = 0;
+        // SAFETY: the handle that `start` was given, which lasts as long as this value.
+        let status = unsafe { pg_sys::GetBackgroundWorkerPid(self.0.as_ptr(), &mut pid) };
+        status == pg_sys::BgwHandleStatus::BGWH_STOPPED
+    }
+
+    /// Frees the memory of the handle. The worker goes on.
+    pub fn forget(self) {
+        // SAFETY: Postgres has allocated it, and it is freed once.
+        unsafe { pg_sys::pfree(self.0.as_ptr().cast()) };
+    }
+}
+
 impl Registration {
-    /// Asks Postgres to start the worker. False if all background workers that the server may have are there already.
-    pub fn start(&self) -> bool {
-        // SAFETY: a whole description, which Postgres copies.
-        unsafe { pg_sys::RegisterDynamicBackgroundWorker(&mut self.describe(), ptr::null_mut()) }
+    /// Asks Postgres to start the worker. None if all background workers that the server may have are there already.
+    pub fn start(&self) -> Option<Started> {
+        let mut worker = self.describe();
+        let mut handle = ptr::null_mut();
+        // SAFETY: a whole description, which Postgres copies. It allocates the handle in the current context, which is one
+        // that lasts as long as the process. The number of the own process is that of a process of Postgres.
+        unsafe {
+            worker.bgw_notify_pid = pg_sys::MyProcPid;
+            let before = pg_sys::CurrentMemoryContext;
+            pg_sys::CurrentMemoryContext = pg_sys::TopMemoryContext;
+            let is_registered = pg_sys::RegisterDynamicBackgroundWorker(&mut worker, &mut handle);
+            pg_sys::CurrentMemoryContext = before;
+            if is_registered { NonNull::new(handle).map(Started) } else { None }
+        }
     }
 
     /// Has the worker started with the server. Only while Postgres [preloads](is_preloading) this library.
@@ -110,6 +140,12 @@ pub fn connect(database: Option<Oid>) {
         pg_sys::BackgroundWorkerUnblockSignals();
         pg_sys::BackgroundWorkerInitializeConnectionByOid(database.unwrap_or(Oid::INVALID), Oid::INVALID, 0);
     }
+}
+
+/// Makes the process act as the first superuser again, whatever session_authorization the database or the role sets.
+pub fn restore_session_user() {
+    // SAFETY: a connected process, between two transactions. The role with this number always exists.
+    unsafe { pg_sys::SetSessionAuthorization(Oid::from(pg_sys::BOOTSTRAP_SUPERUSERID), true) };
 }
 
 /// Whether the process was asked to end.

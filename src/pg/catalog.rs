@@ -23,8 +23,18 @@ pub struct ServerObject {
     pub options: Options,
 }
 
-/// The databases that one can connect to, templates apart. Works without a database, in which there are no queries.
-pub fn databases() -> Vec<Oid> {
+/// A database of this cluster.
+pub struct Database {
+    pub oid: Oid,
+    /// Whether one can connect to it. A DROP DATABASE that was interrupted leaves one that is invalid.
+    pub is_open: bool,
+    pub is_template: bool,
+}
+
+/// All databases. Works without a database, in which there are no queries.
+pub fn databases() -> Vec<Database> {
+    /// The connection limit of an invalid database.
+    const INVALID: i32 = -2;
     let mut databases = Vec::new();
     // SAFETY: a scan of a shared catalog, in a transaction. Its tuples begin with this struct; each is read before the
     // scan goes on. Scan and catalog are closed, or belong to the transaction that an error ends.
@@ -39,9 +49,11 @@ pub fn databases() -> Vec<Oid> {
                 break;
             }
             let database = &*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_database>();
-            if database.datallowconn && !database.datistemplate {
-                databases.push(database.oid);
-            }
+            databases.push(Database {
+                oid: database.oid,
+                is_open: database.datallowconn && database.datconnlimit != INVALID,
+                is_template: database.datistemplate,
+            });
         }
         pg_sys::systable_endscan(scan);
         pg_sys::table_close(relation, mode);

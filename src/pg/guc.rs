@@ -1,6 +1,6 @@
 //! Settings (GUC): set for a while, set for a process, and read by name.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 
 use pgrx::pg_sys;
 
@@ -44,6 +44,80 @@ pub fn set_for_process(name: &CStr, value: &CStr) {
     let (context, source) = (pg_sys::GucContext::PGC_SUSET, pg_sys::GucSource::PGC_S_OVERRIDE);
     // SAFETY: as in `set`.
     unsafe { pg_sys::SetConfigOption(name.as_ptr(), value.as_ptr(), context, source) };
+}
+
+/// The values that settings have in a process that is not connected yet: those of the configuration file.
+pub struct Configured(Vec<(CString, CString)>);
+
+/// Reads the settings that can be set for the sessions of a database or a role, before the process connects.
+pub fn configured() -> Configured {
+    use pg_sys::GucContext::{PGC_SUSET, PGC_USERSET};
+    let settable = [PGC_SUSET, PGC_USERSET];
+    let read = |setting: &pg_sys::config_generic| {
+        if !settable.contains(&setting.context) {
+            return None;
+        }
+        // SAFETY: the NUL-terminated name of a setting that exists. The result is null, or a NUL-terminated string that lasts
+        // until the next call, and is copied.
+        unsafe {
+            let value = pg_sys::GetConfigOption(setting.name, true, false);
+            let name = CStr::from_ptr(setting.name).to_owned();
+            (!value.is_null()).then(|| (name, CStr::from_ptr(value).to_owned()))
+        }
+    };
+    Configured(all().filter_map(read).collect())
+}
+
+impl Configured {
+    /// Puts the values back where the database or the role of the connection has others. Settings with a dot in their name
+    /// keep these: they belong to applications and other extensions, whose triggers may read them.
+    pub fn restore(&self) {
+        use pg_sys::GucSource::{PGC_S_DATABASE, PGC_S_DATABASE_USER, PGC_S_GLOBAL, PGC_S_USER};
+        let of_sessions = [PGC_S_GLOBAL, PGC_S_DATABASE, PGC_S_USER, PGC_S_DATABASE_USER];
+        let changed: Vec<&CStr> = all()
+            .filter(|setting| of_sessions.contains(&setting.source))
+            // SAFETY: a NUL-terminated name, which lasts as long as the setting: settings are never removed here.
+            .map(|setting| unsafe { CStr::from_ptr(setting.name) })
+            .collect();
+        for (name, value) in &self.0 {
+            if changed.contains(&name.as_c_str()) && !name.as_bytes().contains(&b'.') {
+                // A value that was valid may not be so in this database: then a message of this level is all.
+                let (context, source) = (pg_sys::GucContext::PGC_SUSET, pg_sys::GucSource::PGC_S_OVERRIDE);
+                let (action, level) = (pg_sys::GucAction::GUC_ACTION_SET, pg_sys::LOG as i32);
+                // SAFETY: NUL-terminated strings, which Postgres copies.
+                unsafe {
+                    pg_sys::set_config_option(
+                        name.as_ptr(),
+                        value.as_ptr(),
+                        context,
+                        source,
+                        action,
+                        true,
+                        level,
+                        false,
+                    )
+                };
+            }
+        }
+    }
+}
+
+/// All settings that the process knows.
+fn all() -> impl Iterator<Item = &'static pg_sys::config_generic> {
+    let mut count = 0;
+    // SAFETY: Postgres gives an array of `count` settings, each of which lasts as long as the process. The array does until
+    // a setting is defined, so it is copied.
+    let settings: Vec<&'static pg_sys::config_generic> = unsafe {
+        #[cfg(feature = "pg15")]
+        let array = {
+            count += pg_sys::GetNumConfigOptions();
+            pg_sys::get_guc_variables()
+        };
+        #[cfg(not(feature = "pg15"))]
+        let array = pg_sys::get_guc_variables(&mut count);
+        (0..count as usize).map(|place| &**array.add(place)).collect()
+    };
+    settings.into_iter()
 }
 
 /// Whether the setting `name` has this value. Raises if there is no such setting.

@@ -47,11 +47,11 @@ impl Object {
     }
 }
 
-/// Whether this session could connect to its database now. It could not while another session drops, renames or copies
-/// the database, and waits for all others to leave it.
-pub fn is_database_lock_free() -> bool {
+/// Whether a session could connect to the database now. It could not while another session drops, renames or copies the
+/// database, and waits for all others to leave it.
+pub fn is_database_lock_free(database: Oid) -> bool {
     // The lock that each session takes while it connects.
-    let tag = object_tag(Oid::INVALID, pg_sys::DatabaseRelationId, database());
+    let tag = object_tag(Oid::INVALID, pg_sys::DatabaseRelationId, database);
     let mode = pg_sys::RowExclusiveLock as c_int;
     // SAFETY: a whole tag, which Postgres copies. A session lock needs no transaction; one that was taken is given back.
     unsafe {

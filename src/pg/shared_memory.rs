@@ -4,6 +4,7 @@
 //! preloaded. A crash of one process makes Postgres start all anew, with shared memory that is empty again.
 
 use std::ffi::CStr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU32, AtomicU64};
 
@@ -60,10 +61,50 @@ impl<T: Shared + 'static> SharedStruct<T> {
         self.found.get_or_init(|| find_or_make(self.name))
     }
 
-    /// The structure, if this process has called [`get`](Self::get). Raises nothing.
+    /// The structure, if this process has found it already.
     pub fn found(&self) -> Option<&'static T> {
         self.found.get().copied()
     }
+
+    /// Finds the structure. False if there is no room left, which is no error here. It must not be called with a lock of
+    /// this module held.
+    pub fn try_find(&self) -> bool {
+        if self.found.get().is_some() {
+            return true;
+        }
+        let found = catch_unwind(AssertUnwindSafe(|| {
+            self.get();
+        }));
+        if found.is_err() {
+            // SAFETY: the error was caught by the guard of pgrx, and ends here: Postgres must not keep it as an open one.
+            // It has opened nothing but the locks of this module and of Postgres' list of structures, which are all that
+            // this process holds: it waits for the next statement, or is about to commit.
+            unsafe {
+                pg_sys::LWLockReleaseAll();
+                pg_sys::FlushErrorState();
+            }
+        }
+        found.is_ok()
+    }
+}
+
+/// Runs `f` while no other process makes a structure or is in this function. `f` must not raise, nor take long.
+pub fn exclusively<T>(f: impl FnOnce() -> T) -> T {
+    // SAFETY: as in `find_or_make`. The lock is not held by this process, because `f` calls nothing that takes it.
+    unsafe {
+        let lock = init_lock();
+        pg_sys::LWLockAcquire(lock, pg_sys::LWLockMode::LW_EXCLUSIVE);
+        let result = f();
+        pg_sys::LWLockRelease(lock);
+        result
+    }
+}
+
+/// # Safety
+/// In a process that is attached to shared memory.
+unsafe fn init_lock() -> *mut pg_sys::LWLock {
+    // SAFETY: as the caller promises. The array has the lock under this number.
+    unsafe { &raw mut (*pg_sys::MainLWLockArray.add(ADDIN_SHMEM_INIT_LOCK)).lock }
 }
 
 fn find_or_make<T: Shared + 'static>(name: &CStr) -> &'static T {
@@ -73,7 +114,7 @@ fn find_or_make<T: Shared + 'static>(name: &CStr) -> &'static T {
     // if the name has another size. Postgres does not promise zeroes, so the first process writes them, before it lets
     // others in. An error gives the lock back. After that only atomic operations touch the memory: `T` is `Shared`.
     unsafe {
-        let lock = &raw mut (*pg_sys::MainLWLockArray.add(ADDIN_SHMEM_INIT_LOCK)).lock;
+        let lock = init_lock();
         pg_sys::LWLockAcquire(lock, pg_sys::LWLockMode::LW_EXCLUSIVE);
         let memory = pg_sys::ShmemInitStruct(name.as_ptr(), size_of::<T>(), &mut is_found).cast::<T>();
         if !is_found {

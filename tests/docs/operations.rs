@@ -94,8 +94,8 @@ fn its_statements_run() {
         );
         show(&place, &block.text, block.line);
     }
-    let settings = show(&place, "SHOW sequin.retention; SHOW sequin.workers", 0);
-    assert!(settings.contains(" 1h\n") && settings.contains(" 4\n"), "{settings}");
+    let settings = show(&place, "SHOW sequin.retention; SHOW sequin.worker_idle_timeout", 0);
+    assert!(settings.contains(" 1h\n") && settings.contains(" 10min\n"), "{settings}");
 }
 
 #[test]

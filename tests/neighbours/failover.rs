@@ -21,13 +21,13 @@ const ROUNDS: usize = 4;
 /// As many creates are over when the primary is lost, or at first the standby. More than a round has.
 const BEFORE: usize = 300;
 
-const WORKERS: usize = 2;
+const WORKERS: usize = 1;
 
 const PATIENCE: Duration = Duration::from_secs(180);
 
 /// A primary with all of it queued and nothing sent, and the upstream ids of what will be updated.
 fn full_outbox() -> (World, Vec<String>) {
-    let mut cluster = World::with_own_server(&format!("{PRELOADED}\nsequin.workers = {WORKERS}\nmax_wal_senders = 4"));
+    let mut cluster = World::with_own_server(&format!("{PRELOADED}\nmax_wal_senders = 4"));
     cluster.run(
         "CREATE TABLE people (id int PRIMARY KEY, \"Name\" text, n int, sf_id text);
          SELECT sequin_attach('people', 'sync', 'salesforce:contact', 'sf_id')",

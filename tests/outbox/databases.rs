@@ -60,7 +60,7 @@ fn assert_no_worker_looks_for_a_database(cluster: &World, dropped: usize) {
 
 #[test]
 fn each_database_has_its_own_worker_and_its_own_queue() {
-    let mut cluster = World::with_own_server("sequin.workers = 1");
+    let mut cluster = World::with_own_server("");
     let mut other = second(&mut cluster, "other");
     cluster.enqueue_create("Paul");
     assert!(workers(&mut other).is_empty(), "a worker is no business of another database");
@@ -89,7 +89,7 @@ fn queues(client: &mut Client) -> [(&'static str, Vec<&'static str>); 3] {
 #[test]
 fn a_database_can_be_dropped_while_its_worker_runs_and_none_looks_for_it_afterwards() {
     // Each worker that makes way is looked for once: with one, the lines can be counted.
-    let mut cluster = World::with_own_server(&format!("{QUIET}\nsequin.workers = 1"));
+    let mut cluster = World::with_own_server(QUIET);
     for case in 0..3 {
         let mut other = second(&mut cluster, "other");
         enqueue_in(&mut other, "create", &contact("Paul"));
@@ -117,7 +117,7 @@ fn a_database_can_be_dropped_while_its_worker_runs_and_none_looks_for_it_afterwa
 #[test]
 fn a_database_can_be_dropped_with_force_while_a_request_is_in_the_air() {
     // Each worker that makes way is looked for once: with one, the lines can be counted.
-    let mut cluster = World::with_own_server(&format!("{QUIET}\nsequin.workers = 1"));
+    let mut cluster = World::with_own_server(QUIET);
     for is_idle in [true, false] {
         let mut other = second(&mut cluster, "other");
         if !is_idle {

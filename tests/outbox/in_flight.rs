@@ -38,7 +38,7 @@ fn while_a_request_is_in_the_air_the_worker_has_no_snapshot_and_no_lock() {
 
 #[test]
 fn a_create_that_was_answered_does_not_wait_for_an_update_that_hangs() {
-    let mut cluster = World::with_own_server("sequin.workers = 1");
+    let mut cluster = World::with_own_server("");
     let contact = cluster.create("Paul");
     cluster.sandbox.fault(json!({"stall": "reply", "match": {"kind": "update"}}));
     cluster.run("SELECT sequin_pause('sequin')");

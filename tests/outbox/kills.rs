@@ -79,12 +79,11 @@ enum Way {
 }
 
 impl Way {
-    /// One worker, so that it is the one with the request that dies.
-    fn conf(self) -> String {
+    fn conf(self) -> &'static str {
         match self {
-            // Postgres itself starts the worker again.
-            Way::KillWorker => "sequin.workers = 1".to_owned(),
-            Way::StopImmediately => format!("sequin.workers = 1\n{PRELOADED}"),
+            // The launcher comes back with the server, and starts the worker again.
+            Way::KillWorker => "",
+            Way::StopImmediately => PRELOADED,
         }
     }
 
@@ -294,7 +293,7 @@ fn waits_for_lock(cluster: &mut World) {
 
 /// Goes through all points and kinds with one server.
 fn crash_at_every_point(way: Way) {
-    let mut cluster = World::with_own_server(&way.conf());
+    let mut cluster = World::with_own_server(way.conf());
     cluster.run(
         "ALTER SERVER sequin OPTIONS (connect_timeout_ms '30000');
          CREATE TABLE people (id int PRIMARY KEY, \"Name\" text, n int, note text, sf_id text);

@@ -4,14 +4,14 @@ use std::ffi::CStr;
 
 use pgrx::pg_sys::Oid;
 
-use crate::pg::catalog;
 use crate::pg::lock::{self, Mode, Object};
+use crate::pg::{catalog, session};
 
 const EXTENSION: &CStr = c"sequin_mutations";
 
 /// Whether another session drops, renames or copies this database, and waits for all other sessions to leave it.
 pub fn is_database_being_dropped() -> bool {
-    !lock::is_database_lock_free()
+    !lock::is_database_lock_free(Oid::from(session::database()))
 }
 
 /// Whether the extension is in this database.

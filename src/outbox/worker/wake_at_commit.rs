@@ -1,51 +1,46 @@
-//! Starts and wakes the worker when a transaction that has queued records ends.
+//! Wakes the worker when a transaction that has queued records ends.
 //!
-//! It starts the worker before the commit, where it can still warn the client, and wakes it after the commit, where an
-//! error would take the whole server down.
+//! It starts the launcher, if there is none, before the commit, where it can still warn the client. It wakes the worker,
+//! or the launcher, after the commit, where an error would take the whole server down.
 
-use std::sync::Once;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use crate::ereport;
 use crate::pg::xact_callbacks::{TransactionEvent, on_transaction_event};
 
-use super::lifecycle::{self, RestartPolicy};
-use super::registry;
+use super::{lifecycle, registry};
 
 /// The lowest id that this transaction has queued. A savepoint's rollback does not reset it, at the cost of one extra
 /// scan.
 static LOWEST: AtomicI64 = AtomicI64::new(i64::MAX);
 
-/// Whether this transaction has changed the workers' work in another way, which requires a full scan.
+/// Whether this transaction has changed the worker's work in another way, which requires a full scan.
 static HAS_CHANGED: AtomicBool = AtomicBool::new(false);
 
-/// Whether this transaction keeps the workers away.
+/// Whether this transaction keeps the worker away.
 static IS_LOCKED: AtomicBool = AtomicBool::new(false);
 
 /// Notes that the current transaction has queued records from `id` on.
 pub fn note_queued(id: i64) {
-    register();
+    registry::prepare();
     LOWEST.fetch_min(id, Ordering::Relaxed);
 }
 
 /// Notes that the current transaction has changed records, or the backoff of a server.
 pub fn note_changed() {
-    register();
+    registry::prepare();
     HAS_CHANGED.store(true, Ordering::Relaxed);
 }
 
-/// Notes that the current transaction keeps the workers away until it ends.
+/// Notes that the current transaction keeps the worker away until it ends.
 pub fn note_locked() {
-    register();
+    registry::prepare();
     IS_LOCKED.store(true, Ordering::Relaxed);
 }
 
-fn register() {
-    static REGISTERED: Once = Once::new();
-    REGISTERED.call_once(|| {
-        registry::prepare();
-        on_transaction_event(at_transaction_event);
-    });
+/// Called once, when the library is loaded.
+pub fn register() {
+    on_transaction_event(at_transaction_event);
 }
 
 /// The lowest id that the current transaction has queued; `i64::MAX` if it has queued none.
@@ -63,13 +58,13 @@ fn at_transaction_event(event: TransactionEvent) {
     let (lowest, has_changed) = (LOWEST.load(Ordering::Relaxed), HAS_CHANGED.load(Ordering::Relaxed));
     let is_locked = IS_LOCKED.load(Ordering::Relaxed);
     if lowest == i64::MAX && !has_changed && !is_locked {
-        return;
+        return at_other_event(event);
     }
     match event {
         TransactionEvent::BeforePrepare if is_locked => ereport::refuse_prepare(),
         TransactionEvent::BeforeCommit | TransactionEvent::BeforePrepare => {
             if lowest != i64::MAX || has_changed {
-                start_worker();
+                start_launcher();
             }
         }
         TransactionEvent::Committed => {
@@ -94,8 +89,20 @@ fn forget() {
     HAS_CHANGED.store(false, Ordering::Relaxed);
 }
 
-fn start_worker() {
-    if registry::claim_start() && !lifecycle::start(RestartPolicy::Respawn) {
+/// The end of a transaction that has queued nothing. It may be that of a COMMIT PREPARED.
+fn at_other_event(event: TransactionEvent) {
+    match event {
+        TransactionEvent::BeforeCommit => registry::try_prepare(),
+        TransactionEvent::Committed => registry::wake_for_prepared(),
+        _ => {}
+    }
+}
+
+fn start_launcher() {
+    if registry::must_start_launcher() && !lifecycle::start_launcher() {
+        registry::launcher_has_not_started();
+        ereport::warn_of_no_worker();
+    } else if registry::is_starved() {
         ereport::warn_of_no_worker();
     }
 }
