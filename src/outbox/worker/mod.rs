@@ -13,7 +13,7 @@ use pgrx::pg_sys::Oid;
 use crate::ereport;
 use crate::pg::bgworker::{self, Activity};
 use crate::pg::random;
-use crate::pg::transaction::{self, Cause, Failure};
+use crate::pg::transaction::{Cause, Failure};
 use crate::pg::wait_event::WaitEvent;
 
 pub mod identity;
@@ -25,8 +25,7 @@ mod retention;
 mod round;
 pub mod wake_at_commit;
 
-use self::lifecycle::RestartPolicy;
-use self::presence::Presence;
+use self::lifecycle::Stay;
 use self::registry::Slot;
 use self::retention::Retention;
 use crate::outbox::claim::{Cursors, InFlight};
@@ -35,14 +34,17 @@ use crate::outbox::send::{Flight, Flights};
 use crate::outbox::write_back::{self, OpenAttached};
 use contract::batching::backoff::{self, ServerBackoff};
 
-/// Fallback poll. Finds work that no wake-up announced: a COMMIT PREPARED, a lost latch.
+/// Fallback poll. Finds work that no wake-up announced, such as that of a session with an older library.
 const FULL_SCAN_INTERVAL: Duration = Duration::from_secs(30);
 
 /// How often a worker checks whether its database is to be dropped: DROP DATABASE waits five seconds for it to leave.
 const DROP_CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
-/// The poll while a transaction with queued records is prepared: its COMMIT PREPARED wakes no worker.
+/// The poll while a transaction with queued records is prepared: a session without this library may commit it.
 const PREPARED_SCAN_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How often a worker that claims nothing looks whether other databases still wait for its place.
+const YIELD_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How long a worker waits for a DROP EXTENSION to commit or roll back before it checks again.
 const DROP_EXTENSION_DELAY: Duration = Duration::from_millis(50);
@@ -60,27 +62,14 @@ const MAX_SETTLE_FAILURES: u32 = 5;
 
 /// Runs a worker to its end.
 pub fn main(argument: u64, open: OpenAttached) {
-    let policy = lifecycle::connect(argument);
+    lifecycle::connect(argument);
     registry::prepare();
-    if !has_extension_soon(policy) {
-        registry::end_start();
-        bgworker::exit(0);
-    }
-    // If there is no room for a restarting worker, this one does the work itself.
-    if policy == RestartPolicy::Once && (!registry::pids().is_empty() || lifecycle::start(RestartPolicy::Respawn)) {
-        bgworker::exit(0);
-    }
     let owner = random::unique_number();
-    let Some(slot) = Slot::take(owner) else {
-        ereport::log("no slot is free for another worker of the outbox");
-        bgworker::exit(0);
-    };
-    if !slot.is_first() {
-        bgworker::exit(0);
-    }
+    let Some(slot) = Slot::take(owner) else { bgworker::exit(0) };
     let worker = Worker {
         owner,
         slot,
+        stay: Stay::begin(),
         extension: None,
         cursors: Cursors::default(),
         in_flight: InFlight::default(),
@@ -96,47 +85,13 @@ pub fn main(argument: u64, open: OpenAttached) {
         write_backs: write_back::Pending::new(open),
         reported: None,
     };
-    // If the process is asked to end, a cancelled transaction must not be an error after which Postgres restarts it.
+    // If the process is asked to end, a cancelled transaction must not count as a failure of the worker.
     let ended = catch_unwind(AssertUnwindSafe(|| worker.run()));
     if bgworker::is_shutdown_requested() {
         lifecycle::exit_and_respawn();
     }
     let Err(error) = ended;
     resume_unwind(error);
-}
-
-/// Whether the extension exists. A transaction that creates it, and enqueues at once, starts a worker just before it
-/// commits.
-fn has_extension_soon(policy: RestartPolicy) -> bool {
-    const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
-    let begun = Instant::now();
-    loop {
-        if transaction::transaction(presence::of_extension) != Presence::Absent {
-            return true;
-        }
-        if policy == RestartPolicy::Once || begun.elapsed() > COMMIT_TIMEOUT || bgworker::is_shutdown_requested() {
-            return false;
-        }
-        bgworker::wait(Duration::from_millis(100), WaitEvent::WorkerMain);
-    }
-}
-
-/// Ends this worker because the extension is gone. A transaction that creates it again may have seen this worker and started
-/// none, so it waits for such a commit.
-fn leave_for_good() -> ! {
-    const COMMIT_TIMEOUT: Duration = Duration::from_secs(1);
-    registry::give_back();
-    let begun = Instant::now();
-    while begun.elapsed() < COMMIT_TIMEOUT
-        && !bgworker::is_shutdown_requested()
-        && !presence::is_database_being_dropped()
-    {
-        if presence::of_extension() != Presence::Absent {
-            lifecycle::exit_and_respawn();
-        }
-        bgworker::wait(COMMIT_TIMEOUT / 50, WaitEvent::WorkerMain);
-    }
-    bgworker::exit(0)
 }
 
 /// Logs that a transaction has failed, and waits before the next one. After the first error that a record may have
@@ -169,6 +124,7 @@ fn back_off(delay: Duration) {
 struct Worker {
     owner: i64,
     slot: Slot,
+    stay: Stay,
     /// The extension of the last scan, by its oid.
     extension: Option<Oid>,
     cursors: Cursors,
@@ -204,11 +160,15 @@ impl Worker {
                 self.leave();
             }
             self.take_ended(false);
-            if !self.ended.is_empty() || self.is_round_due() {
+            let is_share_over = self.stay.is_share_over();
+            if !self.ended.is_empty() || !is_share_over && self.is_round_due() {
                 self.round();
             }
             self.write_backs.write();
             if self.ended.is_empty() {
+                if is_share_over && self.flights.len() == 0 {
+                    self.stay.yield_to_others();
+                }
                 self.wait();
             }
         }
@@ -230,16 +190,27 @@ impl Worker {
         Some(last + FULL_SCAN_INTERVAL)
     }
 
-    /// Waits for a wake-up, the end of a request, or the next thing that is due.
+    /// Waits for a wake-up, the end of a request, or the next thing that is due. Ends the worker if there is nothing to do for
+    /// long.
     fn wait(&mut self) {
         self.report_activity();
         let now = Instant::now();
         let prepared = self.slot.is_prepared().then(|| now + PREPARED_SCAN_INTERVAL);
         let write_back = self.write_backs.due_in().map(|delay| now + delay);
-        let next = self.next_round.into_iter().chain(prepared).chain(write_back).chain(self.next_full_scan()).min();
-        let until = next.unwrap_or(now + FULL_SCAN_INTERVAL);
+        let due = self.next_round.into_iter().chain(prepared).chain(write_back).min();
+        let most = if self.flights.len() > 0 {
+            self.stay.is_busy();
+            FULL_SCAN_INTERVAL
+        } else {
+            self.stay.leave_if_idle(&self.slot, due.map(|at| at.saturating_duration_since(now)))
+        };
+        let until = due.into_iter().chain(self.next_full_scan()).chain([now + most]).min();
+        let until = until.unwrap_or(now + most);
+        let is_share_over = self.stay.is_share_over();
         let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() || self.slot.is_signalled() || bgworker::is_shutdown_requested() {
+        // While it yields, what is due waits for the end of the requests.
+        let left = if is_share_over { YIELD_INTERVAL } else { left };
+        if left.is_zero() || !is_share_over && self.slot.is_signalled() || bgworker::is_shutdown_requested() {
             return;
         }
         self.flights.wait(left.min(DROP_CHECK_INTERVAL));
@@ -279,7 +250,7 @@ impl Worker {
         // No thread sends another byte when this worker's slot is free.
         self.ended.extend(self.flights.stop());
         self.settle_all();
-        // If only this process was asked to end, a successor starts. If the server shuts down, none does.
+        // If only this process was asked to end, the next one starts. If the server shuts down, none does.
         lifecycle::exit_and_respawn();
     }
 }

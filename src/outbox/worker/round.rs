@@ -24,7 +24,7 @@ use crate::settings;
 
 use super::presence::{self, Presence};
 use super::{DROP_EXTENSION_DELAY, FAILURE_DELAYS, FULL_SCAN_INTERVAL, MAX_SETTLE_FAILURES, Worker};
-use super::{back_off, has_failed, identity, leave_for_good};
+use super::{back_off, has_failed, identity, lifecycle};
 
 /// About how many records a round settles, and how many it claims. A larger round takes longer, and the slots of requests
 /// that end meanwhile are empty for as long.
@@ -58,13 +58,12 @@ impl Worker {
             Some(lowest) => self.cursors.go_back(lowest),
             None => {}
         }
-        let is_prepared = self.slot.is_prepared();
-        let prepared = if is_prepared { self.slot.take_prepared() } else { i64::MAX };
-        self.cursors.go_back(prepared);
+        let prepared = self.slot.prepared();
+        self.cursors.go_back(prepared.map_or(i64::MAX, |prepared| prepared.lowest));
         let budget = Budget {
             records: MAX_RECORDS,
             bytes: MAX_BYTES.saturating_sub(self.flights.bytes()),
-            requests: self.flights.room(MAX_REQUESTS),
+            requests: if self.stay.is_share_over() { 0 } else { self.flights.room(MAX_REQUESTS) },
         };
         let result = in_transaction(|connection, extension| {
             let is_new = self.note_extension(extension);
@@ -83,8 +82,10 @@ impl Worker {
             if is_time || settlement.has_stuck {
                 self.in_flight.read_others(connection, &mut self.cursors, self.owner);
             }
-            if is_prepared && has_prepared(connection) {
-                self.slot.note_prepared(prepared);
+            if let Some(prepared) = &prepared
+                && !has_prepared(connection)
+            {
+                self.slot.forget_prepared(prepared);
             }
             self.retention.enforce(connection, settings::retention());
             let (cursors, in_flight) = (&mut self.cursors, &mut self.in_flight);
@@ -106,9 +107,6 @@ impl Worker {
         match settlement {
             Some(settlement) => self.note(settlement),
             None => self.take_back(ended),
-        }
-        if claims.is_none() && is_prepared {
-            self.slot.note_prepared(prepared);
         }
         self.was_locked_out = claims.is_none().then(|| self.was_locked_out.unwrap_or_else(Instant::now));
         let claims = claims.unwrap_or_else(|| Claims { requests: Vec::new(), next: Some(self.lock_is_tried_in()) });
@@ -232,7 +230,7 @@ fn in_transaction<T>(f: impl FnOnce(&Connection, Oid) -> T) -> Result<Option<T>,
         let extension = match presence::of_extension() {
             Presence::Present(extension) => extension,
             Presence::BeingDropped => return None,
-            Presence::Absent => leave_for_good(),
+            Presence::Absent => lifecycle::exit_for_good(),
         };
         let Ok(result) = spi::connected(|connection| -> Result<T, Infallible> { Ok(f(connection, extension)) });
         Some(result)
