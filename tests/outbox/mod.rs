@@ -13,6 +13,7 @@ mod in_flight;
 mod injected;
 mod keys;
 mod kills;
+mod launcher;
 mod lifecycle;
 mod long_keys;
 mod many_in_flight;
