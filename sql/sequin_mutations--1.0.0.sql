@@ -851,7 +851,7 @@ CREATE FUNCTION @extschema@.sequin_await_delivery(
     LANGUAGE c VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'sequin_await_delivery_wrapper';
 COMMENT ON FUNCTION @extschema@.sequin_await_delivery(pg_catalog.int8[], pg_catalog.int4) IS
-    'waits until the records are delivered; true: all are, false: one is rejected or unknown, NULL: one was still open at the time-out';
+    'waits until the records are delivered, and the upstream ids of creates are in their rows; true: all are, false: one is rejected or unknown, NULL: one was still open at the time-out';
 
 CREATE FUNCTION @extschema@.sequin_sent_with(id pg_catalog.int8) RETURNS pg_catalog.int8
     LANGUAGE c STABLE STRICT PARALLEL UNSAFE

@@ -1,4 +1,7 @@
 //! Waiting until records are delivered.
+//!
+//! A create of an attached table is delivered when its upstream id is in its row: who has waited reads the id there. A
+//! write-back that fails leaves the create open, because a later attempt may succeed.
 
 use std::time::{Duration, Instant};
 
@@ -57,7 +60,7 @@ pub fn await_delivery(ids: &[i64], timeout_ms: Option<i32>) -> Result<Option<boo
     Ok(Some(true))
 }
 
-/// The records that are not settled, each with whether it needs a person.
+/// The records that are not delivered, each with whether it needs a person.
 fn open(ids: &[i64], role: Oid) -> Result<Vec<(i64, bool)>, Error> {
     security_context::as_queue_owner(|| spi::connected(|connection| Ok(row::open(connection, ids, role))))
 }

@@ -4,6 +4,7 @@ mod admin;
 mod answers;
 mod archive;
 mod attached;
+mod await_write_back;
 mod copies;
 mod databases;
 mod dumps;

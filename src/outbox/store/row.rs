@@ -75,7 +75,11 @@ pub fn find(connection: &Connection, id: i64, owners: &[i64]) -> Option<OpenReco
     FIND.run(connection, (id, owners)).first()
 }
 
-/// The records among `ids` that are not settled and that `role` may see, each with whether it needs a person.
+/// The records among `ids` that `role` may see and that are not settled, or whose upstream id is not in its row yet, each
+/// with whether it needs a person.
+///
+/// One statement reads all three tables, so one snapshot. A create that leaves the queue enters the pending ids in the same
+/// transaction: the statement sees it in one of them.
 pub fn open(connection: &Connection, ids: &[i64], role: Oid) -> Vec<(i64, bool)> {
     static OPEN: Statement<(&[i64], Oid)> = Statement::new(concat!(
         named_servers!(),
@@ -86,7 +90,9 @@ pub fn open(connection: &Connection, ids: &[i64], role: Oid) -> Vec<(i64, bool)>
              WHERE p.id OPERATOR(pg_catalog.=) ANY ($1) UNION ALL \
            SELECT m.id, p.state OPERATOR(pg_catalog.<>) 'pending', p.role::pg_catalog.oid FROM sequin.deferred p, \
              pg_catalog.unnest(p.merged_ids) AS m(id) \
-             WHERE p.merged_ids IS NOT NULL AND m.id OPERATOR(pg_catalog.=) ANY ($1)) o WHERE pg_catalog.pg_has_role($2, o.role, 'USAGE')"
+             WHERE p.merged_ids IS NOT NULL AND m.id OPERATOR(pg_catalog.=) ANY ($1) UNION ALL \
+           SELECT c.id, false, c.role::pg_catalog.oid FROM sequin.pending_upstream_ids c \
+             WHERE c.id OPERATOR(pg_catalog.=) ANY ($1)) o WHERE pg_catalog.pg_has_role($2, o.role, 'USAGE')"
     ));
     OPEN.run(connection, (ids, role)).iter().collect()
 }
