@@ -346,16 +346,18 @@ CREATE TABLE sequin.pending_upstream_ids (
     ordering_key pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
     upstream_id pg_catalog.text NOT NULL,
     error pg_catalog.text,
-    -- Consecutive visits to the table that wrote no row or never ended, and the time of the next visit. NULL: now.
+    -- Attempts in a row that have failed or never ended, and the time of the next one. NULL: now.
     attempts pg_catalog.int4 NOT NULL DEFAULT 0,
     next_attempt_at timestamp with time zone,
     -- The role of the create, whose members see this row. Retention may have deleted the create from the history.
-    role pg_catalog.regrole NOT NULL
+    role pg_catalog.regrole NOT NULL,
+    -- The last visit wrote no row of the table: all its rows wait for the next attempt of this one.
+    holds_table pg_catalog.bool NOT NULL DEFAULT false
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
 COMMENT ON TABLE sequin.pending_upstream_ids IS
     'inner table of the outbox: upstream ids that are not in their rows yet';
 CREATE INDEX pending_upstream_ids_by_row ON sequin.pending_upstream_ids (pg_catalog.hashtextextended(ordering_key, 0), relation);
-CREATE INDEX pending_upstream_ids_resting ON sequin.pending_upstream_ids (relation) WHERE next_attempt_at IS NOT NULL;
+CREATE INDEX pending_upstream_ids_holding ON sequin.pending_upstream_ids (relation) WHERE holds_table;
 
 -- Role 0 stands for all roles.
 CREATE TABLE sequin.pauses (

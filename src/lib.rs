@@ -42,3 +42,10 @@ pg::bgworker::main_function!(sequin_worker_main, worker_main);
 fn worker_main(argument: u64) {
     outbox::worker::main(argument, attach::write_ids::open);
 }
+
+pg::bgworker::main_function!(sequin_write_back_main, write_back_main);
+
+/// Runs a write-back process of the outbox.
+fn write_back_main(argument: u64) {
+    outbox::write_back::process::main(argument, attach::write_ids::open);
+}

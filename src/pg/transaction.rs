@@ -209,7 +209,7 @@ unsafe extern "C" fn end_process() {
 
 /// How often a long transaction checks whether the process was asked to end. It may wait for another session's lock, or
 /// for a standby that is gone, and a shutdown waits for it.
-const SHUTDOWN_CHECK_INTERVAL: Duration = Duration::from_secs(5);
+const SHUTDOWN_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The timeout that checks.
 fn shutdown_check() -> c_int {

@@ -22,6 +22,8 @@ pub enum WaitEvent {
     WorkerMain,
     /// `SequinLauncherMain`: the launcher, for databases that want workers.
     LauncherMain,
+    /// `SequinWriteBackMain`: an idle write-back process, for upstream ids.
+    WriteBackMain,
 }
 
 /// Before PostgreSQL 17 extensions have no names of their own: all wait for `Extension`.
@@ -45,7 +47,7 @@ const _: () = {
 #[cfg(not(any(feature = "pg15", feature = "pg16")))]
 impl WaitEvent {
     /// In the order of their declaration.
-    const ALL: [WaitEvent; 7] = [
+    const ALL: [WaitEvent; 8] = [
         WaitEvent::Resolve,
         WaitEvent::Connect,
         WaitEvent::Send,
@@ -53,6 +55,7 @@ impl WaitEvent {
         WaitEvent::AwaitDelivery,
         WaitEvent::WorkerMain,
         WaitEvent::LauncherMain,
+        WaitEvent::WriteBackMain,
     ];
 
     const fn name(self) -> &'static CStr {
@@ -64,6 +67,7 @@ impl WaitEvent {
             WaitEvent::AwaitDelivery => c"SequinAwaitDelivery",
             WaitEvent::WorkerMain => c"SequinWorkerMain",
             WaitEvent::LauncherMain => c"SequinLauncherMain",
+            WaitEvent::WriteBackMain => c"SequinWriteBackMain",
         }
     }
 

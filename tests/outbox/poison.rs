@@ -188,9 +188,12 @@ fn a_table_that_ends_its_worker_is_not_the_first_thing_that_the_next_one_visits(
     );
     world.until("SELECT is_called FROM tries");
     assert_eq!(world.one::<i32>("SELECT attempts FROM sequin.pending_upstream_ids"), 1);
-    // This waits until the worker that locks the row has ended. An hour: the length of a table's backoff is not under
-    // test.
-    world.run("UPDATE sequin.pending_upstream_ids SET next_attempt_at = now() + interval '1 hour'");
+    world.until(
+        "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'sequin write-back'
+                   AND datname = current_database() AND state = 'active')",
+    );
+    // Five minutes: the length of a table's backoff is not under test.
+    world.run("UPDATE sequin.pending_upstream_ids SET next_attempt_at = now() + interval '5 minutes'");
     world.run("INSERT INTO t VALUES (2, 'y'); INSERT INTO people VALUES (1, 'Paul')");
     world.until("SELECT sf_id IS NOT NULL FROM people");
     world.settled();

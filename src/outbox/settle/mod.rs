@@ -67,13 +67,12 @@ pub fn write(
     backoff: ServerBackoff,
     was_well: bool,
     owner: i64,
-    write_backs: &mut write_back::Pending,
+    write_backs: &mut write_back::Handover,
 ) -> Written {
     let sent: Vec<Sent<'_>> = ended.iter().map(|flight| Sent::new(flight)).collect();
     let kept: Vec<&Sent<'_>> = sent.iter().filter(|sent| end_claim(connection, sent.claim, owner)).collect();
     for Sent { planned, dispositions, .. } in &kept {
-        let forgotten =
-            guard::carefully(|| write_back::Pending::forget_deleted(connection, planned.kind, dispositions));
+        let forgotten = guard::carefully(|| write_back::forget_deleted(connection, planned.kind, dispositions));
         if let Err(failure) = forgotten {
             ereport::log(&format!("could not forget the upstream ids of deleted rows: {}", failure.message));
         }

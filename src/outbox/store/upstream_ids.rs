@@ -15,7 +15,6 @@ row! {
     /// An upstream id that is not in its row yet.
     pub struct PendingId {
         pub id: i64,
-        pub relation: Oid,
         /// The row's primary key, a JSON array.
         pub row_key: String,
         pub upstream_id: String,
@@ -33,37 +32,75 @@ pub fn note(connection: &Connection, creates: &[i64]) -> Vec<i64> {
     super::ids(NOTE.run(connection, (creates,)))
 }
 
-/// All creates whose upstream ids are pending.
-pub fn all(connection: &Connection) -> Vec<i64> {
-    static ALL: Statement<()> = Statement::new("SELECT c.id FROM sequin.pending_upstream_ids c ORDER BY c.id");
-    super::ids(ALL.run(connection, ()))
+/// Whether any upstream id is pending.
+pub fn has_any(connection: &Connection) -> bool {
+    static ANY: Statement<()> = Statement::new("SELECT FROM sequin.pending_upstream_ids LIMIT 1");
+    ANY.run(connection, ()).len() > 0
 }
 
-/// The pending ids of these creates, table by table.
+row! {
+    /// When a pending id may be written.
+    pub struct PendingTime {
+        pub id: i64,
+        pub relation: Oid,
+        pub failures: i32,
+        /// The time to its next attempt, in milliseconds; None: now.
+        pub millis: Option<i64>,
+        /// The whole table waits for this attempt.
+        pub holds_table: bool,
+    }
+}
+
+impl PendingTime {
+    pub fn delay(&self) -> Option<Duration> {
+        self.millis.map(super::duration)
+    }
+}
+
+/// The pending ids of the creates from the id `lowest` on.
+pub fn since(connection: &Connection, lowest: i64) -> Vec<PendingTime> {
+    static SINCE: Statement<(i64,)> = Statement::new(
+        "SELECT c.id, c.relation::pg_catalog.oid, c.attempts, pg_catalog.ceil(EXTRACT(epoch FROM \
+         c.next_attempt_at OPERATOR(pg_catalog.-) pg_catalog.clock_timestamp()) OPERATOR(pg_catalog.*) 1000)\
+         ::pg_catalog.int8, c.holds_table FROM sequin.pending_upstream_ids c \
+         WHERE c.id OPERATOR(pg_catalog.>=) $1 ORDER BY c.id",
+    );
+    let rows = SINCE.run(connection, (lowest,));
+    let pending = rows.iter().collect();
+    rows.free();
+    pending
+}
+
+/// The time to the first attempt of any pending id; None if there is none.
+pub fn next_attempt_in(connection: &Connection) -> Option<Duration> {
+    static NEXT: Statement<()> = Statement::new(
+        "SELECT pg_catalog.ceil(pg_catalog.min(COALESCE(EXTRACT(epoch FROM GREATEST(c.next_attempt_at, h.until) \
+         OPERATOR(pg_catalog.-) pg_catalog.clock_timestamp()), 0)) OPERATOR(pg_catalog.*) 1000)::pg_catalog.int8 \
+         FROM sequin.pending_upstream_ids c LEFT JOIN (SELECT t.relation, pg_catalog.max(t.next_attempt_at) AS until \
+         FROM sequin.pending_upstream_ids t WHERE t.holds_table GROUP BY t.relation) h \
+         ON h.relation OPERATOR(pg_catalog.=) c.relation",
+    );
+    let rows = NEXT.run(connection, ());
+    let (millis,) = rows.first::<(Option<i64>,)>()?;
+    millis.map(super::duration)
+}
+
+/// The pending ids of these creates.
 pub fn read(connection: &Connection, creates: &[i64]) -> Vec<PendingId> {
     static READ: Statement<(&[i64],)> = Statement::new(
-        "SELECT c.id, c.relation::pg_catalog.oid, c.ordering_key, c.upstream_id FROM sequin.pending_upstream_ids c \
-         WHERE c.id OPERATOR(pg_catalog.=) ANY ($1) ORDER BY c.relation, c.id",
+        "SELECT c.id, c.ordering_key, c.upstream_id FROM sequin.pending_upstream_ids c \
+         WHERE c.id OPERATOR(pg_catalog.=) ANY ($1) ORDER BY c.id",
     );
     READ.run(connection, (creates,)).iter().collect()
 }
 
-/// Locks pending ids until commit, each with whether its table is in backoff. Skips those that another worker is writing:
-/// it may be waiting for a trigger.
-pub fn lock(connection: &Connection, creates: &[i64]) -> Vec<(i64, bool)> {
+/// Locks pending ids until commit. Skips those that another session has locked or deleted.
+pub fn lock(connection: &Connection, creates: &[i64]) -> Vec<i64> {
     static LOCK: Statement<(&[i64],)> = Statement::new(
-        "SELECT c.id, c.next_attempt_at IS NOT NULL FROM sequin.pending_upstream_ids c \
+        "SELECT c.id FROM sequin.pending_upstream_ids c \
          WHERE c.id OPERATOR(pg_catalog.=) ANY ($1) ORDER BY c.id FOR UPDATE SKIP LOCKED",
     );
-    LOCK.run(connection, (creates,)).iter().collect()
-}
-
-/// Stores the error that kept upstream ids from being written.
-pub fn set_error(connection: &Connection, creates: &[i64], error: &str) {
-    static SET: Statement<(&[i64], &str)> = Statement::new(
-        "UPDATE sequin.pending_upstream_ids c SET error = $2 WHERE c.id OPERATOR(pg_catalog.=) ANY ($1)",
-    );
-    SET.run(connection, (creates, error)).free();
+    super::ids(LOCK.run(connection, (creates,)))
 }
 
 /// Deletes pending ids that are written, or whose row is gone.
@@ -183,10 +220,22 @@ pub fn waiting_changes(connection: &Connection, creates: &[i64]) -> Vec<WaitingC
     changes
 }
 
-/// Stores upstream ids in changes.
+/// Locks changes until commit. Raises if another session has locked one: it settles or defers the change.
 ///
-/// Another worker may move a change from the queue to the deferred records at this moment, and never back. So the
-/// tables are updated in this order, by statements that each see all earlier commits.
+/// A change moves from the queue to the deferred records, and never back. So the tables are locked in this order, by
+/// statements that each see all earlier commits.
+pub fn lock_changes(connection: &Connection, ids: &[i64], servers: &[&str]) {
+    static QUEUED: Statement<(&[i64], &[&str])> = Statement::new(
+        "SELECT FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS t(id, server) JOIN sequin.queue q \
+         ON q.server OPERATOR(pg_catalog.=) t.server AND q.id OPERATOR(pg_catalog.=) t.id FOR UPDATE OF q NOWAIT",
+    );
+    static DEFERRED: Statement<(&[i64],)> =
+        Statement::new("SELECT FROM sequin.deferred p WHERE p.id OPERATOR(pg_catalog.=) ANY ($1) FOR UPDATE NOWAIT");
+    QUEUED.run(connection, (ids, servers)).free();
+    DEFERRED.run(connection, (ids,)).free();
+}
+
+/// Stores upstream ids in changes that are [locked](lock_changes).
 pub fn set(connection: &Connection, ids: &[i64], servers: &[&str], upstream_ids: &[&str]) {
     static QUEUED: Statement<(&[i64], &[&str], &[&str])> = Statement::new(
         "UPDATE sequin.queue q SET upstream_id = t.upstream_id \
@@ -202,58 +251,64 @@ pub fn set(connection: &Connection, ids: &[i64], servers: &[&str], upstream_ids:
     DEFERRED.run(connection, (ids, upstream_ids)).free();
 }
 
-row! {
-    /// A table in backoff, which workers do not write until it is over.
-    pub struct TableBackoff {
-        pub relation: Oid,
-        pub failures: i32,
-        pub millis: i64,
-    }
+/// The pending ids among `$1` that no other session has locked.
+macro_rules! unlocked {
+    () => {
+        "ARRAY(SELECT l.id FROM sequin.pending_upstream_ids l \
+         WHERE l.id OPERATOR(pg_catalog.=) ANY ($1) ORDER BY l.id FOR UPDATE SKIP LOCKED)"
+    };
 }
 
-impl TableBackoff {
-    pub fn left(&self) -> Duration {
-        super::duration(self.millis)
-    }
-}
-
-pub fn table_backoffs(connection: &Connection) -> Vec<TableBackoff> {
-    static READ: Statement<()> = Statement::new(
-        "SELECT c.relation::pg_catalog.oid, pg_catalog.max(c.attempts), pg_catalog.ceil(EXTRACT(epoch FROM \
-         pg_catalog.max(c.next_attempt_at) OPERATOR(pg_catalog.-) pg_catalog.clock_timestamp()) \
-         OPERATOR(pg_catalog.*) 1000)::pg_catalog.int8 FROM sequin.pending_upstream_ids c \
-         WHERE c.next_attempt_at IS NOT NULL GROUP BY c.relation",
-    );
-    let rows = READ.run(connection, ());
-    let backoffs = rows.iter().collect();
-    rows.free();
-    backoffs
-}
-
-/// Begins a backoff before a visit, which may end this process. Does not wait for ids that another worker is writing.
+/// Stores a backoff of a table before a visit, which may end this process.
 pub fn begin_visit(connection: &Connection, creates: &[i64], failures: i32, until: Timestamp) {
-    static BEGIN: Statement<(&[i64], i32, Timestamp)> = Statement::new(
-        "UPDATE sequin.pending_upstream_ids c SET attempts = $2, next_attempt_at = $3 \
-         WHERE c.id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT l.id FROM sequin.pending_upstream_ids l \
-         WHERE l.id OPERATOR(pg_catalog.=) ANY ($1) ORDER BY l.id FOR UPDATE SKIP LOCKED))",
-    );
+    static BEGIN: Statement<(&[i64], i32, Timestamp)> = Statement::new(concat!(
+        "UPDATE sequin.pending_upstream_ids c SET attempts = $2, next_attempt_at = $3, holds_table = true \
+         WHERE c.id OPERATOR(pg_catalog.=) ANY (",
+        unlocked!(),
+        ")"
+    ));
     BEGIN.run(connection, (creates, failures, until)).free();
 }
 
-/// Writes the backoff after a visit that failed.
-pub fn back_off(connection: &Connection, creates: &[i64], failures: i32, until: Timestamp) {
-    static FAIL: Statement<(&[i64], i32, Timestamp)> = Statement::new(
-        "UPDATE sequin.pending_upstream_ids c SET attempts = $2, next_attempt_at = $3 \
-         WHERE c.id OPERATOR(pg_catalog.=) ANY ($1)",
-    );
-    FAIL.run(connection, (creates, failures, until)).free();
+/// An attempt that has failed.
+pub struct FailedAttempt<'a> {
+    pub create: i64,
+    pub error: &'a str,
+    pub failures: i32,
+    pub until: Timestamp,
+    /// The whole table waits for the next attempt.
+    pub holds_table: bool,
 }
 
-/// Ends the backoff that a visit began.
+/// Stores the result of an attempt that has failed.
+pub fn fail(connection: &Connection, failed: &FailedAttempt<'_>) {
+    static FAIL: Statement<(&[i64], &str, i32, Timestamp, bool)> = Statement::new(concat!(
+        "UPDATE sequin.pending_upstream_ids c SET error = $2, attempts = $3, next_attempt_at = $4, holds_table = $5 \
+         WHERE c.id OPERATOR(pg_catalog.=) ANY (",
+        unlocked!(),
+        ")"
+    ));
+    let FailedAttempt { create, error, failures, until, holds_table } = *failed;
+    FAIL.run(connection, (&[create], error, failures, until, holds_table)).free();
+}
+
+/// Ends the backoff that a visit began, for creates that it has neither written nor failed with.
 pub fn end_visit(connection: &Connection, creates: &[i64]) {
-    static CLEAR: Statement<(&[i64],)> = Statement::new(
-        "UPDATE sequin.pending_upstream_ids c SET attempts = 0, next_attempt_at = NULL \
-         WHERE c.id OPERATOR(pg_catalog.=) ANY ($1)",
-    );
+    static CLEAR: Statement<(&[i64],)> = Statement::new(concat!(
+        "UPDATE sequin.pending_upstream_ids c SET attempts = 0, next_attempt_at = NULL, holds_table = false \
+         WHERE c.id OPERATOR(pg_catalog.=) ANY (",
+        unlocked!(),
+        ")"
+    ));
     CLEAR.run(connection, (creates,)).free();
+}
+
+/// Ends the backoff of a table that could be written. Rows that have failed keep their own.
+pub fn release_table(connection: &Connection, relation: Oid) {
+    static RELEASE: Statement<(Oid,)> = Statement::new(
+        "UPDATE sequin.pending_upstream_ids c SET holds_table = false WHERE c.id OPERATOR(pg_catalog.=) ANY (\
+         ARRAY(SELECT l.id FROM sequin.pending_upstream_ids l WHERE l.relation OPERATOR(pg_catalog.=) $1 \
+         AND l.holds_table ORDER BY l.id FOR UPDATE SKIP LOCKED))",
+    );
+    RELEASE.run(connection, (relation,)).free();
 }

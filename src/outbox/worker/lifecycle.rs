@@ -73,16 +73,21 @@ fn launcher() -> Registration {
     }
 }
 
-/// Connects a worker to its database. `argument` is from [`start_in`].
-pub fn connect(argument: u64) {
+/// Connects a process of the extension to its database, with settings of its own.
+pub fn connect_to(database: Oid) {
     // Before the connection: then Postgres does not apply the values of a database or role at all.
     for (name, value) in OWN_SETTINGS {
         guc::set_for_process(name, value);
     }
     let configured = guc::configured();
-    bgworker::connect(Some(Oid::from(argument as u32)));
+    bgworker::connect(Some(database));
     configured.restore();
     bgworker::restore_session_user();
+}
+
+/// Connects a worker to its database. `argument` is from [`start_in`].
+pub fn connect(argument: u64) {
+    connect_to(Oid::from(argument as u32));
 }
 
 /// Ends this worker, so that other sessions can drop its database. The launcher starts the next one when they have finished,

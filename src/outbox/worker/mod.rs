@@ -82,7 +82,7 @@ pub fn main(argument: u64, open: OpenAttached) {
         was_locked_out: None,
         failures: 0,
         retention: Retention::new(),
-        write_backs: write_back::Pending::new(open),
+        write_backs: write_back::Handover::new(open),
         reported: None,
     };
     // If the process is asked to end, a cancelled transaction must not count as a failure of the worker.
@@ -142,7 +142,7 @@ struct Worker {
     /// Transactions in a row that have failed.
     failures: u32,
     retention: Retention,
-    write_backs: write_back::Pending,
+    write_backs: write_back::Handover,
     /// The number of requests in flight that pg_stat_activity shows.
     reported: Option<usize>,
 }
@@ -164,7 +164,7 @@ impl Worker {
             if !self.ended.is_empty() || !is_share_over && self.is_round_due() {
                 self.round();
             }
-            self.write_backs.write();
+            self.write_backs.after_commit();
             if self.ended.is_empty() {
                 if is_share_over && self.flights.len() == 0 {
                     self.stay.yield_to_others();
