@@ -33,6 +33,8 @@ mod transactions;
 mod views;
 mod waiting;
 mod write_back;
+mod write_back_process;
+mod write_back_races;
 
 use serde_json::json;
 

@@ -28,11 +28,19 @@ pub fn defer(connection: &Connection, server: &str, ids: &[i64]) {
     if ids.is_empty() {
         return;
     }
-    let moved = DEFER.run(connection, (server, ids));
-    let (gone, kept): (i64, i64) = moved.first().expect("an aggregate has one row");
-    moved.free();
-    if gone != kept {
-        elog::internal_error("a trigger keeps records out of sequin.deferred".to_owned());
+    // The second round finds a change to which the write-back has added its upstream id in the meantime.
+    let mut deferred = 0;
+    for _ in 0..2 {
+        let moved = DEFER.run(connection, (server, ids));
+        let (gone, kept): (i64, i64) = moved.first().expect("an aggregate has one row");
+        moved.free();
+        if gone != kept {
+            elog::internal_error("a trigger keeps records out of sequin.deferred".to_owned());
+        }
+        deferred += gone;
+        if deferred == ids.len() as i64 {
+            return;
+        }
     }
 }
 
