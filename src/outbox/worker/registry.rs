@@ -116,15 +116,6 @@ pub fn owners() -> Vec<i64> {
     own().map(|entry| entry.owner.load(Ordering::Acquire)).into_iter().filter(|owner| *owner != 0).collect()
 }
 
-/// Whether the queue of this database is delivered when there is work: the launcher or a worker is there, and a worker can
-/// be started.
-pub fn is_served() -> bool {
-    let registry = REGISTRY.get();
-    let is_waited_for =
-        registry.launcher_pid.load(Ordering::Relaxed) != 0 && registry.is_starved.load(Ordering::Relaxed) == 0;
-    is_waited_for || !pids().is_empty()
-}
-
 /// Gives a database an entry, if one is free. Not during a commit: it takes a lock, though for a moment only.
 fn enter(database: u32) -> Option<&'static EntryFields> {
     let entries = &REGISTRY.get().entries;

@@ -38,7 +38,7 @@ pub fn start() -> bool {
         argument: u64::from(session::database()),
         restart_after: None,
     };
-    registration.start()
+    registration.start().is_some()
 }
 
 /// Runs the process to its end. `database` is its argument.
