@@ -300,6 +300,9 @@ COMMENT ON TABLE sequin.deferred IS
 CREATE INDEX deferred_by_key ON sequin.deferred (server, pg_catalog.hashtextextended(ordering_key, 0));
 -- Rejected and unknown records are few among many pending ones.
 CREATE INDEX deferred_dead ON sequin.deferred (id) WHERE state OPERATOR(pg_catalog.<>) 'pending';
+-- For sequin.status.
+CREATE INDEX deferred_by_server ON sequin.deferred (server, id);
+CREATE INDEX deferred_dead_by_server ON sequin.deferred (server, id) WHERE state OPERATOR(pg_catalog.<>) 'pending';
 CREATE INDEX deferred_by_time ON sequin.deferred (server, next_attempt_at) WHERE state OPERATOR(pg_catalog.=) 'pending';
 CREATE INDEX deferred_merged ON sequin.deferred (id) WHERE merged_ids IS NOT NULL;
 CREATE INDEX deferred_without_upstream_id ON sequin.deferred (relation, pg_catalog.hashtextextended(ordering_key, 0))
@@ -358,6 +361,7 @@ COMMENT ON TABLE sequin.pending_upstream_ids IS
     'inner table of the outbox: upstream ids that are not in their rows yet';
 CREATE INDEX pending_upstream_ids_by_row ON sequin.pending_upstream_ids (pg_catalog.hashtextextended(ordering_key, 0), relation);
 CREATE INDEX pending_upstream_ids_holding ON sequin.pending_upstream_ids (relation) WHERE holds_table;
+CREATE INDEX pending_upstream_ids_failed ON sequin.pending_upstream_ids (id) WHERE error IS NOT NULL;
 
 -- Role 0 stands for all roles.
 CREATE TABLE sequin.pauses (
@@ -575,67 +579,49 @@ COMMENT ON COLUMN sequin.delivered.write_back IS
     'the write-back of a create''s upstream id into its row; waiting: not attempted yet; failed: the last attempt failed, and a worker tries again; NULL: no write-back is open';
 COMMENT ON COLUMN sequin.delivered.write_back_error IS 'why the last attempt of the write-back failed';
 
+-- A count of all rows would take seconds. The function reads a bounded part of each table, and what the worker says.
+CREATE FUNCTION sequin.server_status() RETURNS TABLE(
+    server pg_catalog.text,
+    backlog pg_catalog.int8,
+    oldest timestamp with time zone,
+    records_per_second pg_catalog.float8,
+    rejected pg_catalog.int8,
+    unknown pg_catalog.int8,
+    write_backs pg_catalog.int8,
+    write_back_error pg_catalog.text,
+    in_flight pg_catalog.int8,
+    is_estimate pg_catalog.bool
+)
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'server_status_wrapper';
+COMMENT ON FUNCTION sequin.server_status() IS
+    'the numbers of sequin.status, of the servers and records that the role may see';
+
 CREATE VIEW sequin.status WITH (security_barrier) AS
-    WITH usable AS (
-        SELECT s.srvname::pg_catalog.text AS server
-        FROM pg_catalog.pg_foreign_server AS s
-        JOIN pg_catalog.pg_foreign_data_wrapper AS w
-            ON w.oid OPERATOR(pg_catalog.=) s.srvfdw AND w.fdwname OPERATOR(pg_catalog.=) 'sequin_mutations'
-        WHERE pg_catalog.has_server_privilege(s.oid, 'USAGE')
-    ), backlog AS (
-        SELECT
-            o.server,
-            pg_catalog.count(*) AS records,
-            pg_catalog.min(o.enqueued_at) AS oldest,
-            pg_catalog.count(*) FILTER (WHERE o.state OPERATOR(pg_catalog.=) 'rejected') AS rejected,
-            pg_catalog.count(*) FILTER (WHERE o.state OPERATOR(pg_catalog.=) 'unknown') AS unknown
-        FROM sequin.outbox AS o GROUP BY o.server
-    ), write_backs AS (
-        SELECT
-            c.server,
-            pg_catalog.count(*) AS records,
-            (pg_catalog.array_agg(c.error ORDER BY c.id DESC) FILTER (WHERE c.error IS NOT NULL))[1] AS error
-        FROM sequin.pending_upstream_ids AS c
-        WHERE pg_catalog.pg_has_role(c.role, 'USAGE')
-            OR pg_catalog.pg_has_role('pg_read_all_data', 'USAGE')
-        GROUP BY c.server
-    ), named AS (
-        -- Records outlive a server that was dropped.
-        SELECT u.server FROM usable AS u UNION SELECT b.server FROM backlog AS b
-        UNION SELECT w.server FROM write_backs AS w
-    ), rate AS (
-        SELECT d.server, pg_catalog.count(*) AS records
-        FROM sequin.delivered AS d
-        WHERE d.delivered_at OPERATOR(pg_catalog.>) (
-            pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) '10 seconds'::pg_catalog.interval
-        )
-        GROUP BY d.server
-    ), pauses AS (
-        SELECT p.server, pg_catalog.string_agg(p.reason, '; ' ORDER BY p.role) AS reasons
-        FROM sequin.pauses AS p
-        WHERE p.role OPERATOR(pg_catalog.=) 0::pg_catalog.oid
-            OR pg_catalog.pg_has_role(p.role, 'USAGE')
-            OR pg_catalog.pg_has_role('pg_read_all_data', 'USAGE')
-        GROUP BY p.server
-    )
     SELECT
         n.server,
-        COALESCE(b.records, 0) AS backlog,
-        pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) b.oldest AS oldest_age,
-        COALESCE(r.records, 0)::pg_catalog.float8 OPERATOR(pg_catalog./) 10 AS records_per_second,
+        n.backlog,
+        pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) n.oldest AS oldest_age,
+        n.records_per_second,
         p.reasons IS NOT NULL AS paused,
         COALESCE(p.reasons, t.error, h.reason) AS last_error,
         t.next_attempt_at,
-        COALESCE(b.rejected, 0) AS rejected,
-        COALESCE(b.unknown, 0) AS unknown,
+        n.rejected,
+        n.unknown,
         pg_catalog.cardinality(sequin.workers()) OPERATOR(pg_catalog.>) 0 AS worker_alive,
-        COALESCE(w.records, 0) AS write_backs,
-        w.error AS write_back_error
-    FROM named AS n
-    LEFT JOIN backlog AS b ON b.server OPERATOR(pg_catalog.=) n.server
-    LEFT JOIN rate AS r ON r.server OPERATOR(pg_catalog.=) n.server
-    LEFT JOIN pauses AS p ON p.server OPERATOR(pg_catalog.=) n.server
-    LEFT JOIN write_backs AS w ON w.server OPERATOR(pg_catalog.=) n.server
+        n.write_backs,
+        n.write_back_error,
+        n.in_flight,
+        n.is_estimate
+    FROM sequin.server_status() AS n
+    LEFT JOIN (
+        SELECT q.server, pg_catalog.string_agg(q.reason, '; ' ORDER BY q.role) AS reasons
+        FROM sequin.pauses AS q
+        WHERE q.role OPERATOR(pg_catalog.=) 0::pg_catalog.oid
+            OR pg_catalog.pg_has_role(q.role, 'USAGE')
+            OR pg_catalog.pg_has_role('pg_read_all_data', 'USAGE')
+        GROUP BY q.server
+    ) AS p ON p.server OPERATOR(pg_catalog.=) n.server
     LEFT JOIN sequin.server_backoff AS t ON t.server OPERATOR(pg_catalog.=) n.server
     LEFT JOIN sequin.holds AS h ON h.server OPERATOR(pg_catalog.=) n.server;
 COMMENT ON VIEW sequin.status IS
@@ -643,7 +629,8 @@ COMMENT ON VIEW sequin.status IS
 COMMENT ON COLUMN sequin.status.server IS 'the foreign server';
 COMMENT ON COLUMN sequin.status.backlog IS 'records that are not delivered';
 COMMENT ON COLUMN sequin.status.oldest_age IS 'how long the oldest of them has waited; NULL: there are none';
-COMMENT ON COLUMN sequin.status.records_per_second IS 'records settled per second, over the last ten seconds';
+COMMENT ON COLUMN sequin.status.records_per_second IS
+    'records delivered per second, of all roles, over the last ten seconds';
 COMMENT ON COLUMN sequin.status.paused IS 'whether the server waits for sequin_resume, for at least one role';
 COMMENT ON COLUMN sequin.status.last_error IS 'why the server is paused, or its current error; NULL: there is none';
 COMMENT ON COLUMN sequin.status.next_attempt_at IS
@@ -655,6 +642,9 @@ COMMENT ON COLUMN sequin.status.write_backs IS
     'open write-backs: upstream ids that are not in their rows yet; the column write_back of sequin.delivered shows them';
 COMMENT ON COLUMN sequin.status.write_back_error IS
     'why the last failed write-back failed; NULL: none has failed';
+COMMENT ON COLUMN sequin.status.in_flight IS 'requests in flight, of all roles';
+COMMENT ON COLUMN sequin.status.is_estimate IS
+    'more than 2,000 records of the server are queued, deferred or waiting for their write-back: their number is an estimate';
 
 -- Counters in shared memory. The function returns what the current role may see.
 
@@ -885,6 +875,7 @@ REVOKE EXECUTE ON FUNCTION
     sequin.follow_rename(),
     sequin.is_attachment(pg_catalog.bytea),
     sequin.workers(),
+    sequin.server_status(),
     sequin.server_statistics(),
     @extschema@.sequin_stat_reset(),
     @extschema@.sequin_attach(
@@ -931,7 +922,7 @@ GRANT SELECT ON sequin.attachments, sequin.outbox, sequin.dead_letters, sequin.d
     sequin.stat_servers TO PUBLIC;
 -- The views sequin.status, sequin.stat_servers and sequin.attachments call them.
 GRANT EXECUTE ON FUNCTION
-    sequin.workers(), sequin.server_statistics(), sequin.is_attachment(pg_catalog.bytea)
+    sequin.workers(), sequin.server_status(), sequin.server_statistics(), sequin.is_attachment(pg_catalog.bytea)
 TO PUBLIC;
 -- For who reads those views: it finds the rows that the role may see.
 GRANT EXECUTE ON FUNCTION @extschema@.sequin_sent_with(pg_catalog.int8) TO PUBLIC;

@@ -9,6 +9,7 @@
 //! - `server_state` knows which servers are paused or in backoff;
 //! - [`admin`] has the verbs for a record or a server, [`await_delivery`] waits until records are settled;
 //! - [`sent_with`] finds the record that a record was merged into;
+//! - [`status`] counts the open records of each server;
 //! - [`server_rename`] follows ALTER SERVER ... RENAME;
 //! - `store` has all SQL, and `guard` limits an error to its record.
 //!
@@ -26,6 +27,7 @@ pub mod sent_with;
 pub mod server_rename;
 mod server_state;
 mod settle;
+pub mod status;
 mod store;
 pub mod worker;
 pub mod write_back;

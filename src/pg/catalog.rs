@@ -191,6 +191,11 @@ pub fn has_rights_of(role: Oid, other: u32) -> bool {
     unsafe { pg_sys::has_privs_of_role(role, Oid::from(other)) }
 }
 
+/// Whether `role` may read all tables, as superusers and members of pg_read_all_data may.
+pub fn reads_all_data(role: Oid) -> bool {
+    has_rights_of(role, pg_sys::ROLE_PG_READ_ALL_DATA)
+}
+
 /// One version of a row of a catalog: whose it is, where it lies, and who wrote it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Version {

@@ -1,18 +1,21 @@
 //! The functions of the outbox: enqueue records, administer records and servers, wait for delivery.
 
-use pgrx::iter::SetOfIterator;
+use pgrx::datum::TimestampWithTimeZone;
+use pgrx::iter::{SetOfIterator, TableIterator};
 use pgrx::pg_sys::panic::ErrorReport;
-use pgrx::{default, pg_extern};
+use pgrx::{default, name, pg_extern};
 
 use crate::attach::write_ids;
 use crate::call::{read_only, server};
 use crate::ereport::Error;
 use crate::outbox::enqueue::{self, RecordColumns, Route};
+use crate::outbox::status::{self, ServerStatus};
 use crate::outbox::worker::registry;
 use crate::outbox::{admin, await_delivery, sent_with};
 use crate::pg::jsonb::{self, Json};
 use crate::pg::session;
 use crate::pg::text::{Name, Text, TextArray};
+use contract::reply::Timestamp;
 use contract::request::{self, InvalidRequest, Request, size_limits};
 
 use super::verb_call::SharedArguments;
@@ -124,4 +127,42 @@ fn sequin_sent_with(id: i64) -> Option<i64> {
 #[pg_extern(schema = "sequin", volatile, parallel_unsafe)]
 fn workers() -> Vec<i32> {
     registry::pids()
+}
+
+/// The numbers of `sequin.status` that are not in tables for the view to read.
+#[allow(clippy::type_complexity, reason = "they are the columns of the SQL function")]
+#[pg_extern(schema = "sequin", volatile, parallel_unsafe)]
+fn server_status() -> TableIterator<
+    'static,
+    (
+        name!(server, String),
+        name!(backlog, i64),
+        name!(oldest, Option<TimestampWithTimeZone>),
+        name!(records_per_second, f64),
+        name!(rejected, i64),
+        name!(unknown, i64),
+        name!(write_backs, i64),
+        name!(write_back_error, Option<String>),
+        name!(in_flight, i64),
+        name!(is_estimate, bool),
+    ),
+> {
+    let row = |status: ServerStatus| {
+        let oldest = status
+            .oldest
+            .map(|Timestamp(oldest)| TimestampWithTimeZone::try_from(oldest).expect("a timestamptz of a table"));
+        (
+            status.server,
+            status.backlog,
+            oldest,
+            status.deliveries.records_per_second,
+            status.rejected,
+            status.unknown,
+            status.write_backs,
+            status.write_back_error,
+            status.deliveries.in_flight as i64,
+            status.is_estimate,
+        )
+    };
+    TableIterator::new(status::read().into_iter().map(row))
 }

@@ -80,7 +80,7 @@ fn every_column_of_the_type() {
 #[test]
 fn every_column_of_the_views() {
     let mut world = World::new();
-    for view in ["sequin.attachments", "sequin.outbox", "sequin.delivered", "sequin.status"] {
+    for view in ["sequin.attachments", "sequin.outbox", "sequin.delivered", "sequin.status", "sequin.stat_servers"] {
         assert_eq!(documented_columns(&format!("### {view}")), columns(&mut world, view), "{view}");
     }
     // It has no table of its own.

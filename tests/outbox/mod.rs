@@ -27,6 +27,7 @@ mod random_kills;
 mod renames;
 mod roles;
 mod scans;
+mod status;
 mod surroundings;
 mod table_triggers;
 mod transactions;

@@ -1,8 +1,9 @@
-//! Cumulative counters of requests, for `sequin.stat_servers`.
+//! Cumulative counters of requests, for `sequin.stat_servers`, and what the worker does now, for `sequin.status`.
 //!
 //! They are in shared memory, so a crash of the Postgres server sets them to zero. All functions run on the main thread
 //! of a process. [`note`] takes no lock, allocates nothing and raises nothing.
 
+mod deliveries;
 mod request;
 mod rows;
 mod table;
@@ -13,6 +14,7 @@ use pgrx::pg_sys::Oid;
 
 use contract::outcome::OutcomeKind;
 
+pub use deliveries::{Deliveries, clear_deliveries, deliveries, note_deliveries, note_settled};
 pub use request::OpenRequest;
 pub use rows::{Statistics, reset, statistics};
 pub use table::prepare;

@@ -54,6 +54,13 @@ pub fn bucket(micros: u64) -> usize {
     bucket.min(BUCKETS - 1)
 }
 
+/// A second's bucket of settled records holds the second and their number. More than the seconds that are read, so that a
+/// bucket that is read is not the next one to be overwritten.
+const SECONDS: usize = 16;
+
+/// The time over which the rate of settled records is given.
+pub const RATE_SECONDS: u64 = 10;
+
 static TABLE: SharedStruct<Table> = SharedStruct::new(c"sequin_mutations server statistics 1");
 
 shared_struct! {
@@ -66,6 +73,12 @@ shared_struct! {
         outbox: [AtomicU64; COUNTERS],
         call_waits: [AtomicU64; BUCKETS],
         outbox_waits: [AtomicU64; BUCKETS],
+        /// Requests of the outbox in flight, as the worker has last said.
+        in_flight: AtomicU64,
+        /// All records in the queue have this id or a higher one, as the worker has last said.
+        queue_from: AtomicI64,
+        /// Each the lower half of a second since 1970, and the records that were settled in it.
+        settled: [AtomicU64; SECONDS],
     }
 }
 
@@ -120,6 +133,7 @@ pub fn slot_of(server: Oid) -> Option<Slot> {
             return Some(Slot(&table.overflow));
         };
         free.reset_at.store(session::now(), Ordering::Relaxed);
+        free.queue_from.store(i64::MIN, Ordering::Relaxed);
         // If another process takes this slot, it may take it for the same server.
         if free.key.compare_exchange(FREE, key, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
             return Some(Slot(free));
@@ -129,6 +143,12 @@ pub fn slot_of(server: Oid) -> Option<Slot> {
 
 fn key_of(database: u32, server: Oid) -> u64 {
     u64::from(database) << 32 | u64::from(server.to_u32())
+}
+
+/// The slots of servers of this database, without the overflow slot. None without a table.
+pub fn slots_of_database() -> impl Iterator<Item = Slot> {
+    let is_of_database = |slot: &Slot| slot.owner().is_some_and(|(database, _)| database == session::database());
+    TABLE.found().into_iter().flat_map(|table| &table.slots).map(Slot).filter(is_of_database)
 }
 
 /// The slots in use, and the overflow slot last. Raises if there is no room for the table.
@@ -191,6 +211,32 @@ impl Slot {
         }
         self.0.reset_at.store(session::now(), Ordering::Relaxed);
     }
+
+    /// Replaces what the worker says about its deliveries.
+    pub fn set_deliveries(self, in_flight: u64, queue_from: i64) {
+        self.0.in_flight.store(in_flight, Ordering::Relaxed);
+        self.0.queue_from.store(queue_from, Ordering::Relaxed);
+    }
+
+    /// What the worker has said: the requests in flight, and the lowest id that the queue may have.
+    pub fn deliveries(self) -> (u64, i64) {
+        (self.0.in_flight.load(Ordering::Relaxed), self.0.queue_from.load(Ordering::Relaxed))
+    }
+
+    /// Counts records that were settled in the second `now`.
+    pub fn add_settled(self, now: u64, records: u64) {
+        let (second, records) = (now & 0xFFFF_FFFF, records & 0xFFFF_FFFF);
+        let add = |bucket: u64| Some(if bucket >> 32 == second { bucket + records } else { second << 32 | records });
+        let bucket = &self.0.settled[(now % SECONDS as u64) as usize];
+        let _ = bucket.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+    }
+
+    /// The records that were settled in the second `now` and the nine seconds before it.
+    pub fn settled_lately(self, now: u64) -> u64 {
+        let is_late = |second: u64| ((now & 0xFFFF_FFFF).wrapping_sub(second) & 0xFFFF_FFFF) < RATE_SECONDS;
+        let buckets = self.0.settled.iter().map(|bucket| bucket.load(Ordering::Relaxed));
+        buckets.filter(|bucket| is_late(bucket >> 32)).map(|bucket| bucket & 0xFFFF_FFFF).sum()
+    }
 }
 
 impl SlotFields {
@@ -210,6 +256,8 @@ impl SlotFields {
             return;
         }
         Slot(self).reset();
+        self.settled.iter().for_each(|bucket| bucket.store(0, Ordering::Relaxed));
+        Slot(self).set_deliveries(0, i64::MIN);
         self.key.store(FREE, Ordering::Release);
     }
 }

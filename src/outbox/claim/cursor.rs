@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use pgrx::pg_sys::Oid;
+
 /// A worker's memory between two claims. All of it can be dropped: the next scan reads everything then.
 #[derive(Default)]
 pub struct Cursors {
@@ -13,6 +15,8 @@ pub struct Cursors {
     pub widening: HashMap<String, usize>,
     /// The option `max_in_flight` of each server, as of its last scan.
     pub max_in_flight: HashMap<String, usize>,
+    /// The foreign servers of the last scan.
+    pub servers: Vec<(String, Oid)>,
     /// The server that was served last.
     pub last: String,
     /// Server names in records for which no foreign server exists.

@@ -2,7 +2,7 @@
 //!
 //! The worker has its own requests in memory. `sequin.claims` also has those of workers that are gone.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use contract::batching::ordering_key::OrderingKey;
@@ -28,6 +28,8 @@ pub struct ServerInFlight {
     /// The number of this worker's requests.
     pub requests: usize,
     pub ids: HashSet<i64>,
+    /// The lowest id of each claim, with the claim.
+    lowest: BTreeSet<(i64, i64)>,
     /// The ordering keys, as [`hash`]es, each with the number of its claims: two keys may have one hash.
     keys: HashMap<i64, usize>,
     /// The records at the provider, as hashes. Changes with different ordering keys may have one record.
@@ -71,16 +73,20 @@ impl InFlight {
         let server = self.servers.entry(claim.server.clone()).or_default();
         server.requests += usize::from(claim.is_own);
         server.ids.extend(&claim.ids);
+        server.lowest.extend(claim.ids.iter().min().map(|lowest| (*lowest, id)));
         claim.keys.iter().for_each(|key| *server.keys.entry(*key).or_default() += 1);
         claim.records.iter().for_each(|record| *server.records.entry(*record).or_default() += 1);
         self.claims.insert(id, claim);
     }
 
     /// Removes a claim that has ended.
-    pub fn remove(&mut self, claim: i64) {
-        let Some(claim) = self.claims.remove(&claim) else { return };
+    pub fn remove(&mut self, id: i64) {
+        let Some(claim) = self.claims.remove(&id) else { return };
         let Some(server) = self.servers.get_mut(&claim.server) else { return };
         server.requests -= usize::from(claim.is_own);
+        if let Some(lowest) = claim.ids.iter().min() {
+            server.lowest.remove(&(*lowest, id));
+        }
         for id in &claim.ids {
             server.ids.remove(id);
         }
@@ -106,6 +112,11 @@ impl InFlight {
 }
 
 impl ServerInFlight {
+    /// The lowest id in flight; `i64::MAX` if there is none.
+    pub fn lowest_id(&self) -> i64 {
+        self.lowest.first().map_or(i64::MAX, |(lowest, _)| *lowest)
+    }
+
     pub fn has_key(&self, key: Option<&OrderingKey>) -> bool {
         !self.keys.is_empty() && key.is_some_and(|key| self.keys.contains_key(&hash(key)))
     }

@@ -182,7 +182,8 @@ fn earlier(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
 
 /// All servers that may have records, beginning with the server after the one that was served last.
 fn servers(connection: &Connection, cursors: &mut Cursors) -> Vec<String> {
-    let mut servers = store::scan::foreign_servers(connection);
+    cursors.servers = store::scan::foreign_servers(connection);
+    let mut servers: Vec<String> = cursors.servers.iter().map(|(server, _)| server.clone()).collect();
     if cursors.positions.is_empty() {
         cursors.dropped = store::scan::named_servers(connection);
         cursors.dropped.retain(|named| !servers.contains(named));

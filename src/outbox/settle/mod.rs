@@ -56,6 +56,8 @@ pub struct Written {
     pub is_noted: bool,
     /// Records stay claimed, because their results could not be stored.
     pub has_stuck: bool,
+    /// The number of records that were delivered.
+    pub delivered: usize,
 }
 
 /// Settles some requests to one server. `backoff` is the server's backoff after them; `was_well` says that it had none
@@ -95,7 +97,7 @@ pub fn write(
     }
     let free = dispositions.iter().filter(|(_, disposition)| **disposition == Disposition::Free);
     let freed = free.flat_map(|(operation, _)| operation.ids()).min();
-    notify_listeners(connection, server, &dispositions);
+    let delivered = notify_listeners(connection, server, &dispositions);
     let mut is_noted = true;
     if let Some(last) = sent.iter().rev().find(|sent| sent.state.is_some())
         && let Err(failure) = guard::carefully(|| write_state(connection, server, last, backoff, was_well))
@@ -106,7 +108,7 @@ pub fn write(
     if sent.iter().any(|sent| sent.planned.kind == Kind::Create) {
         commit_to_disk();
     }
-    Written { freed, is_noted, has_stuck }
+    Written { freed, is_noted, has_stuck, delivered }
 }
 
 /// Ends a claim of this worker, or leaves it without an owner. Returns false if another worker has ended it: then the
@@ -145,8 +147,8 @@ fn write_dispositions<'a>(
     stuck
 }
 
-/// Sends NOTIFY sequin_outbox, at the commit, with the number of records that were settled.
-fn notify_listeners(connection: &Connection, server: &str, dispositions: &[(&Operation, &Disposition)]) {
+/// Sends NOTIFY sequin_outbox, at the commit, with the number of records that were settled. Returns how many were delivered.
+fn notify_listeners(connection: &Connection, server: &str, dispositions: &[(&Operation, &Disposition)]) -> usize {
     let (mut delivered, mut rejected, mut unknown) = (0, 0, 0);
     for (operation, disposition) in dispositions {
         match disposition {
@@ -159,6 +161,7 @@ fn notify_listeners(connection: &Connection, server: &str, dispositions: &[(&Ope
     if delivered + rejected + unknown > 0 {
         notify(connection, server, delivered, rejected, unknown);
     }
+    delivered
 }
 
 /// Updates the server's backoff after the last of some requests.

@@ -8,6 +8,7 @@
 //!   the records that such a row stands for;
 //! - [`state`] holds pauses and backoffs of servers, [`origin`] the identity of the database;
 //! - [`upstream_ids`] holds the ids that are to be written into rows of attached tables;
+//! - [`counts`] counts open records;
 //! - [`row`] finds single records by their ids.
 
 /// The servers that records in the queue name, each found by one step in the index, which begins with the server. With
@@ -75,6 +76,7 @@ macro_rules! same_key {
 pub mod append;
 pub mod archive;
 pub mod claim;
+pub mod counts;
 pub mod defer;
 pub mod merged;
 pub mod origin;

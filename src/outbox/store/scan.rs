@@ -203,13 +203,13 @@ pub fn due_from(connection: &Connection, server: &str, keys: &KeysBelow<'_>, fro
 }
 
 /// The foreign servers of this extension.
-pub fn foreign_servers(connection: &Connection) -> Vec<String> {
+pub fn foreign_servers(connection: &Connection) -> Vec<(String, Oid)> {
     static SERVERS: Statement<()> = Statement::new(
-        "SELECT s.srvname::pg_catalog.text FROM pg_catalog.pg_foreign_server s \
+        "SELECT s.srvname::pg_catalog.text, s.oid FROM pg_catalog.pg_foreign_server s \
          JOIN pg_catalog.pg_foreign_data_wrapper w ON w.oid OPERATOR(pg_catalog.=) s.srvfdw \
          WHERE w.fdwname OPERATOR(pg_catalog.=) 'sequin_mutations'",
     );
-    SERVERS.run(connection, ()).iter::<(String,)>().map(|(name,)| name).collect()
+    SERVERS.run(connection, ()).iter().collect()
 }
 
 /// The servers that records name, whether they exist or not.

@@ -11,6 +11,7 @@ use pgrx::pg_sys::Oid;
 
 use contract::batching::backoff::ServerBackoff;
 
+use crate::call::stats;
 use crate::outbox::claim::{self, Budget, Claims, InFlight};
 use crate::outbox::claims_lock;
 use crate::outbox::send::Flight;
@@ -40,6 +41,8 @@ const MAX_REQUESTS: usize = 256;
 #[derive(Default)]
 struct Settlement {
     backoffs: Vec<(String, ServerBackoff)>,
+    /// The records that were delivered, by the oid of their server.
+    delivered: Vec<(Oid, usize)>,
     /// The state of a server could not be stored.
     is_incomplete: bool,
     /// Records stay claimed, because their results could not be stored.
@@ -71,6 +74,10 @@ impl Worker {
             // The lock may be held for long, and this worker must not hold a snapshot for as long.
             if settlement.is_incomplete || !claims_lock::try_acquire() {
                 return (settlement, None);
+            }
+            if is_new {
+                stats::prepare();
+                stats::clear_deliveries();
             }
             let is_time = is_new || self.last_full_scan.is_none_or(|at| at.elapsed() >= FULL_SCAN_INTERVAL);
             if is_time {
@@ -116,6 +123,16 @@ impl Worker {
         for claimed in claims.requests {
             self.in_flight.add(claimed.claim, &claimed.server.name, &claimed.planned);
             self.ended.extend(self.flights.send(claimed, extension));
+        }
+        self.note_deliveries();
+    }
+
+    /// Shows in `sequin.status` what is in flight, and where each queue begins.
+    fn note_deliveries(&mut self) {
+        for (name, server) in &self.cursors.servers {
+            let position = self.cursors.positions.get(name).copied().unwrap_or(i64::MIN);
+            let in_flight = self.in_flight.of(name);
+            stats::note_deliveries(*server, in_flight.requests, position.min(in_flight.lowest_id()));
         }
     }
 
@@ -199,6 +216,7 @@ impl Worker {
             let write_backs = &mut self.write_backs;
             let written = settle::write(connection, server, &flights, backoff, was_well, self.owner, write_backs);
             settlement.backoffs.push((server.to_owned(), backoff));
+            settlement.delivered.push((flights[0].claimed.server.oid, written.delivered));
             settlement.is_incomplete |= !written.is_noted;
             settlement.has_stuck |= written.has_stuck;
             self.cursors.go_back(written.freed.unwrap_or(i64::MAX));
@@ -210,6 +228,9 @@ impl Worker {
     /// After the commit of a settlement.
     fn note(&mut self, settlement: Settlement) {
         self.backoffs.extend(settlement.backoffs);
+        for (server, records) in settlement.delivered {
+            stats::note_settled(server, records);
+        }
         if settlement.is_incomplete {
             // Otherwise a server that fails or refuses would be asked again at once.
             back_off(FAILURE_DELAYS.0);
