@@ -31,6 +31,7 @@ mod pg_net;
 mod proc;
 mod raw;
 mod stats;
+mod status;
 mod syscalls;
 mod table;
 mod two_servers;
@@ -50,7 +51,7 @@ struct Measurement {
     run: fn(&Options) -> Result<()>,
 }
 
-const MEASUREMENTS: [Measurement; 15] = [
+const MEASUREMENTS: [Measurement; 16] = [
     Measurement { name: "one-record", about: "each verb in a PL/pgSQL loop", run: one_record::run },
     Measurement { name: "many-records", about: "100 and 10,000 records in one call", run: many_records::run },
     Measurement { name: "memory", about: "the backend's peak in a call of 10,000 records", run: memory::run },
@@ -67,6 +68,7 @@ const MEASUREMENTS: [Measurement; 15] = [
     },
     Measurement { name: "latency", about: "from a commit to its request on the wire", run: latency::run },
     Measurement { name: "idle", about: "a worker that has nothing to do", run: idle::run },
+    Measurement { name: "status", about: "the views beside a large queue and history", run: status::run },
     Measurement { name: "held-xmin", about: "a steady flow beside an open snapshot; retention", run: held_xmin::run },
     Measurement { name: "cancel", about: "cancel, timeout and terminate in every phase", run: cancel::run },
     Measurement { name: "neighbours", about: "the same work through pgsql-http, if installed", run: neighbours::run },
