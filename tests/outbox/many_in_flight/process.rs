@@ -1,7 +1,5 @@
 //! The worker as a process with many threads: signals, descriptors, threads that cannot be made, large records.
 
-use std::process::Command;
-
 use serde_json::{Value, json};
 
 use super::outcomes;
@@ -53,8 +51,8 @@ fn a_worker_that_can_make_no_more_threads_goes_on_with_those_it_has() {
     world.full(4);
     let worker = world.worker();
     // As a limit of its control group would do.
-    let limit = ["--pid", &worker.to_string(), "--nproc=1:1"].map(str::to_owned);
-    must(&Command::new("prlimit").args(limit).output().unwrap());
+    let mut limit = world.server.account().command("prlimit");
+    must(&limit.args(["--pid", &worker.to_string(), "--nproc=1:1"]).output().unwrap());
     world.run("ALTER SERVER sequin OPTIONS (SET max_in_flight '100')");
     let records: Vec<Value> = (4..200).map(|n| json!({"data": {"n": n}})).collect();
     let ids = world.enqueue("create", &json!(records));
