@@ -644,7 +644,7 @@ COMMENT ON COLUMN sequin.status.write_back_error IS
     'why the last failed write-back failed; NULL: none has failed';
 COMMENT ON COLUMN sequin.status.in_flight IS 'requests in flight, of all roles';
 COMMENT ON COLUMN sequin.status.is_estimate IS
-    'more than 2,000 records of the server are queued, deferred or waiting for their write-back: their number is an estimate';
+    'more than 1,000 records of the server are queued, deferred or waiting for their write-back: their number is an estimate';
 
 -- Counters in shared memory. The function returns what the current role may see.
 

@@ -15,13 +15,12 @@ use crate::{Result, outbox};
 const GOAL: Goal = Goal::AtMost(5.0, " ms");
 
 /// The queries of a run, each with whether it has the goal.
-const QUERIES: [(&str, &str, bool); 6] = [
+const QUERIES: [(&str, &str, bool); 5] = [
     ("SELECT 1", "SELECT 1", false),
     ("sequin.status", "SELECT * FROM sequin.status", true),
     ("sequin.outbox LIMIT 10", "SELECT * FROM sequin.outbox LIMIT 10", false),
-    ("the same by id of a server", "SELECT * FROM sequin.outbox WHERE server = 'sequin' ORDER BY id LIMIT 10", false),
     ("sequin.dead_letters by id LIMIT 10", "SELECT * FROM sequin.dead_letters ORDER BY id LIMIT 10", false),
-    ("sequin.delivered by id LIMIT 10", "SELECT * FROM sequin.delivered ORDER BY id DESC LIMIT 10", false),
+    ("sequin.delivered LIMIT 10", "SELECT * FROM sequin.delivered LIMIT 10", false),
 ];
 
 pub fn run(options: &Options) -> Result<()> {
@@ -75,8 +74,10 @@ fn fill(client: &mut Client, delivered: usize) -> Result<()> {
 fn measure(client: &mut Client, table: &mut Table, options: &Options, calls: usize, records: &str) -> Result<()> {
     let mut runs = QUERIES.map(|_| (Vec::new(), Vec::new()));
     for run in 0..=options.runs {
-        for ((_, query, _), runs) in QUERIES.iter().zip(&mut runs) {
+        for ((name, query, has_goal), runs) in QUERIES.iter().zip(&mut runs) {
             let mut times = Vec::new();
+            // A view that reads everything takes seconds.
+            let calls = if *has_goal || *name == "SELECT 1" { calls } else { calls / 20 };
             for _ in 0..calls {
                 let begun = Instant::now();
                 client.simple_query(query)?;

@@ -14,12 +14,12 @@ use super::row::State;
 /// The records of a server that are read at most: one more than are counted exactly.
 macro_rules! most {
     () => {
-        "2001"
+        "1001"
     };
 }
 
 /// The number in `most!`.
-pub const MOST: i64 = 2_001;
+pub const MOST: i64 = 1_001;
 
 row! {
     /// Records of a server that share role and state.
@@ -164,7 +164,7 @@ pub enum Sampled {
 
 /// Pages that are next to each other, and how many such runs a sample has.
 const RUN_PAGES: i64 = 4;
-const RUNS: i64 = 24;
+const RUNS: i64 = 12;
 
 /// The records of each server, role and state, estimated from runs of pages at equal distances. A small table is counted
 /// as a whole.
