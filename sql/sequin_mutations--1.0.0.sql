@@ -442,7 +442,12 @@ SELECT pg_catalog.pg_extension_config_dump('sequin.origin', '');
 CREATE FUNCTION sequin.workers() RETURNS pg_catalog.int4[]
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'workers_wrapper';
-COMMENT ON FUNCTION sequin.workers() IS 'the process ids of this database''s workers';
+COMMENT ON FUNCTION sequin.workers() IS 'the process id of this database''s worker, if it has one';
+
+CREATE FUNCTION sequin.is_served() RETURNS pg_catalog.bool
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'is_served_wrapper';
+COMMENT ON FUNCTION sequin.is_served() IS 'whether this database has a worker, or gets one when there is work';
 
 CREATE VIEW sequin.outbox WITH (security_barrier) AS
     SELECT
@@ -608,7 +613,7 @@ CREATE VIEW sequin.status WITH (security_barrier) AS
         t.next_attempt_at,
         n.rejected,
         n.unknown,
-        pg_catalog.cardinality(sequin.workers()) OPERATOR(pg_catalog.>) 0 AS worker_alive,
+        sequin.is_served() AS worker_alive,
         n.write_backs,
         n.write_back_error,
         n.in_flight,
@@ -637,7 +642,7 @@ COMMENT ON COLUMN sequin.status.next_attempt_at IS
     'when the server is tried again after an error; NULL: there was none';
 COMMENT ON COLUMN sequin.status.rejected IS 'records that the API refuses';
 COMMENT ON COLUMN sequin.status.unknown IS 'creates that may or may not have been applied';
-COMMENT ON COLUMN sequin.status.worker_alive IS 'whether a worker of this database is running';
+COMMENT ON COLUMN sequin.status.worker_alive IS 'whether this database has a worker, or gets one when there is work';
 COMMENT ON COLUMN sequin.status.write_backs IS
     'open write-backs: upstream ids that are not in their rows yet; the column write_back of sequin.delivered shows them';
 COMMENT ON COLUMN sequin.status.write_back_error IS
@@ -875,6 +880,7 @@ REVOKE EXECUTE ON FUNCTION
     sequin.follow_rename(),
     sequin.is_attachment(pg_catalog.bytea),
     sequin.workers(),
+    sequin.is_served(),
     sequin.server_status(),
     sequin.server_statistics(),
     @extschema@.sequin_stat_reset(),
@@ -922,7 +928,7 @@ GRANT SELECT ON sequin.attachments, sequin.outbox, sequin.dead_letters, sequin.d
     sequin.stat_servers TO PUBLIC;
 -- The views sequin.status, sequin.stat_servers and sequin.attachments call them.
 GRANT EXECUTE ON FUNCTION
-    sequin.workers(), sequin.server_status(), sequin.server_statistics(), sequin.is_attachment(pg_catalog.bytea)
+    sequin.is_served(), sequin.server_status(), sequin.server_statistics(), sequin.is_attachment(pg_catalog.bytea)
 TO PUBLIC;
 -- For who reads those views: it finds the rows that the role may see.
 GRANT EXECUTE ON FUNCTION @extschema@.sequin_sent_with(pg_catalog.int8) TO PUBLIC;

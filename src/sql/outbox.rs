@@ -123,6 +123,12 @@ fn sequin_sent_with(id: i64) -> Option<i64> {
     sent_with::sent_with(id)
 }
 
+/// Whether this database has a worker, or gets one when there is work.
+#[pg_extern(schema = "sequin", volatile, parallel_unsafe)]
+fn is_served() -> bool {
+    registry::is_served()
+}
+
 /// The process ids of this database's workers.
 #[pg_extern(schema = "sequin", volatile, parallel_unsafe)]
 fn workers() -> Vec<i32> {

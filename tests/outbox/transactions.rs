@@ -141,6 +141,37 @@ fn a_prepared_transaction_is_sent_when_it_is_committed() {
     assert_eq!(sent, [json!([{"data": {"n": 3}}]), json!([{"data": {"n": 1}}])]);
 }
 
+/// A transaction manager commits in a session that has queued nothing. With the library loaded its commit wakes the
+/// worker; without it the worker polls.
+#[test]
+fn prepared_transactions_are_sent_whoever_commits_them() {
+    let server = own("max_prepared_transactions = 2\nsequin.worker_idle_timeout = 0");
+    let sandbox = Sandbox::start();
+    let database = server.fresh_database();
+    database.create_server(sandbox.url(), sandbox.token());
+    let mut client = database.connect();
+    let mut manager = database.connect();
+    let mut stranger = database.connect();
+    manager.run("LOAD 'sequin_mutations'");
+    for (who, by) in [("the session itself", 0), ("a session with the library", 1), ("a session without it", 2)] {
+        let begun = std::time::Instant::now();
+        for round in 0..5 {
+            sandbox.clear_log();
+            client.run(&format!("BEGIN; {}; PREPARE TRANSACTION 'one'", numbered(round)));
+            assert_eq!(sandbox.log().requests.len(), 0);
+            match by {
+                0 => client.run("COMMIT PREPARED 'one'"),
+                1 => manager.run("COMMIT PREPARED 'one'"),
+                _ => stranger.run("COMMIT PREPARED 'one'"),
+            }
+            eventually(who, || sandbox.log().requests.len() == 1);
+        }
+        eprintln!("five prepared transactions, committed by {who}: {:?}", begun.elapsed());
+    }
+    // Without a worker, and without a prepared transaction: the launcher is told by the session that prepares.
+    eventually("the worker leaves", || client.one::<bool>("SELECT cardinality(sequin.workers()) = 0"));
+}
+
 #[test]
 fn a_transaction_that_may_not_write_may_not_enqueue() {
     let mut world = World::new();

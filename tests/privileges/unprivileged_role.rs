@@ -17,7 +17,7 @@ use attempts::{Attempt, UNCHANGED, attempts};
 /// The rights of PUBLIC, as in docs/security.md.
 const OPEN: [(&str, &str); 11] = [
     ("sequin", "usage"),
-    ("sequin.workers()", "call"),
+    ("sequin.is_served()", "call"),
     ("sequin.is_attachment(pg_catalog.bytea)", "call"),
     ("public.sequin_sent_with(pg_catalog.int8)", "call"),
     ("sequin.attachments", "select"),

@@ -38,9 +38,6 @@ const CLOSED_INTERVAL: Duration = Duration::from_secs(5);
 /// The first and the longest wait after a worker has ended by an error.
 const FAILURE_DELAYS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
 
-/// A worker that has worked for so long was well: its end by an error counts as the first one.
-const WELL_AFTER: Duration = Duration::from_secs(60);
-
 /// How long an entry without a worker is kept: a commit that has prepared it may not be over yet.
 const ENTRY_KEPT: Duration = Duration::from_secs(60);
 
@@ -86,7 +83,6 @@ enum State {
     Running {
         /// None for a worker that an earlier launcher has started.
         worker: Option<Started>,
-        since: Instant,
     },
 }
 
@@ -112,7 +108,7 @@ impl Database {
 
     /// Takes note of the end of its worker.
     fn has_ended(&mut self, oid: u32, end: End) {
-        let State::Running { worker, since } = std::mem::replace(&mut self.state, State::Waiting) else { return };
+        let State::Running { worker } = std::mem::replace(&mut self.state, State::Waiting) else { return };
         let now = Instant::now();
         self.unused_since = now;
         if let Some(worker) = worker {
@@ -127,8 +123,8 @@ impl Database {
                 (self.failures, self.failed_at, self.not_before) = (0, None, None);
                 self.due = None;
             }
-            End::Failed => {
-                self.failures = if since.elapsed() > WELL_AFTER { 1 } else { self.failures.saturating_add(1) };
+            End::Failed { has_worked } => {
+                self.failures = if has_worked { 1 } else { self.failures.saturating_add(1) };
                 let delay =
                     backoff::delay(self.failures, FAILURE_DELAYS.0, FAILURE_DELAYS.1, random::fraction().max(0.5));
                 (self.failed_at, self.not_before) = (Some(now), Some(now + delay));
@@ -185,7 +181,7 @@ impl Launcher {
                 continue;
             }
             if entry.has_worker() {
-                database.state = State::Running { worker: None, since: now };
+                database.state = State::Running { worker: None };
                 continue;
             }
             if entry.is_signalled() {
@@ -208,10 +204,12 @@ impl Launcher {
             let has_ended = worker.as_ref().map_or(!has_worker, Started::has_ended);
             if has_ended && has_worker {
                 // A worker of an earlier launcher has kept this one from its slot.
-                let since = Instant::now();
-                database.state = State::Running { worker: None, since };
+                database.state = State::Running { worker: None };
             } else if has_ended {
-                database.has_ended(*oid, entry.map_or(End::Failed, |entry| entry.end()));
+                database.has_ended(*oid, entry.map_or(End::Failed { has_worked: false }, |entry| entry.end()));
+                if let Some(entry) = entry {
+                    entry.note_failing(database.failures > 0);
+                }
                 // A commit may have come while the worker was leaving.
                 if entry.is_some_and(|entry| entry.is_signalled()) {
                     database.is_due_by(Instant::now());
@@ -267,7 +265,7 @@ impl Launcher {
         let mut used: HashMap<u32, ()> = HashMap::new();
         for (oid, entry) in roster::entries() {
             let Some(database) = self.databases.get_mut(&oid) else { continue };
-            if database.is_running() || entry.is_signalled() {
+            if database.is_running() || entry.is_signalled() || database.failures > 0 {
                 database.unused_since = Instant::now();
             } else if database.unused_since.elapsed() >= kept {
                 entry.free();
@@ -287,7 +285,7 @@ impl Launcher {
             ereport::log_no_worker();
         }
         self.is_starved = is_starved;
-        let leaving = roster::entries().filter(|(_, entry)| entry.has_worker() && entry.end() != End::Failed).count();
+        let leaving = roster::entries().filter(|(_, entry)| entry.is_leaving()).count();
         roster::set_waiting(u32::try_from(waiting.saturating_sub(leaving)).unwrap_or(u32::MAX), is_starved);
     }
 }
@@ -297,7 +295,7 @@ fn start(oid: u32, database: &mut Database) -> bool {
     let Some(entry) = roster::enter(oid) else { return false };
     entry.begin();
     let Some(worker) = lifecycle::start_in(Oid::from(oid)) else { return false };
-    database.state = State::Running { worker: Some(worker), since: Instant::now() };
+    database.state = State::Running { worker: Some(worker) };
     (database.due, database.not_before) = (None, None);
     true
 }

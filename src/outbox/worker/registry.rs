@@ -54,6 +54,8 @@ shared_struct! {
         prepared: AtomicU32,
         /// How the last worker has ended, see [`End`].
         end: AtomicU32,
+        /// 1 if the last worker has failed.
+        is_failing: AtomicU32,
         /// 1 if a person has changed something by a verb: a worker that has failed is started again soon.
         is_urgent: AtomicU32,
         /// The owner number of the worker's claims, 0 if there is none. Unlike a pid it is never reused.
@@ -70,7 +72,10 @@ shared_struct! {
 /// How a worker has ended. The default is an error, which no worker can announce.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum End {
-    Failed,
+    Failed {
+        /// Whether a round of it went well before.
+        has_worked: bool,
+    },
     /// It has left, and its database needs a worker again after this time.
     Left(Duration),
     /// Its database lacks the extension.
@@ -80,6 +85,8 @@ pub enum End {
 const FAILED: u32 = 0;
 const LEFT: u32 = 1;
 const UNNEEDED: u32 = 2;
+/// Of a worker that goes on, or has failed later.
+const WORKED: u32 = 3;
 
 /// Creates the registry. This may raise an error; the calls during a commit must not.
 pub fn prepare() {
@@ -116,6 +123,14 @@ pub fn owners() -> Vec<i64> {
     own().map(|entry| entry.owner.load(Ordering::Acquire)).into_iter().filter(|owner| *owner != 0).collect()
 }
 
+/// Whether this database has a worker, or the launcher starts one when there is work.
+pub fn is_served() -> bool {
+    let registry = REGISTRY.get();
+    let is_failing = || own().is_some_and(|entry| entry.is_failing.load(Ordering::Relaxed) != 0);
+    let has_launcher = registry.launcher_pid.load(Ordering::Relaxed) != 0;
+    !pids().is_empty() || has_launcher && registry.is_starved.load(Ordering::Relaxed) == 0 && !is_failing()
+}
+
 /// Gives a database an entry, if one is free. Not during a commit: it takes a lock, though for a moment only.
 fn enter(database: u32) -> Option<&'static EntryFields> {
     let entries = &REGISTRY.get().entries;
@@ -123,7 +138,7 @@ fn enter(database: u32) -> Option<&'static EntryFields> {
     shared_memory::exclusively(|| {
         find(database).or_else(|| {
             let entry = find(0)?;
-            for field in [&entry.prepared, &entry.end, &entry.is_urgent] {
+            for field in [&entry.prepared, &entry.end, &entry.is_failing, &entry.is_urgent] {
                 field.store(0, Ordering::Relaxed);
             }
             entry.prepared_lowest.store(i64::MAX, Ordering::Relaxed);
@@ -209,7 +224,11 @@ pub fn wake_for_prepared() {
     if registry.has_prepared.load(Ordering::Acquire) == 0 {
         return;
     }
-    if let Some(entry) = own().filter(|entry| entry.prepared.load(Ordering::Acquire) != 0) {
+    // The worker's own commits say nothing: it would wake itself for ever.
+    let is_waited_for = |entry: &&EntryFields| {
+        entry.prepared.load(Ordering::Acquire) != 0 && entry.pid.load(Ordering::Relaxed) != own_pid()
+    };
+    if let Some(entry) = own().filter(is_waited_for) {
         wake_workers(entry.prepared_lowest.load(Ordering::Acquire));
     }
 }
@@ -272,6 +291,11 @@ impl Slot {
         Some(Slot(entry))
     }
 
+    /// Notes that a round went well.
+    pub fn note_worked(&self) {
+        self.0.end.store(WORKED, Ordering::Release);
+    }
+
     /// Takes the signals since the last call: the lowest id that was queued.
     pub fn take_signals(&self) -> Option<i64> {
         let lowest = self.0.lowest.swap(i64::MAX, Ordering::SeqCst);
@@ -331,7 +355,7 @@ pub fn is_asked_to_leave() -> bool {
 pub fn note_end(end: End) {
     if let Some(entry) = own().filter(|entry| entry.pid.load(Ordering::Relaxed) == own_pid()) {
         let (end, due_in) = match end {
-            End::Failed => (FAILED, Duration::ZERO),
+            End::Failed { .. } => (FAILED, Duration::ZERO),
             End::Left(due_in) => (LEFT, due_in),
             End::Unneeded => (UNNEEDED, Duration::ZERO),
         };

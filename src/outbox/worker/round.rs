@@ -111,6 +111,7 @@ impl Worker {
             }
         };
         self.failures = 0;
+        self.slot.note_worked();
         match settlement {
             Some(settlement) => self.note(settlement),
             None => self.take_back(ended),

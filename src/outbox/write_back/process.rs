@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use contract::batching::visits::LONGEST_LIMIT;
 use pgrx::pg_sys::Oid;
 
-use crate::outbox::worker::{lifecycle, presence};
-use crate::pg::bgworker::{self, Activity, Registration};
+use crate::outbox::worker::{lifecycle, presence, registry};
+use crate::pg::bgworker::{self, Activity, Registration, Started};
 use crate::pg::wait_event::WaitEvent;
 use crate::pg::{guc, session};
 
@@ -38,7 +38,7 @@ pub fn start() -> bool {
         argument: u64::from(session::database()),
         restart_after: None,
     };
-    registration.start().is_some()
+    registration.start().map(Started::forget).is_some()
 }
 
 /// Runs the process to its end. `database` is its argument.
@@ -81,7 +81,9 @@ fn run(slot: &Slot, open: OpenAttached) {
             Ok(false) => {
                 let due = writer.due_in();
                 let idle = worked_at.elapsed();
-                if idle >= IDLE_TIMEOUT && due.is_none_or(|due| due > IDLE_TIMEOUT) && !slot.is_signalled() {
+                let is_over = idle >= IDLE_TIMEOUT && due.is_none_or(|due| due > IDLE_TIMEOUT);
+                let gives_way = || due.is_none() && registry::take_request_to_leave();
+                if !slot.is_signalled() && (is_over || gives_way()) {
                     return;
                 }
                 let left = IDLE_TIMEOUT.saturating_sub(idle).max(Duration::from_millis(1));

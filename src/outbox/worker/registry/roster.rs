@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::pg::{bgworker, latch, shared_memory};
 
-use super::{ENTRIES, End, EntryFields, FAILED, LEFT, REGISTRY, UNNEEDED, own_pid, want};
+use super::{ENTRIES, End, EntryFields, FAILED, LEFT, REGISTRY, UNNEEDED, WORKED, own_pid, want};
 
 /// Makes this process the launcher, until it ends. False if there is another one.
 pub fn take() -> bool {
@@ -72,6 +72,11 @@ impl Entry {
         self.0.pid.load(Ordering::SeqCst) != 0
     }
 
+    /// Whether its worker is about to end.
+    pub fn is_leaving(self) -> bool {
+        self.has_worker() && !matches!(self.end(), End::Failed { .. })
+    }
+
     /// Whether a commit has asked for a worker.
     pub fn is_signalled(self) -> bool {
         self.0.is_signalled()
@@ -92,8 +97,13 @@ impl Entry {
         match self.0.end.load(Ordering::Acquire) {
             LEFT => End::Left(Duration::from_micros(self.0.due_in.load(Ordering::Relaxed).max(0) as u64)),
             UNNEEDED => End::Unneeded,
-            _ => End::Failed,
+            end => End::Failed { has_worked: end == WORKED },
         }
+    }
+
+    /// Notes whether the last worker has failed.
+    pub fn note_failing(self, is_failing: bool) {
+        self.0.is_failing.store(u32::from(is_failing), Ordering::Relaxed);
     }
 
     /// Frees the entry.
