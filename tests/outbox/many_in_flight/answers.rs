@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use serde_json::{Value, json};
 
 use super::outcomes;
+use crate::support::network::eventually;
 use crate::support::{Session, World};
 
 #[test]
@@ -50,6 +51,29 @@ fn a_limit_of_requests_rests_the_server_and_costs_no_attempt() {
     let first_answer = limited.iter().filter_map(|request| request.answered_us).min().unwrap();
     for request in later {
         assert!(request.at_us - first_answer >= 3_900_000, "{} us after the answer", request.at_us - first_answer);
+    }
+}
+
+/// The other requests are answered well, later than the limit was.
+#[test]
+fn one_limit_rests_the_server_though_the_others_in_flight_are_answered() {
+    let mut world = World::with_window(16);
+    world.sandbox.fault(json!({"status": 429, "headers": {"retry-after": "4"}, "delay_ms": 300,
+                               "match": {"body_contains": "\"n\":0}"}}));
+    world.hold_contacts();
+    let ids = world.enqueue_creates(40);
+    eventually("one is limited", || world.sandbox.log().mutations().iter().any(|r| r.status == Some(429)));
+    world.until("SELECT EXISTS (SELECT FROM sequin.outbox WHERE state = 'pending' AND data->>'n' = '0')");
+    world.sandbox.clear_faults();
+    world.settled();
+    assert_eq!(world.tally(&ids), outcomes(&[("applied", 40)]));
+    assert_eq!(world.contact_count(), 40);
+    let log = world.sandbox.log();
+    let limited = log.mutations().iter().find_map(|r| (r.status == Some(429)).then_some(r.answered_us?)).unwrap();
+    let later: Vec<u64> = log.mutations().iter().map(|r| r.at_us).filter(|at| *at > limited).collect();
+    assert_eq!(later.len(), 25, "those that were not in flight, and the one that was limited");
+    for at in later {
+        assert!(at - limited >= 3_900_000, "{} us after the answer", at - limited);
     }
 }
 
