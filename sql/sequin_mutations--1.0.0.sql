@@ -290,6 +290,8 @@ CREATE TABLE sequin.deferred (
     resend_verbatim pg_catalog.bool NOT NULL,
     -- The ids of the changes that were merged into an unknown create. NULL: none.
     merged_ids pg_catalog.int8[],
+    -- When its first attempt failed, for the server option max_retry_age.
+    failed_since timestamp with time zone,
     PRIMARY KEY (id),
     CONSTRAINT deferred_kind_check CHECK (kind OPERATOR(pg_catalog.=) ANY ('{create,update,delete}'::pg_catalog.text[])),
     CONSTRAINT deferred_state_check
@@ -387,18 +389,23 @@ COMMENT ON TABLE sequin.holds IS
     'inner table of the outbox: per server, records below this id wait for sequin_resume; read sequin.outbox instead';
 
 CREATE TABLE sequin.server_backoff (
-    server pg_catalog.text COLLATE pg_catalog."C" PRIMARY KEY,
+    server pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
+    -- server: all its requests wait; creates: its creates; caller: the requests of a role for a sync.
+    scope pg_catalog.text NOT NULL,
+    -- 0 and empty, except for a caller.
+    role pg_catalog.oid NOT NULL,
+    sync_id pg_catalog.text NOT NULL,
+    -- Backoffs in a row. Once the time is over, one request at a time is sent until one is answered.
+    attempts pg_catalog.int4 NOT NULL,
     error pg_catalog.text NOT NULL,
     since timestamp with time zone NOT NULL,
-    last_at timestamp with time zone NOT NULL,
     next_attempt_at timestamp with time zone NOT NULL,
-    -- Failed requests that left creates unknown since the server last worked, and when the next create may be sent.
-    -- NULL: now.
-    lost_creates pg_catalog.int4 NOT NULL DEFAULT 0,
-    creates_after timestamp with time zone
+    PRIMARY KEY (server, scope, role, sync_id),
+    CONSTRAINT server_backoff_scope_check
+        CHECK (scope OPERATOR(pg_catalog.=) ANY ('{server,creates,caller}'::pg_catalog.text[]))
 );
 COMMENT ON TABLE sequin.server_backoff IS
-    'inner table of the outbox: servers that fail or cannot be reached, and when to try again; read sequin.status instead';
+    'inner table of the outbox: servers that fail, cannot be reached or limit the rate, and when to try again; read sequin.status instead';
 
 CREATE TABLE sequin.origin (
     system_identifier pg_catalog.int8 NOT NULL,
@@ -458,8 +465,34 @@ CREATE VIEW sequin.outbox WITH (security_barrier) AS
         CASE WHEN claimed.id IS NULL THEN open.state ELSE 'sending' END AS state,
         -- Inside, infinity stands for "no time is set". Not every driver can read it.
         open.attempts, NULLIF(open.next_attempt_at, 'infinity') AS next_attempt_at, open.enqueued_at, open.outcome,
-        CASE WHEN open.state OPERATOR(pg_catalog.=) 'pending' AND open.id OPERATOR(pg_catalog.<) held.below
-            THEN held.reason ELSE open.error END AS error,
+        CASE WHEN open.state OPERATOR(pg_catalog.<>) 'pending' OR claimed.id IS NOT NULL THEN open.error
+            ELSE COALESCE(
+                CASE WHEN open.id OPERATOR(pg_catalog.<) held.below THEN held.reason END,
+                paused.reason,
+                CASE WHEN open.next_attempt_at OPERATOR(pg_catalog.=) 'infinity' THEN (
+                    SELECT pg_catalog.concat(
+                        'waits for record ', b.id, ' of its ordering key, which is ',
+                        CASE WHEN b.state OPERATOR(pg_catalog.<>) 'pending' THEN b.state
+                            WHEN EXISTS (
+                                SELECT FROM sequin.pauses AS p WHERE p.server OPERATOR(pg_catalog.=) b.server
+                                    AND p.role OPERATOR(pg_catalog.=) b.role
+                            ) THEN 'of a paused role'
+                            ELSE 'not delivered yet' END
+                    )
+                    FROM sequin.deferred AS b
+                    WHERE b.server OPERATOR(pg_catalog.=) open.server
+                        AND pg_catalog.hashtextextended(b.ordering_key, 0)
+                            OPERATOR(pg_catalog.=) pg_catalog.hashtextextended(open.ordering_key, 0)
+                        AND b.ordering_key OPERATOR(pg_catalog.=) open.ordering_key
+                        AND b.collection_id OPERATOR(pg_catalog.=) open.collection_id
+                        AND COALESCE(b.relation::pg_catalog.oid, 0) OPERATOR(pg_catalog.=)
+                            COALESCE(open.relation::pg_catalog.oid, 0)
+                        AND b.id OPERATOR(pg_catalog.<) open.id AND b.state OPERATOR(pg_catalog.<>) 'rejected'
+                    ORDER BY b.id LIMIT 1
+                ) END,
+                open.error,
+                limited.error
+            ) END AS error,
         open.relation, open.await_consumers, open.timeout_ms, open.merged_ids
     FROM (
         SELECT
@@ -478,6 +511,11 @@ CREATE VIEW sequin.outbox WITH (security_barrier) AS
     LEFT JOIN (SELECT pg_catalog.unnest(c.ids) AS id FROM sequin.claims AS c) AS claimed
         ON claimed.id OPERATOR(pg_catalog.=) open.id
     LEFT JOIN sequin.holds AS held ON held.server OPERATOR(pg_catalog.=) open.server
+    LEFT JOIN sequin.pauses AS paused
+        ON paused.server OPERATOR(pg_catalog.=) open.server AND paused.role OPERATOR(pg_catalog.=) open.role
+    LEFT JOIN sequin.server_backoff AS limited
+        ON limited.server OPERATOR(pg_catalog.=) open.server AND limited.scope OPERATOR(pg_catalog.=) 'caller'
+        AND limited.role OPERATOR(pg_catalog.=) open.role AND limited.sync_id OPERATOR(pg_catalog.=) open.sync_id
     WHERE pg_catalog.pg_has_role(open.role, 'USAGE')
         OR pg_catalog.pg_has_role('pg_read_all_data', 'USAGE');
 COMMENT ON VIEW sequin.outbox IS
@@ -501,7 +539,7 @@ COMMENT ON COLUMN sequin.outbox.next_attempt_at IS
 COMMENT ON COLUMN sequin.outbox.enqueued_at IS 'when the transaction that enqueued the record began';
 COMMENT ON COLUMN sequin.outbox.outcome IS 'of the last attempt, as in an error''s DETAIL';
 COMMENT ON COLUMN sequin.outbox.error IS
-    'the message of the API, the network or Postgres; in a copy of a database, why an older record waits for sequin_resume';
+    'the message of the API, the network or Postgres; or why the record waits: for sequin_resume, for a paused role, for another record of its key, or because its role makes too many requests';
 COMMENT ON COLUMN sequin.outbox.relation IS 'the attached table that the record comes from';
 COMMENT ON COLUMN sequin.outbox.await_consumers IS 'the consumers that its request waits for; NULL: none';
 COMMENT ON COLUMN sequin.outbox.timeout_ms IS 'how long the API waits for the consumers; NULL: the API''s default';
@@ -627,7 +665,30 @@ CREATE VIEW sequin.status WITH (security_barrier) AS
             OR pg_catalog.pg_has_role('pg_read_all_data', 'USAGE')
         GROUP BY q.server
     ) AS p ON p.server OPERATOR(pg_catalog.=) n.server
-    LEFT JOIN sequin.server_backoff AS t ON t.server OPERATOR(pg_catalog.=) n.server
+    LEFT JOIN (
+        SELECT
+            o.server,
+            COALESCE(
+                pg_catalog.max(o.error) FILTER (WHERE o.scope OPERATOR(pg_catalog.=) 'server'),
+                pg_catalog.string_agg(
+                    CASE o.scope WHEN 'creates' THEN pg_catalog.concat('creates wait: ', o.error)
+                        ELSE pg_catalog.format('role %s, sync %s: %s', o.role::pg_catalog.regrole, o.sync_id, o.error) END,
+                    '; ' ORDER BY o.scope DESC, o.role, o.sync_id
+                )
+            ) AS error,
+            -- The earliest that is still to come, or the last.
+            COALESCE(
+                pg_catalog.min(o.next_attempt_at) FILTER (
+                    WHERE o.next_attempt_at OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp()
+                ),
+                pg_catalog.max(o.next_attempt_at)
+            ) AS next_attempt_at
+        FROM sequin.server_backoff AS o
+        WHERE o.scope OPERATOR(pg_catalog.<>) 'caller'
+            OR pg_catalog.pg_has_role(o.role, 'USAGE')
+            OR pg_catalog.pg_has_role('pg_read_all_data', 'USAGE')
+        GROUP BY o.server
+    ) AS t ON t.server OPERATOR(pg_catalog.=) n.server
     LEFT JOIN sequin.holds AS h ON h.server OPERATOR(pg_catalog.=) n.server;
 COMMENT ON VIEW sequin.status IS
     'the outbox of each server that the role may use or has records for, counting the records that it may see';
@@ -637,9 +698,10 @@ COMMENT ON COLUMN sequin.status.oldest_age IS 'how long the oldest of them has w
 COMMENT ON COLUMN sequin.status.records_per_second IS
     'records delivered per second, of all roles, over the last ten seconds';
 COMMENT ON COLUMN sequin.status.paused IS 'whether the server waits for sequin_resume, for at least one role';
-COMMENT ON COLUMN sequin.status.last_error IS 'why the server is paused, or its current error; NULL: there is none';
+COMMENT ON COLUMN sequin.status.last_error IS
+    'why the server is paused or in backoff, or else its creates or a role''s sync; NULL: there is no such error';
 COMMENT ON COLUMN sequin.status.next_attempt_at IS
-    'when the server is tried again after an error; NULL: there was none';
+    'when the server, its creates, or a role''s sync is tried again after an error; NULL: there was none';
 COMMENT ON COLUMN sequin.status.rejected IS 'records that the API refuses';
 COMMENT ON COLUMN sequin.status.unknown IS 'creates that may or may not have been applied';
 COMMENT ON COLUMN sequin.status.worker_alive IS 'whether this database has a worker, or gets one when there is work';

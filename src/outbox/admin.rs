@@ -18,7 +18,7 @@ use super::server_state;
 use super::settle::transitions;
 use super::store::archive::{Settled, archive_in_part};
 use super::store::row::{self, OpenRecord, State};
-use super::store::{claim, requeue, upstream_ids};
+use super::store::{claim, requeue, state, upstream_ids};
 use super::write_back::OpenAttached;
 
 /// Sends a record again, at once. A change that was rejected because its row had no upstream id takes the id that the row
@@ -32,6 +32,7 @@ pub fn retry(id: i64, open: OpenAttached) -> Result<(), Error> {
         if record.is_deferred {
             requeue::retry(connection, id, upstream_id.as_deref());
         }
+        state::try_now(connection, &record.server);
         Ok(())
     })
 }

@@ -1,5 +1,7 @@
 //! The result of a request for one record.
 
+use std::time::Duration;
+
 use contract::outcome::OutcomeKind;
 
 /// The next state of a record after a request.
@@ -11,8 +13,10 @@ pub enum Disposition {
     Rejected { outcome: OutcomeKind, error: String },
     /// It may have been applied. A person decides whether it is sent again.
     Unknown { outcome: OutcomeKind, error: String },
-    /// It is sent again.
+    /// It is sent again. The attempt counts.
     Again { outcome: OutcomeKind, error: String },
+    /// It is sent again after others, because its caller has met a limit of the rate. The attempt does not count.
+    Later { outcome: OutcomeKind, error: String, retry_after: Option<Duration> },
     /// It was not sent, and is as free as before.
     Free,
 }

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use pgrx::pg_sys::Oid;
 
-use contract::batching::backoff;
+use contract::batching::ordering_key::OrderingKey;
+use contract::batching::window::{Caller, Change, Scope, Stored};
 
 use crate::pg::spi::Connection;
-use crate::pg::{random, text};
+use crate::pg::text;
 
-use super::store::state::{self, Backoff};
+use super::store::state::{self, ScopeColumns, ScopeKind};
 use super::store::{self, requeue};
 
 /// The queues that are paused, and the records that are held.
@@ -34,6 +35,17 @@ impl Pauses {
     /// Whether a record was queued before this copy of the database was made.
     pub fn is_held(&self, server: &str, id: i64) -> bool {
         self.held.iter().any(|(held, below)| held == server && id < *below)
+    }
+
+    /// Whether a record that is paused or held keeps the later records of its key waiting, whatever their role. A row of an
+    /// attached table keeps its order. A text that a role has passed does not stop other roles.
+    pub fn blocks(&self, server: &str, key: &OrderingKey, id: i64) -> bool {
+        key.relation.is_some() || self.is_held(server, id)
+    }
+
+    /// The oids of the roles that are paused.
+    pub fn roles(&self, server: &str) -> Vec<i64> {
+        self.paused.iter().filter(|(paused, _)| paused == server).map(|(_, role)| i64::from(*role)).collect()
     }
 
     /// When to check the causes of automatic pauses again: a changed user mapping wakes no worker.
@@ -64,29 +76,43 @@ pub fn pause(connection: &Connection, server: &str, role: u32, reason: &str, fin
     state::pause(connection, server, Oid::from(role), &text::storable(reason), fingerprint);
 }
 
-/// Ends all pauses of a server, and its hold.
+/// Ends all pauses of a server, its hold, its backoffs, and the waits of its records.
 pub fn resume(connection: &Connection, server: &str) {
     state::release(connection, server);
     state::resume(connection, server, None);
-    requeue::free_all(connection, server);
+    state::try_now(connection, server);
+    requeue::end_waits(connection, server);
 }
 
-/// The servers in backoff.
-pub fn backoffs(connection: &Connection) -> HashMap<String, Backoff> {
-    state::backoffs(connection).into_iter().map(|backoff| (backoff.server.clone(), backoff)).collect()
+/// The stored backoffs, by server.
+pub fn backoffs(connection: &Connection) -> HashMap<String, Vec<Stored>> {
+    let mut backoffs: HashMap<String, Vec<Stored>> = HashMap::new();
+    for row in state::backoffs(connection) {
+        let left = row.left();
+        let scope = match row.scope {
+            ScopeKind::Server => Scope::Server,
+            ScopeKind::Creates => Scope::Creates,
+            ScopeKind::Caller => Scope::Caller(Caller { role: row.role.to_u32(), sync_id: row.sync_id }),
+        };
+        backoffs.entry(row.server).or_default().push(Stored { scope, attempts: row.attempts, left });
+    }
+    backoffs
 }
 
-/// Puts a server into backoff for `delay`. If the failure left creates unknown, creates wait longer.
-pub fn back_off(connection: &Connection, server: &str, error: &str, delay: Duration, has_lost_creates: bool) {
-    let lost = state::back_off(connection, server, &text::storable(error), store::after(delay));
-    if has_lost_creates {
-        let lost = lost.saturating_add(1);
-        let longer = backoff::create_delay(lost.max(1) as u32, random::fraction()).max(delay);
-        state::back_off_creates(connection, server, lost, store::after(longer));
+/// Stores a backoff that begins or ends.
+pub fn note(connection: &Connection, server: &str, change: &Change) {
+    match change {
+        Change::Begin { backoff: Stored { scope, attempts, left }, error } => {
+            state::back_off(connection, server, columns(scope), *attempts, &text::storable(error), store::after(*left));
+        }
+        Change::End(scope) => state::recover(connection, server, columns(scope)),
     }
 }
 
-/// Ends the backoff of a server that answers again.
-pub fn recover(connection: &Connection, server: &str) {
-    state::recover(connection, server);
+fn columns(scope: &Scope) -> ScopeColumns<'_> {
+    match scope {
+        Scope::Server => (ScopeKind::Server, Oid::INVALID, ""),
+        Scope::Creates => (ScopeKind::Creates, Oid::INVALID, ""),
+        Scope::Caller(Caller { role, sync_id }) => (ScopeKind::Caller, Oid::from(*role), sync_id),
+    }
 }

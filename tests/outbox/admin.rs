@@ -81,11 +81,12 @@ fn a_record_that_waits_for_its_next_attempt_is_sent_at_once_by_retry() {
     world.sandbox.fault(json!({"times": null, "status": 500}));
     let id = world.enqueue_update(&contact, &json!({"n": 7}));
     world.until("SELECT EXISTS (SELECT FROM sequin.outbox WHERE attempts >= 1)");
-    // The next attempt is an hour away, so it cannot be the effect below.
+    // The next attempt is minutes away, so it cannot be the effect below.
     world.run("SELECT sequin_pause('sequin')");
     world.until("SELECT state = 'pending' FROM sequin.outbox");
-    world.run(&format!("UPDATE sequin.deferred SET next_attempt_at = now() + interval '1 hour' WHERE id = {id}"));
-    world.run("SELECT sequin_resume('sequin')");
+    world.run(&format!("UPDATE sequin.deferred SET next_attempt_at = now() + interval '4 minutes' WHERE id = {id}"));
+    // sequin_resume would end the wait.
+    world.run("DELETE FROM sequin.pauses");
     assert!(world.one::<bool>("SELECT next_attempt_at > now() + interval '1 minute' FROM sequin.outbox"));
     world.sandbox.clear_faults();
     world.sandbox.clear_log();

@@ -245,7 +245,10 @@ impl Case {
         }
         cluster.settled();
         for id in [&[first], later].concat() {
-            assert!(cluster.one::<bool>(&format!("SELECT sequin_sent_with({id}) IN (SELECT id FROM sequin.delivered)")), "{name}");
+            assert!(
+                cluster.one::<bool>(&format!("SELECT sequin_sent_with({id}) IN (SELECT id FROM sequin.delivered)")),
+                "{name}"
+            );
         }
         let log = cluster.sandbox.log();
         let requests = log.mutations();

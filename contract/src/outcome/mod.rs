@@ -123,6 +123,8 @@ pub struct Outcome {
     pub docs: Option<String>,
     /// How long the API asks to wait.
     pub retry_after: Option<Duration>,
+    /// Whether the API, or a proxy before it, took too long.
+    pub timed_out: bool,
     /// The number of records that earlier requests of the statement or transaction have applied.
     pub applied_before: usize,
 }
@@ -141,6 +143,7 @@ impl Outcome {
             http_status: None,
             docs: None,
             retry_after: None,
+            timed_out: false,
             applied_before: 0,
         }
     }
@@ -198,7 +201,8 @@ impl Outcome {
     }
 
     pub(super) fn timed_out(facts: &Facts<'_>, after: Duration) -> Box<Outcome> {
-        Self::new(facts, OutcomeKind::Unknown, None, messages::timed_out(facts, after))
+        let texts = messages::timed_out(facts, after);
+        Box::new(Outcome { timed_out: true, ..*Self::new(facts, OutcomeKind::Unknown, None, texts) })
     }
 
     /// A reply with a status outside 2xx.
@@ -227,6 +231,7 @@ impl Outcome {
             http_status,
             docs: None,
             retry_after: None,
+            timed_out: matches!(http_status, Some(408 | 504)),
             applied_before: 0,
         })
     }

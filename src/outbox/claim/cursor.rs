@@ -1,6 +1,8 @@
 //! A worker's position in the queues, between two claims.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+
+use contract::batching::window::Stepping;
 
 use pgrx::pg_sys::Oid;
 
@@ -13,10 +15,12 @@ pub struct Cursors {
     pub narrow: HashMap<String, usize>,
     /// By how much the next scans are wider than usual.
     pub widening: HashMap<String, usize>,
-    /// The option `max_in_flight` of each server, as of its last scan.
-    pub max_in_flight: HashMap<String, usize>,
     /// The foreign servers of the last scan.
     pub servers: Vec<(String, Oid)>,
+    /// The records of each server's queue that scans step over, because they wait and others do not.
+    pub stepping: HashMap<String, Stepping>,
+    /// The servers in backoff to which only creates can be sent.
+    pub creates_only: HashSet<String>,
     /// The server that was served last.
     pub last: String,
     /// Server names in records for which no foreign server exists.

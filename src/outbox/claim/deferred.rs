@@ -9,6 +9,8 @@ use std::rc::Rc;
 
 use contract::batching::ordering_key::OrderingKey;
 use contract::batching::plan::Change;
+use contract::batching::window::Stepping;
+use contract::kind::Kind;
 use contract::reply::Timestamp;
 
 use crate::outbox::guard;
@@ -30,6 +32,7 @@ pub struct DeferredSearch<'a> {
     pub server: &'a str,
     pub in_flight: &'a ServerInFlight,
     pub pauses: &'a Pauses,
+    pub stepping: &'a Stepping,
     /// Records are due by this time.
     pub now: Timestamp,
 }
@@ -65,6 +68,8 @@ struct DueRecord {
     id: i64,
     key: Option<Rc<OrderingKey>>,
     role: u32,
+    /// Its role's sync, or its server's creates, are in backoff. It stays due.
+    waits: bool,
 }
 
 impl DeferredSearch<'_> {
@@ -107,7 +112,7 @@ impl DeferredSearch<'_> {
         let (mut alone, mut stall) = (Vec::new(), Vec::new());
         for due in &due {
             let is_stalled = match &due.key {
-                _ if self.in_flight.ids.contains(&due.id) => false,
+                _ if due.waits || self.in_flight.ids.contains(&due.id) => false,
                 Some(key) => {
                     let is_blocked = found.blocked.get(key).is_some_and(|from| due.id >= *from);
                     is_blocked && !self.in_flight.has_key(Some(key))
@@ -116,7 +121,7 @@ impl DeferredSearch<'_> {
             };
             if is_stalled {
                 stall.push(due.id);
-            } else if due.key.is_none() && !self.in_flight.ids.contains(&due.id) {
+            } else if due.key.is_none() && !due.waits && !self.in_flight.ids.contains(&due.id) {
                 alone.push(due.id);
             }
         }
@@ -133,7 +138,9 @@ impl DeferredSearch<'_> {
             let due: scan::Due<'_> = rows.get(row);
             let relation = due.relation.map(|relation| relation.to_u32());
             let key = due.ordering_key.map(|text| OrderingKey::new(&due.collection_id, relation, &text));
-            DueRecord { id: due.id, key, role: due.role.to_u32() }
+            let role = due.role.to_u32();
+            let waits = self.stepping.waits(role, &due.sync_id, due.kind == Kind::Create);
+            DueRecord { id: due.id, key, role, waits }
         };
         let all: Vec<usize> = (0..rows.len()).collect();
         let mut read = Vec::with_capacity(rows.len());
@@ -164,7 +171,11 @@ impl DeferredSearch<'_> {
                 let relation = group.relation.map(|relation| relation.to_u32());
                 (OrderingKey::new(&group.collection_id, relation, &group.ordering_key), group)
             });
-            let Ok((key, scan::Group { role, state, is_due, first, count, .. })) = read else { continue };
+            let Ok((key, group)) = read else { continue };
+            let scan::Group { role, state, is_due, first, count, .. } = group;
+            let waits = self.stepping.waits(role.to_u32(), &group.sync_id, group.is_create);
+            let is_paused = self.pauses.is_for(self.server, role.to_u32());
+            let blocks = self.pauses.blocks(self.server, &key, first);
             let blocked_from = paused.get(&key).copied().unwrap_or(i64::MAX);
             let summary = groups.entry(key).or_insert(KeySummary {
                 blocked_from,
@@ -179,7 +190,8 @@ impl DeferredSearch<'_> {
                     continue;
                 }
                 State::Unknown => &mut summary.blocked_from,
-                State::Pending if self.pauses.is_for(self.server, role.to_u32()) => &mut summary.blocked_from,
+                State::Pending if is_paused && !blocks => continue,
+                State::Pending if is_paused || waits => &mut summary.blocked_from,
                 State::Pending if self.pauses.is_held(self.server, first) => &mut summary.blocked_from,
                 State::Pending if is_due => &mut summary.due_from,
                 State::Pending => &mut summary.waiting_from,
@@ -204,11 +216,12 @@ impl DeferredSearch<'_> {
         for key in going {
             keys.push(key, found.blocked.get(key).copied().unwrap_or(i64::MAX));
         }
-        let rows = scan::deferred(self.connection, self.server, &keys, alone, most);
+        let paused = self.pauses.roles(self.server);
+        let rows = scan::deferred(self.connection, self.server, &keys, alone, &paused, most);
         let decoded = decoder.decode(&rows);
         found.ready = decoded.changes;
-        // A held rejected record blocks no other record, and is sent with none.
-        found.ready.retain(|change| !self.pauses.is_held(self.server, change.id));
+        // A held rejected record blocks no other record, and is sent with none. So is one that waits.
+        found.ready.retain(|change| !self.pauses.is_held(self.server, change.id) && !self.stepping.is_waiting(change));
         let unread = if decoded.rows < rows.len() { rows.int8(decoded.rows, 1) } else { None };
         let last = if rows.len() == most { rows.int8(most - 1, 1).map(|last| last + 1) } else { None };
         rows.free();

@@ -1,8 +1,9 @@
 //! Claiming requests for a worker: a request is committed before it is sent.
 //!
-//! Claims are made in a short transaction, for as many requests as each server has room for. Records are read in the order of their ids from where
-//! this worker stopped reading; the wake-up of a commit says how far back to go. So records that were delivered an hour
-//! ago are not stepped over again, however long another transaction keeps their dead rows from being vacuumed.
+//! Claims are made in a short transaction, for as many requests as each server's window has room for. Records are read in
+//! the order of their ids from where this worker stopped reading; the wake-up of a commit says how far back to go. So
+//! records that were delivered an hour ago are not stepped over again, however long another transaction keeps their dead
+//! rows from being vacuumed.
 
 mod assign;
 mod cursor;
@@ -14,11 +15,12 @@ mod upstream_ids;
 
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pgrx::pg_sys::Oid;
 
 use contract::batching::plan::{Operation, Planned};
+use contract::batching::window::Window;
 use contract::kind::Kind;
 
 use crate::call::server::{self, Server};
@@ -32,7 +34,7 @@ use crate::pg::transaction;
 pub use self::cursor::Cursors;
 pub use self::in_flight::InFlight;
 pub use self::scan::Budget;
-use self::scan::{AT_ONCE, Probe, QueueScan, Scan};
+use self::scan::{AT_ONCE, QueueScan, Scan};
 
 /// How long a server is left alone after its queue could not be read and no record is at fault.
 const UNREADABLE_QUEUE_DELAY: Duration = Duration::from_secs(5);
@@ -43,8 +45,6 @@ pub struct Claimed {
     pub planned: Planned,
     /// The server as the records' role may use it.
     pub server: Server,
-    /// Whether the server was in backoff.
-    pub is_probe: bool,
 }
 
 /// The result of a claim.
@@ -60,11 +60,16 @@ pub fn claim_requests(
     connection: &Connection,
     cursors: &mut Cursors,
     in_flight: &mut InFlight,
+    windows: &mut HashMap<String, Window>,
     owner: i64,
     mut budget: Budget,
 ) -> Claims {
     let pauses = server_state::pauses(connection);
-    let backoffs = server_state::backoffs(connection);
+    let now = Instant::now();
+    let mut backoffs = server_state::backoffs(connection);
+    for (server, window) in windows.iter_mut() {
+        window.load(backoffs.get(server).map_or(&[], Vec::as_slice), now);
+    }
     let mut claims = Claims { requests: Vec::new(), next: pauses.check_again_in() };
     for server in servers(connection, cursors) {
         if budget.is_spent() {
@@ -75,28 +80,20 @@ pub fn claim_requests(
         if pauses.is_whole(&server) {
             continue;
         }
+        let stored = backoffs.remove(&server).unwrap_or_default();
+        // A round follows the end of a request, too, which makes room.
+        let next_change = |windows: &HashMap<String, Window>| {
+            let change = windows.get(&server).and_then(|window| window.next_change(now));
+            change.map(|at| at.saturating_duration_since(now))
+        };
+        if windows.get(&server).is_some_and(|window| window.room(now) == 0) {
+            claims.next = earlier(claims.next, next_change(windows));
+            continue;
+        }
         let in_flight = in_flight.of(&server);
-        // Settling one of the requests wakes this worker.
-        if cursors.max_in_flight.get(&server).is_some_and(|most| in_flight.requests >= *most) {
-            continue;
-        }
-        let backoff = backoffs.get(&server);
-        let (left, left_for_creates) =
-            backoff.map_or((Duration::ZERO, Duration::ZERO), |backoff| (backoff.left(), backoff.left_for_creates()));
-        if !left.is_zero() {
-            claims.next = earlier(claims.next, Some(left));
-            continue;
-        }
-        // One request at a time finds out whether the server works again. Settling it wakes this worker.
-        if backoff.is_some() && in_flight.requests > 0 {
-            continue;
-        }
-        if !left_for_creates.is_zero() {
-            claims.next = earlier(claims.next, Some(left_for_creates));
-        }
-        let probe = backoff.map(|_| Probe { may_create: left_for_creates.is_zero() });
+        let (pauses, budget) = (&pauses, &mut budget);
         let mut scan =
-            QueueScan { connection, cursors, server: &server, in_flight, pauses: &pauses, budget: &mut budget, probe };
+            QueueScan { connection, cursors, server: &server, in_flight, pauses, windows, stored, budget, now };
         let scanned = match guard::carefully(|| scan.run()) {
             Ok(scanned) => scanned,
             Err(failure) => {
@@ -107,13 +104,13 @@ pub fn claim_requests(
         };
         match scanned {
             Ok(Scan { requests, next }) => {
-                claims.next = earlier(claims.next, next);
+                claims.next = earlier(claims.next, earlier(next, next_change(windows)));
                 if requests.is_empty() {
                     continue;
                 }
                 let (claimed_before, mut has_failed) = (claims.requests.len(), false);
                 for request in requests {
-                    has_failed |= claim_request(connection, owner, &server, request, probe, &mut claims.requests);
+                    has_failed |= claim_request(connection, owner, &server, request, &mut claims.requests);
                 }
                 cursors.last.clone_from(&server);
                 if claims.requests.len() == claimed_before {
@@ -142,7 +139,6 @@ fn claim_request(
     owner: i64,
     server: &str,
     (planned, as_role): (Planned, Server),
-    probe: Option<Probe>,
     claimed: &mut Vec<Claimed>,
 ) -> bool {
     let Planned { batch_key, kind, operations } = planned;
@@ -171,7 +167,7 @@ fn claim_request(
     }
     claimed.extend(claims.into_iter().map(|(claim, operations)| {
         let planned = Planned { batch_key: Rc::clone(&batch_key), kind, operations };
-        Claimed { claim, planned, server: as_role.clone(), is_probe: probe.is_some() }
+        Claimed { claim, planned, server: as_role.clone() }
     }));
     has_failed
 }

@@ -5,12 +5,15 @@
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use contract::batching::ordering_key::OrderingKey;
 use contract::batching::plan::{Change, Limits, Planned};
+use contract::batching::window::{Scope, Stepping, Stored, Window, WindowLimits};
 use contract::kind::Kind;
 use contract::reply::Timestamp;
+
+use contract::options::ServerOptions;
 
 use crate::call::server::{self, Server, ServerError};
 use crate::outbox::server_state::Pauses;
@@ -42,10 +45,12 @@ pub struct QueueScan<'a> {
     pub server: &'a str,
     pub in_flight: &'a ServerInFlight,
     pub pauses: &'a Pauses,
+    pub windows: &'a mut HashMap<String, Window>,
+    /// The stored backoffs of the server.
+    pub stored: Vec<Stored>,
     /// How much may still be claimed in this transaction.
     pub budget: &'a mut Budget,
-    /// The server is in backoff: one request finds out whether it works again.
-    pub probe: Option<Probe>,
+    pub now: Instant,
 }
 
 /// How much a transaction may still claim. A round with too many records would keep the results of requests waiting.
@@ -75,24 +80,6 @@ impl Budget {
             kept += 1;
         }
         requests.truncate(kept);
-    }
-}
-
-/// The requests that a server in backoff may get.
-#[derive(Clone, Copy)]
-pub struct Probe {
-    /// A create that fails is work for a person, so creates are not sent as often.
-    pub may_create: bool,
-}
-
-impl Probe {
-    /// Chooses the request: one that can be repeated if there is one, or else a single create.
-    fn choose(self, requests: Vec<Planned>) -> Vec<Planned> {
-        let (mut creates, repeatable): (Vec<Planned>, Vec<Planned>) =
-            requests.into_iter().partition(|request| request.kind == Kind::Create);
-        creates.iter_mut().for_each(|request| request.operations.truncate(1));
-        creates.retain(|_| self.may_create);
-        repeatable.into_iter().chain(creates).take(1).collect()
     }
 }
 
@@ -135,9 +122,11 @@ impl QueueScan<'_> {
         let has_deferred = scan::has_deferred(self.connection, self.server);
         // One time for all queries, so that each record is either due or not.
         let now = Timestamp(session::now());
+        let back = self.begin_stepping();
         let position = self.cursors.positions.get(self.server).copied().unwrap_or(i64::MIN);
+        let position = back.map_or(position, |from| position.min(from));
         let mut decoder = Decoder::new(&self.in_flight.ids);
-        let Some((fresh, limits)) = self.read_queue(position, has_deferred, &mut decoder)? else {
+        let Some((fresh, limits, room)) = self.read_queue(position, has_deferred, &mut decoder)? else {
             self.cursors.positions.insert(self.server.to_owned(), position);
             return Ok(Scan::default());
         };
@@ -154,13 +143,12 @@ impl QueueScan<'_> {
         }
         has_moved |= assign::settle_endings(self.connection, self.server, &plan.endings, &sorted.cut_short);
         self.note_width(plan.requests.first(), &limits);
+        let mut planned = self.window().choose(plan.requests, self.now);
         // Too many records at the head of the queue wait for requests in flight.
-        let is_too_narrow = can_widen && plan.requests.len() < limits.requests;
+        let is_too_narrow = can_widen && planned.len() < room;
         self.widen(is_too_narrow);
-        let mut planned = match self.probe {
-            Some(probe) => probe.choose(plan.requests),
-            None => plan.requests,
-        };
+        let has_room = planned.len() < room;
+        let may_create = self.note_probe(planned.is_empty() && !is_full && !sorted.has_more_due);
         self.budget.spend(&mut planned);
         let (requests, has_paused) = assign::assign(self.connection, self.server, planned);
         for id in requests.iter().flat_map(|(planned, _)| planned.ids()) {
@@ -172,15 +160,50 @@ impl QueueScan<'_> {
         // Only if this scan has changed something: otherwise the next one would find the same.
         let has_left = has_paused
             || is_too_narrow
+            || may_create
             || is_full && (has_moved || reached > position)
             || sorted.has_more_due && has_moved;
-        let next = match requests.is_empty() {
-            _ if is_too_narrow => Some(AT_ONCE),
-            true if has_left => Some(AT_ONCE),
-            _ if has_deferred => scan::next_due(self.connection, self.server, now),
-            _ => None,
+        let next = if has_room && has_left {
+            Some(AT_ONCE)
+        } else if has_deferred {
+            scan::next_due(self.connection, self.server, now)
+        } else {
+            None
         };
         Ok(Scan { requests, next })
+    }
+
+    fn window(&self) -> &Window {
+        &self.windows[self.server]
+    }
+
+    /// Decides what this scan steps over. Returns the id that it must go back to, if that is less than before.
+    fn begin_stepping(&mut self) -> Option<i64> {
+        let mut scopes = Vec::new();
+        if let Some(window) = self.windows.get(self.server) {
+            scopes = window.waiting(self.now);
+            // A create that fails is work for a person, so updates and deletes find out whether the server works again.
+            let is_probing = window.is_probing(self.now);
+            if is_probing && !self.cursors.creates_only.contains(self.server) && !scopes.contains(&Scope::Creates) {
+                scopes.push(Scope::Creates);
+            }
+        }
+        self.cursors.stepping.entry(self.server.to_owned()).or_default().begin(scopes)
+    }
+
+    fn stepping(&mut self) -> &mut Stepping {
+        self.cursors.stepping.entry(self.server.to_owned()).or_default()
+    }
+
+    /// Lets the next scan find a create if the server must be probed and nothing else can do it: `has_none`. Returns true
+    /// if that is new.
+    fn note_probe(&mut self, has_none: bool) -> bool {
+        if has_none && self.window().is_probing(self.now) {
+            self.cursors.creates_only.insert(self.server.to_owned())
+        } else {
+            self.cursors.creates_only.remove(self.server);
+            false
+        }
     }
 
     /// Reads the queue from a position on. None if there is nothing to send, which most scans find before they read the
@@ -190,15 +213,15 @@ impl QueueScan<'_> {
         position: i64,
         has_deferred: bool,
         decoder: &mut Decoder<'_>,
-    ) -> Result<Option<(Fresh, Limits)>, ServerError> {
+    ) -> Result<Option<(Fresh, Limits, usize)>, ServerError> {
         let read = |width, with_keys| scan::queued(self.connection, self.server, position, width, with_keys);
         let rows = read(MIN_RECORDS, true);
         if rows.len() == 0 && !has_deferred {
             return Ok(None);
         }
         let options = server::options(self.server)?;
-        self.cursors.max_in_flight.insert(self.server.to_owned(), options.max_in_flight as usize);
-        let room = (options.max_in_flight as usize).saturating_sub(self.in_flight.requests).min(self.budget.requests);
+        self.obey(&options);
+        let room = self.window().room(self.now).min(self.budget.requests);
         if room == 0 {
             return Ok(None);
         }
@@ -207,12 +230,14 @@ impl QueueScan<'_> {
             max_batch: options.max_batch as usize,
             creates_share: options.atomic_batches && options.creates_per_request() > 1,
             one_record_a_request: sends_idempotency_keys,
-            requests: room,
+            // The window chooses among all.
+            requests: usize::MAX,
         };
         let narrow = self.cursors.narrow.get(self.server).copied();
         let widening = self.cursors.widening.get(self.server).copied().unwrap_or(1);
         let width = narrow.unwrap_or(limits.max_batch).saturating_mul(room).saturating_add(MIN_RECORDS);
-        let width = width.saturating_mul(widening).min(MAX_RECORDS);
+        let width = if self.window().is_probing(self.now) { MAX_RECORDS } else { width.saturating_mul(widening) };
+        let width = width.min(MAX_RECORDS);
         let is_wider = width > MIN_RECORDS && rows.len() == MIN_RECORDS;
         let rows = if is_wider { read(width, sends_idempotency_keys) } else { rows };
         let decoded = decoder.decode(&rows);
@@ -223,7 +248,25 @@ impl QueueScan<'_> {
             changes: decoded.changes,
         };
         rows.free();
-        Ok(Some((fresh, limits)))
+        Ok(Some((fresh, limits, room)))
+    }
+
+    /// Lets the server's window follow the options. The first scan makes it.
+    fn obey(&mut self, options: &ServerOptions) {
+        let limits = WindowLimits {
+            max_in_flight: options.max_in_flight,
+            max_requests_per_second: options.max_requests_per_second,
+            max_await: options.max_await,
+        };
+        if let Some(window) = self.windows.get_mut(self.server) {
+            window.set_limits(limits);
+            return;
+        }
+        let mut window = Window::new(limits);
+        window.load(&self.stored, self.now);
+        self.windows.insert(self.server.to_owned(), window);
+        // It has stepped over nothing yet.
+        self.begin_stepping();
     }
 
     /// Notes how many records the next scan reads for each request. A create mostly has a request of its own.
@@ -250,21 +293,28 @@ impl QueueScan<'_> {
 
     /// Separates the records that may be sent now from those that must wait, and defers the latter. `now` is None if no
     /// record is deferred.
-    fn sort(&self, fresh: Vec<Change>, now: Option<Timestamp>, decoder: &mut Decoder<'_>) -> Sorted {
+    fn sort(&mut self, mut fresh: Vec<Change>, now: Option<Timestamp>, decoder: &mut Decoder<'_>) -> Sorted {
+        let stepping = self.stepping();
+        fresh.retain(|change| !stepping.steps_over(change));
         // For each waiting key, its first waiting id: records before that id may be sent.
         let mut paused: HashMap<Rc<OrderingKey>, i64> = HashMap::new();
         for change in fresh.iter().filter(|change| self.is_paused(change)) {
-            if let Some(key) = &change.ordering_key {
+            if let Some(key) =
+                change.ordering_key.as_ref().filter(|key| self.pauses.blocks(self.server, key, change.id))
+            {
                 paused.entry(Rc::clone(key)).or_insert(change.id);
             }
         }
-        let found = match now {
+        let mut found = match now {
             Some(now) => {
                 let QueueScan { connection, server, in_flight, pauses, .. } = *self;
-                DeferredSearch { connection, server, in_flight, pauses, now }.run(&fresh, paused, decoder)
+                let stepping = &self.cursors.stepping[server];
+                DeferredSearch { connection, server, in_flight, pauses, stepping, now }.run(&fresh, paused, decoder)
             }
             None => DeferredScan { blocked: paused, ..Default::default() },
         };
+        let stepping = self.stepping();
+        found.ready.retain(|change| !stepping.has_key(change.ordering_key.as_deref()));
         let mut sorted = Sorted {
             ready: found.ready,
             queued: Vec::new(),

@@ -7,7 +7,9 @@ use std::ops::Range;
 
 use pgrx::pg_sys::Oid;
 
-use contract::batching::backoff::ServerState;
+use contract::batching::server_state::ServerState;
+use contract::batching::window::Ticket;
+use contract::kind::Kind;
 use contract::secret::Secret;
 
 use crate::call::{Answer, Exchange, SentRequest};
@@ -30,12 +32,31 @@ pub struct Flight {
     pub dispositions: Vec<(usize, Disposition)>,
     /// The state of the server. None if no request was made.
     pub state: Option<ServerState>,
+    /// The place in the server's window, until the flight has ended.
+    pub ticket: Option<Ticket>,
+    /// The exchanges that have begun.
+    pub exchanges: u32,
 }
 
 impl Flight {
-    pub fn new(claimed: Claimed, extension: Oid) -> Flight {
+    pub fn new(claimed: Claimed, extension: Oid, ticket: Ticket) -> Flight {
         let all = 0..claimed.planned.operations.len();
-        Flight { claimed, extension, parts: vec![all], current: None, dispositions: Vec::new(), state: None }
+        Flight {
+            claimed,
+            extension,
+            parts: vec![all],
+            current: None,
+            dispositions: Vec::new(),
+            state: None,
+            ticket: Some(ticket),
+            exchanges: 0,
+        }
+    }
+
+    /// Whether it may have made records of which nobody knows.
+    pub fn has_lost_creates(&self) -> bool {
+        let is_unknown = |(_, disposition): &(usize, Disposition)| matches!(disposition, Disposition::Unknown { .. });
+        self.claimed.planned.kind == Kind::Create && self.dispositions.iter().any(is_unknown)
     }
 
     /// The next exchange. None if all operations have a disposition: the flight has ended.
@@ -65,6 +86,7 @@ impl Flight {
             match prepared {
                 Ok((exchange, token)) => {
                     self.current = Some((part, token));
+                    self.exchanges += 1;
                     return Some(exchange);
                 }
                 Err(attempt) => self.note(part, attempt, state),

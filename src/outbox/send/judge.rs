@@ -17,8 +17,9 @@ use contract::reply::{RawRecord, ReplyRecords};
 use contract::request::{Arguments, Request};
 
 use crate::outbox::disposition::{Disposition, SettledAs};
-use contract::batching::backoff::ServerState;
+use contract::batching::awaiting;
 use contract::batching::plan::{BatchKey, Operation};
+use contract::batching::server_state::ServerState;
 use contract::secret::Secret;
 
 /// The result of an attempt to send some operations.
@@ -43,7 +44,7 @@ pub fn prepare(
         sync_id: Some(&batch_key.sync_id),
         collection_id: Some(&batch_key.collection_id),
         await_consumers: consumers.map(Cow::Owned),
-        timeout_ms: batch_key.timeout_ms,
+        timeout_ms: awaiting::limited(batch_key, server.options().max_await),
     };
     let request = match request(&arguments, kind, part) {
         Ok(request) => request,
@@ -76,7 +77,7 @@ pub fn broken(kind: Kind, part: &[Operation], failure: Failure, state: &mut Serv
         (_, Cause::Surroundings) => failure.raise(),
         (Kind::Create, _) => Disposition::Unknown { outcome, error },
         (Kind::Update | Kind::Delete, Cause::Doubtful) => {
-            *state = ServerState::Fails { error: error.clone(), retry_after: None };
+            *state = ServerState::Fails { error: error.clone(), timed_out: false };
             Disposition::Again { outcome, error }
         }
         (Kind::Update | Kind::Delete, Cause::Content) if part.len() > 1 => return Attempt::Split,
@@ -153,7 +154,7 @@ fn created(
             _ => format!("it has {length} of the {} records sent", part.len()),
         };
         let outcome = Outcome::missing(facts, status, &reason);
-        *state = ServerState::Fails { error: outcome.message.clone(), retry_after: None };
+        *state = ServerState::Fails { error: outcome.message.clone(), timed_out: false };
         return vec![Disposition::Unknown { outcome: outcome.kind, error: outcome.message }; part.len()];
     }
     let sent: Vec<&str> = part.iter().map(|operation| operation.data.as_deref().unwrap_or("{}")).collect();
@@ -199,6 +200,7 @@ fn changed(
 fn failed(kind: Kind, part: &[Operation], outcome: &Outcome, state: &mut ServerState) -> Attempt {
     let all = |disposition: Disposition| Attempt::Settled(vec![disposition; part.len()]);
     let (outcome_kind, error) = (outcome.kind, outcome.message.clone());
+    *state = ServerState::of(outcome);
     match outcome.action {
         Action::DeliverReplyLost => all(Disposition::done(SettledAs::AppliedReplyLost)),
         Action::DeliverNotConfirmed => all(Disposition::done(SettledAs::AppliedNotConfirmed)),
@@ -208,32 +210,15 @@ fn failed(kind: Kind, part: &[Operation], outcome: &Outcome, state: &mut ServerS
             all(Disposition::done(SettledAs::Applied))
         }
         Action::Reject | Action::Bisect => all(Disposition::Rejected { outcome: outcome_kind, error }),
-        Action::MarkUnknown => {
-            if outcome.kind == OutcomeKind::Unknown {
-                *state = ServerState::Fails { error: error.clone(), retry_after: outcome.retry_after };
-            }
+        Action::MarkUnknown => all(Disposition::Unknown { outcome: outcome_kind, error }),
+        Action::Retry if outcome.kind == OutcomeKind::NotSent => all(Disposition::Free),
+        Action::Retry => all(Disposition::Again { outcome: outcome_kind, error }),
+        Action::Defer => all(Disposition::Later { outcome: outcome_kind, error, retry_after: outcome.retry_after }),
+        // Most likely another service has answered; but a create that was applied must not be sent again.
+        Action::PauseServer if outcome.kind == OutcomeKind::Unknown && kind == Kind::Create => {
             all(Disposition::Unknown { outcome: outcome_kind, error })
         }
-        Action::Retry if outcome.kind == OutcomeKind::NotSent => {
-            *state = ServerState::Unreachable { error };
-            all(Disposition::Free)
-        }
-        Action::Retry => {
-            *state = ServerState::Fails { error: error.clone(), retry_after: outcome.retry_after };
-            all(Disposition::Again { outcome: outcome_kind, error })
-        }
-        Action::Defer => {
-            *state = ServerState::NotNow { error, retry_after: outcome.retry_after };
-            all(Disposition::Free)
-        }
-        Action::PauseServer => {
-            *state = ServerState::Refuses { error: error.clone() };
-            // Most likely another service has answered; but a create that was applied must not be sent again.
-            if outcome.kind == OutcomeKind::Unknown && kind == Kind::Create {
-                return all(Disposition::Unknown { outcome: outcome_kind, error });
-            }
-            all(Disposition::Free)
-        }
+        Action::PauseServer => all(Disposition::Free),
     }
 }
 

@@ -12,6 +12,7 @@ use pgrx::pg_sys::Oid;
 pub use self::flight::Flight;
 use self::threads::{FlightId, Threads};
 use crate::outbox::claim::Claimed;
+use contract::batching::window::Ticket;
 
 /// The requests of this worker that are on their way.
 pub struct Flights {
@@ -43,10 +44,10 @@ impl Flights {
     }
 
     /// Sends a claimed request. Returns it if it ends without an exchange.
-    pub fn send(&mut self, claimed: Claimed, extension: Oid) -> Option<Flight> {
+    pub fn send(&mut self, claimed: Claimed, extension: Oid, ticket: Ticket) -> Option<Flight> {
         self.last_id += 1;
         self.bytes += size(&claimed);
-        self.go_on(self.last_id, Flight::new(claimed, extension), false)
+        self.go_on(self.last_id, Flight::new(claimed, extension, ticket), false)
     }
 
     fn go_on(&mut self, id: FlightId, mut flight: Flight, is_leaving: bool) -> Option<Flight> {

@@ -5,8 +5,8 @@
 pub mod dead_claim;
 pub mod transitions;
 
-use contract::batching::backoff::{ServerBackoff, ServerState};
 use contract::batching::plan::{Operation, Planned};
+use contract::batching::server_state::ServerState;
 use contract::kind::Kind;
 
 use crate::call::server::Server;
@@ -15,10 +15,9 @@ use crate::outbox::claim::Claimed;
 use crate::outbox::disposition::Disposition;
 use crate::outbox::guard;
 use crate::outbox::send::Flight;
-use crate::outbox::store::claim;
 use crate::outbox::store::state::notify;
+use crate::outbox::store::{claim, defer, requeue};
 use crate::outbox::{server_state, write_back};
-use crate::pg::random;
 use crate::pg::spi::Connection;
 use crate::pg::transaction::commit_to_disk;
 
@@ -52,7 +51,7 @@ impl<'a> Sent<'a> {
 pub struct Written {
     /// The lowest id of the records that are as free as before.
     pub freed: Option<i64>,
-    /// Whether the state of the server is stored.
+    /// Whether the pauses that must begin are stored.
     pub is_noted: bool,
     /// Records stay claimed, because their results could not be stored.
     pub has_stuck: bool,
@@ -60,14 +59,11 @@ pub struct Written {
     pub delivered: usize,
 }
 
-/// Settles some requests to one server. `backoff` is the server's backoff after them; `was_well` says that it had none
-/// before.
+/// Settles some requests to one server.
 pub fn write(
     connection: &Connection,
     server: &str,
     ended: &[&Flight],
-    backoff: ServerBackoff,
-    was_well: bool,
     owner: i64,
     write_backs: &mut write_back::Handover,
 ) -> Written {
@@ -92,18 +88,22 @@ pub fn write(
         }
         claim::write(connection, claim::NO_OWNER, server, kind, &[stuck]);
     }
+    let given_up = kept.iter().map(|sent| give_up(connection, server, sent)).sum();
     for Sent { planned, dispositions, .. } in &kept {
         write_backs.note(connection, planned.kind, dispositions);
     }
     let free = dispositions.iter().filter(|(_, disposition)| **disposition == Disposition::Free);
     let freed = free.flat_map(|(operation, _)| operation.ids()).min();
-    let delivered = notify_listeners(connection, server, &dispositions);
+    let delivered = notify_listeners(connection, server, &dispositions, given_up);
     let mut is_noted = true;
-    if let Some(last) = sent.iter().rev().find(|sent| sent.state.is_some())
-        && let Err(failure) = guard::carefully(|| write_state(connection, server, last, backoff, was_well))
-    {
-        ereport::log(&format!("could not write down the state of server \"{server}\": {}", failure.message));
-        is_noted = false;
+    for Sent { planned, server: as_role, state, .. } in &sent {
+        let Some(ServerState::Refuses { error }) = state else { continue };
+        let role = planned.batch_key.role;
+        let pause = || server_state::pause(connection, server, role, error, Some(&as_role.fingerprint()));
+        if let Err(failure) = guard::carefully(pause) {
+            ereport::log(&format!("could not pause server \"{server}\": {}", failure.message));
+            is_noted = false;
+        }
     }
     if sent.iter().any(|sent| sent.planned.kind == Kind::Create) {
         commit_to_disk();
@@ -127,6 +127,28 @@ fn end_claim(connection: &Connection, claim: i64, owner: i64) -> bool {
     }
 }
 
+/// Gives up records that have failed for longer than the server's option `max_retry_age`. Returns their number.
+fn give_up(connection: &Connection, server: &str, Sent { server: as_role, dispositions, .. }: &Sent<'_>) -> usize {
+    let is_repeated = |(operation, disposition): &&(&Operation, &Disposition)| {
+        operation.attempts > 0 && matches!(disposition, Disposition::Again { .. })
+    };
+    let failed: Vec<&Operation> = dispositions.iter().filter(is_repeated).map(|(operation, _)| *operation).collect();
+    let mut given_up = 0;
+    let give_up = |part: &[&Operation]| {
+        let ids: Vec<i64> = part.iter().flat_map(|operation| operation.ids()).collect();
+        let count = defer::give_up(connection, &ids, as_role.options().max_retry_age);
+        if count > 0 {
+            let keys = part.iter().filter_map(|operation| operation.ordering_key.as_deref());
+            requeue::free_behind(connection, server, &keys.map(|key| key.text.as_str()).collect::<Vec<_>>());
+        }
+        given_up += count;
+    };
+    for (operation, failure) in guard::each_carefully(&failed, give_up) {
+        guard::note("given up", operation.id, &failure);
+    }
+    given_up
+}
+
 /// Applies dispositions, if need be in part: a request with an effect must not be sent again because this database
 /// cannot store its reply. Finds such a record by halves, so that other records are unaffected. Returns the operations
 /// that could not be stored at all.
@@ -147,42 +169,25 @@ fn write_dispositions<'a>(
     stuck
 }
 
-/// Sends NOTIFY sequin_outbox, at the commit, with the number of records that were settled. Returns how many were delivered.
-fn notify_listeners(connection: &Connection, server: &str, dispositions: &[(&Operation, &Disposition)]) -> usize {
-    let (mut delivered, mut rejected, mut unknown) = (0, 0, 0);
+/// Sends NOTIFY sequin_outbox, at the commit, with the number of records that were settled. Returns how many were
+/// delivered.
+fn notify_listeners(
+    connection: &Connection,
+    server: &str,
+    dispositions: &[(&Operation, &Disposition)],
+    given_up: usize,
+) -> usize {
+    let (mut delivered, mut rejected, mut unknown) = (0, given_up, 0);
     for (operation, disposition) in dispositions {
         match disposition {
             Disposition::Done { .. } => delivered += operation.ids().count(),
             Disposition::Rejected { .. } => rejected += operation.ids().count(),
             Disposition::Unknown { .. } => unknown += operation.ids().count(),
-            Disposition::Again { .. } | Disposition::Free => {}
+            Disposition::Again { .. } | Disposition::Later { .. } | Disposition::Free => {}
         }
     }
     if delivered + rejected + unknown > 0 {
         notify(connection, server, delivered, rejected, unknown);
     }
     delivered
-}
-
-/// Updates the server's backoff after the last of some requests.
-fn write_state(connection: &Connection, server: &str, last: &Sent<'_>, backoff: ServerBackoff, was_well: bool) {
-    let wait = || backoff.wait(random::fraction()).unwrap_or_default();
-    match last.state {
-        None => {}
-        Some(ServerState::Answers) if was_well => {}
-        Some(ServerState::Answers) => server_state::recover(connection, server),
-        Some(ServerState::Fails { error, retry_after }) => {
-            let has_lost_creates = last.planned.kind == Kind::Create
-                && last.dispositions.iter().any(|(_, disposition)| matches!(disposition, Disposition::Unknown { .. }));
-            server_state::back_off(connection, server, error, retry_after.unwrap_or_else(wait), has_lost_creates);
-        }
-        Some(ServerState::Unreachable { error }) => server_state::back_off(connection, server, error, wait(), false),
-        Some(ServerState::NotNow { error, retry_after }) => {
-            server_state::back_off(connection, server, error, retry_after.unwrap_or_else(wait), false);
-        }
-        Some(ServerState::Refuses { error }) => {
-            let role = last.planned.batch_key.role;
-            server_state::pause(connection, server, role, error, Some(&last.server.fingerprint()));
-        }
-    }
 }

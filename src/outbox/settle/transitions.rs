@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use contract::batching::backoff;
 use contract::batching::plan::Operation;
+use contract::batching::window::MAX_RETRY_AFTER;
 use contract::outcome::OutcomeKind;
 
 use crate::outbox::disposition::{Disposition, SettledAs};
@@ -40,6 +41,12 @@ pub fn write(connection: &Connection, server: &str, dispositions: &[(&Operation,
             }
             Disposition::Rejected { outcome, error } => {
                 reject(connection, server, operation.id, *outcome, error);
+            }
+            Disposition::Later { outcome, error, retry_after } => {
+                let wait = retry_after.unwrap_or_default().min(MAX_RETRY_AFTER);
+                let next_attempt_at = store::after(wait + backoff::retry_delay(1, random::fraction()));
+                defer::defer(connection, server, &ids());
+                defer::postpone(connection, &ids(), next_attempt_at, outcome.as_str(), error);
             }
             Disposition::Again { outcome, error } => {
                 let next_attempt_at = store::after(backoff::retry_delay(operation.attempts + 1, random::fraction()));
@@ -94,6 +101,9 @@ pub fn storable(disposition: &Disposition) -> Disposition {
         Disposition::Rejected { outcome, error } => Disposition::Rejected { outcome, error: in_ascii(error) },
         Disposition::Unknown { outcome, error } => Disposition::Unknown { outcome, error: in_ascii(error) },
         Disposition::Again { outcome, error } => Disposition::Again { outcome, error: in_ascii(error) },
+        Disposition::Later { outcome, error, retry_after } => {
+            Disposition::Later { outcome, error: in_ascii(error), retry_after }
+        }
         Disposition::Free => Disposition::Free,
     }
 }
@@ -129,9 +139,9 @@ pub fn write_in_part(
             (true, settled_as.as_str(), error)
         }
         Disposition::Unknown { outcome, error } => (true, outcome.as_str(), format!("{error} ({why})")),
-        Disposition::Rejected { outcome, error } | Disposition::Again { outcome, error } => {
-            (false, outcome.as_str(), format!("{error} ({why})"))
-        }
+        Disposition::Rejected { outcome, error }
+        | Disposition::Again { outcome, error }
+        | Disposition::Later { outcome, error, .. } => (false, outcome.as_str(), format!("{error} ({why})")),
         // There is nothing to write.
         Disposition::Free => return true,
     };

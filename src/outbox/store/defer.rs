@@ -7,6 +7,8 @@ use crate::pg::spi::{Connection, QueryRows};
 use crate::pg::statement::Statement;
 use contract::reply::Timestamp;
 
+use std::time::Duration;
+
 use super::row::State;
 
 /// Moves records from the queue to `sequin.deferred`, where they wait until they are freed.
@@ -80,13 +82,39 @@ pub struct Attempt<'a> {
 pub fn note_attempt(connection: &Connection, ids: &[i64], attempt: &Attempt<'_>) {
     static NOTE: Statement<(&[i64], &str, Timestamp, &str, &str)> = Statement::new(
         "UPDATE sequin.deferred p SET attempts = p.attempts OPERATOR(pg_catalog.+) 1, next_attempt_at = $3, outcome = $4, \
-         error = $5, resend_verbatim = p.kind OPERATOR(pg_catalog.=) 'create' \
+         error = $5, failed_since = COALESCE(p.failed_since, pg_catalog.clock_timestamp()), \
+         resend_verbatim = p.kind OPERATOR(pg_catalog.=) 'create' \
          AND (p.resend_verbatim OR $2 OPERATOR(pg_catalog.=) 'unknown'), state = CASE WHEN p.resend_verbatim \
          AND p.kind OPERATOR(pg_catalog.=) 'create' AND $2 OPERATOR(pg_catalog.=) 'rejected' THEN 'unknown' ELSE $2 END \
          WHERE p.id OPERATOR(pg_catalog.=) ANY ($1)",
     );
     let Attempt { state, next_attempt_at, outcome, error } = attempt;
     check_changed(connection, ids, NOTE.run(connection, (ids, state.as_str(), *next_attempt_at, outcome, error)));
+}
+
+/// Gives up pending records that have failed for longer than `age`: they wait for a person. Returns their number.
+pub fn give_up(connection: &Connection, ids: &[i64], age: Duration) -> usize {
+    static GIVE_UP: Statement<(&[i64], i64)> = Statement::new(
+        "UPDATE sequin.deferred p SET next_attempt_at = 'infinity', state = CASE WHEN p.resend_verbatim \
+         AND p.kind OPERATOR(pg_catalog.=) 'create' THEN 'unknown' ELSE 'rejected' END, \
+         error = pg_catalog.concat('given up because it has failed for longer than max_retry_age; the last error: ', p.error) \
+         WHERE p.id OPERATOR(pg_catalog.=) ANY ($1) AND p.state OPERATOR(pg_catalog.=) 'pending' \
+         AND p.failed_since OPERATOR(pg_catalog.<) (pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) \
+         pg_catalog.make_interval(secs => $2::pg_catalog.float8)) RETURNING 1",
+    );
+    let rows = GIVE_UP.run(connection, (ids, i64::try_from(age.as_secs()).unwrap_or(i64::MAX)));
+    let count = rows.len();
+    rows.free();
+    count
+}
+
+/// Stores why deferred records were not accepted now, and when they are sent again. This is no attempt.
+pub fn postpone(connection: &Connection, ids: &[i64], next_attempt_at: Timestamp, outcome: &str, error: &str) {
+    static POSTPONE: Statement<(&[i64], Timestamp, &str, &str)> = Statement::new(
+        "UPDATE sequin.deferred p SET next_attempt_at = $2, outcome = $3, error = $4 \
+         WHERE p.id OPERATOR(pg_catalog.=) ANY ($1) AND p.state OPERATOR(pg_catalog.=) 'pending'",
+    );
+    POSTPONE.run(connection, (ids, next_attempt_at, outcome, error)).free();
 }
 
 /// Makes merged records due again, each by itself. Updates and deletes are resent verbatim. So nothing merges with the

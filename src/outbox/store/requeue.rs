@@ -23,6 +23,14 @@ macro_rules! waiting {
     };
 }
 
+/// The pending records of a server that are not due.
+macro_rules! not_due {
+    () => {
+        " WHERE p.server OPERATOR(pg_catalog.=) $1 AND p.state OPERATOR(pg_catalog.=) 'pending' \
+         AND p.next_attempt_at OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp()"
+    };
+}
+
 /// Makes records wait until they are freed. Returns the number of records that were changed.
 pub fn stall(connection: &Connection, ids: &[i64]) -> usize {
     static STALL: Statement<(&[i64],)> = Statement::new(
@@ -69,6 +77,18 @@ pub fn free_all(connection: &Connection, server: &str) {
     }
 }
 
+/// Ends all waits of a server's pending records, whatever they wait for.
+pub fn end_waits(connection: &Connection, server: &str) {
+    static END: Statement<(&str,)> = Statement::new(concat!(
+        "UPDATE sequin.deferred p SET next_attempt_at = pg_catalog.clock_timestamp()",
+        not_due!()
+    ));
+    static FIND: Statement<(&str,)> = Statement::new(concat!("SELECT p.id FROM sequin.deferred p", not_due!()));
+    if guard::carefully(|| END.run(connection, (server,)).free()).is_err() {
+        free(connection, &super::ids(FIND.run(connection, (server,))));
+    }
+}
+
 /// The records that wait behind a record.
 pub fn behind(connection: &Connection, server: &str, id: i64) -> Vec<i64> {
     static BEHIND: Statement<(&str, i64)> = Statement::new(concat!(
@@ -86,7 +106,7 @@ pub fn behind(connection: &Connection, server: &str, id: i64) -> Vec<i64> {
 pub fn retry(connection: &Connection, id: i64, upstream_id: Option<&str>) {
     static RETRY: Statement<(i64, Option<&str>)> = Statement::new(
         "UPDATE sequin.deferred p SET resend_verbatim = p.resend_verbatim OR p.state OPERATOR(pg_catalog.=) 'unknown', \
-         state = 'pending', next_attempt_at = pg_catalog.clock_timestamp(), \
+         state = 'pending', next_attempt_at = pg_catalog.clock_timestamp(), failed_since = NULL, \
          upstream_id = COALESCE(p.upstream_id, CASE WHEN p.kind OPERATOR(pg_catalog.<>) 'create' THEN $2 END) \
          WHERE p.id OPERATOR(pg_catalog.=) $1",
     );

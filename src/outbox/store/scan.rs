@@ -76,6 +76,32 @@ pub fn next_due(connection: &Connection, server: &str, now: Timestamp) -> Option
     next.map(|(millis,)| super::duration(millis.max(1)))
 }
 
+macro_rules! is_too_far {
+    ($now:literal) => {
+        concat!(
+            "p.next_attempt_at OPERATOR(pg_catalog.>) (",
+            $now,
+            " OPERATOR(pg_catalog.+) CASE WHEN p.attempts OPERATOR(pg_catalog.=) 0 \
+             THEN '61 minutes'::pg_catalog.interval ELSE '301 seconds'::pg_catalog.interval END)"
+        )
+    };
+}
+
+/// Whether a deferred record is due at this time. One that waits for longer than any wait is due, too: the clock was set
+/// back. After a failed attempt a record waits for five minutes at most. Without one it waits for a Retry-After of up to an
+/// hour.
+macro_rules! is_due {
+    ($now:literal) => {
+        concat!(
+            "(p.next_attempt_at OPERATOR(pg_catalog.<=) ",
+            $now,
+            " OR p.next_attempt_at OPERATOR(pg_catalog.<) 'infinity' AND ",
+            is_too_far!($now),
+            ")"
+        )
+    };
+}
+
 row! {
     /// A deferred record that is due.
     pub struct Due<'row> {
@@ -84,26 +110,42 @@ row! {
         pub relation: Option<Oid>,
         pub ordering_key: Option<Cow<'row, str>>,
         pub role: Oid,
+        pub sync_id: Cow<'row, str>,
+        pub kind: Kind,
     }
 }
 
 /// The deferred records that are due, as [`Due`]s.
 pub fn due<'conn>(connection: &'conn Connection, server: &str, now: Timestamp, most: usize) -> QueryRows<'conn> {
-    static DUE: Statement<(&str, Timestamp, i64)> = Statement::new(
-        "SELECT p.id, p.collection_id, p.relation::pg_catalog.oid, p.ordering_key, p.role::pg_catalog.oid \
-         FROM sequin.deferred p WHERE p.server OPERATOR(pg_catalog.=) $1 AND p.state OPERATOR(pg_catalog.=) 'pending' \
-         AND p.next_attempt_at OPERATOR(pg_catalog.<=) $2 ORDER BY p.next_attempt_at LIMIT $3",
-    );
+    macro_rules! due {
+        () => {
+            "SELECT p.id, p.collection_id, p.relation::pg_catalog.oid, p.ordering_key, p.role::pg_catalog.oid, p.sync_id, \
+             p.kind FROM sequin.deferred p WHERE p.server OPERATOR(pg_catalog.=) $1 \
+             AND p.state OPERATOR(pg_catalog.=) 'pending' AND p.next_attempt_at OPERATOR(pg_catalog."
+        };
+    }
+    static DUE: Statement<(&str, Timestamp, i64)> = Statement::new(concat!(
+        "(",
+        due!(),
+        "<=) $2 ORDER BY p.next_attempt_at LIMIT $3) UNION ALL (",
+        due!(),
+        ">) ($2 OPERATOR(pg_catalog.+) '301 seconds'::pg_catalog.interval) \
+         AND p.next_attempt_at OPERATOR(pg_catalog.<) 'infinity' AND ",
+        is_too_far!("$2"),
+        " LIMIT $3)"
+    ));
     DUE.run(connection, (server, now, most as i64))
 }
 
 row! {
-    /// The deferred records that share an ordering key, a role, a state and whether they are due.
+    /// The deferred records that share an ordering key and all other columns of this row.
     pub struct Group<'row> {
         pub collection_id: Cow<'row, str>,
         pub relation: Option<Oid>,
         pub ordering_key: Cow<'row, str>,
         pub role: Oid,
+        pub sync_id: Cow<'row, str>,
+        pub is_create: bool,
         pub state: State,
         pub is_due: bool,
         pub first: i64,
@@ -119,11 +161,12 @@ pub fn groups<'conn>(
     now: Timestamp,
 ) -> QueryRows<'conn> {
     static GROUPS: Statement<(&str, &[&str], Timestamp)> = Statement::new(concat!(
-        "SELECT p.collection_id, p.relation::pg_catalog.oid, p.ordering_key, p.role::pg_catalog.oid, p.state, \
-         p.next_attempt_at OPERATOR(pg_catalog.<=) $3, pg_catalog.min(p.id), pg_catalog.count(*) FROM sequin.deferred p \
-         WHERE p.server OPERATOR(pg_catalog.=) $1 AND ",
+        "SELECT p.collection_id, p.relation::pg_catalog.oid, p.ordering_key, p.role::pg_catalog.oid, p.sync_id, \
+         p.kind OPERATOR(pg_catalog.=) 'create', p.state, ",
+        is_due!("$3"),
+        ", pg_catalog.min(p.id), pg_catalog.count(*) FROM sequin.deferred p WHERE p.server OPERATOR(pg_catalog.=) $1 AND ",
         has_key_of!("p.ordering_key", "$2"),
-        " GROUP BY 1, 2, 3, 4, 5, 6",
+        " GROUP BY 1, 2, 3, 4, 5, 6, 7, 8",
     ));
     GROUPS.run(connection, (server, ordering_keys, now))
 }
@@ -168,26 +211,30 @@ macro_rules! deferred_record {
     };
 }
 
-/// The deferred records of these keys, and those with the ids `alone`, as [`Record`]s.
+/// The deferred records of these keys, and those with the ids `alone`, as [`Record`]s. Those of `paused` roles are left
+/// out, except for rows of attached tables, which keep their order.
 pub fn deferred<'conn>(
     connection: &'conn Connection,
     server: &str,
     keys: &KeysBelow<'_>,
     alone: &[i64],
+    paused: &[i64],
     most: usize,
 ) -> QueryRows<'conn> {
-    static DEFERRED: Statement<(&str, &[&str], &[i64], &[&str], &[i64], &[i64], i64)> = Statement::new(concat!(
-        "SELECT r.id, r.kind, r.role, r.sync_id, r.collection_id, r.await_consumers, r.timeout_ms, r.relation, \
+    static DEFERRED: Statement<(&str, &[&str], &[i64], &[&str], &[i64], &[i64], &[i64], i64)> =
+        Statement::new(concat!(
+            "SELECT r.id, r.kind, r.role, r.sync_id, r.collection_id, r.await_consumers, r.timeout_ms, r.relation, \
          r.ordering_key, r.upstream_id, r.data, r.idempotency_key, r.attempts, r.resend_verbatim, r.state FROM (",
-        deferred_record!(),
-        ", ",
-        of_keys!(),
-        " UNION ALL ",
-        deferred_record!(),
-        " WHERE p.id OPERATOR(pg_catalog.=) ANY ($6)) r ORDER BY r.id LIMIT $7"
-    ));
+            deferred_record!(),
+            ", ",
+            of_keys!(),
+            " AND (k.relation OPERATOR(pg_catalog.<>) 0 \
+         OR p.role::pg_catalog.oid::pg_catalog.int8 OPERATOR(pg_catalog.<>) ALL ($7)) UNION ALL ",
+            deferred_record!(),
+            " WHERE p.id OPERATOR(pg_catalog.=) ANY ($6)) r ORDER BY r.id LIMIT $8"
+        ));
     let KeysBelow { collections, relations, ordering_keys, below } = keys;
-    DEFERRED.run(connection, (server, collections, relations, ordering_keys, below, alone, most as i64))
+    DEFERRED.run(connection, (server, collections, relations, ordering_keys, below, alone, paused, most as i64))
 }
 
 /// The ids, from `from` on, of deferred records of these keys that are due.
@@ -195,8 +242,8 @@ pub fn due_from(connection: &Connection, server: &str, keys: &KeysBelow<'_>, fro
     static DUE_FROM: Statement<(&str, &[&str], &[i64], &[&str], &[i64], i64, Timestamp)> = Statement::new(concat!(
         "SELECT p.id FROM sequin.deferred p, ",
         of_keys!(),
-        " AND p.id OPERATOR(pg_catalog.>=) $6 AND p.state OPERATOR(pg_catalog.=) 'pending' \
-         AND p.next_attempt_at OPERATOR(pg_catalog.<=) $7"
+        " AND p.id OPERATOR(pg_catalog.>=) $6 AND p.state OPERATOR(pg_catalog.=) 'pending' AND ",
+        is_due!("$7")
     ));
     let KeysBelow { collections, relations, ordering_keys, below } = keys;
     super::ids(DUE_FROM.run(connection, (server, collections, relations, ordering_keys, below, from, now)))

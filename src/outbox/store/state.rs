@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pgrx::pg_sys::Oid;
 
-use crate::pg::column::row;
+use crate::pg::column::{FromText, row};
 use crate::pg::spi::Connection;
 use crate::pg::statement::Statement;
 use contract::reply::Timestamp;
@@ -106,12 +106,15 @@ pub fn release_empty(connection: &Connection) {
 }
 
 row! {
-    /// The backoff of a server, in milliseconds from now.
+    /// A stored backoff.
     pub struct Backoff {
         pub server: String,
+        pub scope: ScopeKind,
+        pub role: Oid,
+        pub sync_id: String,
+        pub attempts: u32,
+        /// The time that is left, in milliseconds.
         pub millis: i64,
-        /// NULL: creates wait no longer than other requests.
-        pub millis_for_creates: Option<i64>,
     }
 }
 
@@ -119,49 +122,86 @@ impl Backoff {
     pub fn left(&self) -> Duration {
         super::duration(self.millis)
     }
+}
 
-    pub fn left_for_creates(&self) -> Duration {
-        super::duration(self.millis_for_creates.unwrap_or_default())
+/// The requests that a backoff is for: the role and the sync are 0 and empty, except for a caller.
+pub type ScopeColumns<'a> = (ScopeKind, Oid, &'a str);
+
+/// The kind of a [`contract::batching::window::Scope`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ScopeKind {
+    Server,
+    Creates,
+    Caller,
+}
+
+impl ScopeKind {
+    const ALL: [ScopeKind; 3] = [ScopeKind::Server, ScopeKind::Creates, ScopeKind::Caller];
+
+    /// As `sequin.server_backoff` spells it.
+    const fn as_str(self) -> &'static str {
+        match self {
+            ScopeKind::Server => "server",
+            ScopeKind::Creates => "creates",
+            ScopeKind::Caller => "caller",
+        }
+    }
+}
+
+impl FromText for ScopeKind {
+    const NOUN: &'static str = "scope";
+
+    fn from_text(text: &str) -> Option<ScopeKind> {
+        ScopeKind::ALL.into_iter().find(|kind| kind.as_str() == text)
     }
 }
 
 pub fn backoffs(connection: &Connection) -> Vec<Backoff> {
     static READ: Statement<()> = Statement::new(
-        "SELECT t.server, pg_catalog.ceil(EXTRACT(epoch FROM t.next_attempt_at OPERATOR(pg_catalog.-) \
-         pg_catalog.clock_timestamp()) OPERATOR(pg_catalog.*) 1000)::pg_catalog.int8, \
-         pg_catalog.ceil(EXTRACT(epoch FROM t.creates_after OPERATOR(pg_catalog.-) \
-         pg_catalog.clock_timestamp()) OPERATOR(pg_catalog.*) 1000)::pg_catalog.int8 FROM sequin.server_backoff t",
+        "SELECT t.server, t.scope, t.role, t.sync_id, t.attempts, pg_catalog.ceil(EXTRACT(epoch FROM \
+         t.next_attempt_at OPERATOR(pg_catalog.-) pg_catalog.clock_timestamp()) \
+         OPERATOR(pg_catalog.*) 1000)::pg_catalog.int8 FROM sequin.server_backoff t",
     );
     READ.run(connection, ()).iter().collect()
 }
 
-/// Stores the backoff of a server. Returns the number of failures that have left creates unknown.
-pub fn back_off(connection: &Connection, server: &str, error: &str, until: Timestamp) -> i32 {
-    static WRITE: Statement<(&str, &str, Timestamp)> = Statement::new(
-        "INSERT INTO sequin.server_backoff (server, error, since, last_at, next_attempt_at) \
-         VALUES ($1, $2, pg_catalog.clock_timestamp(), pg_catalog.clock_timestamp(), $3) \
-         ON CONFLICT (server) DO UPDATE SET error = excluded.error, last_at = excluded.last_at, \
-         next_attempt_at = excluded.next_attempt_at RETURNING lost_creates",
+/// Stores a backoff.
+pub fn back_off(
+    connection: &Connection,
+    server: &str,
+    (scope, role, sync_id): ScopeColumns<'_>,
+    attempts: u32,
+    error: &str,
+    until: Timestamp,
+) {
+    static WRITE: Statement<(&str, &str, Oid, &str, i32, &str, Timestamp)> = Statement::new(
+        "INSERT INTO sequin.server_backoff (server, scope, role, sync_id, attempts, error, since, next_attempt_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, pg_catalog.clock_timestamp(), $7) \
+         ON CONFLICT (server, scope, role, sync_id) DO UPDATE SET attempts = excluded.attempts, \
+         error = excluded.error, next_attempt_at = excluded.next_attempt_at",
     );
-    let lost_creates = WRITE.run(connection, (server, error, until)).first::<(i32,)>();
-    // A trigger may have suppressed the row.
-    lost_creates.map_or(0, |(lost_creates,)| lost_creates)
+    let attempts = i32::try_from(attempts).unwrap_or(i32::MAX);
+    WRITE.run(connection, (server, scope.as_str(), role, sync_id, attempts, error, until)).free();
 }
 
-/// Writes the backoff of creates.
-pub fn back_off_creates(connection: &Connection, server: &str, lost_creates: i32, until: Timestamp) {
-    static WRITE: Statement<(&str, i32, Timestamp)> = Statement::new(
-        "UPDATE sequin.server_backoff t SET lost_creates = $2, creates_after = $3 \
-         WHERE t.server OPERATOR(pg_catalog.=) $1",
+/// Ends a backoff.
+pub fn recover(connection: &Connection, server: &str, (scope, role, sync_id): ScopeColumns<'_>) {
+    static CLEAR: Statement<(&str, &str, Oid, &str)> = Statement::new(
+        "DELETE FROM sequin.server_backoff t WHERE t.server OPERATOR(pg_catalog.=) $1 \
+         AND t.scope OPERATOR(pg_catalog.=) $2 AND t.role OPERATOR(pg_catalog.=) $3 \
+         AND t.sync_id OPERATOR(pg_catalog.=) $4",
     );
-    WRITE.run(connection, (server, lost_creates, until)).free();
+    CLEAR.run(connection, (server, scope.as_str(), role, sync_id)).free();
 }
 
-/// Ends the backoff of a server.
-pub fn recover(connection: &Connection, server: &str) {
-    static CLEAR: Statement<(&str,)> =
-        Statement::new("DELETE FROM sequin.server_backoff t WHERE t.server OPERATOR(pg_catalog.=) $1");
-    CLEAR.run(connection, (server,)).free();
+/// Ends the waits of all backoffs of a server. Requests are then sent one at a time until one is answered.
+pub fn try_now(connection: &Connection, server: &str) {
+    static TRY: Statement<(&str,)> = Statement::new(
+        "UPDATE sequin.server_backoff t SET next_attempt_at = pg_catalog.clock_timestamp() \
+         WHERE t.server OPERATOR(pg_catalog.=) $1 \
+         AND t.next_attempt_at OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp()",
+    );
+    TRY.run(connection, (server,)).free();
 }
 
 /// Stores the server's new name in pending upstream ids.
@@ -193,7 +233,9 @@ pub fn rename(connection: &Connection, before: &str, after: &str) {
     );
     static BACKOFF: Statement<(&str, &str)> =
         Statement::new("UPDATE sequin.server_backoff t SET server = $2 WHERE t.server OPERATOR(pg_catalog.=) $1");
-    recover(connection, after);
+    static OLD: Statement<(&str,)> =
+        Statement::new("DELETE FROM sequin.server_backoff t WHERE t.server OPERATOR(pg_catalog.=) $1");
+    OLD.run(connection, (after,)).free();
     for statement in [&QUEUE, &DEFERRED, &CLAIMS, &PAUSES, &HOLDS, &BACKOFF] {
         statement.run(connection, (before, after)).free();
     }

@@ -32,7 +32,8 @@ use crate::outbox::claim::{Cursors, InFlight};
 use crate::outbox::guard;
 use crate::outbox::send::{Flight, Flights};
 use crate::outbox::write_back::{self, OpenAttached};
-use contract::batching::backoff::{self, ServerBackoff};
+use contract::batching::backoff;
+use contract::batching::window::{Change, Window};
 
 /// Fallback poll. Finds work that no wake-up announced, such as that of a session with an older library.
 const FULL_SCAN_INTERVAL: Duration = Duration::from_secs(30);
@@ -76,7 +77,8 @@ pub fn main(argument: u64, open: OpenAttached) {
         flights: Flights::new(),
         ended: VecDeque::new(),
         next_round: None,
-        backoffs: HashMap::new(),
+        windows: HashMap::new(),
+        changes: Vec::new(),
         last_full_scan: None,
         last_drop_check: Instant::now(),
         was_locked_out: None,
@@ -134,7 +136,9 @@ struct Worker {
     ended: VecDeque<Flight>,
     /// When the next round is due, if nothing wakes the worker before. None: at the next full scan.
     next_round: Option<Instant>,
-    backoffs: HashMap<String, ServerBackoff>,
+    windows: HashMap<String, Window>,
+    /// The servers' backoffs that begin or end, and are not stored.
+    changes: Vec<(String, Change)>,
     last_full_scan: Option<Instant>,
     last_drop_check: Instant,
     /// Since when another process has the lock.
@@ -175,7 +179,23 @@ impl Worker {
     }
 
     fn take_ended(&mut self, is_leaving: bool) {
-        self.ended.extend(self.flights.take_ended(is_leaving));
+        let ended = self.flights.take_ended(is_leaving);
+        self.note_ended(ended);
+    }
+
+    /// Keeps requests that have ended until they are settled, and gives their places in the window back.
+    fn note_ended(&mut self, ended: impl IntoIterator<Item = Flight>) {
+        for mut flight in ended {
+            let server = &flight.claimed.server.name;
+            if let (Some(window), Some(ticket)) = (self.windows.get_mut(server), flight.ticket.take()) {
+                let now = Instant::now();
+                window.note_parts(flight.exchanges.saturating_sub(1), now);
+                let has_lost = flight.has_lost_creates();
+                let changes = window.end(ticket, flight.state.as_ref(), has_lost, now, random::fraction());
+                self.changes.extend(changes.into_iter().map(|change| (server.clone(), change)));
+            }
+            self.ended.push_back(flight);
+        }
     }
 
     fn is_round_due(&self) -> bool {
@@ -248,7 +268,8 @@ impl Worker {
             }
         }
         // No thread sends another byte when this worker's slot is free.
-        self.ended.extend(self.flights.stop());
+        let stopped = self.flights.stop();
+        self.note_ended(stopped);
         self.settle_all();
         // If only this process was asked to end, the next one starts. If the server shuts down, none does.
         lifecycle::exit_and_respawn();

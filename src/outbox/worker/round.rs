@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 
 use pgrx::pg_sys::Oid;
 
-use contract::batching::backoff::ServerBackoff;
+use contract::batching::window::Stepping;
 
 use crate::call::stats;
+use crate::ereport;
 use crate::outbox::claim::{self, Budget, Claims, InFlight};
-use crate::outbox::claims_lock;
 use crate::outbox::send::Flight;
 use crate::outbox::settle;
+use crate::outbox::{claims_lock, guard, server_state};
 use crate::pg::bgworker;
 use crate::pg::spi::{self, Connection};
 use crate::pg::statement::Statement;
@@ -40,7 +41,6 @@ const MAX_REQUESTS: usize = 256;
 /// The changes of a settlement that count after its commit.
 #[derive(Default)]
 struct Settlement {
-    backoffs: Vec<(String, ServerBackoff)>,
     /// The records that were delivered, by the oid of their server.
     delivered: Vec<(Oid, usize)>,
     /// The state of a server could not be stored.
@@ -95,8 +95,8 @@ impl Worker {
                 self.slot.forget_prepared(prepared);
             }
             self.retention.enforce(connection, settings::retention());
-            let (cursors, in_flight) = (&mut self.cursors, &mut self.in_flight);
-            (settlement, Some(claim::claim_requests(connection, cursors, in_flight, self.owner, budget)))
+            let Worker { cursors, in_flight, windows, .. } = self;
+            (settlement, Some(claim::claim_requests(connection, cursors, in_flight, windows, self.owner, budget)))
         });
         let (settlement, claims) = match result {
             Ok(Some((settlement, claims))) => (Some(settlement), claims),
@@ -113,7 +113,7 @@ impl Worker {
         self.failures = 0;
         self.slot.note_worked();
         match settlement {
-            Some(settlement) => self.note(settlement),
+            Some(settlement) => self.note(&settlement),
             None => self.take_back(ended),
         }
         self.was_locked_out = claims.is_none().then(|| self.was_locked_out.unwrap_or_else(Instant::now));
@@ -122,8 +122,12 @@ impl Worker {
         self.next_round = claims.next.into_iter().chain(behind).min().map(|delay| Instant::now() + delay);
         let Some(extension) = self.extension else { return };
         for claimed in claims.requests {
-            self.in_flight.add(claimed.claim, &claimed.server.name, &claimed.planned);
-            self.ended.extend(self.flights.send(claimed, extension));
+            let server = &claimed.server.name;
+            self.in_flight.add(claimed.claim, server, &claimed.planned);
+            let window = self.windows.get_mut(server).expect("requests are claimed for servers with a window");
+            let ticket = window.start(&claimed.planned, Instant::now());
+            let ended = self.flights.send(claimed, extension, ticket);
+            self.note_ended(ended);
         }
         self.note_deliveries();
     }
@@ -132,8 +136,10 @@ impl Worker {
     fn note_deliveries(&mut self) {
         for (name, server) in &self.cursors.servers {
             let position = self.cursors.positions.get(name).copied().unwrap_or(i64::MIN);
+            let stepped_over = self.cursors.stepping.get(name).and_then(Stepping::from).unwrap_or(i64::MAX);
             let in_flight = self.in_flight.of(name);
-            stats::note_deliveries(*server, in_flight.requests, position.min(in_flight.lowest_id()));
+            let lowest = position.min(stepped_over).min(in_flight.lowest_id());
+            stats::note_deliveries(*server, in_flight.requests, lowest);
         }
     }
 
@@ -171,7 +177,7 @@ impl Worker {
                 Ok(Some(settlement)) => {
                     failures = 0;
                     self.last_full_scan = self.last_full_scan.filter(|_| !settlement.has_stuck);
-                    self.note(settlement);
+                    self.note(&settlement);
                 }
                 Ok(None) => {
                     self.take_back(ended);
@@ -210,29 +216,36 @@ impl Worker {
         }
         let mut settlement = Settlement::default();
         for (server, flights) in by_server {
-            let before = self.backoffs.get(server).copied().unwrap_or_default();
-            let was_well = before == ServerBackoff::default() && flights.iter().all(|flight| !flight.claimed.is_probe);
-            let states = flights.iter().filter_map(|flight| flight.state.as_ref());
-            let backoff = states.fold(before, |backoff, state| backoff.after(state));
             let write_backs = &mut self.write_backs;
-            let written = settle::write(connection, server, &flights, backoff, was_well, self.owner, write_backs);
-            settlement.backoffs.push((server.to_owned(), backoff));
+            let written = settle::write(connection, server, &flights, self.owner, write_backs);
             settlement.delivered.push((flights[0].claimed.server.oid, written.delivered));
             settlement.is_incomplete |= !written.is_noted;
             settlement.has_stuck |= written.has_stuck;
             self.cursors.go_back(written.freed.unwrap_or(i64::MAX));
         }
         ended().for_each(|flight| self.in_flight.remove(flight.claimed.claim));
+        settlement.is_incomplete |= !self.write_changes(connection);
         settlement
     }
 
+    /// Stores the servers' backoffs that begin or end. Returns false if that fails.
+    fn write_changes(&self, connection: &Connection) -> bool {
+        let write = || self.changes.iter().for_each(|(server, change)| server_state::note(connection, server, change));
+        guard::carefully(write)
+            .inspect_err(|failure| {
+                ereport::log(&format!("could not write down the state of servers: {}", failure.message));
+            })
+            .is_ok()
+    }
+
     /// After the commit of a settlement.
-    fn note(&mut self, settlement: Settlement) {
-        self.backoffs.extend(settlement.backoffs);
-        for (server, records) in settlement.delivered {
-            stats::note_settled(server, records);
+    fn note(&mut self, settlement: &Settlement) {
+        for (server, records) in &settlement.delivered {
+            stats::note_settled(*server, *records);
         }
-        if settlement.is_incomplete {
+        if !settlement.is_incomplete {
+            self.changes.clear();
+        } else {
             // Otherwise a server that fails or refuses would be asked again at once.
             back_off(FAILURE_DELAYS.0);
         }
