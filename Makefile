@@ -90,7 +90,7 @@ test-all: deps ## all tests against each major, those that are not here included
 	scripts/test-majors '$(target)' $(or $(MAJORS),15 16 17 18 19)
 
 # The oldest and the newest major, for pg_upgrade from the one to the other.
-test-neighbours: deps all members ## beside PgBouncer, other languages' drivers, standbys, subscribers, pg_upgrade
+test-neighbours: deps all members ## beside PgBouncer, pg_repack, other languages' drivers, standbys, subscribers, pg_upgrade
 	scripts/deps-neighbours '$(target)/neighbours'
 	set -e; for other in 15 19; do PG_CONFIG=none scripts/build-for $$other '$(target)'; done
 	cargo clippy $(members) --features sequin-tests/neighbours --test neighbours -- -D warnings

@@ -1,5 +1,5 @@
 //! The extension beside the programs that real installations have around it: a pooler, dumps, a standby, subscribers,
-//! other extensions, other languages' drivers, another major.
+//! other extensions, pg_repack, other languages' drivers, another major.
 //!
 //! A separate binary, behind a feature: it needs programs that `make test` does not. `make test-neighbours` installs
 //! them and runs the tests.
@@ -14,6 +14,7 @@ mod gate;
 mod pooled_roles;
 mod pooling;
 mod programs;
+mod repack;
 mod subscribers;
 mod upgrade;
 

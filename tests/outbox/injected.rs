@@ -1,8 +1,7 @@
 //! An ERROR in each place where a worker handles a record: it affects that record, and neither the others nor the
 //! worker.
 //!
-//! A superuser's trigger raises for one record. The queue and the history are written without triggers: there an index
-//! over an expression raises.
+//! A superuser's trigger raises for one record, or an index over an expression.
 
 use std::time::Duration;
 

@@ -25,6 +25,7 @@ mod order;
 mod poison;
 mod random_kills;
 mod renames;
+mod repack;
 mod roles;
 mod scans;
 mod status;

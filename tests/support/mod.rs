@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 pub use outbox::{enqueue_in, request};
 pub use session::Session;
+pub use waiting::SetAtEnd;
 pub use world::World;
 
 /// The first arguments of every verb.
