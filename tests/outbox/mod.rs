@@ -18,6 +18,7 @@ mod launcher;
 mod lifecycle;
 mod long_keys;
 mod many_in_flight;
+mod merged;
 mod moved_row_search;
 mod moved_rows;
 mod nested;
