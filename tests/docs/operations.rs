@@ -62,7 +62,7 @@ const QUOTED: &[&str] = &[
     " of the outbox could not be ",
     "the worker of the outbox could not ",
     "no background worker could be started for the outbox",
-    "no slot is free for another worker of the outbox",
+    "has ended by an error",
     "could not connect",
 ];
 
