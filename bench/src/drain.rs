@@ -21,8 +21,6 @@ const CHANGES: Goal = Goal::AtLeast(300_000.0, "/s");
 struct Case {
     name: &'static str,
     work: Work,
-    /// The setting sequin.workers.
-    workers: usize,
     goal: Option<Goal>,
 }
 
@@ -48,13 +46,12 @@ fn in_turns(changes: usize) -> String {
     format!("n % {}", changes / 10)
 }
 
-const CASES: [Case; 6] = [
-    Case { name: "updates of as many records", work: Work::Updates(one_each), workers: 2, goal: Some(RECORDS) },
-    Case { name: "the same, sequin.workers = 1", work: Work::Updates(one_each), workers: 1, goal: None },
-    Case { name: "ten of a record in a row", work: Work::Updates(in_a_row), workers: 2, goal: Some(CHANGES) },
-    Case { name: "ten of a record, in turns", work: Work::Updates(in_turns), workers: 2, goal: None },
-    Case { name: "creates, ids written back", work: Work::Creates, workers: 2, goal: None },
-    Case { name: "control: moved by hand", work: Work::ByHand, workers: 2, goal: None },
+const CASES: [Case; 5] = [
+    Case { name: "updates of as many records", work: Work::Updates(one_each), goal: Some(RECORDS) },
+    Case { name: "ten of a record in a row", work: Work::Updates(in_a_row), goal: Some(CHANGES) },
+    Case { name: "ten of a record, in turns", work: Work::Updates(in_turns), goal: None },
+    Case { name: "creates, ids written back", work: Work::Creates, goal: None },
+    Case { name: "control: moved by hand", work: Work::ByHand, goal: None },
 ];
 
 const TABLES: &str = "
@@ -125,7 +122,7 @@ pub fn run(options: &Options) -> Result<()> {
         ]);
     }
     table.print();
-    println!("  us: processor time of the workers (or the control's session), and of the API, by change.");
+    println!("  us: processor time of the worker (or the control's session), and of the API, by change.");
     Ok(())
 }
 
@@ -148,17 +145,9 @@ fn drain(
     case: &Case,
     changes: usize,
 ) -> Result<Drained> {
-    client.batch_execute(&format!("ALTER SYSTEM SET sequin.workers = {}", case.workers))?;
-    client.batch_execute("SELECT pg_reload_conf()")?;
-    // All processes of the database start again: lingering workers of one case would help the next.
+    outbox::reset(client)?;
     client.batch_execute(
-        "SELECT pg_terminate_backend(pid, 5000) FROM unnest(sequin.workers()) AS w(pid);
-         SET sequin.capture = off;
-         -- In the order in which a worker, which may be back already, locks them.
-         TRUNCATE sequin.pending_upstream_ids, sequin.history, sequin.claims, sequin.queue, sequin.deferred, attached,
-             by_hand_queue, by_hand_claims, by_hand_history;
-         SET sequin.capture = on;
-         SELECT sequin_pause('sequin')",
+        "SET sequin.capture = off; TRUNCATE attached, by_hand_queue, by_hand_claims, by_hand_history; SET sequin.capture = on",
     )?;
     match case.work {
         Work::Updates(key) => outbox::queue_updates(client, changes, &key(changes))?,

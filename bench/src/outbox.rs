@@ -32,9 +32,9 @@ pub fn make_contacts(client: &mut Client) -> Result<()> {
     Ok(())
 }
 
-/// Ends the workers and empties the outbox. The server `sequin` is paused afterwards.
+/// Ends the worker and empties the outbox. The server `sequin` is paused afterwards.
 pub fn reset(client: &mut Client) -> Result<()> {
-    // All processes of the database start again: lingering workers of one case would help the next.
+    // The process starts again: memory and connections of one case would help the next.
     client.batch_execute(
         "SELECT pg_terminate_backend(pid, 5000) FROM unnest(sequin.workers()) AS w(pid);
          -- In the order in which a worker, which may be back already, locks them.
