@@ -25,7 +25,7 @@ use super::write_back::OpenAttached;
 /// has now.
 pub fn retry(id: i64, open: OpenAttached) -> Result<(), Error> {
     check_transaction("sequin_retry")?;
-    // Before the workers are locked out: it runs code of the table's owner, and may wait for a lock of the table.
+    // Before the worker is locked out: it runs code of the table's owner, and may wait for a lock of the table.
     let upstream_id = upstream_id_of_row(id, open)?;
     with_record("sequin_retry", id, |connection, record| {
         // A queued record has had no attempt yet.
@@ -122,10 +122,16 @@ fn with_record(
     let role = session::current_role();
     security_context::as_queue_owner(|| {
         spi::connected(|connection| {
-            // No worker may claim the record in the meantime.
-            lock_out_workers();
-            let record = row::find(connection, id, &registry::owners());
-            let Some(record) = record.filter(|record| catalog::has_rights_of(role, record.role.to_u32())) else {
+            let find = || {
+                let record = row::find(connection, id, &registry::owners());
+                record.filter(|record| catalog::has_rights_of(role, record.role.to_u32()))
+            };
+            // The worker may not claim the record in the meantime. Until then it may have done so.
+            let record = find().and_then(|record| {
+                lock_out_worker(&record.server);
+                find()
+            });
+            let Some(record) = record else {
                 let message = format!("the outbox has no record {id}");
                 let hint = "The view sequin.outbox shows the records that this role may see.";
                 return Err(error(Code::ERRCODE_UNDEFINED_OBJECT, message, hint));
@@ -182,7 +188,7 @@ fn with_server(verb: &str, server: &str, f: impl FnOnce(&Connection)) -> Result<
         spi::connected(|connection| {
             // A worker that has read the pauses would act on old ones: send records that are enqueued after this commit, or
             // defer records that nothing frees any more.
-            lock_out_workers();
+            lock_out_worker(server);
             f(connection);
             Ok(())
         })
@@ -201,9 +207,9 @@ fn check_transaction(verb: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Keeps the workers from claiming until the end of the transaction.
-fn lock_out_workers() {
-    claims_lock::acquire();
+/// Keeps the worker from claiming records of this server until the end of the transaction.
+fn lock_out_worker(server: &str) {
+    claims_lock::acquire(server);
     wake_at_commit::note_locked();
 }
 

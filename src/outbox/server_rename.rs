@@ -21,7 +21,10 @@ pub fn begin(connection: &Connection, renaming: &Renaming) -> Result<(), Error> 
             "It cannot see what was sent since it began. Rename the server in a transaction that is READ COMMITTED.";
         return Err(error(Code::ERRCODE_ACTIVE_SQL_TRANSACTION, message, hint.to_owned()));
     }
-    claims_lock::acquire();
+    // In the order of the names, as two sessions may swap them.
+    let mut names = [&renaming.before, &renaming.after];
+    names.sort_unstable();
+    names.into_iter().for_each(|name| claims_lock::acquire(name));
     wake_at_commit::note_locked();
     let alive = registry::owners();
     // The next worker ends the claim of a worker that is gone, under either name.

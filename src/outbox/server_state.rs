@@ -11,6 +11,7 @@ use contract::batching::window::{Caller, Change, Scope, Stored};
 use crate::pg::spi::Connection;
 use crate::pg::text;
 
+use super::claims_lock;
 use super::store::state::{self, ScopeColumns, ScopeKind};
 use super::store::{self, requeue};
 
@@ -59,7 +60,7 @@ pub fn pauses(connection: &Connection) -> Pauses {
     let held = state::holds(connection).into_iter().map(|hold| (hold.server, hold.below)).collect();
     let mut pauses = Pauses { paused: Vec::new(), held, has_automatic: false };
     for pause in state::pauses(connection) {
-        if pause.is_over {
+        if pause.is_over && claims_lock::try_acquire(&pause.server) {
             state::resume(connection, &pause.server, Some(pause.role));
             requeue::free_all(connection, &pause.server);
         } else {

@@ -28,9 +28,11 @@ impl Object {
         Object(object_tag(database(), pg_sys::ExtensionRelationId, oid))
     }
 
-    /// The relation as an object. No statement on the relation takes or waits for this lock: they lock it as a relation.
-    pub fn relation(oid: Oid) -> Object {
-        Object(object_tag(database(), pg_sys::RelationRelationId, oid))
+    /// A part of a relation as an object. No statement on the relation takes or waits for this lock.
+    pub fn part_of_relation(oid: Oid, part: u16) -> Object {
+        let mut tag = object_tag(database(), pg_sys::RelationRelationId, oid);
+        tag.locktag_field4 = part;
+        Object(tag)
     }
 
     /// Waits for the lock. Raises if a deadlock is found, or the wait is cancelled.

@@ -22,6 +22,7 @@ mod merged;
 mod moved_row_search;
 mod moved_rows;
 mod nested;
+mod open_verbs;
 mod order;
 mod poison;
 mod random_kills;

@@ -8,6 +8,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use contract::batching::ordering_key::OrderingKey;
 use contract::batching::plan::{BatchKey, Change, Planned};
 
+use crate::outbox::claims_lock;
 use crate::outbox::settle::dead_claim;
 use crate::outbox::store::claim::{self, hash};
 use crate::outbox::worker::registry;
@@ -95,19 +96,24 @@ impl InFlight {
     }
 
     /// Reads the claims of other owners, and ends those of workers that are gone. A claim that cannot be ended keeps its
-    /// records in flight.
-    pub fn read_others(&mut self, connection: &Connection, cursors: &mut Cursors, owner: i64) {
+    /// records in flight. Returns false if another session has the lock of one of the servers.
+    pub fn read_others(&mut self, connection: &Connection, cursors: &mut Cursors, owner: i64) -> bool {
         let others: Vec<i64> = self.claims.iter().filter(|(_, claim)| !claim.is_own).map(|(id, _)| *id).collect();
         others.into_iter().for_each(|claim| self.remove(claim));
         let alive = registry::owners();
+        let mut is_complete = true;
         for claim in claim::of_others(connection, owner) {
-            if !alive.contains(&claim.owner) && dead_claim::end(connection, &claim) {
+            let is_dead = !alive.contains(&claim.owner);
+            // A session that has the lock may have changed the records, and its transaction may be open for hours.
+            is_complete &= !is_dead || claims_lock::try_acquire(&claim.server);
+            if is_dead && claims_lock::try_acquire(&claim.server) && dead_claim::end(connection, &claim) {
                 cursors.go_back(claim.ids.iter().copied().min().unwrap_or(0));
                 continue;
             }
             let claim::Claim { id, server, ids, keys, .. } = claim;
             self.insert(id, Claim { server, is_own: false, ids, keys, records: Vec::new() });
         }
+        is_complete
     }
 }
 

@@ -26,8 +26,8 @@ use contract::kind::Kind;
 use crate::call::server::{self, Server};
 use crate::ereport;
 use crate::outbox::settle::transitions;
-use crate::outbox::store;
-use crate::outbox::{guard, server_state};
+use crate::outbox::store::{self, requeue};
+use crate::outbox::{claims_lock, guard, server_state};
 use crate::pg::spi::Connection;
 use crate::pg::transaction;
 
@@ -53,6 +53,8 @@ pub struct Claims {
     pub requests: Vec<Claimed>,
     /// When to scan again, if no wake-up and no end of a request comes before.
     pub next: Option<Duration>,
+    /// Another session has the lock of a server.
+    pub is_locked_out: bool,
 }
 
 /// Scans the servers' queues, and claims requests to all servers that have some and room for them. In a transaction.
@@ -64,14 +66,18 @@ pub fn claim_requests(
     owner: i64,
     mut budget: Budget,
 ) -> Claims {
+    // The locks come before the pauses: a record that is enqueued after a pause must not be sent.
+    let (servers, locked): (Vec<String>, Vec<String>) =
+        servers(connection, cursors).into_iter().partition(|server| claims_lock::try_acquire(server));
+    requeue::free_postponed(connection);
     let pauses = server_state::pauses(connection);
     let now = Instant::now();
     let mut backoffs = server_state::backoffs(connection);
-    for (server, window) in windows.iter_mut() {
+    for (server, window) in windows.iter_mut().filter(|(server, _)| !locked.contains(server)) {
         window.load(backoffs.get(server).map_or(&[], Vec::as_slice), now);
     }
-    let mut claims = Claims { requests: Vec::new(), next: pauses.check_again_in() };
-    for server in servers(connection, cursors) {
+    let mut claims = Claims { requests: Vec::new(), next: pauses.check_again_in(), is_locked_out: !locked.is_empty() };
+    for server in servers {
         if budget.is_spent() {
             // The end of a request makes room for more, or the next round does.
             claims.next = earlier(claims.next, Some(AT_ONCE));

@@ -12,6 +12,7 @@ use contract::kind::Kind;
 use crate::call::server::Server;
 use crate::ereport;
 use crate::outbox::claim::Claimed;
+use crate::outbox::claims_lock;
 use crate::outbox::disposition::Disposition;
 use crate::outbox::guard;
 use crate::outbox::send::Flight;
@@ -98,6 +99,10 @@ pub fn write(
     let mut is_noted = true;
     for Sent { planned, server: as_role, state, .. } in &sent {
         let Some(ServerState::Refuses { error }) = state else { continue };
+        // A session that has the lock may be changing the pause. The server refuses the next request as well.
+        if !claims_lock::try_acquire(server) {
+            continue;
+        }
         let role = planned.batch_key.role;
         let pause = || server_state::pause(connection, server, role, error, Some(&as_role.fingerprint()));
         if let Err(failure) = guard::carefully(pause) {

@@ -1,6 +1,8 @@
 //! Making deferred records due, or letting them wait until another record is settled.
 
-use crate::outbox::guard;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::outbox::{claims_lock, guard};
 use crate::pg::spi::Connection;
 use crate::pg::statement::Statement;
 
@@ -48,6 +50,34 @@ pub fn free(connection: &Connection, ids: &[i64]) {
     guard::each_logged("freed", ids, |ids| FREE.run(connection, (ids,)).free());
 }
 
+/// An ordering key whose records could not be freed yet, because another session had the lock of the server: it may have
+/// changed one of them, in a transaction that stays open for hours.
+struct Postponed {
+    server: String,
+    key: String,
+    /// In the current transaction.
+    is_freed: bool,
+}
+
+static POSTPONED: Mutex<Vec<Postponed>> = Mutex::new(Vec::new());
+
+fn postponed() -> MutexGuard<'static, Vec<Postponed>> {
+    POSTPONED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Frees the records that [`free_behind`] could not free.
+pub fn free_postponed(connection: &Connection) {
+    for postponed in postponed().iter_mut().filter(|postponed| claims_lock::try_acquire(&postponed.server)) {
+        free_behind(connection, &postponed.server, &[&postponed.key]);
+        postponed.is_freed = true;
+    }
+}
+
+/// Notes that the transaction of [`free_postponed`] was committed, or rolled back.
+pub fn end_postponed(is_committed: bool) {
+    postponed().retain_mut(|postponed| !(std::mem::take(&mut postponed.is_freed) && is_committed));
+}
+
 /// Frees the records behind these ordering keys. A failure with one record affects neither the others nor the record
 /// that they waited for.
 pub fn free_behind(connection: &Connection, server: &str, ordering_keys: &[&str]) {
@@ -59,6 +89,10 @@ pub fn free_behind(connection: &Connection, server: &str, ordering_keys: &[&str]
         Statement::new(concat!("SELECT p.id FROM sequin.deferred p", behind_keys!()));
     if ordering_keys.is_empty() {
         return;
+    }
+    if !claims_lock::try_acquire(server) {
+        let postpone = |key: &&str| Postponed { server: server.to_owned(), key: (*key).to_owned(), is_freed: false };
+        return postponed().extend(ordering_keys.iter().map(postpone));
     }
     if guard::carefully(|| FREE.run(connection, (server, ordering_keys)).free()).is_err() {
         free(connection, &super::ids(FIND.run(connection, (server, ordering_keys))));

@@ -94,15 +94,17 @@ pub fn release(connection: &Connection, server: &str) {
     RELEASE.run(connection, (server,)).free();
 }
 
-/// Ends the holds of servers whose held records are all settled.
-pub fn release_empty(connection: &Connection) {
-    static RELEASE: Statement<()> = Statement::new(
-        "DELETE FROM sequin.holds h WHERE NOT EXISTS (SELECT FROM sequin.queue q WHERE \
+/// Ends the holds of those servers whose held records are all settled.
+pub fn release_empty(connection: &Connection, servers: &[&str]) {
+    static RELEASE: Statement<(&[&str],)> = Statement::new(
+        "DELETE FROM sequin.holds h WHERE h.server OPERATOR(pg_catalog.=) ANY ($1) AND NOT EXISTS (SELECT FROM sequin.queue q WHERE \
          q.server OPERATOR(pg_catalog.=) h.server AND q.id OPERATOR(pg_catalog.<) h.below) \
          AND NOT EXISTS (SELECT FROM sequin.deferred p WHERE p.server OPERATOR(pg_catalog.=) h.server \
          AND p.id OPERATOR(pg_catalog.<) h.below)",
     );
-    RELEASE.run(connection, ()).free();
+    if !servers.is_empty() {
+        RELEASE.run(connection, (servers,)).free();
+    }
 }
 
 row! {

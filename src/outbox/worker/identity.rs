@@ -9,9 +9,9 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::outbox::server_state;
 use crate::outbox::store::origin::{self, Database};
 use crate::outbox::store::{scan, state};
+use crate::outbox::{claims_lock, server_state};
 use crate::pg::spi::{self, Connection};
 use crate::pg::{bgworker, session};
 
@@ -43,22 +43,30 @@ pub fn note_enqueued(first: i64) {
     let Ok(()) = connected;
 }
 
-/// Holds or pauses the older records if this database is a copy, and notes that the outbox belongs to it now.
-pub fn check(connection: &Connection) {
-    state::release_empty(connection);
+/// Holds or pauses the older records if this database is a copy, and notes that the outbox belongs to it now. Returns false
+/// if the database is a copy, and another session changes the queue of a server: nothing may be sent yet.
+pub fn check(connection: &Connection) -> bool {
+    let holds = state::holds(connection).into_iter().map(|hold| hold.server);
+    let holds: Vec<String> = holds.filter(|server| claims_lock::try_acquire(server)).collect();
+    state::release_empty(connection, &holds.iter().map(String::as_str).collect::<Vec<_>>());
     let here = here();
     if !origin::is_elsewhere(connection, here) {
-        return;
+        return true;
+    }
+    let servers = scan::named_servers(connection);
+    if !servers.iter().all(|server| claims_lock::try_acquire(server)) {
+        return false;
     }
     if origin::is_from_template(connection, here) {
         hold_older(connection, here);
     } else {
-        for server in scan::named_servers(connection) {
+        for server in servers {
             let reason = format!("{IN_A_COPY}its queued records may have been sent by the original database");
             server_state::pause(connection, &server, 0, &reason, None);
         }
     }
     origin::write(connection, here);
+    true
 }
 
 /// Holds the records from before the copy was made. Records of open transactions are not visible here, and have higher

@@ -16,6 +16,7 @@ use crate::ereport;
 use crate::outbox::claim::{self, Budget, Claims, InFlight};
 use crate::outbox::send::Flight;
 use crate::outbox::settle;
+use crate::outbox::store::requeue;
 use crate::outbox::{claims_lock, guard, server_state};
 use crate::pg::bgworker;
 use crate::pg::spi::{self, Connection};
@@ -47,6 +48,8 @@ struct Settlement {
     is_incomplete: bool,
     /// Records stay claimed, because their results could not be stored.
     has_stuck: bool,
+    /// The servers whose state is stored later, because another session has their lock.
+    locked: Vec<String>,
 }
 
 impl Worker {
@@ -71,8 +74,7 @@ impl Worker {
         let result = in_transaction(|connection, extension| {
             let is_new = self.note_extension(extension);
             let settlement = self.settle(connection, extension, &ended);
-            // The lock may be held for long, and this worker must not hold a snapshot for as long.
-            if settlement.is_incomplete || !claims_lock::try_acquire() {
+            if settlement.is_incomplete {
                 return (settlement, None);
             }
             if is_new {
@@ -83,11 +85,15 @@ impl Worker {
             if is_time {
                 self.cursors.reset();
                 self.last_full_scan = Some(Instant::now());
-                identity::check(connection);
+                if !identity::check(connection) {
+                    self.last_full_scan = None;
+                    return (settlement, None);
+                }
                 self.write_backs.find_all(connection);
             }
             if is_time || settlement.has_stuck {
-                self.in_flight.read_others(connection, &mut self.cursors, self.owner);
+                let is_complete = self.in_flight.read_others(connection, &mut self.cursors, self.owner);
+                self.last_full_scan = self.last_full_scan.filter(|_| is_complete);
             }
             if let Some(prepared) = &prepared
                 && !has_prepared(connection)
@@ -98,6 +104,7 @@ impl Worker {
             let Worker { cursors, in_flight, windows, .. } = self;
             (settlement, Some(claim::claim_requests(connection, cursors, in_flight, windows, self.owner, budget)))
         });
+        requeue::end_postponed(result.is_ok());
         let (settlement, claims) = match result {
             Ok(Some((settlement, claims))) => (Some(settlement), claims),
             Ok(None) => (None, None),
@@ -116,10 +123,13 @@ impl Worker {
             Some(settlement) => self.note(&settlement),
             None => self.take_back(ended),
         }
-        self.was_locked_out = claims.is_none().then(|| self.was_locked_out.unwrap_or_else(Instant::now));
-        let claims = claims.unwrap_or_else(|| Claims { requests: Vec::new(), next: Some(self.lock_is_tried_in()) });
-        let behind = (self.was_locked_out.is_none() && self.retention.is_behind()).then_some(Duration::from_millis(1));
-        self.next_round = claims.next.into_iter().chain(behind).min().map(|delay| Instant::now() + delay);
+        let is_behind = claims.is_some() && self.retention.is_behind();
+        let claims = claims.unwrap_or_else(|| Claims { requests: Vec::new(), next: None, is_locked_out: true });
+        self.was_locked_out = claims.is_locked_out.then(|| self.was_locked_out.unwrap_or_else(Instant::now));
+        let locked_out = claims.is_locked_out.then(|| self.lock_is_tried_in());
+        let behind = is_behind.then_some(Duration::from_millis(1));
+        self.next_round =
+            claims.next.into_iter().chain(locked_out).chain(behind).min().map(|delay| Instant::now() + delay);
         let Some(extension) = self.extension else { return };
         for claimed in claims.requests {
             let server = &claimed.server.name;
@@ -224,13 +234,22 @@ impl Worker {
             self.cursors.go_back(written.freed.unwrap_or(i64::MAX));
         }
         ended().for_each(|flight| self.in_flight.remove(flight.claimed.claim));
-        settlement.is_incomplete |= !self.write_changes(connection);
+        settlement.is_incomplete |= !self.write_changes(connection, &mut settlement.locked);
         settlement
     }
 
-    /// Stores the servers' backoffs that begin or end. Returns false if that fails.
-    fn write_changes(&self, connection: &Connection) -> bool {
-        let write = || self.changes.iter().for_each(|(server, change)| server_state::note(connection, server, change));
+    /// Stores the servers' backoffs that begin or end. Returns false if that fails. A session that has the lock of a server
+    /// may be ending its backoff.
+    fn write_changes(&self, connection: &Connection, locked: &mut Vec<String>) -> bool {
+        let write = || {
+            for (server, change) in &self.changes {
+                if claims_lock::try_acquire(server) {
+                    server_state::note(connection, server, change);
+                } else {
+                    locked.push(server.clone());
+                }
+            }
+        };
         guard::carefully(write)
             .inspect_err(|failure| {
                 ereport::log(&format!("could not write down the state of servers: {}", failure.message));
@@ -244,7 +263,7 @@ impl Worker {
             stats::note_settled(*server, *records);
         }
         if !settlement.is_incomplete {
-            self.changes.clear();
+            self.changes.retain(|(server, _)| settlement.locked.contains(server));
         } else {
             // Otherwise a server that fails or refuses would be asked again at once.
             back_off(FAILURE_DELAYS.0);
