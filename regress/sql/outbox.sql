@@ -26,7 +26,7 @@ SELECT sequin_enqueue('update', 'regress', 'salesforce:contact',
 SELECT data, state FROM sequin.outbox WHERE id IN (:first, :second) ORDER BY id;
 SELECT sequin_resume('sequin');
 SELECT sequin_await_delivery(ARRAY[:first, :second], 60000);
-SELECT data, outcome, record->'data' AS record, merged_ids = ARRAY[:first] AS has_merged_first
+SELECT data, outcome, record->'data' AS record, merged_ids = ARRAY[:first]::bigint[] AS has_merged_first
 FROM sequin.delivered WHERE id IN (:first, :second) ORDER BY id;
 SELECT sequin_sent_with(:first) = :second AS first, sequin_sent_with(:second) = :second AS second, sequin_sent_with(0) AS none;
 

@@ -19,7 +19,7 @@ const OPEN: [(&str, &str); 11] = [
     ("sequin", "usage"),
     ("sequin.is_served()", "call"),
     ("sequin.is_attachment(pg_catalog.bytea)", "call"),
-    ("public.sequin_sent_with(pg_catalog.int8)", "call"),
+    ("public.sequin_sent_with(bigint)", "call"),
     ("sequin.attachments", "select"),
     ("sequin.outbox", "select"),
     ("sequin.dead_letters", "select"),
