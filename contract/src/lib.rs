@@ -10,7 +10,7 @@
 //!
 //! [`options`] and [`secret`] read the options of servers and user mappings. [`attachment`], [`capture_sql`],
 //! [`net_change`], [`field_digests`] and [`unqualified_writes`] serve attached tables. [`batching`] decides which queued
-//! changes the outbox sends together, and when it retries.
+//! changes the outbox sends together, and when it retries. [`statistics`] counts requests, in the only state that is kept here.
 //!
 //! Two promises hold throughout:
 //! - Data passes byte for byte. Numbers are never parsed, and nesting depth has no limit.
@@ -36,5 +36,6 @@ pub mod reply;
 pub mod request;
 pub mod retry_after;
 pub mod secret;
+pub mod statistics;
 pub mod text;
 pub mod unqualified_writes;

@@ -27,6 +27,8 @@ unsafe impl Shared for AtomicI64 {}
 unsafe impl Shared for AtomicU32 {}
 // SAFETY: an atomic number.
 unsafe impl Shared for AtomicU64 {}
+// SAFETY: atomic numbers and nothing else, in a layout of C.
+unsafe impl<const N: usize> Shared for contract::statistics::Slots<N> {}
 // SAFETY: nothing but its elements, which are shared.
 unsafe impl<T: Shared, const N: usize> Shared for [T; N] {}
 

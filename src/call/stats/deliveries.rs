@@ -1,11 +1,13 @@
 //! What the worker of a database does now, by server. The worker alone writes it, so it counts only while there is a
 //! worker.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::atomic::Ordering;
 
 use pgrx::pg_sys::Oid;
 
-use super::table::{self, RATE_SECONDS, slot_of};
+use crate::pg::session;
+
+use super::table;
 
 /// The deliveries of the outbox to a server.
 #[derive(Clone, Copy, Debug)]
@@ -23,36 +25,35 @@ impl Deliveries {
 
 /// Notes the requests in flight to a server, and the lowest id that may be in its queue.
 pub fn note_deliveries(server: Oid, in_flight: usize, queue_from: i64) {
-    if let Some(slot) = slot_of(server).filter(|slot| slot.owner().is_some()) {
-        slot.set_deliveries(in_flight as u64, queue_from);
+    if let Some(slot) = table::slot_of(server).filter(|slot| slot.key().is_some()) {
+        slot.in_flight.store(in_flight as u64, Ordering::Relaxed);
+        slot.queue_from.store(queue_from, Ordering::Relaxed);
     }
 }
 
 /// Forgets what an earlier worker of this database has noted.
 pub fn clear_deliveries() {
-    table::slots_of_database().for_each(|slot| slot.set_deliveries(0, i64::MIN));
+    table::slots_of_database().for_each(|(_, slot)| slot.forget_worker());
 }
 
-/// Counts records of a server that are settled, after the commit.
-pub fn note_settled(server: Oid, records: usize) {
-    if let Some(slot) = slot_of(server) {
-        slot.add_settled(unix_seconds(), records as u64);
+/// Counts records of a server that are delivered, after the commit.
+pub fn note_delivered(server: Oid, records: usize) {
+    if let Some(slot) = table::slot_of(server) {
+        slot.delivered.add(unix_seconds(), records as u64);
     }
 }
 
 /// The deliveries to a server of this database.
 pub fn deliveries(server: Oid) -> Deliveries {
-    let is_of_server = |slot: &table::Slot| slot.owner().is_some_and(|(_, owner)| owner == server.to_u32());
-    let (now, mut found) = (unix_seconds(), Deliveries::NONE);
-    for slot in table::slots_of_database().filter(is_of_server) {
-        let (in_flight, queue_from) = slot.deliveries();
-        found.in_flight += in_flight;
-        found.queue_from = found.queue_from.max(queue_from);
-        found.records_per_second += slot.settled_lately(now) as f64 / RATE_SECONDS as f64;
+    let mut found = Deliveries::NONE;
+    for (_, slot) in table::slots_of_database().filter(|(owner, _)| *owner == server.to_u32()) {
+        found.in_flight += slot.in_flight.load(Ordering::Relaxed);
+        found.queue_from = found.queue_from.max(slot.queue_from.load(Ordering::Relaxed));
+        found.records_per_second += slot.delivered.per_second(unix_seconds());
     }
     found
 }
 
 fn unix_seconds() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+    session::unix_now().max(0) as u64
 }

@@ -1,14 +1,15 @@
-//! The counters as rows of the view.
+//! The counters as rows of `sequin.stat_servers`.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use pgrx::pg_sys::Oid;
 
+use contract::statistics::{BUCKETS, COUNTERS, Counter, Slot, Via};
+
 use crate::pg::{catalog, session};
 
-use super::Via;
-use super::table::{self, BUCKETS, COUNTERS, Counter, Slot};
+use super::table::{oids, table};
 
 /// The counters of one server since their last reset.
 pub struct Statistics {
@@ -22,13 +23,18 @@ pub struct Statistics {
     pub outbox_waits: Vec<i64>,
 }
 
+fn owner(slot: &Slot) -> Option<(u32, u32)> {
+    slot.key().map(oids)
+}
+
 /// The counters that the current role may see: those of this database's servers that it may use. A role that reads all
 /// statistics sees those of other databases too, and the overflow slot if it counts.
 pub fn statistics() -> Vec<Statistics> {
     let sees_all = session::may_read_all_statistics();
     let mut rows: BTreeMap<Option<(u32, u32)>, Statistics> = BTreeMap::new();
-    for slot in table::slots() {
-        let is_visible = match slot.owner() {
+    for slot in table().in_use().chain([table().overflow()]) {
+        let owner = owner(slot);
+        let is_visible = match owner {
             None => sees_all && slot.counts(),
             Some((database, server)) if database == session::database() => {
                 let server = Oid::from(server);
@@ -37,7 +43,7 @@ pub fn statistics() -> Vec<Statistics> {
             Some((database, _)) => sees_all && catalog::has_database(Oid::from(database)),
         };
         if is_visible {
-            rows.entry(slot.owner()).or_insert_with(|| Statistics::empty(slot.owner())).add(slot);
+            rows.entry(owner).or_insert_with(|| Statistics::empty(owner)).add(slot);
         }
     }
     rows.into_values().collect()
@@ -51,7 +57,7 @@ impl Statistics {
     }
 
     /// Two processes may have claimed a slot for one server while a third one freed another slot.
-    fn add(&mut self, slot: Slot) {
+    fn add(&mut self, slot: &Slot) {
         self.reset_at = self.reset_at.min(slot.reset_at());
         let ways = [
             (Via::Call, &mut self.calls, &mut self.call_waits),
@@ -75,9 +81,9 @@ fn add_all(sums: &mut [i64], counters: &[AtomicU64]) {
 
 /// Sets the counters of this database's servers to zero, and the overflow slot, which counts for all databases.
 pub fn reset() {
-    for slot in table::slots() {
-        if slot.owner().is_none_or(|(database, _)| database == session::database()) && slot.counts() {
-            slot.reset();
+    for slot in table().in_use().chain([table().overflow()]) {
+        if slot.counts() && owner(slot).is_none_or(|(database, _)| database == session::database()) {
+            slot.reset(session::now());
         }
     }
 }

@@ -260,7 +260,7 @@ impl Worker {
     /// After the commit of a settlement.
     fn note(&mut self, settlement: &Settlement) {
         for (server, records) in &settlement.delivered {
-            stats::note_settled(*server, *records);
+            stats::note_delivered(*server, *records);
         }
         if !settlement.is_incomplete {
             self.changes.retain(|(server, _)| settlement.locked.contains(server));
