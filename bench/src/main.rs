@@ -8,6 +8,7 @@
 mod api;
 mod cancel;
 mod capture;
+mod counters;
 mod drain;
 mod echo;
 mod enqueue;
@@ -51,7 +52,7 @@ struct Measurement {
     run: fn(&Options) -> Result<()>,
 }
 
-const MEASUREMENTS: [Measurement; 16] = [
+const MEASUREMENTS: [Measurement; 17] = [
     Measurement { name: "one-record", about: "each verb in a PL/pgSQL loop", run: one_record::run },
     Measurement { name: "many-records", about: "100 and 10,000 records in one call", run: many_records::run },
     Measurement { name: "memory", about: "the backend's peak in a call of 10,000 records", run: memory::run },
@@ -68,6 +69,7 @@ const MEASUREMENTS: [Measurement; 16] = [
     },
     Measurement { name: "latency", about: "from a commit to its request on the wire", run: latency::run },
     Measurement { name: "idle", about: "a worker that has nothing to do", run: idle::run },
+    Measurement { name: "counters", about: "counting a call for sequin.stat_servers", run: counters::run },
     Measurement { name: "status", about: "the views beside a large queue and history", run: status::run },
     Measurement { name: "held-xmin", about: "a steady flow beside an open snapshot; retention", run: held_xmin::run },
     Measurement { name: "cancel", about: "cancel, timeout and terminate in every phase", run: cancel::run },
