@@ -26,6 +26,8 @@ pub struct ServerObject {
 /// A database of this cluster.
 pub struct Database {
     pub oid: Oid,
+    /// For messages: each database stores its name in an encoding of its own.
+    pub name: String,
     /// Whether one can connect to it. A DROP DATABASE that was interrupted leaves one that is invalid.
     pub is_open: bool,
     pub is_template: bool,
@@ -49,8 +51,11 @@ pub fn databases() -> Vec<Database> {
                 break;
             }
             let database = &*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_database>();
+            // A name is NUL-terminated within its array.
+            let name = CStr::from_ptr(database.datname.data.as_ptr());
             databases.push(Database {
                 oid: database.oid,
+                name: name.to_string_lossy().into_owned(),
                 is_open: database.datallowconn && database.datconnlimit != INVALID,
                 is_template: database.datistemplate,
             });

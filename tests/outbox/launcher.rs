@@ -184,7 +184,7 @@ fn settings() -> Vec<(String, String)> {
 
 #[test]
 fn settings_of_a_database_or_a_role_do_not_reach_the_worker() {
-    let mut cluster = World::with_own_server("sequin.worker_idle_timeout = 0");
+    let mut cluster = World::with_own_server("");
     // Each delivery writes back, so that statements on a user's table run too.
     cluster.run(
         "CREATE ROLE nobody_much;
@@ -192,13 +192,18 @@ fn settings_of_a_database_or_a_role_do_not_reach_the_worker() {
          SELECT sequin_attach('people', 'sync', 'salesforce:contact', 'sf_id')",
     );
     let delivers = |cluster: &mut World, what: &str| {
-        cluster.until("SELECT cardinality(sequin.workers()) = 0");
+        // The next processes connect with the setting.
+        cluster.run(
+            "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity \
+             WHERE backend_type IN ('sequin worker', 'sequin write-back')",
+        );
         let row: i32 = cluster.one("SELECT COALESCE(max(id), 0) + 1 FROM people");
         cluster.run(&format!("INSERT INTO people VALUES ({row}, 'Paul')"));
         let is_written = format!("SELECT sf_id IS NOT NULL FROM people WHERE id = {row}");
         eventually(what, || cluster.one::<bool>(&is_written));
     };
-    for (set, reset) in settings() {
+    let one_by_one = settings().into_iter().filter(|(set, _)| set.starts_with("ALTER DATABASE"));
+    for (set, reset) in one_by_one {
         if cluster.client.batch_execute(&set).is_err() {
             // Some cannot be set for a role, or not in this version.
             continue;
@@ -258,6 +263,36 @@ fn a_database_that_accepts_no_connections_delivers_when_it_does_again() {
     cluster.settled();
     assert_eq!(cluster.contacts().len(), 2);
     assert_eq!(lines(&cluster.server, "not currently accepting connections"), 0, "{}", cluster.server.log());
+}
+
+/// All background workers are in use when the records are queued. Nothing is queued afterwards.
+#[test]
+fn a_launcher_that_could_not_start_is_started_by_a_later_commit() {
+    // One for logical replication, and two that queries use.
+    let mut cluster = World::with_own_server("max_worker_processes = 3");
+    let mut sessions: Vec<Client> = (0..2).map(|_| cluster.server.connect(APP)).collect();
+    for session in &mut sessions {
+        for name in ["force_parallel_mode", "debug_parallel_query"] {
+            // The setting has another name from version 16 on.
+            let _ = session.batch_execute(&format!("SET {name} = on"));
+        }
+    }
+    let cancels: Vec<_> = sessions.iter().map(Client::cancel_token).collect();
+    let queries: Vec<_> = sessions
+        .into_iter()
+        .map(|mut s| std::thread::spawn(move || s.batch_execute("SELECT pg_sleep(3600)")))
+        .collect();
+    cluster.until("SELECT count(*) = 2 FROM pg_stat_activity WHERE backend_type = 'parallel worker'");
+    cluster.enqueue_create("Paul");
+    assert!(!cluster.one::<bool>("SELECT worker_alive FROM sequin.status"));
+    for cancel in cancels {
+        cancel.cancel_query(postgres::NoTls).unwrap();
+    }
+    for query in queries {
+        assert!(query.join().unwrap().is_err());
+    }
+    cluster.settled();
+    assert_eq!(cluster.contacts().len(), 1);
 }
 
 #[test]

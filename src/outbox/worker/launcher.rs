@@ -65,6 +65,8 @@ struct Launcher {
 
 /// A database with a worker, or that will need one.
 struct Database {
+    /// Its name when its last worker was started, for messages.
+    name: String,
     state: State,
     /// When it needs a worker; None while it needs none.
     due: Option<Instant>,
@@ -89,7 +91,16 @@ enum State {
 impl Database {
     fn new() -> Database {
         let unused_since = Instant::now();
-        Database { state: State::Waiting, due: None, failures: 0, failed_at: None, not_before: None, unused_since }
+        let name = String::new();
+        Database {
+            name,
+            state: State::Waiting,
+            due: None,
+            failures: 0,
+            failed_at: None,
+            not_before: None,
+            unused_since,
+        }
     }
 
     fn is_running(&self) -> bool {
@@ -107,7 +118,7 @@ impl Database {
     }
 
     /// Takes note of the end of its worker.
-    fn has_ended(&mut self, oid: u32, end: End) {
+    fn has_ended(&mut self, end: End) {
         let State::Running { worker } = std::mem::replace(&mut self.state, State::Waiting) else { return };
         let now = Instant::now();
         self.unused_since = now;
@@ -130,8 +141,9 @@ impl Database {
                 (self.failed_at, self.not_before) = (Some(now), Some(now + delay));
                 self.due = Some(now);
                 ereport::log(&format!(
-                    "the worker of the outbox of database {oid} has ended by an error; failures in a row: {}; the next \
-                     one starts in {} ms",
+                    "the worker of the outbox of database \"{}\" has ended by an error; failures in a row: {}; the next one \
+                     starts in {} ms",
+                    self.name,
                     self.failures,
                     delay.as_millis()
                 ));
@@ -206,7 +218,7 @@ impl Launcher {
                 // A worker of an earlier launcher has kept this one from its slot.
                 database.state = State::Running { worker: None };
             } else if has_ended {
-                database.has_ended(*oid, entry.map_or(End::Failed { has_worked: false }, |entry| entry.end()));
+                database.has_ended(entry.map_or(End::Failed { has_worked: false }, |entry| entry.end()));
                 if let Some(entry) = entry {
                     entry.note_failing(database.failures > 0);
                 }
@@ -230,15 +242,17 @@ impl Launcher {
         }
         due.sort_unstable();
         let catalog = transaction::transaction(catalog::databases);
-        let is_open: HashMap<u32, bool> = catalog.iter().map(|found| (found.oid.to_u32(), found.is_open)).collect();
+        let catalog: HashMap<u32, catalog::Database> =
+            catalog.into_iter().map(|found| (found.oid.to_u32(), found)).collect();
         let mut waiting = 0;
         for (_, oid) in due {
-            let Some(is_open) = is_open.get(&oid) else {
+            let Some(found) = catalog.get(&oid) else {
                 self.forget(oid);
                 continue;
             };
             let Some(database) = self.databases.get_mut(&oid) else { continue };
-            if !is_open {
+            database.name.clone_from(&found.name);
+            if !found.is_open {
                 database.not_before = Some(now + CLOSED_INTERVAL);
             } else if !lock::is_database_lock_free(Oid::from(oid)) {
                 database.not_before = Some(now + LOCKED_INTERVAL);

@@ -26,6 +26,8 @@ shared_struct! {
         launcher_pid: AtomicI32,
         /// Its place in Postgres' array of processes.
         launcher_process: AtomicU32,
+        /// When a commit has last failed to start the launcher, in microseconds since 2000. 0 if none has.
+        missing_since: AtomicI64,
         /// When a commit has started a launcher that is not there yet, in microseconds since 2000.
         launcher_started: AtomicI64,
         /// 1 if a commit has found neither an entry for its database nor a place below.
@@ -167,9 +169,25 @@ pub fn must_start_launcher() -> bool {
     is_over && registry.launcher_started.compare_exchange(since, now, Ordering::AcqRel, Ordering::Relaxed).is_ok()
 }
 
-/// Notes that the launcher could not be started, so that the next commit tries again.
+/// Notes that the launcher could not be started. The next commit that queues records tries again at once, any other one
+/// after some time.
 pub fn launcher_has_not_started() {
-    REGISTRY.get().launcher_started.store(0, Ordering::Release);
+    let registry = REGISTRY.get();
+    registry.launcher_started.store(0, Ordering::Release);
+    registry.missing_since.store(session::now(), Ordering::Release);
+}
+
+/// Whether a launcher is missing, and no commit has tried to start it for some time. If so, the caller tries.
+pub fn is_launcher_missing() -> bool {
+    const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+    let Some(registry) = REGISTRY.found() else { return false };
+    let since = registry.missing_since.load(Ordering::Relaxed);
+    if since == 0 {
+        return false;
+    }
+    let now = session::now();
+    let is_over = since > now || u128::from(now.abs_diff(since)) > RETRY_INTERVAL.as_micros();
+    is_over && registry.missing_since.compare_exchange(since, now, Ordering::AcqRel, Ordering::Relaxed).is_ok()
 }
 
 /// Whether the server has no background worker for any database that wants one.

@@ -89,10 +89,16 @@ fn forget() {
     HAS_CHANGED.store(false, Ordering::Relaxed);
 }
 
-/// The end of a transaction that has queued nothing. It may be that of a COMMIT PREPARED.
+/// The end of a transaction that has queued nothing. It may be that of a COMMIT PREPARED. It also starts a launcher that
+/// an earlier commit could not start.
 fn at_other_event(event: TransactionEvent) {
     match event {
-        TransactionEvent::BeforeCommit => registry::try_prepare(),
+        TransactionEvent::BeforeCommit => {
+            registry::try_prepare();
+            if registry::is_launcher_missing() {
+                lifecycle::start_launcher();
+            }
+        }
         TransactionEvent::Committed => registry::wake_for_prepared(),
         _ => {}
     }

@@ -12,6 +12,7 @@ pub fn take() -> bool {
     let registry = REGISTRY.get();
     let is_taken = registry.launcher_pid.compare_exchange(0, own_pid(), Ordering::SeqCst, Ordering::Relaxed).is_ok();
     if is_taken {
+        registry.missing_since.store(0, Ordering::Release);
         registry.launcher_process.store(latch::own_process_number(), Ordering::SeqCst);
         bgworker::at_exit(give_back);
     }
