@@ -202,6 +202,7 @@ fn settings_of_a_database_or_a_role_do_not_reach_the_worker() {
         let is_written = format!("SELECT sf_id IS NOT NULL FROM people WHERE id = {row}");
         eventually(what, || cluster.one::<bool>(&is_written));
     };
+    let mut are_set = 0;
     let one_by_one = settings().into_iter().filter(|(set, _)| set.starts_with("ALTER DATABASE"));
     for (set, reset) in one_by_one {
         if cluster.client.batch_execute(&set).is_err() {
@@ -210,7 +211,9 @@ fn settings_of_a_database_or_a_role_do_not_reach_the_worker() {
         }
         delivers(&mut cluster, &set);
         cluster.run(&reset);
+        are_set += 1;
     }
+    assert!(are_set >= 25, "only {are_set} could be set");
     // All at once.
     for (set, _) in settings() {
         let _ = cluster.client.batch_execute(&set);
