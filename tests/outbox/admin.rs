@@ -8,7 +8,7 @@ use crate::support::{Session, World, request};
 const REFUSED: &str = "Error: Salesforce validation error: `Invalid email`";
 
 impl World {
-    fn verb(&mut self, verb: &str, id: i64) {
+    pub fn verb(&mut self, verb: &str, id: i64) {
         self.run(&format!("SELECT sequin_{verb}({id})"));
     }
 

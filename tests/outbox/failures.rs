@@ -12,7 +12,7 @@ const ONE: &str = "SELECT sequin_enqueue('create', 'sync', 'salesforce:contact',
 
 impl World {
     /// The texts of one row of `sequin.status`: paused and the last error.
-    fn status(&mut self) -> (bool, Option<String>) {
+    pub fn status(&mut self) -> (bool, Option<String>) {
         let row = &self.rows("SELECT paused, last_error FROM sequin.status WHERE server = 'sequin'", &[])[0];
         (row.get(0), row.get(1))
     }
