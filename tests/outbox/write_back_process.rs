@@ -109,10 +109,10 @@ fn a_process_that_is_terminated_loses_nothing() {
     world.drop_enqueuer(&role);
 }
 
-/// The delivery worker has the only background worker.
+/// The launcher and the delivery worker have the two background workers.
 #[test]
 fn without_a_free_background_worker_the_delivery_worker_writes_with_a_part_of_its_time() {
-    let mut world = World::with_own_server("max_worker_processes = 1");
+    let mut world = World::with_own_server("max_worker_processes = 2\nmax_logical_replication_workers = 0");
     world.run(super::BOOK);
     let role = world.slow_table("PERFORM pg_sleep(30)");
     world.run_as(&role, "INSERT INTO slow VALUES (1, 'slow')");
@@ -144,7 +144,8 @@ fn a_database_with_an_idle_process_can_be_copied_and_dropped() {
         drop(other);
         // Each waits five seconds for other sessions, and fails then.
         if n == 0 {
-            world.run(&format!("CREATE DATABASE copy TEMPLATE {name}; DROP DATABASE copy"));
+            world.run(&format!("CREATE DATABASE copy TEMPLATE {name}"));
+            world.run("DROP DATABASE copy");
         } else {
             world.run(&format!("DROP DATABASE {name}"));
         }
