@@ -14,7 +14,8 @@ use crate::ereport;
 use crate::outbox::disposition::Disposition;
 use crate::outbox::guard;
 use crate::outbox::store::upstream_ids;
-use crate::outbox::worker::presence;
+use crate::outbox::worker::{presence, registry};
+use crate::pg::bgworker::Started;
 use crate::pg::spi::{self, Connection};
 use crate::pg::transaction;
 
@@ -22,11 +23,15 @@ use super::visit::OpenAttached;
 use super::writer::{Gone, Writer};
 use super::{process, slot};
 
-/// How often the delivery worker checks whether the process still runs, while ids may be pending.
-const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the delivery worker checks whether a process still runs that an earlier worker has started. An idle worker may
+/// end meanwhile.
+const WATCH_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The longest wait for the next attempt of a pending id: a person may have made the attempt due by then.
-const LONGEST_CHECK: Duration = Duration::from_secs(30);
+/// How often the delivery worker tries to start a process while there is no room for one.
+const START_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How often the log may say that no background worker is free.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The longest visit that the delivery worker makes itself.
 const OWN_LIMIT: Duration = Duration::from_millis(100);
@@ -41,10 +46,13 @@ pub struct Handover {
     noted: i64,
     /// When to see to pending ids; None if none is pending.
     check_at: Option<Instant>,
+    /// The process that this worker has started.
+    process: Option<Started>,
     /// Makes the visits while no process can be started.
     own: Option<OwnVisits>,
     /// When to try to start a process again.
     start_at: Instant,
+    logged_at: Option<Instant>,
 }
 
 /// The visits of the delivery worker itself.
@@ -55,7 +63,8 @@ struct OwnVisits {
 
 impl Handover {
     pub fn new(open: OpenAttached) -> Handover {
-        Handover { open, noted: i64::MAX, check_at: None, own: None, start_at: Instant::now() }
+        let start_at = Instant::now();
+        Handover { open, noted: i64::MAX, check_at: None, process: None, own: None, start_at, logged_at: None }
     }
 
     /// Notes the delivered creates, in the transaction that settles them.
@@ -82,10 +91,13 @@ impl Handover {
         }
     }
 
-    /// The time to the next call of [`Handover::after_commit`]; None if no id is pending. Until then the delivery worker
-    /// must not end for lack of work: it starts the write-back process again when the next attempt is due.
+    /// The time to the next call of [`Handover::after_commit`]; None if no id is pending. A delivery worker that ends for
+    /// lack of work must be started again by then: it starts the write-back process when the next attempt is due.
     pub fn due_in(&self) -> Option<Duration> {
-        self.check_at.map(|at| at.saturating_duration_since(Instant::now()))
+        let at = self.check_at?;
+        // Postgres sets the latch of this process when the process that it has started ends.
+        let has_ended = self.process.as_ref().is_some_and(Started::has_ended);
+        Some(if has_ended { Duration::ZERO } else { at.saturating_duration_since(Instant::now()) })
     }
 
     /// Starts or wakes the write-back process if ids were noted, or the last check is some time ago. Runs with no
@@ -95,48 +107,65 @@ impl Handover {
         let has_noted = noted != i64::MAX;
         if has_noted && slot::wake(noted) {
             self.own = None;
-            self.check_at.get_or_insert_with(|| Instant::now() + CHECK_INTERVAL);
+            self.check_at.get_or_insert_with(|| Instant::now() + WATCH_INTERVAL);
             return;
         }
         if !has_noted && self.due_in() != Some(Duration::ZERO) {
             return;
         }
-        self.check_at = self.check(noted).map(|wait| Instant::now() + wait.min(LONGEST_CHECK));
+        let ended = self.process.take_if(|process| process.has_ended());
+        let has_ended = ended.map(Started::forget).is_some();
+        self.check_at = self.check(noted, has_ended).map(|wait| Instant::now() + wait);
     }
 
     /// Sees to pending ids. `noted` is the lowest create that was noted, `i64::MAX` if none was. Returns the time to the
     /// next check; None if no id is pending.
-    fn check(&mut self, noted: i64) -> Option<Duration> {
+    fn check(&mut self, noted: i64, has_ended: bool) -> Option<Duration> {
         if slot::is_running() {
             self.own = None;
-            return Some(CHECK_INTERVAL);
+            return Some(WATCH_INTERVAL);
         }
         if presence::is_database_being_dropped() {
-            return Some(CHECK_INTERVAL);
+            return Some(START_INTERVAL);
         }
         if noted == i64::MAX && self.own.is_none() {
             match next_attempt_in() {
                 Ok(None) => return None,
                 // A longer one was stored before the clock was set back.
                 Ok(Some(wait)) if !wait.is_zero() && wait <= LONGEST_BACKOFF => return Some(wait),
+                // The process was ended, or has left its place to another database, which must be quicker.
+                Ok(Some(_)) if has_ended => return Some(START_INTERVAL),
                 Ok(Some(_)) => {}
-                Err(Gone::ForNow) => return Some(CHECK_INTERVAL),
+                Err(Gone::ForNow) => return Some(START_INTERVAL),
                 Err(Gone::ForGood) => return None,
             }
         }
-        if self.own.is_none() || Instant::now() >= self.start_at {
-            self.start_at = Instant::now() + CHECK_INTERVAL;
-            if slot::reserve() {
-                if process::start() {
-                    self.own = None;
-                    return Some(CHECK_INTERVAL);
-                }
-                slot::cancel_reservation();
-            } else if slot::is_running() {
-                return Some(CHECK_INTERVAL);
-            }
+        if (self.own.is_none() || Instant::now() >= self.start_at) && self.start() {
+            self.own = None;
+            return Some(WATCH_INTERVAL);
         }
         self.visit_itself(noted)
+    }
+
+    /// Starts a process, unless one is starting. Returns false if there is no room for it.
+    fn start(&mut self) -> bool {
+        self.start_at = Instant::now() + START_INTERVAL;
+        // A database without a delivery worker needs the place more.
+        if registry::is_asked_to_leave() {
+            return false;
+        }
+        if !slot::reserve() {
+            return slot::is_running();
+        }
+        let started = process::start();
+        if started.is_none() {
+            slot::cancel_reservation();
+            return false;
+        }
+        if let Some(before) = std::mem::replace(&mut self.process, started) {
+            before.forget();
+        }
+        true
     }
 
     /// Makes a visit in this process.
@@ -151,7 +180,7 @@ impl Handover {
         });
         visited.unwrap_or_else(|gone| {
             self.own = None;
-            (gone == Gone::ForNow).then_some(CHECK_INTERVAL)
+            (gone == Gone::ForNow).then_some(START_INTERVAL)
         })
     }
 
@@ -161,10 +190,13 @@ impl Handover {
             Some(own) if noted != i64::MAX => own.writer.find_since(noted)?,
             Some(_) => {}
             None => {
-                ereport::log(
-                    "no background worker is free for the write-backs of the outbox: the delivery worker makes them, \
-                     with a part of its time; raise max_worker_processes",
-                );
+                if self.logged_at.is_none_or(|at| at.elapsed() > LOG_INTERVAL) {
+                    self.logged_at = Some(Instant::now());
+                    ereport::log(
+                        "no background worker is free for the write-backs of the outbox: the delivery worker makes \
+                         them, with a part of its time; raise max_worker_processes",
+                    );
+                }
                 let mut writer = Writer::new(self.open, OWN_LIMIT)?;
                 writer.find_since(i64::MIN)?;
                 self.own = Some(OwnVisits { writer, rests_until: Instant::now() });

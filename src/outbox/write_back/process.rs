@@ -29,8 +29,11 @@ const DROP_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// How long the process waits for a DROP EXTENSION to commit or roll back, or after an error.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
 
-/// Starts the process in this database. Returns false if the server cannot have more background workers.
-pub fn start() -> bool {
+/// How long the process goes on while a database waits for a background worker.
+const SHARE: Duration = Duration::from_secs(2);
+
+/// Starts the process in this database. None if the server cannot have more background workers.
+pub fn start() -> Option<Started> {
     let registration = Registration {
         name: c"sequin write-back",
         kind: c"sequin write-back",
@@ -38,7 +41,7 @@ pub fn start() -> bool {
         argument: u64::from(session::database()),
         restart_after: None,
     };
-    registration.start().map(Started::forget).is_some()
+    registration.start()
 }
 
 /// Runs the process to its end. `database` is its argument.
@@ -66,8 +69,13 @@ fn run(slot: &Slot, open: OpenAttached) {
             Err(_) => return,
         }
     };
-    let mut worked_at = Instant::now();
+    let begun = Instant::now();
+    let mut worked_at = begun;
     while !must_leave() {
+        // The delivery worker starts another process when there is room, and makes the visits until then.
+        if begun.elapsed() > SHARE && registry::take_request_to_leave() {
+            return;
+        }
         let made = find(slot, &mut writer).and_then(|()| {
             bgworker::report_activity(Activity::Running, "writing upstream ids into their rows");
             writer.visit_next()
@@ -82,8 +90,7 @@ fn run(slot: &Slot, open: OpenAttached) {
                 let due = writer.due_in();
                 let idle = worked_at.elapsed();
                 let is_over = idle >= IDLE_TIMEOUT && due.is_none_or(|due| due > IDLE_TIMEOUT);
-                let gives_way = || due.is_none() && registry::take_request_to_leave();
-                if !slot.is_signalled() && (is_over || gives_way()) {
+                if !slot.is_signalled() && (is_over || registry::take_request_to_leave()) {
                     return;
                 }
                 let left = IDLE_TIMEOUT.saturating_sub(idle).max(Duration::from_millis(1));
