@@ -89,7 +89,7 @@ pub enum Action {
     DeliverNotConfirmed,
     /// Send them again after a backoff.
     Retry,
-    /// Send them again after `retry_after`. This costs no attempt.
+    /// Send them again after `retry_after`, and after others. This costs no attempt.
     Defer,
     /// Send them again in halves, to find the refused record.
     Bisect,
