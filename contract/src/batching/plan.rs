@@ -18,7 +18,7 @@ use std::rc::Rc;
 use super::ordering_key::OrderingKey;
 use crate::kind::Kind;
 use crate::merge;
-pub use types::{Absorbed, AbsorbedAs, BatchKey, Change, End, Ending, Limits, Operation, Plan, Planned};
+pub use types::{BatchKey, Change, End, Ending, Limits, Operation, Plan, Planned};
 
 /// Plans requests for `changes`, which are sorted by id.
 ///
@@ -168,13 +168,13 @@ impl KeyGroup {
         let (kind, attempts) = (self.kind(), self.attempts());
         // The other changes have the same id, or none.
         let upstream_id = self.changes[0].upstream_id.take();
-        let (absorbed_as, data) = match kind {
-            Kind::Create | Kind::Update => (AbsorbedAs::Merged, self.merged_data()),
-            Kind::Delete => (AbsorbedAs::Superseded, None),
+        let data = match kind {
+            Kind::Create | Kind::Update => self.merged_data(),
+            Kind::Delete => None,
         };
         let Change { id, idempotency_key, batch_key, ordering_key, .. } = self.changes.remove(self.head());
-        let absorbed = self.changes.iter().map(|change| Absorbed { id: change.id, absorbed_as }).collect();
-        (batch_key, kind, Operation { id, absorbed, ordering_key, idempotency_key, upstream_id, data, attempts })
+        let merged = self.changes.iter().map(|change| change.id).collect();
+        (batch_key, kind, Operation { id, merged, ordering_key, idempotency_key, upstream_id, data, attempts })
     }
 
     fn merged_data(&mut self) -> Option<String> {

@@ -14,7 +14,7 @@ use std::rc::Rc;
 use crate::input::Input;
 use crate::oracle;
 use contract::batching::ordering_key::OrderingKey;
-use contract::batching::plan::{AbsorbedAs, BatchKey, Change, End, Ending, Limits, Operation, Plan, Planned, plan};
+use contract::batching::plan::{BatchKey, Change, End, Ending, Limits, Operation, Plan, Planned, plan};
 use contract::kind::Kind;
 
 const DATA: [&str; 6] =
@@ -135,13 +135,7 @@ impl Judge<'_> {
 
         let head = if request.kind == Kind::Create { all.first() } else { all.last() };
         assert_eq!(head.map(|change| change.id), Some(operation.id));
-        let how = if request.kind == Kind::Delete { AbsorbedAs::Superseded } else { AbsorbedAs::Merged };
-        assert!(
-            operation
-                .absorbed
-                .iter()
-                .all(|part| self.changes[&part.id].kind == Kind::Update && part.absorbed_as == how)
-        );
+        assert!(operation.merged.iter().all(|id| self.changes[id].kind == Kind::Update));
 
         let id = operation.upstream_id.as_deref();
         assert_eq!(id.is_none(), request.kind == Kind::Create);

@@ -65,7 +65,7 @@ fn end_parts(connection: &Connection, claim: &Claim, parts: &[(i64, Vec<i64>)]) 
         // The claim holds only ids. The create comes first.
         let data = (!merged.is_empty()).then(|| defer::data(connection, &[&[*head], &merged[..]].concat()));
         let data = data.filter(|data| !data.is_empty()).map(merge::later_wins);
-        let unknown = UnknownCreate { id: *head, merged: merged.clone(), outcome, error: ERROR };
+        let unknown = UnknownCreate { id: *head, merged, outcome, error: ERROR };
         write_unknown(connection, &claim.server, unknown, data.as_deref());
     }
 }

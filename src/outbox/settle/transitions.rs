@@ -29,13 +29,12 @@ pub fn write(connection: &Connection, server: &str, dispositions: &[(&Operation,
             }
             Disposition::Free => {}
             Disposition::Unknown { outcome, error } => {
-                let unknown =
-                    UnknownCreate { id: operation.id, merged: merged_ids(operation), outcome: *outcome, error };
+                let unknown = UnknownCreate { id: operation.id, merged: &operation.merged, outcome: *outcome, error };
                 defer::defer(connection, server, &ids());
                 write_unknown(connection, server, unknown, operation.data.as_deref());
             }
             // The refusal does not say which of the merged records is at fault: each is sent again by itself.
-            Disposition::Rejected { .. } if !operation.absorbed.is_empty() => {
+            Disposition::Rejected { .. } if !operation.merged.is_empty() => {
                 defer::defer(connection, server, &ids());
                 defer::split(connection, &ids());
             }
@@ -75,13 +74,9 @@ fn of_operation<'a>(
     upstream_id: Option<&'a str>,
     record: Option<&'a str>,
 ) -> Settled<'a> {
-    let merged = merged_ids(operation);
+    let merged = &*operation.merged;
     let data = operation.data.as_deref().filter(|_| !merged.is_empty());
     Settled { id: operation.id, settled_as, upstream_id, data, record, merged }
-}
-
-fn merged_ids(operation: &Operation) -> Vec<i64> {
-    operation.absorbed.iter().map(|absorbed| absorbed.id).collect()
 }
 
 /// The disposition as far as this database can store it. The rest of a reply is lost, as in a synchronous call.
@@ -211,7 +206,7 @@ pub fn defer_waiting(connection: &Connection, server: &str, ids: &[i64]) -> usiz
 /// A create that may have been applied, and the records that were merged into it.
 pub(super) struct UnknownCreate<'a> {
     pub id: i64,
-    pub merged: Vec<i64>,
+    pub merged: &'a [i64],
     pub outcome: OutcomeKind,
     pub error: &'a str,
 }
@@ -220,8 +215,8 @@ pub(super) struct UnknownCreate<'a> {
 pub(super) fn write_unknown(connection: &Connection, server: &str, unknown: UnknownCreate<'_>, data: Option<&str>) {
     let UnknownCreate { id, merged, outcome, error } = unknown;
     if !merged.is_empty() {
-        defer::stand_for(connection, id, &merged, data);
-        store::merged::delete(connection, server, merged);
+        defer::stand_for(connection, id, merged, data);
+        store::merged::delete(connection, server, merged.to_vec());
     }
     let outcome = outcome.as_str();
     let attempt = Attempt { state: State::Unknown, next_attempt_at: store::NEVER, outcome, error };

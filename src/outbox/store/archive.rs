@@ -27,13 +27,13 @@ pub struct Settled<'a> {
     /// The record of the reply, JSON text.
     pub record: Option<&'a str>,
     /// The ids of the records that were merged into it, which rise.
-    pub merged: Vec<i64>,
+    pub merged: &'a [i64],
 }
 
 impl<'a> Settled<'a> {
     /// A record that was settled without a reply.
     pub fn without_reply(id: i64, settled_as: SettledAs) -> Settled<'a> {
-        Settled { id, settled_as, upstream_id: None, data: None, record: None, merged: Vec::new() }
+        Settled { id, settled_as, upstream_id: None, data: None, record: None, merged: &[] }
     }
 }
 
@@ -110,7 +110,7 @@ pub fn archive(connection: &Connection, server: &str, mut settled: Vec<Settled<'
         left.retain(|settled| {
             let is_moved = moved.contains(&settled.id);
             if is_moved {
-                stood_for.extend(&settled.merged);
+                stood_for.extend(settled.merged);
             }
             !is_moved
         });
@@ -146,7 +146,7 @@ fn move_from(
     let (mut merged, mut lows, mut highs) = (Vec::new(), Vec::new(), Vec::new());
     for settled in settled {
         lows.push(merged.len() as i64 + 1);
-        merged.extend(&settled.merged);
+        merged.extend(settled.merged);
         highs.push(merged.len() as i64);
     }
     let values = (
@@ -194,13 +194,13 @@ pub fn archive_in_part(connection: &Connection, server: &str, settled: &Settled<
     static QUEUED: Statement<Parts> = Statement::new(move_in_part!("sequin.queue", "NULL::pg_catalog.int8[]"));
     static DEFERRED: Statement<Parts> = Statement::new(move_in_part!("sequin.deferred", "g.merged_ids"));
     let Settled { id, settled_as, upstream_id, merged, .. } = settled;
-    let merged_ids = (!merged.is_empty()).then_some(&**merged);
+    let merged_ids = (!merged.is_empty()).then_some(*merged);
     [true, false].into_iter().any(|keeps_texts| {
         let values = (server, *id, keeps_texts, *upstream_id, settled_as.as_str(), merged_ids);
         guarded(|| {
             QUEUED.run(connection, values).free();
             DEFERRED.run(connection, values).free();
-            merged::delete(connection, server, merged.clone());
+            merged::delete(connection, server, merged.to_vec());
             merged::check_gone(connection, server, &[*id]);
         })
         .is_ok()

@@ -85,8 +85,9 @@ pub struct Planned {
 pub struct Operation {
     /// The id of the change that gives the operation its identity: the create, the delete, or the newest update.
     pub id: i64,
-    /// The other changes, sorted by id.
-    pub absorbed: Vec<Absorbed>,
+    /// The ids of the other changes, sorted. Their fields are sent, except those that a later change sets too, and those
+    /// of updates before a delete. They settle with this change.
+    pub merged: Vec<i64>,
     /// The ordering key of all its changes.
     pub ordering_key: Option<Rc<OrderingKey>>,
     /// The idempotency key of the change `id`. A retry of the same updates has the same key; a retry with a further update
@@ -98,24 +99,6 @@ pub struct Operation {
     pub data: Option<String>,
     /// The highest number of attempts of its changes.
     pub attempts: u32,
-}
-
-/// A change that is part of another change's operation, and settles with it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Absorbed {
-    /// The change's id.
-    pub id: i64,
-    /// How it became part of the operation.
-    pub absorbed_as: AbsorbedAs,
-}
-
-/// How a change becomes part of another change's operation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AbsorbedAs {
-    /// Its fields are sent, except those that a later change sets too.
-    Merged,
-    /// It is an update before a delete. None of its fields is sent.
-    Superseded,
 }
 
 /// A change that ends without a request.
@@ -146,15 +129,15 @@ impl Plan {
 }
 
 impl Planned {
-    /// The ids of all its changes, with the absorbed ones.
+    /// The ids of all its changes, with the merged ones.
     pub fn ids(&self) -> impl Iterator<Item = i64> + '_ {
         self.operations.iter().flat_map(Operation::ids)
     }
 }
 
 impl Operation {
-    /// Its own id, then those of the absorbed changes.
+    /// Its own id, then those of the merged changes.
     pub fn ids(&self) -> impl Iterator<Item = i64> + '_ {
-        std::iter::once(self.id).chain(self.absorbed.iter().map(|absorbed| absorbed.id))
+        std::iter::once(self.id).chain(self.merged.iter().copied())
     }
 }

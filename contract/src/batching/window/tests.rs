@@ -46,7 +46,7 @@ fn update(id: i64) -> Planned {
 fn request_of(key: BatchKey, kind: Kind, ids: &[i64], attempts: u32) -> Planned {
     let operation = |id: &i64| Operation {
         id: *id,
-        absorbed: Vec::new(),
+        merged: Vec::new(),
         ordering_key: None,
         idempotency_key: String::new(),
         upstream_id: None,

@@ -79,11 +79,9 @@ fn written_request(request: &Planned) -> String {
 }
 
 fn written_operation(operation: &Operation) -> String {
-    let absorbed = operation.absorbed.iter().map(|absorbed| match absorbed.absorbed_as {
-        AbsorbedAs::Merged => format!("+{}", absorbed.id),
-        AbsorbedAs::Superseded => format!("/{}", absorbed.id),
-    });
-    operation.id.to_string() + &absorbed.collect::<String>()
+    let sign = if operation.data.is_some() { '+' } else { '/' };
+    let merged = operation.merged.iter().map(|id| format!("{sign}{id}"));
+    operation.id.to_string() + &merged.collect::<String>()
 }
 
 #[track_caller]

@@ -151,6 +151,6 @@ fn many_changes_of_one_key_are_read_once() {
     given.extend((2..=50_000).map(|id| change(id, "k update")));
     let plan = plan(given, &LIMITS);
     let operation = &plan.requests[0].operations[0];
-    assert_eq!((operation.id, operation.absorbed.len()), (50_000, 49_999));
+    assert_eq!((operation.id, operation.merged.len()), (50_000, 49_999));
     assert!(operation.data.as_ref().is_some_and(|data| data.ends_with(r#""last":50000}"#)));
 }
