@@ -162,12 +162,11 @@ pub enum Sampled {
     WriteBacks,
 }
 
-/// Pages that are next to each other, and how many such runs a sample has.
-const RUN_PAGES: i64 = 4;
-const RUNS: i64 = 12;
+/// The pages of a sample. Many single pages, because the records of one role or server often lie next to each other.
+const SAMPLED_PAGES: i64 = 48;
 
-/// The records of each server, role and state, estimated from runs of pages at equal distances. A small table is counted
-/// as a whole.
+/// The records of each server, role and state, estimated from pages at equal distances. A small table is counted as a
+/// whole.
 pub fn sample(connection: &Connection, table: Sampled) -> Vec<Count> {
     macro_rules! in_pages {
         ($table:literal, $state:literal, $time:literal) => {
@@ -201,10 +200,15 @@ pub fn sample(connection: &Connection, table: Sampled) -> Vec<Count> {
         Sampled::WriteBacks => ("sequin.pending_upstream_ids", &WRITE_BACKS),
     };
     let pages = PAGES.run(connection, (name,)).first::<(i64,)>().map_or(0, |(pages,)| pages);
-    let runs = if pages <= RUN_PAGES * RUNS { vec![(0, pages)] } else { spread(pages) };
-    let sampled: i64 = runs.iter().map(|(from, to)| to - from).sum();
+    let is_small = pages <= SAMPLED_PAGES;
+    let sampled = pages.min(SAMPLED_PAGES);
+    let page = |number: i64| (2 * number + 1) * pages / (2 * SAMPLED_PAGES);
+    let ranges: Vec<(i64, i64)> = match is_small {
+        true => vec![(0, pages)],
+        false => (0..SAMPLED_PAGES).map(|number| (page(number), page(number) + 1)).collect(),
+    };
     let mut counts: Vec<Count> = Vec::new();
-    for (from, to) in runs {
+    for (from, to) in ranges {
         for counted in rows(statement.run(connection, (&format!("({from},0)"), &format!("({to},0)")))) {
             let is_same = |count: &&mut Count| {
                 (&count.server, count.role, count.state) == (&counted.server, counted.role, counted.state)
@@ -222,13 +226,4 @@ pub fn sample(connection: &Connection, table: Sampled) -> Vec<Count> {
         count.records = (count.records as f64 * pages as f64 / sampled.max(1) as f64).round() as i64;
     }
     counts
-}
-
-/// Runs of pages, each in the middle of its share of the table.
-fn spread(pages: i64) -> Vec<(i64, i64)> {
-    let run = |number: i64| {
-        let from = (2 * number + 1) * pages / (2 * RUNS) - RUN_PAGES / 2;
-        (from, from + RUN_PAGES)
-    };
-    (0..RUNS).map(run).collect()
 }
