@@ -173,8 +173,14 @@ impl Reading<'_> {
         let has_worker = !registry::pids().is_empty();
         let mut tallies = Tallies::new();
         for (server, oid) in scan::foreign_servers(self.connection) {
-            let deliveries = has_worker.then(|| stats::deliveries(oid));
-            let tally = Tally { may_use: catalog::may_use(oid, self.role), deliveries, ..Tally::default() };
+            let deliveries = stats::deliveries(oid);
+            // A worker that is gone says nothing of now. Its last deliveries count for some seconds.
+            let deliveries = match has_worker {
+                true => deliveries,
+                false => Deliveries { records_per_second: deliveries.records_per_second, ..Deliveries::NONE },
+            };
+            let tally =
+                Tally { may_use: catalog::may_use(oid, self.role), deliveries: Some(deliveries), ..Tally::default() };
             tallies.insert(server, tally);
         }
         loop {
