@@ -14,10 +14,10 @@ use super::row::State;
 /// Moves records from the queue to `sequin.deferred`, where they wait until they are freed.
 pub fn defer(connection: &Connection, server: &str, ids: &[i64]) {
     static DEFER: Statement<(&str, &[i64])> = Statement::new(concat!(
-        "WITH gone AS (DELETE FROM sequin.queue q USING (SELECT t.place FROM pg_catalog.unnest($2) AS s(id), LATERAL (",
+        "WITH gone AS (DELETE FROM sequin.queue q WHERE q.ctid OPERATOR(pg_catalog.=) ANY (ARRAY( \
+           SELECT t.place FROM pg_catalog.unnest($2) AS s(id), LATERAL (",
         row_by_id!("sequin.queue"),
-        ") t) s WHERE q.ctid OPERATOR(pg_catalog.=) s.place \
-           RETURNING q.server, q.id, q.key, q.role, q.kind, q.sync_id, q.collection_id, q.await_consumers, q.timeout_ms, \
+        ") t)) RETURNING q.server, q.id, q.key, q.role, q.kind, q.sync_id, q.collection_id, q.await_consumers, q.timeout_ms, \
            q.relation, q.ordering_key, q.upstream_id, q.data, q.enqueued_at), \
          kept AS (INSERT INTO sequin.deferred (server, id, key, role, kind, sync_id, collection_id, await_consumers, \
            timeout_ms, relation, ordering_key, upstream_id, data, enqueued_at, state, attempts, next_attempt_at, \

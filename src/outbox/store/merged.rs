@@ -10,16 +10,16 @@ use crate::pg::statement::Statement;
 /// Deletes merged records. Their ids are in the history already.
 pub fn delete(connection: &Connection, server: &str, mut ids: Vec<i64>) {
     static QUEUED: Statement<(&str, &[i64], &[i64])> = Statement::new(
-        "DELETE FROM sequin.queue q USING (SELECT t.place \
+        "DELETE FROM sequin.queue q WHERE q.ctid OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT t.place \
          FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3)) AS s(low, high), \
          LATERAL (SELECT k.ctid AS place FROM sequin.queue k WHERE k.server OPERATOR(pg_catalog.=) $1 \
-         AND k.id OPERATOR(pg_catalog.>=) s.low AND k.id OPERATOR(pg_catalog.<=) s.high OFFSET 0) t) s \
-         WHERE q.ctid OPERATOR(pg_catalog.=) s.place",
+         AND k.id OPERATOR(pg_catalog.>=) s.low AND k.id OPERATOR(pg_catalog.<=) s.high OFFSET 0) t))",
     );
     static DEFERRED: Statement<(&str, &[i64])> = Statement::new(concat!(
-        "DELETE FROM sequin.deferred q USING (SELECT t.place FROM pg_catalog.unnest($2) AS s(id), LATERAL (",
+        "DELETE FROM sequin.deferred q WHERE q.ctid OPERATOR(pg_catalog.=) ANY (ARRAY( \
+         SELECT t.place FROM pg_catalog.unnest($2) AS s(id), LATERAL (",
         row_by_id!("sequin.deferred"),
-        ") t) s WHERE q.ctid OPERATOR(pg_catalog.=) s.place",
+        ") t))",
     ));
     if ids.is_empty() {
         return;
