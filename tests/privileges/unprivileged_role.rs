@@ -15,9 +15,11 @@ use crate::support::server::shared;
 use attempts::{Attempt, UNCHANGED, attempts};
 
 /// The rights of PUBLIC, as in docs/security.md.
-const OPEN: [(&str, &str); 11] = [
+const OPEN: [(&str, &str); 14] = [
     ("sequin", "usage"),
     ("sequin.is_served()", "call"),
+    ("sequin.server_status()", "call"),
+    ("sequin.server_statistics()", "call"),
     ("sequin.is_attachment(pg_catalog.bytea)", "call"),
     ("public.sequin_sent_with(bigint)", "call"),
     ("sequin.attachments", "select"),
@@ -25,6 +27,7 @@ const OPEN: [(&str, &str); 11] = [
     ("sequin.dead_letters", "select"),
     ("sequin.delivered", "select"),
     ("sequin.status", "select"),
+    ("sequin.stat_servers", "select"),
     ("sequin.server", "set"),
     ("sequin.capture", "set"),
 ];
