@@ -14,7 +14,7 @@ use crate::support::server::shared;
 use shadowed_server::ShadowedServer;
 
 /// The calls, with nothing of their own that could be shadowed.
-const CALLS: [&str; 12] = [
+const CALLS: [&str; 14] = [
     "SELECT upstream_id FROM app.sequin_create('s', 'salesforce:contact', '{\"n\": 1}')",
     "SELECT upstream_id FROM app.sequin_mutate('create', 's', 'salesforce:contact', '[{\"data\": {\"n\": 2}}]')",
     "SELECT * FROM app.sequin_mutate('update', 's', 'salesforce:contact', '[{\"upstream_id\": \"none\", \"data\": {}}]')",
@@ -24,6 +24,8 @@ const CALLS: [&str; 12] = [
     "SELECT app.sequin_resume('sequin')",
     "SELECT app.sequin_await_delivery('{1,2,3}', 20000)",
     "SELECT * FROM sequin.status",
+    "SELECT * FROM sequin.stat_servers",
+    "SELECT app.sequin_stat_reset()",
     "SELECT * FROM sequin.outbox",
     "SELECT * FROM sequin.delivered",
     "SELECT * FROM sequin.attachments",
