@@ -163,7 +163,7 @@ pub enum Sampled {
 }
 
 /// The pages of a sample. Many single pages, because the records of one role or server often lie next to each other.
-const SAMPLED_PAGES: i64 = 48;
+const SAMPLED_PAGES: i64 = 32;
 
 /// The records of each server, role and state, estimated from pages at equal distances. A small table is counted as a
 /// whole.
