@@ -32,7 +32,13 @@ extern "C-unwind" fn _PG_init() {
     settings::register();
     outbox::worker::wake_at_commit::register();
     if pg::bgworker::is_preloading() {
+        let outbox = outbox::worker::registry::memory() + outbox::write_back::memory();
+        pg::shared_memory::reserve(outbox + call::stats::memory());
         outbox::worker::lifecycle::register_launcher();
+    } else {
+        // Before the counters take what is left: without these an outbox cannot deliver.
+        outbox::worker::registry::try_prepare();
+        outbox::write_back::try_prepare();
     }
 }
 

@@ -1,14 +1,15 @@
 //! Structures of atomic numbers in shared memory.
 //!
-//! Postgres keeps some shared memory to spare for libraries that are loaded after its start. So this library need not be
-//! preloaded. A crash of one process makes Postgres start all anew, with shared memory that is empty again.
+//! Postgres keeps 100,000 bytes of shared memory to spare for libraries that are loaded after its start. So this library
+//! need not be preloaded. If it is, it has memory of its own. A crash of one process makes Postgres start all anew, with
+//! shared memory that is empty again.
 
 use std::ffi::CStr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-use pgrx::pg_sys;
+use pgrx::{pg_guard, pg_sys};
 
 /// The lock under which libraries make their structures: its number in lwlocknames.h, the same in 15 to 19.
 const ADDIN_SHMEM_INIT_LOCK: usize = 21;
@@ -58,6 +59,12 @@ impl<T: Shared + 'static> SharedStruct<T> {
         SharedStruct { name, found: OnceLock::new() }
     }
 
+    /// How much memory it takes, in bytes.
+    pub const fn size(&self) -> usize {
+        // Postgres rounds up to a cache line.
+        size_of::<T>().next_multiple_of(128)
+    }
+
     /// Raises, at the first call in a process, if there is no room left.
     pub fn get(&self) -> &'static T {
         self.found.get_or_init(|| find_or_make(self.name))
@@ -68,11 +75,15 @@ impl<T: Shared + 'static> SharedStruct<T> {
         self.found.get().copied()
     }
 
-    /// Finds the structure. False if there is no room left, which is no error here. It must not be called with a lock of
-    /// this module held.
+    /// Finds the structure. False if there is no room left, or if this is the postmaster, which loads libraries before it has
+    /// shared memory. Neither is an error here. It must not be called with a lock of this module held.
     pub fn try_find(&self) -> bool {
         if self.found.get().is_some() {
             return true;
+        }
+        // SAFETY: a variable of the process.
+        if unsafe { pg_sys::MyProc.is_null() } {
+            return false;
         }
         let found = catch_unwind(AssertUnwindSafe(|| {
             self.get();
@@ -87,6 +98,32 @@ impl<T: Shared + 'static> SharedStruct<T> {
             }
         }
         found.is_ok()
+    }
+}
+
+static RESERVED: AtomicUsize = AtomicUsize::new(0);
+static NEXT_HOOK: OnceLock<unsafe extern "C-unwind" fn()> = OnceLock::new();
+
+/// Has Postgres reserve memory for structures. Once, while Postgres preloads this library.
+pub fn reserve(bytes: usize) {
+    RESERVED.store(bytes, Ordering::Relaxed);
+    // SAFETY: the postmaster is one thread, and reads the variable when it has loaded all libraries.
+    unsafe {
+        if let Some(next) = pg_sys::shmem_request_hook {
+            NEXT_HOOK.get_or_init(|| next);
+        }
+        pg_sys::shmem_request_hook = Some(request);
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn request() {
+    // SAFETY: Postgres calls this hook when memory may be requested. The next hook is one that another library has set.
+    unsafe {
+        if let Some(next) = NEXT_HOOK.get() {
+            next();
+        }
+        pg_sys::RequestAddinShmemSpace(RESERVED.load(Ordering::Relaxed));
     }
 }
 

@@ -19,7 +19,7 @@ pub use contract::statistics::Via;
 pub use deliveries::{Deliveries, clear_deliveries, deliveries, note_delivered, note_deliveries};
 pub use request::OpenRequest;
 pub use rows::{Statistics, reset, statistics};
-pub use table::prepare;
+pub use table::{memory, prepare};
 
 use super::http::Traffic;
 

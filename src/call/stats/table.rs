@@ -10,10 +10,15 @@ use crate::ereport;
 use crate::pg::shared_memory::SharedStruct;
 use crate::pg::{catalog, session, transaction};
 
-/// The servers of a cluster that have slots. Together they take 90 KiB of the memory that Postgres keeps to spare.
+/// The servers of a cluster that have slots. Together they take 90 KiB.
 const SLOTS: usize = 128;
 
 static TABLE: SharedStruct<Slots<SLOTS>> = SharedStruct::new(c"sequin_mutations server statistics 1");
+
+/// How much shared memory the table takes, in bytes.
+pub fn memory() -> usize {
+    TABLE.size()
+}
 
 /// Creates or finds the table, once in a process, and frees slots of dropped servers if none is free. In a transaction.
 /// Without room in shared memory this process counts nothing: no request may fail for its statistics.

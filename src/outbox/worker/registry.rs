@@ -90,6 +90,11 @@ const UNNEEDED: u32 = 2;
 /// Of a worker that goes on, or has failed later.
 const WORKED: u32 = 3;
 
+/// How much shared memory the registry takes, in bytes.
+pub fn memory() -> usize {
+    REGISTRY.size()
+}
+
 /// Creates the registry. This may raise an error; the calls during a commit must not.
 pub fn prepare() {
     REGISTRY.get();

@@ -48,4 +48,5 @@ mod writer;
 
 pub use super::store::upstream_ids::PendingId;
 pub use handover::{Handover, forget_deleted};
+pub use slot::{memory, try_prepare};
 pub use visit::{AttachedTable, OpenAttached};

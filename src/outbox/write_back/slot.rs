@@ -38,6 +38,16 @@ shared_struct! {
     }
 }
 
+/// How much shared memory the slots take, in bytes.
+pub fn memory() -> usize {
+    SLOTS_OF_PROCESSES.size()
+}
+
+/// Creates the slots if there is room for them.
+pub fn try_prepare() {
+    SLOTS_OF_PROCESSES.try_find();
+}
+
 fn slots() -> &'static [SlotFields; SLOTS] {
     &SLOTS_OF_PROCESSES.get().slots
 }
