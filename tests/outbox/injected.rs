@@ -319,7 +319,8 @@ fn a_server_whose_trouble_cannot_be_noted_is_not_asked_without_end() {
     let (mut world, pid, ids) = started();
     world.raise_in("server_backoff", "BEFORE INSERT OR UPDATE", "true");
     world.requests();
-    world.sandbox.fault(json!({"times": null, "match": {"kind": "update"}, "status": 429}));
+    let limit = json!({"times": null, "match": {"kind": "update"}, "status": 429, "headers": {"retry-after": "1"}});
+    world.sandbox.fault(limit);
     updates(&mut world, &ids);
     world.arrived(3);
     let log = world.sandbox.log();

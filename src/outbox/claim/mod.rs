@@ -13,7 +13,7 @@ mod in_flight;
 mod scan;
 mod upstream_ids;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -57,12 +57,14 @@ pub struct Claims {
     pub is_locked_out: bool,
 }
 
-/// Scans the servers' queues, and claims requests to all servers that have some and room for them. In a transaction.
+/// Scans the servers' queues, and claims requests to all servers that have some and room for them. In a transaction. The
+/// stored backoffs count, except those of the servers `unstored`.
 pub fn claim_requests(
     connection: &Connection,
     cursors: &mut Cursors,
     in_flight: &mut InFlight,
     windows: &mut HashMap<String, Window>,
+    unstored: &HashSet<String>,
     owner: i64,
     mut budget: Budget,
 ) -> Claims {
@@ -73,7 +75,8 @@ pub fn claim_requests(
     let pauses = server_state::pauses(connection);
     let now = Instant::now();
     let mut backoffs = server_state::backoffs(connection);
-    for (server, window) in windows.iter_mut().filter(|(server, _)| !locked.contains(server)) {
+    let is_stored = |server: &String| !locked.contains(server) && !unstored.contains(server);
+    for (server, window) in windows.iter_mut().filter(|(server, _)| is_stored(server)) {
         window.load(backoffs.get(server).map_or(&[], Vec::as_slice), now);
     }
     let mut claims = Claims { requests: Vec::new(), next: pauses.check_again_in(), is_locked_out: !locked.is_empty() };

@@ -4,7 +4,7 @@
 //! claims others as far as each server has room. The requests themselves are on their way on threads. While the worker waits,
 //! for the network or for work, it holds no transaction, snapshot or lock.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::{Duration, Instant};
 
@@ -79,6 +79,8 @@ pub fn main(argument: u64, open: OpenAttached) {
         next_round: None,
         windows: HashMap::new(),
         changes: Vec::new(),
+        locked: HashSet::new(),
+        unstored: HashSet::new(),
         last_full_scan: None,
         last_drop_check: Instant::now(),
         was_locked_out: None,
@@ -139,6 +141,10 @@ struct Worker {
     windows: HashMap<String, Window>,
     /// The servers' backoffs that begin or end, and are not stored.
     changes: Vec<(String, Change)>,
+    /// The servers whose changes wait until another session gives the server's lock back.
+    locked: HashSet<String>,
+    /// The servers whose backoffs count as this worker has them in memory, because not all could be stored.
+    unstored: HashSet<String>,
     last_full_scan: Option<Instant>,
     last_drop_check: Instant,
     /// Since when another process has the lock.

@@ -3,13 +3,13 @@
 //! A request is claimed before it is sent, and the claim is on disk before a create is sent. After a failure each of the
 //! two parts gets a transaction of its own, so that neither undoes the other for long.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
 use pgrx::pg_sys::Oid;
 
-use contract::batching::window::Stepping;
+use contract::batching::window::{Change, Stepping};
 
 use crate::call::stats;
 use crate::ereport;
@@ -44,12 +44,10 @@ const MAX_REQUESTS: usize = 256;
 struct Settlement {
     /// The records that were delivered, by the oid of their server.
     delivered: Vec<(Oid, usize)>,
-    /// The state of a server could not be stored.
+    /// A pause could not be stored.
     is_incomplete: bool,
     /// Records stay claimed, because their results could not be stored.
     has_stuck: bool,
-    /// The servers whose state is stored later, because another session has their lock.
-    locked: Vec<String>,
 }
 
 impl Worker {
@@ -101,8 +99,9 @@ impl Worker {
                 self.slot.forget_prepared(prepared);
             }
             self.retention.enforce(connection, settings::retention());
-            let Worker { cursors, in_flight, windows, .. } = self;
-            (settlement, Some(claim::claim_requests(connection, cursors, in_flight, windows, self.owner, budget)))
+            let Worker { cursors, in_flight, windows, unstored, owner, .. } = self;
+            let claims = claim::claim_requests(connection, cursors, in_flight, windows, unstored, *owner, budget);
+            (settlement, Some(claims))
         });
         requeue::end_postponed(result.is_ok());
         let (settlement, claims) = match result {
@@ -234,27 +233,33 @@ impl Worker {
             self.cursors.go_back(written.freed.unwrap_or(i64::MAX));
         }
         ended().for_each(|flight| self.in_flight.remove(flight.claimed.claim));
-        settlement.is_incomplete |= !self.write_changes(connection, &mut settlement.locked);
+        self.write_changes(connection);
         settlement
     }
 
-    /// Stores the servers' backoffs that begin or end. Returns false if that fails. A session that has the lock of a server
-    /// may be ending its backoff.
-    fn write_changes(&self, connection: &Connection, locked: &mut Vec<String>) -> bool {
-        let write = || {
-            for (server, change) in &self.changes {
-                if claims_lock::try_acquire(server) {
-                    server_state::note(connection, server, change);
-                } else {
-                    locked.push(server.clone());
-                }
+    /// Stores the servers' backoffs that begin or end. A session that has the lock of a server may be ending its backoff. One
+    /// that cannot be stored counts in this worker's memory.
+    fn write_changes(&mut self, connection: &Connection) {
+        let mut unstored: HashSet<String> = HashSet::new();
+        let mut locked: HashSet<String> = HashSet::new();
+        for (server, _) in &self.changes {
+            if !claims_lock::try_acquire(server) {
+                locked.insert(server.clone());
             }
-        };
-        guard::carefully(write)
-            .inspect_err(|failure| {
-                ereport::log(&format!("could not write down the state of servers: {}", failure.message));
-            })
-            .is_ok()
+        }
+        let free: Vec<&(String, Change)> = self.changes.iter().filter(|(server, _)| !locked.contains(server)).collect();
+        let failed = guard::each_carefully(&free, |changes| {
+            changes.iter().for_each(|(server, change)| server_state::note(connection, server, change));
+        });
+        for ((server, _), failure) in failed {
+            ereport::log(&format!("could not write down the state of server \"{server}\": {}", failure.message));
+            unstored.insert(server.clone());
+        }
+        let stored = |server: &String| self.changes.iter().any(|(changed, _)| changed == server);
+        self.unstored.retain(|server| !stored(server));
+        self.unstored.extend(unstored);
+        self.unstored.extend(locked.iter().cloned());
+        self.locked = locked;
     }
 
     /// After the commit of a settlement.
@@ -262,9 +267,8 @@ impl Worker {
         for (server, records) in &settlement.delivered {
             stats::note_delivered(*server, *records);
         }
-        if !settlement.is_incomplete {
-            self.changes.retain(|(server, _)| settlement.locked.contains(server));
-        } else {
+        self.changes.retain(|(server, _)| self.locked.contains(server));
+        if settlement.is_incomplete {
             // Otherwise a server that fails or refuses would be asked again at once.
             back_off(FAILURE_DELAYS.0);
         }
