@@ -221,18 +221,28 @@ pub fn deferred<'conn>(
     paused: &[i64],
     most: usize,
 ) -> QueryRows<'conn> {
-    static DEFERRED: Statement<(&str, &[&str], &[i64], &[&str], &[i64], &[i64], &[i64], i64)> =
-        Statement::new(concat!(
-            "SELECT r.id, r.kind, r.role, r.sync_id, r.collection_id, r.await_consumers, r.timeout_ms, r.relation, \
+    /// The arguments of this function, in their order.
+    type Parameters = (
+        &'static str,
+        &'static [&'static str],
+        &'static [i64],
+        &'static [&'static str],
+        &'static [i64],
+        &'static [i64],
+        &'static [i64],
+        i64,
+    );
+    static DEFERRED: Statement<Parameters> = Statement::new(concat!(
+        "SELECT r.id, r.kind, r.role, r.sync_id, r.collection_id, r.await_consumers, r.timeout_ms, r.relation, \
          r.ordering_key, r.upstream_id, r.data, r.idempotency_key, r.attempts, r.resend_verbatim, r.state FROM (",
-            deferred_record!(),
-            ", ",
-            of_keys!(),
-            " AND (k.relation OPERATOR(pg_catalog.<>) 0 \
+        deferred_record!(),
+        ", ",
+        of_keys!(),
+        " AND (k.relation OPERATOR(pg_catalog.<>) 0 \
          OR p.role::pg_catalog.oid::pg_catalog.int8 OPERATOR(pg_catalog.<>) ALL ($7)) UNION ALL ",
-            deferred_record!(),
-            " WHERE p.id OPERATOR(pg_catalog.=) ANY ($6)) r ORDER BY r.id LIMIT $8"
-        ));
+        deferred_record!(),
+        " WHERE p.id OPERATOR(pg_catalog.=) ANY ($6)) r ORDER BY r.id LIMIT $8"
+    ));
     let KeysBelow { collections, relations, ordering_keys, below } = keys;
     DEFERRED.run(connection, (server, collections, relations, ordering_keys, below, alone, paused, most as i64))
 }
