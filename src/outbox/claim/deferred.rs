@@ -220,8 +220,10 @@ impl DeferredSearch<'_> {
         let rows = scan::deferred(self.connection, self.server, &keys, alone, &paused, most);
         let decoded = decoder.decode(&rows);
         found.ready = decoded.changes;
-        // A held rejected record blocks no other record, and is sent with none. So is one that waits.
-        found.ready.retain(|change| !self.pauses.is_held(self.server, change.id) && !self.stepping.is_waiting(change));
+        // A held rejected record blocks no other record, and is sent with none. A rejected record that waits goes on: with a
+        // later change it makes one request, which waits for room.
+        let waits = |change: &Change| !change.is_refused && self.stepping.is_waiting(change);
+        found.ready.retain(|change| !self.pauses.is_held(self.server, change.id) && !waits(change));
         let unread = if decoded.rows < rows.len() { rows.int8(decoded.rows, 1) } else { None };
         let last = if rows.len() == most { rows.int8(most - 1, 1).map(|last| last + 1) } else { None };
         rows.free();

@@ -95,6 +95,13 @@ pub fn claim_requests(
             let change = windows.get(&server).and_then(|window| window.next_change(now));
             change.map(|at| at.saturating_duration_since(now))
         };
+        // The limits may have grown since the last scan.
+        if let Some(window) = windows.get_mut(&server)
+            && window.room(now) == 0
+            && let Ok(Ok(options)) = guard::carefully(|| server::options(&server))
+        {
+            window.set_limits(scan::limits(&options));
+        }
         if windows.get(&server).is_some_and(|window| window.room(now) == 0) {
             claims.next = earlier(claims.next, next_change(windows));
             continue;

@@ -83,6 +83,15 @@ impl Budget {
     }
 }
 
+/// The options that a window obeys.
+pub fn limits(options: &ServerOptions) -> WindowLimits {
+    WindowLimits {
+        max_in_flight: options.max_in_flight,
+        max_requests_per_second: options.max_requests_per_second,
+        max_await: options.max_await,
+    }
+}
+
 /// The result of a scan.
 #[derive(Default)]
 pub struct Scan {
@@ -253,11 +262,7 @@ impl QueueScan<'_> {
 
     /// Lets the server's window follow the options. The first scan makes it.
     fn obey(&mut self, options: &ServerOptions) {
-        let limits = WindowLimits {
-            max_in_flight: options.max_in_flight,
-            max_requests_per_second: options.max_requests_per_second,
-            max_await: options.max_await,
-        };
+        let limits = limits(options);
         if let Some(window) = self.windows.get_mut(self.server) {
             window.set_limits(limits);
             return;
