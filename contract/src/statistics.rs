@@ -269,12 +269,17 @@ impl<const N: usize> Slots<N> {
     pub fn of(&self, key: u64, now: impl Fn() -> i64) -> &Slot {
         let start = (key.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as usize % N;
         let (before, after) = self.slots.split_at(start);
-        let find = |wanted: u64| after.iter().chain(before).find(|slot| slot.key.load(Ordering::Acquire) == wanted);
         loop {
-            if let Some(slot) = find(key) {
-                return slot;
+            // In one pass, which a server without a slot makes for each request.
+            let mut free = None;
+            for slot in after.iter().chain(before) {
+                match slot.key.load(Ordering::Acquire) {
+                    found if found == key => return slot,
+                    FREE if free.is_none() => free = Some(slot),
+                    _ => {}
+                }
             }
-            let Some(free) = find(FREE) else {
+            let Some(free) = free else {
                 let reset_at = &self.overflow.reset_at;
                 if !self.overflow.counts() {
                     let _ = reset_at.compare_exchange(0, now(), Ordering::Relaxed, Ordering::Relaxed);
