@@ -61,6 +61,7 @@ fn of(connection: &Connection, table: &Table) -> Option<IdWriter> {
     let only = if table.is_partitioned { "" } else { "ONLY " };
     let (name, id) = (&table.quoted, &id.quoted);
     let given = upstream_id_expression("t", id, text::database_is_utf8());
+    // LIMIT and OFFSET keep the planner from a join that reads the whole table: each row is found by its key.
     let wanted = format!(
         "ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) AS w(id, key, upstream_id) \
          CROSS JOIN LATERAL pg_catalog.jsonb_to_record(w.key::pg_catalog.jsonb) AS k({columns})"
@@ -69,9 +70,9 @@ fn of(connection: &Connection, table: &Table) -> Option<IdWriter> {
         table: table.oid,
         key,
         write: format!(
-            "UPDATE {only}{name} AS t SET {id} = l.upstream_id FROM (SELECT w.id, w.upstream_id, t.ctid AS place, \
-             t.tableoid AS part FROM {wanted} JOIN {only}{name} AS t ON {same} WHERE {given} IS NULL \
-             FOR UPDATE OF t SKIP LOCKED) AS l WHERE t.ctid OPERATOR(pg_catalog.=) l.place \
+            "UPDATE {only}{name} AS t SET {id} = l.upstream_id FROM (SELECT w.id, w.upstream_id, r.place, r.part \
+             FROM {wanted} CROSS JOIN LATERAL (SELECT t.ctid AS place, t.tableoid AS part FROM {only}{name} AS t \
+             WHERE {same} AND {given} IS NULL LIMIT 1 FOR UPDATE SKIP LOCKED) AS r) AS l WHERE t.ctid OPERATOR(pg_catalog.=) l.place \
              AND t.tableoid OPERATOR(pg_catalog.=) l.part RETURNING l.id"
         ),
         find: format!(
@@ -79,7 +80,8 @@ fn of(connection: &Connection, table: &Table) -> Option<IdWriter> {
              JOIN {only}{name} AS t ON {same} WHERE t.{id} IS NOT NULL LIMIT 1"
         ),
         visited: format!(
-            "SELECT w.id FROM {wanted} WHERE NOT EXISTS (SELECT FROM {only}{name} AS t WHERE {same} AND {given} IS NULL)"
+            "SELECT w.id FROM {wanted} WHERE NOT EXISTS (SELECT FROM {only}{name} AS t WHERE {same} AND {given} IS NULL \
+             OFFSET 0)"
         ),
     })
 }
