@@ -619,7 +619,7 @@ COMMENT ON COLUMN sequin.delivered.merged_ids IS
 COMMENT ON COLUMN sequin.delivered.record IS 'the record as the API replied with it; NULL if the reply was lost';
 COMMENT ON COLUMN sequin.delivered.relation IS 'the attached table that the record comes from';
 COMMENT ON COLUMN sequin.delivered.write_back IS
-    'the write-back of a create''s upstream id into its row; waiting: not attempted yet; failed: the last attempt failed, and a worker tries again; NULL: no write-back is open';
+    'the write-back of a create''s upstream id into its row; waiting: not attempted yet; failed: the last attempt failed, and is repeated; NULL: no write-back is open';
 COMMENT ON COLUMN sequin.delivered.write_back_error IS 'why the last attempt of the write-back failed';
 
 -- A count of all rows would take seconds. The function reads a bounded part of each table, and what the worker says.
@@ -773,7 +773,7 @@ CREATE VIEW sequin.stat_servers AS
     LEFT JOIN pg_catalog.pg_foreign_server AS s
         ON s.oid OPERATOR(pg_catalog.=) n.server AND d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database();
 COMMENT ON VIEW sequin.stat_servers IS
-    'counters of the requests to each server since stats_reset: call_* of statements that waited, outbox_* of workers; a role sees the servers that it may use';
+    'counters of the requests to each server since stats_reset: call_* of statements that waited, outbox_* of the worker; a role sees the servers that it may use';
 COMMENT ON COLUMN sequin.stat_servers.server IS
     'the foreign server; NULL: a server of another database, or without a database the servers for which there was no room';
 COMMENT ON COLUMN sequin.stat_servers.database IS
@@ -813,39 +813,39 @@ COMMENT ON COLUMN sequin.stat_servers.call_cancels IS
 COMMENT ON COLUMN sequin.stat_servers.call_wait_histogram IS
     'of calls: requests by their wait; the first element counts waits below 0.125 ms, each next bound is twice as long, the twentieth element has no bound';
 COMMENT ON COLUMN sequin.stat_servers.outbox_requests IS
-    'of workers: requests';
+    'of the worker: requests';
 COMMENT ON COLUMN sequin.stat_servers.outbox_records IS
-    'of workers: records of these requests';
+    'of the worker: records of these requests';
 COMMENT ON COLUMN sequin.stat_servers.outbox_applied IS
-    'of workers: requests that were applied';
+    'of the worker: requests that were applied';
 COMMENT ON COLUMN sequin.stat_servers.outbox_applied_reply_lost IS
-    'of workers: requests that were applied, without a usable reply';
+    'of the worker: requests that were applied, without a usable reply';
 COMMENT ON COLUMN sequin.stat_servers.outbox_applied_not_confirmed IS
-    'of workers: requests that were applied, and whose consumers did not confirm in time';
+    'of the worker: requests that were applied, and whose consumers did not confirm in time';
 COMMENT ON COLUMN sequin.stat_servers.outbox_rejected IS
-    'of workers: requests of which the API refused a record';
+    'of the worker: requests of which the API refused a record';
 COMMENT ON COLUMN sequin.stat_servers.outbox_refused IS
-    'of workers: requests whose token or address the API refused';
+    'of the worker: requests whose token or address the API refused';
 COMMENT ON COLUMN sequin.stat_servers.outbox_refused_for_now IS
-    'of workers: requests that the API asked to repeat later';
+    'of the worker: requests that the API asked to repeat later';
 COMMENT ON COLUMN sequin.stat_servers.outbox_not_sent IS
-    'of workers: requests of which no byte was sent';
+    'of the worker: requests of which no byte was sent';
 COMMENT ON COLUMN sequin.stat_servers.outbox_unknown IS
-    'of workers: requests that may have been applied';
+    'of the worker: requests that may have been applied';
 COMMENT ON COLUMN sequin.stat_servers.outbox_bytes_sent IS
-    'of workers: bytes of the requests';
+    'of the worker: bytes of the requests';
 COMMENT ON COLUMN sequin.stat_servers.outbox_bytes_received IS
-    'of workers: bytes of the replies';
+    'of the worker: bytes of the replies';
 COMMENT ON COLUMN sequin.stat_servers.outbox_wait_time IS
-    'of workers: time spent waiting for connections and replies, in milliseconds';
+    'of the worker: time spent waiting for connections and replies, in milliseconds';
 COMMENT ON COLUMN sequin.stat_servers.outbox_max_wait_time IS
-    'of workers: longest wait of one request, in milliseconds';
+    'of the worker: longest wait of one request, in milliseconds';
 COMMENT ON COLUMN sequin.stat_servers.outbox_connections IS
-    'of workers: connections that were opened';
+    'of the worker: connections that were opened';
 COMMENT ON COLUMN sequin.stat_servers.outbox_cancels IS
-    'of workers: requests that a cancel, a time-out of the statement or the end of the process interrupted; an outcome counts them too';
+    'of the worker: requests that a cancel, a time-out of the statement or the end of the process interrupted; an outcome counts them too';
 COMMENT ON COLUMN sequin.stat_servers.outbox_wait_histogram IS
-    'of workers: requests by their wait; the first element counts waits below 0.125 ms, each next bound is twice as long, the twentieth element has no bound';
+    'of the worker: requests by their wait; the first element counts waits below 0.125 ms, each next bound is twice as long, the twentieth element has no bound';
 COMMENT ON COLUMN sequin.stat_servers.stats_reset IS
     'since when the row counts: the last sequin_stat_reset, or the first request since the Postgres server started or crashed';
 
@@ -901,7 +901,7 @@ CREATE FUNCTION @extschema@.sequin_resume(server pg_catalog.name) RETURNS pg_cat
     LANGUAGE c VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'sequin_resume_wrapper';
 COMMENT ON FUNCTION @extschema@.sequin_resume(pg_catalog.name) IS
-    'ends every pause of a server''s outbox, and sends the records that a copy of the database holds';
+    'ends every pause and every wait of a server''s outbox, and sends the records that a copy of the database holds';
 
 CREATE FUNCTION @extschema@.sequin_await_delivery(
     ids pg_catalog.int8[],
