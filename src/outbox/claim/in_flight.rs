@@ -28,6 +28,8 @@ pub struct InFlight {
 pub struct ServerInFlight {
     /// The number of this worker's requests.
     pub requests: usize,
+    /// The size of their data.
+    pub bytes: usize,
     pub ids: HashSet<i64>,
     /// The lowest id of each claim, with the claim.
     lowest: BTreeSet<(i64, i64)>,
@@ -41,6 +43,7 @@ pub struct ServerInFlight {
 struct Claim {
     server: String,
     is_own: bool,
+    bytes: usize,
     ids: Vec<i64>,
     keys: Vec<i64>,
     records: Vec<u64>,
@@ -63,6 +66,7 @@ impl InFlight {
             Claim {
                 server: server.to_owned(),
                 is_own: true,
+                bytes: planned.bytes(),
                 ids: planned.ids().collect(),
                 keys: operations.iter().filter_map(|operation| operation.ordering_key.as_deref()).map(hash).collect(),
                 records: operations.iter().filter_map(|operation| operation.upstream_id.as_ref()).map(record).collect(),
@@ -73,6 +77,7 @@ impl InFlight {
     fn insert(&mut self, id: i64, claim: Claim) {
         let server = self.servers.entry(claim.server.clone()).or_default();
         server.requests += usize::from(claim.is_own);
+        server.bytes += claim.bytes;
         server.ids.extend(&claim.ids);
         server.lowest.extend(claim.ids.iter().min().map(|lowest| (*lowest, id)));
         claim.keys.iter().for_each(|key| *server.keys.entry(*key).or_default() += 1);
@@ -85,6 +90,7 @@ impl InFlight {
         let Some(claim) = self.claims.remove(&id) else { return };
         let Some(server) = self.servers.get_mut(&claim.server) else { return };
         server.requests -= usize::from(claim.is_own);
+        server.bytes -= claim.bytes;
         if let Some(lowest) = claim.ids.iter().min() {
             server.lowest.remove(&(*lowest, id));
         }
@@ -111,7 +117,7 @@ impl InFlight {
                 continue;
             }
             let claim::Claim { id, server, ids, keys, .. } = claim;
-            self.insert(id, Claim { server, is_own: false, ids, keys, records: Vec::new() });
+            self.insert(id, Claim { server, is_own: false, bytes: 0, ids, keys, records: Vec::new() });
         }
         is_complete
     }

@@ -82,8 +82,6 @@ pub fn claim_requests(
     let mut claims = Claims { requests: Vec::new(), next: pauses.check_again_in(), is_locked_out: !locked.is_empty() };
     for server in servers {
         if budget.is_spent() {
-            // The end of a request makes room for more, or the next round does.
-            claims.next = earlier(claims.next, Some(AT_ONCE));
             break;
         }
         if pauses.is_whole(&server) {
@@ -107,10 +105,23 @@ pub fn claim_requests(
             continue;
         }
         let in_flight = in_flight.of(&server);
-        let (pauses, budget) = (&pauses, &mut budget);
-        let mut scan =
-            QueueScan { connection, cursors, server: &server, in_flight, pauses, windows, stored, budget, now };
-        let scanned = match guard::carefully(|| scan.run()) {
+        // The end of a request makes room for more.
+        let Some(share) = budget.share(in_flight.requests, in_flight.bytes) else { continue };
+        let (pauses, mut left) = (&pauses, share);
+        let mut scan = QueueScan {
+            connection,
+            cursors,
+            server: &server,
+            in_flight,
+            pauses,
+            windows,
+            stored,
+            budget: &mut left,
+            now,
+        };
+        let scanned = guard::carefully(|| scan.run());
+        budget.subtract(&share, &left);
+        let scanned = match scanned {
             Ok(scanned) => scanned,
             Err(failure) => {
                 ereport::log(&format!("could not read the queue of server \"{server}\": {}", failure.message));
@@ -144,6 +155,9 @@ pub fn claim_requests(
                 claims.next = earlier(claims.next, Some(AT_ONCE));
             }
         }
+    }
+    if budget.is_spent() {
+        claims.next = earlier(claims.next, Some(AT_ONCE));
     }
     claims
 }

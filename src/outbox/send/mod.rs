@@ -46,7 +46,7 @@ impl Flights {
     /// Sends a claimed request. Returns it if it ends without an exchange.
     pub fn send(&mut self, claimed: Claimed, extension: Oid, ticket: Ticket) -> Option<Flight> {
         self.last_id += 1;
-        self.bytes += size(&claimed);
+        self.bytes += claimed.planned.bytes();
         self.go_on(self.last_id, Flight::new(claimed, extension, ticket), false)
     }
 
@@ -58,7 +58,7 @@ impl Flights {
                 None
             }
             None => {
-                self.bytes -= size(&flight.claimed);
+                self.bytes -= flight.claimed.planned.bytes();
                 Some(flight)
             }
         }
@@ -88,9 +88,4 @@ impl Flights {
         ended.iter_mut().for_each(|flight| flight.state = None);
         ended
     }
-}
-
-/// The size of a request's data, in bytes.
-fn size(claimed: &Claimed) -> usize {
-    claimed.planned.operations.iter().filter_map(|operation| operation.data.as_ref()).map(String::len).sum()
 }

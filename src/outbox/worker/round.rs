@@ -66,8 +66,9 @@ impl Worker {
         self.cursors.go_back(prepared.map_or(i64::MAX, |prepared| prepared.lowest));
         let budget = Budget {
             records: MAX_RECORDS,
+            requests: if self.stay.is_share_over() { 0 } else { MAX_REQUESTS },
+            slots: self.flights.room(MAX_REQUESTS),
             bytes: MAX_BYTES.saturating_sub(self.flights.bytes()),
-            requests: if self.stay.is_share_over() { 0 } else { self.flights.room(MAX_REQUESTS) },
         };
         let result = in_transaction(|connection, extension| {
             let is_new = self.note_extension(extension);

@@ -133,6 +133,11 @@ impl Planned {
     pub fn ids(&self) -> impl Iterator<Item = i64> + '_ {
         self.operations.iter().flat_map(Operation::ids)
     }
+
+    /// The size of its data.
+    pub fn bytes(&self) -> usize {
+        self.operations.iter().filter_map(|operation| operation.data.as_ref()).map(String::len).sum()
+    }
 }
 
 impl Operation {
