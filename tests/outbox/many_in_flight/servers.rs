@@ -44,6 +44,29 @@ fn a_silent_server_takes_nothing_from_another() {
     assert_eq!((world.one::<i64>(sending), silent.accepted()), (12, 12));
 }
 
+/// It could take all descriptors and all memory that the worker gives to requests.
+#[test]
+fn a_silent_server_with_the_largest_window_leaves_the_others_theirs() {
+    let silent = RawServer::start(hold);
+    for (window, bytes) in [(1_000, 1), (200, 1 << 20)] {
+        let mut world = World::with_window(8);
+        let options = format!(", max_in_flight '{window}', max_batch '1', request_timeout_ms '600000'");
+        foreign_server(&world.database, "other", &silent.url(), &options);
+        world.run(&format!(
+            "SELECT count(*) FROM sequin_enqueue('create', 'sync', 'salesforce:lead', (
+                 SELECT jsonb_agg(jsonb_build_object('data', jsonb_build_object('note', repeat('x', {bytes}))))
+                 FROM generate_series(1, {window})), server => 'other')"
+        ));
+        let mut before = 0;
+        eventually("it has taken all that it gets", || {
+            std::thread::sleep(std::time::Duration::from_secs(1));
+            let now = silent.open();
+            now > 0 && now == std::mem::replace(&mut before, now)
+        });
+        delivers_undisturbed(&mut world, &format!("{before} requests of {bytes} bytes"));
+    }
+}
+
 #[test]
 fn a_server_that_is_away_takes_nothing_from_another() {
     let backlog = FullBacklog::start();
