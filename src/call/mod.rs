@@ -7,7 +7,7 @@ mod send;
 pub mod server;
 pub mod stats;
 
-pub use http::{open_connections, stop_threads};
+pub use http::{open_connections, prepare_to_stop_threads, stop_threads};
 pub use send::{Answer, Exchange, SentRequest, after_applied, facts, send_mutation};
 
 use contract::outcome::{Outcome, SqlState};

@@ -42,17 +42,23 @@ pub fn try_transaction<T>(f: impl FnOnce() -> T) -> Result<T, Failure> {
         let stays =
             |failure: &Failure| !is_shutdown_requested() && failure.code != PgSqlErrorCode::ERRCODE_QUERY_CANCELED;
         let Some(failure) = failure.filter(stays) else { resume_unwind(payload) };
-        // SAFETY: the guard of pgrx has caught the jump and copied the error, which Postgres can drop now. The panic has left
-        // the frames of Rust within this one and ends here. Postgres aborts a transaction in any state.
-        unsafe {
-            pg_sys::FlushErrorState();
-            pg_sys::AbortCurrentTransaction();
-            disable_timeout(shutdown_check(), false);
-            pg_sys::pgstat_report_stat(true);
-            pg_sys::CurrentMemoryContext = pg_sys::TopMemoryContext;
-        }
+        abort();
         failure
     })
+}
+
+/// Undoes the transaction of a background worker that an error has left open. The panic of the error was caught, and ends
+/// here.
+pub fn abort() {
+    // SAFETY: the guard of pgrx has caught the jump and copied the error, which Postgres can drop now. The panic has left the
+    // frames of Rust within the transaction. Postgres aborts a transaction in any state, and ignores that there is none.
+    unsafe {
+        pg_sys::FlushErrorState();
+        pg_sys::AbortCurrentTransaction();
+        disable_timeout(shutdown_check(), false);
+        pg_sys::pgstat_report_stat(true);
+        pg_sys::CurrentMemoryContext = pg_sys::TopMemoryContext;
+    }
 }
 
 /// Runs `f` with no transaction open. If it raises or panics, the error is given. In a process that was asked to end, the

@@ -16,4 +16,4 @@ mod wait;
 
 pub use client::{Client, Endpoint, Header};
 pub use progress::{Traffic, traffic};
-pub use wait::{open_connections, stop_threads};
+pub use wait::{open_connections, prepare_to_stop_threads, stop_threads};

@@ -124,6 +124,11 @@ fn stop_signal() -> &'static StopSignal {
     })
 }
 
+/// Makes sure that [`stop_threads`] cannot fail.
+pub fn prepare_to_stop_threads() {
+    stop_signal();
+}
+
 /// Makes all threads give up their requests.
 pub fn stop_threads() {
     IS_STOPPED.store(true, Ordering::Release);

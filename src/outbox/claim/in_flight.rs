@@ -111,12 +111,17 @@ impl InFlight {
         for claim in claim::of_others(connection, owner) {
             let is_dead = !alive.contains(&claim.owner);
             // A session that has the lock may have changed the records, and its transaction may be open for hours.
-            is_complete &= !is_dead || claims_lock::try_acquire(&claim.server);
-            if is_dead && claims_lock::try_acquire(&claim.server) && dead_claim::end(connection, &claim) {
+            let may_end = is_dead && claims_lock::try_acquire(&claim.server);
+            is_complete &= may_end || !is_dead;
+            let left = if may_end { dead_claim::end(connection, &claim) } else { claim.ids.clone() };
+            if left.len() < claim.ids.len() {
                 cursors.go_back(claim.ids.iter().copied().min().unwrap_or(0));
+            }
+            if left.is_empty() {
                 continue;
             }
-            let claim::Claim { id, server, ids, keys, .. } = claim;
+            let claim::Claim { id, server, keys, .. } = claim;
+            let ids = left;
             self.insert(id, Claim { server, is_own: false, bytes: 0, ids, keys, records: Vec::new() });
         }
         is_complete

@@ -161,9 +161,10 @@ impl QueueScan<'_> {
         let back = self.begin_stepping();
         let position = self.cursors.positions.get(self.server).copied().unwrap_or(i64::MIN);
         let position = back.map_or(position, |from| position.min(from));
+        // Before anything can fail: the records that were stepped over are known to this scan alone now.
+        self.cursors.positions.insert(self.server.to_owned(), position);
         let mut decoder = Decoder::new(&self.in_flight.ids);
         let Some((fresh, limits, room)) = self.read_queue(position, has_deferred, &mut decoder)? else {
-            self.cursors.positions.insert(self.server.to_owned(), position);
             return Ok(Scan::default());
         };
         let Fresh { is_full, can_widen, last, .. } = fresh;
@@ -185,7 +186,10 @@ impl QueueScan<'_> {
         self.widen(is_too_narrow);
         let has_room = planned.len() < room;
         let may_create = self.note_probe(planned.is_empty() && !is_full && !sorted.has_more_due);
+        let chosen = planned.len();
         self.budget.spend(&mut planned);
+        // The next round may claim more.
+        let is_cut = !planned.is_empty() && planned.len() < chosen;
         let (requests, has_paused) = assign::assign(self.connection, self.server, planned);
         for id in requests.iter().flat_map(|(planned, _)| planned.ids()) {
             waiting.remove(&id);
@@ -199,7 +203,7 @@ impl QueueScan<'_> {
             || may_create
             || is_full && (has_moved || reached > position)
             || sorted.has_more_due && has_moved;
-        let next = if has_room && has_left {
+        let next = if is_cut || has_room && has_left {
             Some(AT_ONCE)
         } else if has_deferred {
             scan::next_due(self.connection, self.server, now)

@@ -89,7 +89,8 @@ impl Flight {
                     self.exchanges += 1;
                     return Some(exchange);
                 }
-                Err(attempt) => self.note(part, attempt, state),
+                // No request was made, so nothing is known of the server, unless its token cannot be used.
+                Err(attempt) => self.note(part, attempt, (state != ServerState::Answers).then_some(state)),
             }
         }
         None
@@ -114,11 +115,11 @@ impl Flight {
             }
             Err(failure) => judge::broken(planned.kind, operations, failure, &mut state),
         };
-        self.note(part, attempt, state);
+        self.note(part, attempt, Some(state));
     }
 
-    fn note(&mut self, part: Range<usize>, attempt: Attempt, state: ServerState) {
-        self.state = Some(state);
+    fn note(&mut self, part: Range<usize>, attempt: Attempt, state: Option<ServerState>) {
+        self.state = state.or(self.state.take());
         match attempt {
             Attempt::Settled(dispositions) => self.dispositions.extend(part.zip(dispositions)),
             Attempt::Split => {

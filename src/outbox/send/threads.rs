@@ -8,9 +8,10 @@ use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
-use std::time::Duration;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use crate::call::{self, Answer, Exchange};
 use crate::ereport;
@@ -18,7 +19,7 @@ use crate::pg::socket::Interest;
 use crate::pg::thread::{share_malloc_arena, spawn_without_signals};
 use crate::pg::wait::SocketWait;
 use crate::pg::wait_event::WaitEvent;
-use crate::pg::{external_fd, interrupt};
+use crate::pg::{bgworker, external_fd, interrupt};
 
 /// The number of a flight: a claimed request, which may take several exchanges.
 pub type FlightId = u64;
@@ -54,6 +55,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Threads {
     pub fn new() -> Threads {
         share_malloc_arena();
+        call::prepare_to_stop_threads();
+        // Also at an end without a destructor, and before the worker's slot is free, whose callback is older.
+        bgworker::at_exit(stop_exchanges);
         let (ended, write_end) = UnixStream::pair().expect("a process that starts has room for two more descriptors");
         for end in [&ended, &write_end] {
             end.set_nonblocking(true).expect("a socket can be made non-blocking");
@@ -154,10 +158,39 @@ impl Drop for Threads {
     }
 }
 
+/// The exchanges that run now.
+static RUNNING: AtomicUsize = AtomicUsize::new(0);
+
+struct Running(());
+
+impl Running {
+    fn begin() -> Running {
+        RUNNING.fetch_add(1, Ordering::AcqRel);
+        Running(())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        RUNNING.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Waits until no thread sends another byte: the next worker may send newer requests for the same records.
+fn stop_exchanges() {
+    const MOST: Duration = Duration::from_secs(1);
+    call::stop_threads();
+    let begun = Instant::now();
+    while RUNNING.load(Ordering::Acquire) > 0 && begun.elapsed() < MOST {
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
 impl Shared {
     /// Runs exchanges until the jobs are closed and done.
     fn run(&self) {
         while let Some((flight, exchange)) = self.next_job() {
+            let _running = Running::begin();
             let answer = catch_unwind(AssertUnwindSafe(|| exchange.run())).unwrap_or_else(|_| Answer::panicked());
             lock(&self.answers).push((flight, answer));
             // A full pair has woken the main thread already.

@@ -17,14 +17,14 @@ use crate::pg::spi::Connection;
 
 use super::transitions::{UnknownCreate, note_attempt, write_unknown};
 
-/// Ends the claim of a worker that is gone. Returns false if some of its records stay claimed.
-pub fn end(connection: &Connection, claim: &Claim) -> bool {
+/// Ends the claim of a worker that is gone. Returns the records that stay claimed.
+pub fn end(connection: &Connection, claim: &Claim) -> Vec<i64> {
     let mut parts: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
     for (id, head) in claim.ids.iter().zip(if claim.heads.is_empty() { &claim.ids } else { &claim.heads }) {
         parts.entry(*head).or_default().extend((id != head).then_some(*id));
     }
     let parts: Vec<(i64, Vec<i64>)> = parts.into_iter().collect();
-    let ended = guard::carefully(|| {
+    let left = guard::carefully(|| {
         let failed = guard::each_carefully(&parts, |parts| end_parts(connection, claim, parts));
         let (mut ids, mut heads) = (Vec::new(), Vec::new());
         for ((head, merged), failure) in &failed {
@@ -38,14 +38,14 @@ pub fn end(connection: &Connection, claim: &Claim) -> bool {
         } else {
             claim::shrink(connection, claim.id, &ids, &heads);
         }
-        ids.is_empty()
+        ids
     });
     if let Some(lowest) = claim.ids.iter().min() {
         registry::wake_workers(*lowest);
     }
-    ended.unwrap_or_else(|failure| {
+    left.unwrap_or_else(|failure| {
         ereport::log(&format!("could not end claim {} of a worker that is gone: {}", claim.id, failure.message));
-        false
+        claim.ids.clone()
     })
 }
 

@@ -25,11 +25,23 @@ macro_rules! waiting {
     };
 }
 
-/// The pending records of a server that are not due.
+/// Not in flight. The settlement of a claimed record must not wait for a session that has changed its row, and whose
+/// transaction may stay open for hours.
+macro_rules! not_claimed {
+    () => {
+        " AND NOT p.id OPERATOR(pg_catalog.=) ANY (SELECT i.id FROM sequin.claims c, pg_catalog.unnest(c.ids) AS i(id) \
+         WHERE c.server OPERATOR(pg_catalog.=) $1)"
+    };
+}
+
+/// The pending records of a server that are not due and not in flight.
 macro_rules! not_due {
     () => {
-        " WHERE p.server OPERATOR(pg_catalog.=) $1 AND p.state OPERATOR(pg_catalog.=) 'pending' \
-         AND p.next_attempt_at OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp()"
+        concat!(
+            " WHERE p.server OPERATOR(pg_catalog.=) $1 AND p.state OPERATOR(pg_catalog.=) 'pending' \
+             AND p.next_attempt_at OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp()",
+            not_claimed!()
+        )
     };
 }
 
@@ -87,12 +99,16 @@ pub fn free_behind(connection: &Connection, server: &str, ordering_keys: &[&str]
     ));
     static FIND: Statement<(&str, &[&str])> =
         Statement::new(concat!("SELECT p.id FROM sequin.deferred p", behind_keys!()));
+    static FIND_UNLOCKED: Statement<(&str, &[&str])> =
+        Statement::new(concat!("SELECT p.id FROM sequin.deferred p", behind_keys!(), " FOR UPDATE SKIP LOCKED"));
     if ordering_keys.is_empty() {
         return;
     }
     if !claims_lock::try_acquire(server) {
         let postpone = |key: &&str| Postponed { server: server.to_owned(), key: (*key).to_owned(), is_freed: false };
-        return postponed().extend(ordering_keys.iter().map(postpone));
+        postponed().extend(ordering_keys.iter().map(postpone));
+        // The other session frees the rows that it has locked, unless it rolls back.
+        return free(connection, &super::ids(FIND_UNLOCKED.run(connection, (server, ordering_keys))));
     }
     if guard::carefully(|| FREE.run(connection, (server, ordering_keys)).free()).is_err() {
         free(connection, &super::ids(FIND.run(connection, (server, ordering_keys))));
@@ -111,7 +127,7 @@ pub fn free_all(connection: &Connection, server: &str) {
     }
 }
 
-/// Ends all waits of a server's pending records, whatever they wait for.
+/// Ends all waits of a server's pending records, whatever they wait for, except for those in flight.
 pub fn end_waits(connection: &Connection, server: &str) {
     static END: Statement<(&str,)> = Statement::new(concat!(
         "UPDATE sequin.deferred p SET next_attempt_at = pg_catalog.clock_timestamp()",
@@ -123,7 +139,7 @@ pub fn end_waits(connection: &Connection, server: &str) {
     }
 }
 
-/// The records that wait behind a record.
+/// The records that wait behind a record and are not in flight.
 pub fn behind(connection: &Connection, server: &str, id: i64) -> Vec<i64> {
     static BEHIND: Statement<(&str, i64)> = Statement::new(concat!(
         "SELECT p.id FROM (SELECT q.server, q.ordering_key FROM sequin.queue q WHERE q.server OPERATOR(pg_catalog.=) $1 \
@@ -132,6 +148,7 @@ pub fn behind(connection: &Connection, server: &str, id: i64) -> Vec<i64> {
         same_key!("p.ordering_key", "k.ordering_key"),
         " WHERE p.id OPERATOR(pg_catalog.<>) $2 AND p.state OPERATOR(pg_catalog.=) 'pending' \
          AND p.next_attempt_at OPERATOR(pg_catalog.=) 'infinity'",
+        not_claimed!(),
     ));
     super::ids(BEHIND.run(connection, (server, id)))
 }

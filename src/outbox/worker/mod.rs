@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use pgrx::pg_sys::Oid;
@@ -13,7 +14,7 @@ use pgrx::pg_sys::Oid;
 use crate::ereport;
 use crate::pg::bgworker::{self, Activity};
 use crate::pg::random;
-use crate::pg::transaction::{Cause, Failure};
+use crate::pg::transaction::{self, Cause, Failure};
 use crate::pg::wait_event::WaitEvent;
 
 pub mod identity;
@@ -67,7 +68,7 @@ pub fn main(argument: u64, open: OpenAttached) {
     registry::prepare();
     let owner = random::unique_number();
     let Some(slot) = Slot::take(owner) else { bgworker::exit(0) };
-    let worker = Worker {
+    let mut worker = Worker {
         owner,
         slot,
         stay: Stay::begin(),
@@ -76,12 +77,14 @@ pub fn main(argument: u64, open: OpenAttached) {
         in_flight: InFlight::default(),
         flights: Flights::new(),
         ended: VecDeque::new(),
+        settling: None,
         next_round: None,
         windows: HashMap::new(),
         changes: Vec::new(),
         locked: HashSet::new(),
         unstored: HashSet::new(),
         last_full_scan: None,
+        full_scan_from: None,
         last_drop_check: Instant::now(),
         was_locked_out: None,
         failures: 0,
@@ -89,12 +92,16 @@ pub fn main(argument: u64, open: OpenAttached) {
         write_backs: write_back::Handover::new(open),
         reported: None,
     };
-    // If the process is asked to end, a cancelled transaction must not count as a failure of the worker.
     let ended = catch_unwind(AssertUnwindSafe(|| worker.run()));
     if bgworker::is_shutdown_requested() {
+        // A long transaction was cancelled, which is no failure of the worker. What it was to settle goes into shorter ones.
+        transaction::abort();
+        let _ = catch_unwind(AssertUnwindSafe(|| worker.leave()));
         lifecycle::exit_and_respawn();
     }
     let Err(error) = ended;
+    // Its threads end before the slot is free.
+    drop(worker);
     resume_unwind(error);
 }
 
@@ -136,6 +143,8 @@ struct Worker {
     flights: Flights,
     /// Requests that have ended and are not settled.
     ended: VecDeque<Flight>,
+    /// Those that the current transaction settles.
+    settling: Option<Rc<Vec<Flight>>>,
     /// When the next round is due, if nothing wakes the worker before. None: at the next full scan.
     next_round: Option<Instant>,
     windows: HashMap<String, Window>,
@@ -146,6 +155,8 @@ struct Worker {
     /// The servers whose backoffs count as this worker has them in memory, because not all could be stored.
     unstored: HashSet<String>,
     last_full_scan: Option<Instant>,
+    /// The next full scan waits until then, because another session had the lock of a server.
+    full_scan_from: Option<Instant>,
     last_drop_check: Instant,
     /// Since when another process has the lock.
     was_locked_out: Option<Instant>,
@@ -158,7 +169,7 @@ struct Worker {
 }
 
 impl Worker {
-    fn run(mut self) -> ! {
+    fn run(&mut self) -> ! {
         loop {
             if self.last_drop_check.elapsed() > DROP_CHECK_INTERVAL {
                 self.last_drop_check = Instant::now();
@@ -209,11 +220,10 @@ impl Worker {
         self.slot.is_signalled() || is_due(self.next_round) || is_due(self.next_full_scan())
     }
 
-    /// The fallback poll, which is due at once after a restart. None while nothing is known to be missed.
+    /// The fallback poll, which is due at once after a restart.
     fn next_full_scan(&self) -> Option<Instant> {
-        let now = Instant::now();
-        let Some(last) = self.last_full_scan else { return Some(now) };
-        Some(last + FULL_SCAN_INTERVAL)
+        let at_once = || self.full_scan_from.unwrap_or_else(Instant::now);
+        Some(self.last_full_scan.map_or_else(at_once, |last| last + FULL_SCAN_INTERVAL))
     }
 
     /// Waits for a wake-up, the end of a request, or the next thing that is due. Ends the worker if there is nothing to do for
@@ -260,6 +270,8 @@ impl Worker {
 
     /// Ends the worker. The requests in flight may still be answered for a while, and all are settled.
     fn leave(&mut self) -> ! {
+        let settling = self.settling.take().and_then(Rc::into_inner);
+        self.take_back(settling.unwrap_or_default());
         let until = Instant::now() + REQUEST_GRACE;
         loop {
             self.take_ended(true);

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::convert::Infallible;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use pgrx::pg_sys::Oid;
@@ -26,12 +27,16 @@ use crate::pg::wait_event::WaitEvent;
 use crate::settings;
 
 use super::presence::{self, Presence};
+use super::retention::Retention;
 use super::{DROP_EXTENSION_DELAY, FAILURE_DELAYS, FULL_SCAN_INTERVAL, MAX_SETTLE_FAILURES, Worker};
 use super::{back_off, has_failed, identity, lifecycle};
 
 /// About how many records a round settles, and how many it claims. A larger round takes longer, and the slots of requests
 /// that end meanwhile are empty for as long.
 const MAX_RECORDS: usize = 4_000;
+
+/// The same for a worker that was asked to end: a transaction that takes longer than a second is cancelled then.
+const MAX_RECORDS_LEAVING: usize = 200;
 
 /// About how much data of requests in flight is in memory.
 const MAX_BYTES: usize = 128 << 20;
@@ -55,7 +60,7 @@ impl Worker {
         if self.failures > 0 {
             self.settle_all();
         }
-        let ended = self.next_ended();
+        let ended = self.begin_settling(MAX_RECORDS);
         let signal = self.slot.take_signals();
         match signal {
             Some(i64::MIN) => self.last_full_scan = None,
@@ -104,14 +109,16 @@ impl Worker {
             let claims = claim::claim_requests(connection, cursors, in_flight, windows, unstored, *owner, budget);
             (settlement, Some(claims))
         });
+        let ended = self.end_settling(ended);
         requeue::end_postponed(result.is_ok());
         let (settlement, claims) = match result {
             Ok(Some((settlement, claims))) => (Some(settlement), claims),
             Ok(None) => (None, None),
             Err(failure) => {
                 self.take_back(ended);
-                // The rollback has undone changes that the cursors rely on.
+                // The rollback has undone changes that the cursors and the retention rely on.
                 self.cursors.reset();
+                self.retention = Retention::new();
                 self.last_full_scan = None;
                 self.failures = has_failed("settle and claim requests", &failure, self.failures);
                 return;
@@ -121,12 +128,16 @@ impl Worker {
         self.slot.note_worked();
         match settlement {
             Some(settlement) => self.note(&settlement),
-            None => self.take_back(ended),
+            None => {
+                self.take_back(ended);
+                bgworker::wait(DROP_EXTENSION_DELAY, WaitEvent::WorkerMain);
+            }
         }
         let is_behind = claims.is_some() && self.retention.is_behind();
         let claims = claims.unwrap_or_else(|| Claims { requests: Vec::new(), next: None, is_locked_out: true });
         self.was_locked_out = claims.is_locked_out.then(|| self.was_locked_out.unwrap_or_else(Instant::now));
         let locked_out = claims.is_locked_out.then(|| self.lock_is_tried_in());
+        self.full_scan_from = locked_out.map(|delay| Instant::now() + delay);
         let behind = is_behind.then_some(Duration::from_millis(1));
         self.next_round =
             claims.next.into_iter().chain(locked_out).chain(behind).min().map(|delay| Instant::now() + delay);
@@ -140,6 +151,8 @@ impl Worker {
             self.note_ended(ended);
         }
         self.note_deliveries();
+        // The time of the state in pg_stat_activity says when the worker looked last.
+        self.reported = None;
     }
 
     /// Shows in `sequin.status` what is in flight, and where each queue begins.
@@ -153,20 +166,29 @@ impl Worker {
         }
     }
 
-    /// Takes requests that have ended, about as many as one transaction may settle.
-    fn next_ended(&mut self) -> Vec<Flight> {
+    /// Takes requests that have ended, with about so many records at most. [`Worker::end_settling`] gives them back. If the
+    /// process is asked to end meanwhile, they are not lost.
+    fn begin_settling(&mut self, most: usize) -> Rc<Vec<Flight>> {
         let mut records = 0;
         let count = self.ended.iter().take_while(|flight| {
-            let has_room = records < MAX_RECORDS;
+            let has_room = records < most;
             records += flight.claimed.planned.ids().count();
             has_room
         });
         let count = count.count();
-        self.ended.drain(..count).collect()
+        let ended = Rc::new(self.ended.drain(..count).collect());
+        self.settling = Some(Rc::clone(&ended));
+        ended
+    }
+
+    /// The requests of [`Worker::begin_settling`], after their transaction.
+    fn end_settling(&mut self, ended: Rc<Vec<Flight>>) -> Vec<Flight> {
+        self.settling = None;
+        Rc::into_inner(ended).expect("the other reference is gone")
     }
 
     /// Keeps requests that a transaction has failed to settle.
-    fn take_back(&mut self, ended: Vec<Flight>) {
+    pub(super) fn take_back(&mut self, ended: Vec<Flight>) {
         for flight in ended.into_iter().rev().filter(|flight| Some(flight.extension) == self.extension) {
             let claimed = &flight.claimed;
             self.in_flight.remove(claimed.claim);
@@ -179,11 +201,14 @@ impl Worker {
     pub(super) fn settle_all(&mut self) {
         let mut failures = self.failures;
         while !self.ended.is_empty() {
-            let ended = self.next_ended();
-            match in_transaction(|connection, extension| {
+            let is_leaving = bgworker::is_shutdown_requested();
+            let ended = self.begin_settling(if is_leaving { MAX_RECORDS_LEAVING } else { MAX_RECORDS });
+            let result = in_transaction(|connection, extension| {
                 self.note_extension(extension);
                 self.settle(connection, extension, &ended)
-            }) {
+            });
+            let ended = self.end_settling(ended);
+            match result {
                 Ok(Some(settlement)) => {
                     failures = 0;
                     self.last_full_scan = self.last_full_scan.filter(|_| !settlement.has_stuck);
