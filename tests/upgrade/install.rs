@@ -52,7 +52,7 @@ fn nothing_that_does_something_may_be_called_by_everybody_and_all_of_it_is_volat
         let function: String = row.get(0);
         // PUBLIC may read the views that call these.
         let (is_open, kind) = match function.as_str() {
-            "sequin.is_served()" => (true, ("v", "u")),
+            "sequin.is_served()" | "sequin.server_status()" | "sequin.server_statistics()" => (true, ("v", "u")),
             "sequin.is_attachment(bytea)" => (true, ("i", "s")),
             "sequin_sent_with(bigint)" => (true, ("s", "u")),
             _ => (false, ("v", "u")),
