@@ -90,10 +90,12 @@ impl Expected {
     }
 }
 
-/// The API takes its time, and answers overtake each other. Some never come.
-fn misbehave(cluster: &World, rng: &mut SmallRng) {
+/// The API takes its time, and answers overtake each other. Some never come, unless the worker may give their requests up: a
+/// create whose reply is lost has no upstream id, and the changes of its row are rejected.
+fn misbehave(cluster: &World, rng: &mut SmallRng, way: Way) {
     for _ in 0..rng.random_range(0..40) {
         cluster.sandbox.fault(match rng.random_range(0..15) {
+            0..3 if way == Way::Terminate => continue,
             0 => json!({"stall": "reply"}),
             1 => json!({"stall": "reply_body"}),
             2 => json!({"stall": "body_read"}),
@@ -147,19 +149,37 @@ impl Totals {
     }
 }
 
-/// One crash, or the orderly end of a worker.
-fn end(cluster: &mut World, rng: &mut SmallRng, totals: &mut Totals) {
+/// How a round ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Crash,
+    Kill,
+    /// The orderly end of a worker.
+    Terminate,
+}
+
+impl Way {
+    fn choose(rng: &mut SmallRng) -> Way {
+        match rng.random_range(0..9) {
+            0..4 => Way::Crash,
+            4..8 => Way::Kill,
+            _ => Way::Terminate,
+        }
+    }
+}
+
+fn end(cluster: &mut World, way: Way, totals: &mut Totals) {
     totals.in_flight.push(cluster.one("SELECT count(*) FROM sequin.claims"));
-    match rng.random_range(0..9) {
-        0..4 => {
+    match way {
+        Way::Crash => {
             cluster.restart(Stop::Immediate);
             totals.crashes += 1;
         }
-        4..8 => {
+        Way::Kill => {
             cluster.kill_worker();
             totals.kills += 1;
         }
-        _ => {
+        Way::Terminate => {
             let Some(worker) = cluster.workers().first().copied() else { return };
             cluster.run(&format!("SELECT pg_terminate_backend({worker})"));
             cluster.until(&format!("SELECT NOT {worker} = ANY (sequin.workers())"));
@@ -237,12 +257,13 @@ fn round(cluster: &mut World, rng: &mut SmallRng, expected: &mut Expected, total
     for _ in 0..rng.random_range(0..30) {
         expected.queue(cluster, rng);
     }
-    misbehave(cluster, rng);
+    let way = Way::choose(rng);
+    misbehave(cluster, rng, way);
     for _ in 0..20 + rng.random_range(0..80) {
         expected.queue(cluster, rng);
     }
     thread::sleep(Duration::from_millis(rng.random_range(0..MOST_MS)));
-    end(cluster, rng, totals);
+    end(cluster, way, totals);
     cluster.sandbox.clear_faults();
 }
 
@@ -280,9 +301,28 @@ fn decide(cluster: &mut World) -> usize {
     unknown.len()
 }
 
+/// The requests and the outcomes of the first open record's key.
+fn history(cluster: &mut World) -> String {
+    let key = cluster.rows("SELECT COALESCE(upstream_id, ordering_key), ordering_key FROM sequin.outbox LIMIT 1", &[]);
+    let Some(row) = key.first() else { return String::new() };
+    let (id, key): (Option<String>, Option<String>) = (row.get(0), row.get(1));
+    let outcomes = cluster.rows("SELECT d::text FROM sequin.delivered d WHERE ordering_key = $1 ORDER BY id", &[&key]);
+    let outcomes = outcomes.iter().map(|row| row.get::<_, String>(0));
+    let log = cluster.sandbox.log();
+    let id = id.unwrap_or_default();
+    let requests = log.mutations().into_iter().filter(|request| request.body.contains(&id)).map(|request| {
+        format!(
+            "{} {:?} {:?} {} {}",
+            request.at_us, request.answered_us, request.status, request.complete, request.body
+        )
+    });
+    outcomes.chain(requests).collect::<Vec<_>>().join("\n")
+}
+
 fn judge(cluster: &mut World, expected: &Expected) {
     let open = "SELECT COALESCE(string_agg(o::text, E'\\n'), '') FROM sequin.outbox o";
-    assert_eq!(cluster.one::<String>(open), "", "all is delivered");
+    let open: String = cluster.one(open);
+    assert_eq!(open, "", "all is delivered\n{}", history(cluster));
     let twice = "SELECT count(*) - count(DISTINCT id) FROM sequin.delivered";
     assert_eq!(cluster.one::<i64>(twice), 0, "nothing is delivered twice");
     let (mut found, mut ids): (HashMap<String, i64>, HashMap<String, String>) = (HashMap::new(), HashMap::new());

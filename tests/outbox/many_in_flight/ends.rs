@@ -212,3 +212,56 @@ fn assert_unharmed(server: &Server, has_crashed: bool) {
         assert!(!log.contains(sign), "{sign}: {log}");
     }
 }
+
+/// A worker that leaves gives up a request whose reply does not come. The delete that was applied is sent again.
+#[test]
+fn a_record_that_is_changed_and_deleted_while_its_worker_leaves_is_deleted_and_nothing_is_rejected() {
+    let mut world = World::with_own_server_and_window(PRELOADED, 16);
+    for stall in ["reply", "reply_body", "body_read"] {
+        for is_merged in [true, false] {
+            let contacts = world.contacts_made(8);
+            world.sandbox.fault(json!({"times": 8, "stall": stall}));
+            if is_merged {
+                world.run("SELECT sequin_pause('sequin')");
+            }
+            let mut ids = world.update_each(&contacts, |n| json!({ "n": n }));
+            if !is_merged {
+                eventually("they are in flight", || world.sandbox.log().mutations().len() == 8);
+            }
+            ids.extend(world.enqueue("delete", &json!(contacts)));
+            if is_merged {
+                world.run("SELECT sequin_resume('sequin')");
+                eventually("they are in flight", || world.sandbox.log().mutations().len() == 8);
+            }
+            let worker = world.worker();
+            world.run(&format!("SELECT pg_terminate_backend({worker})"));
+            world.until(&format!("SELECT NOT {worker} = ANY (sequin.workers())"));
+            world.sandbox.clear_faults();
+            world.settled();
+            assert_all_were_applied(&mut world, &ids, &format!("{stall}, merged: {is_merged}"));
+        }
+    }
+}
+
+/// The connections of many requests break, once or again and again, after the API has done its work.
+#[test]
+fn a_record_that_is_changed_and_deleted_is_deleted_however_often_the_reply_is_lost() {
+    for times in [1, 2, 4] {
+        let mut world = World::with_options("max_batch '3', max_in_flight '16'");
+        let contacts = world.contacts_made(12);
+        world.run("SELECT sequin_pause('sequin')");
+        let mut ids = world.update_each(&contacts, |n| json!({ "n": n }));
+        ids.extend(world.enqueue("delete", &json!(contacts)));
+        world.sandbox.fault(json!({"times": 4 * times, "cut_after": 0}));
+        world.run("SELECT sequin_resume('sequin')");
+        world.settled();
+        assert_all_were_applied(&mut world, &ids, &format!("{times} times"));
+    }
+}
+
+#[track_caller]
+fn assert_all_were_applied(world: &mut World, ids: &[i64], what: &str) {
+    let tally = world.tally(ids);
+    assert!(tally.keys().all(|outcome| outcome.starts_with("applied")), "{what}: {tally:?}");
+    assert_eq!(world.contact_count(), 0, "{what}");
+}
