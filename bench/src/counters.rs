@@ -15,7 +15,7 @@ use crate::stats::Spread;
 use crate::table::Table;
 
 /// As in the extension.
-const SLOTS: usize = 128;
+const SLOTS: usize = 32;
 
 const GOAL: Goal = Goal::AtMost(300.0, " ns");
 

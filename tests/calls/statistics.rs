@@ -176,7 +176,7 @@ fn a_reset_and_a_crash_begin_anew() {
     assert_eq!(world.rows(since, &[]).len(), 0);
 }
 
-/// There are 128 slots.
+/// There are 32 slots.
 #[test]
 fn servers_without_a_slot_share_a_row_and_dropped_ones_leave_theirs() {
     let mut world = World::set_up(own(""));
@@ -187,22 +187,22 @@ fn servers_without_a_slot_share_a_row_and_dropped_ones_leave_theirs() {
         )
     };
     world.run(&format!(
-        "DO $$ BEGIN FOR n IN 1..140 LOOP
+        "DO $$ BEGIN FOR n IN 1..44 LOOP
            EXECUTE format('CREATE SERVER s%s FOREIGN DATA WRAPPER sequin_mutations OPTIONS (url %L)', n, '{url}');
            EXECUTE format('CREATE USER MAPPING FOR PUBLIC SERVER s%s OPTIONS (token %L)', n, '{token}');
          END LOOP; END $$"
     ));
-    world.run(&call_all(1, 130));
+    world.run(&call_all(1, 34));
     let named = "SELECT count(*) FROM sequin.stat_servers WHERE server IS NOT NULL";
     let without = "SELECT call_requests FROM sequin.stat_servers WHERE database IS NULL";
-    assert_eq!((world.one::<i64>(named), world.one::<i64>(without)), (128, 2));
+    assert_eq!((world.one::<i64>(named), world.one::<i64>(without)), (32, 2));
     world.run("DO $$ BEGIN FOR n IN 1..10 LOOP EXECUTE format('DROP SERVER s%s CASCADE', n); END LOOP; END $$");
-    assert_eq!(world.one::<i64>(named), 118);
-    world.run(&call_all(131, 140));
-    assert_eq!((world.one::<i64>(named), world.one::<i64>(without)), (128, 2));
+    assert_eq!(world.one::<i64>(named), 22);
+    world.run(&call_all(35, 44));
+    assert_eq!((world.one::<i64>(named), world.one::<i64>(without)), (32, 2));
     assert_eq!(
         world.one::<i64>("SELECT sum(call_requests)::bigint FROM sequin.stat_servers WHERE server IS NOT NULL"),
-        128
+        32
     );
     // So do those of dropped databases.
     world.server.connect("postgres").run("CREATE DATABASE other");

@@ -36,7 +36,7 @@ fn full_outbox() -> (World, Vec<String>) {
         (SELECT jsonb_agg(jsonb_build_object('data', jsonb_build_object('n', 0))) FROM generate_series(1, $1) n))";
     let made: Vec<String> = cluster.rows(made, &[&i32::try_from(UPDATED).unwrap()]).iter().map(|r| r.get(0)).collect();
     cluster.run(
-        "ALTER SERVER sequin OPTIONS (ADD max_batch '20', ADD request_timeout_ms '600000');
+        "ALTER SERVER sequin OPTIONS (ADD max_batch '20', ADD max_in_flight '1', ADD request_timeout_ms '600000');
          SELECT sequin_pause('sequin')",
     );
     let a_round = CREATES / 2 / ROUNDS;
