@@ -215,7 +215,7 @@ pub fn read_server(options: &[(String, String)]) -> Result<ServerOptions, Option
         // Few APIs refuse so many at once.
         max_in_flight: raw.max_in_flight.unwrap_or(8),
         max_requests_per_second: raw.max_requests_per_second,
-        // A weekend, and the Monday on which somebody sees it.
+        // An outage that begins on a Friday is seen on Monday.
         max_retry_age: raw.max_retry_age.unwrap_or(Duration::from_secs(3 * 86_400)),
         max_await: raw.max_await.unwrap_or(Duration::from_secs(300)),
     })

@@ -73,3 +73,24 @@ fn what_ends_meanwhile_is_settled_and_what_waits_for_it_follows() {
         assert_eq!(world.contacts()[0]["data"]["n"], 2, "{ending}");
     }
 }
+
+/// The later record waits for the first one, and is sent with its second attempt.
+#[test]
+fn a_resume_keeps_no_request_in_flight_from_being_settled() {
+    let mut world = World::new();
+    let id = world.create("Paul");
+    world.settled();
+    world.sandbox.fault(json!({"times": 1, "status": 500, "body": "{\"error\": \"once\"}"}));
+    world.sandbox.fault(json!({"times": 1, "hold": true, "match": {"kind": "update"}}));
+    let first = world.enqueue_number(&id, 1);
+    world.until("SELECT EXISTS (SELECT FROM sequin.deferred WHERE attempts = 1)");
+    let later = world.enqueue_number(&id, 2);
+    world.until(&format!("SELECT EXISTS (SELECT FROM sequin.outbox WHERE id = {first} AND state = 'sending')"));
+    let mut other = world.database.connect();
+    other.run("BEGIN; SELECT sequin_resume('sequin')");
+    world.sandbox.clear_faults();
+    world.until(&format!("SELECT sequin_sent_with({first}) IN (SELECT id FROM sequin.delivered)"));
+    other.run("ROLLBACK");
+    assert!(world.one_of::<bool>("SELECT sequin_await_delivery(ARRAY[$1::bigint], 60000)", &[&later]));
+    assert_eq!(world.contacts()[0]["data"]["n"], 2);
+}

@@ -259,7 +259,7 @@ fn a_record_that_a_trigger_keeps_where_it_is_is_neither_lost_nor_sent_twice() {
             world.sandbox.fault(serde_json::from_str(answer).unwrap());
         }
         let id = world.enqueue_data(&json!({"n": 1}));
-        // It stays claimed, by no worker: nobody sends it again.
+        // It stays claimed without an owner, so it is not sent again.
         world.until("SELECT EXISTS (SELECT FROM sequin.claims WHERE owner = -1)");
         assert_eq!(world.state(id), "sending", "{table}, {event}, {answer}");
         world.run("DROP FUNCTION interfere CASCADE");

@@ -172,8 +172,8 @@ impl Window {
         self.pacing.begin(parts, now);
     }
 
-    /// Notes that a request has ended. `state` is `None` if it was not made. `has_lost_creates`: it may have made records,
-    /// and nobody knows. Returns the backoffs that begin or end. `random` is in [0, 1).
+    /// Notes that a request has ended. `state` is `None` if it was not made. `has_lost_creates`: creates of it
+    /// are unknown. Returns the backoffs that begin or end. `random` is in [0, 1).
     pub fn end(
         &mut self,
         ticket: Ticket,

@@ -53,7 +53,7 @@ impl Flight {
         }
     }
 
-    /// Whether it may have made records of which nobody knows.
+    /// Whether creates of it are unknown.
     pub fn has_lost_creates(&self) -> bool {
         let is_unknown = |(_, disposition): &(usize, Disposition)| matches!(disposition, Disposition::Unknown { .. });
         self.claimed.planned.kind == Kind::Create && self.dispositions.iter().any(is_unknown)

@@ -216,14 +216,14 @@ impl Worker {
     }
 
     fn is_round_due(&self) -> bool {
-        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= Instant::now());
-        self.slot.is_signalled() || is_due(self.next_round) || is_due(self.next_full_scan())
+        let next = self.next_round.into_iter().chain([self.next_full_scan()]).min();
+        self.slot.is_signalled() || next.is_some_and(|at| at <= Instant::now())
     }
 
     /// The fallback poll, which is due at once after a restart.
-    fn next_full_scan(&self) -> Option<Instant> {
+    fn next_full_scan(&self) -> Instant {
         let at_once = || self.full_scan_from.unwrap_or_else(Instant::now);
-        Some(self.last_full_scan.map_or_else(at_once, |last| last + FULL_SCAN_INTERVAL))
+        self.last_full_scan.map_or_else(at_once, |last| last + FULL_SCAN_INTERVAL)
     }
 
     /// Waits for a wake-up, the end of a request, or the next thing that is due. Ends the worker if there is nothing to do for
@@ -240,8 +240,7 @@ impl Worker {
         } else {
             self.stay.leave_if_idle(&self.slot, due.map(|at| at.saturating_duration_since(now)))
         };
-        let until = due.into_iter().chain(self.next_full_scan()).chain([now + most]).min();
-        let until = until.unwrap_or(now + most);
+        let until = due.into_iter().fold(self.next_full_scan().min(now + most), Instant::min);
         let is_share_over = self.stay.is_share_over();
         let left = until.saturating_duration_since(Instant::now());
         // While it yields, what is due waits for the end of the requests.

@@ -43,7 +43,7 @@ fn end_unanswered(way: Way) {
         Way::StopFast => world.restart(Stop::Fast),
         Way::StopImmediately => world.restart(Stop::Immediate),
     }
-    // The held requests are answered to nobody.
+    // The held requests are answered, and their connections are gone.
     world.sandbox.clear_faults();
     world.settled();
     assert_eq!(world.tally(&creates), outcomes(&[("unknown", 16)]), "{way:?}: they may have been applied");
