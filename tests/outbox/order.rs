@@ -157,7 +157,7 @@ fn an_ordering_key_orders_different_records() {
 #[test]
 fn a_collection_with_spaces_in_its_name_keeps_the_order_of_its_keys() {
     let mut world = World::new();
-    world.sandbox.fault(json!({"cut_after": 0}));
+    world.sandbox.fault(json!({"match": {"collection_id": "my crm:0 deals"}, "cut_after": 0}));
     world.run(
         "SELECT sequin_enqueue('create', 'sync', 'my crm:0 deals', '[{\"data\": {\"n\": 1}}]', ordering_key => 'a 0 key');
          SELECT sequin_enqueue('create', 'sync', 'my crm:0 deals', '[{\"data\": {\"n\": 2}}]', ordering_key => 'a 0 key');
