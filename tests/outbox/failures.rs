@@ -25,6 +25,13 @@ impl World {
     }
 }
 
+/// The numbers of records of the requests, the largest first: halves are in flight at once.
+fn request_sizes(world: &World) -> Vec<usize> {
+    let mut sizes: Vec<usize> = world.requests().iter().map(|(_, records)| records.as_array().unwrap().len()).collect();
+    sizes.sort_unstable_by(|a, b| b.cmp(a));
+    sizes
+}
+
 #[test]
 fn one_refused_record_of_many_is_found_by_halves() {
     let mut world = World::new();
@@ -32,8 +39,7 @@ fn one_refused_record_of_many_is_found_by_halves() {
     let queued =
         world.enqueue_updates(&ids, |i| if i == 5 { json!({"Email": "nobody"}) } else { json!({"n": 10 + i}) });
     world.settled();
-    let sizes: Vec<usize> = world.requests().iter().map(|(_, records)| records.as_array().unwrap().len()).collect();
-    assert_eq!(sizes, [8, 4, 4, 2, 1, 1, 2], "first halves first, and nothing twice that was applied");
+    assert_eq!(request_sizes(&world), [8, 4, 4, 2, 2, 1, 1], "nothing is sent twice that was applied");
     let rejected: Vec<i64> =
         world.rows("SELECT id FROM sequin.dead_letters", &[]).iter().map(|row| row.get(0)).collect();
     assert_eq!(rejected, [queued[5]]);
@@ -60,13 +66,12 @@ fn creates_travel_alone_unless_a_refusal_applies_nothing_and_replies_are_ordered
         (false, false, vec![1, 1, 1]),
         (false, true, vec![1, 1, 1]),
         (true, false, vec![1, 1, 1]),
-        (true, true, vec![3, 1, 2, 1, 1]),
+        (true, true, vec![3, 2, 1, 1, 1]),
     ] {
         let mut world = World::with_options(&format!("ADD atomic_batches '{atomic}', SET ordered_replies '{ordered}'"));
         world.enqueue("create", &json!([{"data": {"n": 1}}, {"data": {"n": 2}}, {"data": {"Email": "nobody"}}]));
         world.settled();
-        let sent: Vec<usize> = world.requests().iter().map(|(_, records)| records.as_array().unwrap().len()).collect();
-        assert_eq!(sent, sizes, "atomic_batches {atomic}, ordered_replies {ordered}");
+        assert_eq!(request_sizes(&world), sizes, "atomic_batches {atomic}, ordered_replies {ordered}");
         assert_eq!(world.endings(), ["applied", "applied", "rejected"]);
         assert_eq!(world.contact_count(), 2);
     }
