@@ -35,7 +35,6 @@ fn a_consumer_that_never_comes_does_not_hold_all_of_the_window() {
     world.until("SELECT count(*) = 50 FROM sequin.delivered");
     let long = world.bodies().iter().filter(|body| body.contains("never")).count();
     assert_eq!(long, 2);
-    world.sandbox.clear_faults();
     world.release();
     world.settled();
 }

@@ -112,6 +112,8 @@ impl World {
         self.sandbox.clear_faults();
         eventually("all is settled", || {
             self.run_verb("SELECT sequin_discard(id) FROM sequin.dead_letters");
+            // Four lost creates in a row would be a wait of a minute.
+            self.run_verb("SELECT sequin_resume('sequin')");
             self.one(
                 "SELECT NOT EXISTS (SELECT FROM sequin.outbox) AND NOT EXISTS (SELECT FROM sequin.claims)
                  AND NOT EXISTS (SELECT FROM sequin.pending_upstream_ids)",

@@ -1,11 +1,11 @@
 //! What one answer of many does: a limit, a pause, a broken reply, a wait for consumers.
 
 use std::collections::HashSet;
+use std::ops::Range;
 
 use serde_json::{Value, json};
 
 use super::outcomes;
-use crate::support::network::eventually;
 use crate::support::{Session, World};
 
 #[test]
@@ -58,19 +58,24 @@ fn a_limit_of_requests_rests_the_server_and_costs_no_attempt() {
 #[test]
 fn one_limit_rests_the_server_though_the_others_in_flight_are_answered() {
     let mut world = World::with_window(16);
-    world.sandbox.fault(json!({"status": 429, "headers": {"retry-after": "4"}, "delay_ms": 300,
-                               "match": {"body_contains": "\"n\":0}"}}));
+    let limited = json!({"status": 429, "headers": {"retry-after": "4"}, "match": {"body_contains": "\"n\":0}"}});
+    world.sandbox.fault(limited);
     world.hold_contacts();
-    let ids = world.enqueue_creates(40);
-    eventually("one is limited", || world.sandbox.log().mutations().iter().any(|r| r.status == Some(429)));
-    world.until("SELECT EXISTS (SELECT FROM sequin.outbox WHERE state = 'pending' AND data->>'n' = '0')");
+    let creates = |numbers: Range<i32>| json!(numbers.map(|n| json!({"data": {"n": n}})).collect::<Vec<_>>());
+    let mut ids = world.enqueue("create", &creates(1..16));
+    world.full(15);
+    ids.extend(world.enqueue("create", &creates(0..1)));
+    world.until("SELECT EXISTS (SELECT FROM sequin.server_backoff WHERE scope = 'server')");
+    ids.extend(world.enqueue("create", &creates(16..40)));
+    world.another_round();
     world.sandbox.clear_faults();
     world.settled();
     assert_eq!(world.tally(&ids), outcomes(&[("applied", 40)]));
     assert_eq!(world.contact_count(), 40);
     let log = world.sandbox.log();
     let limited = log.mutations().iter().find_map(|r| (r.status == Some(429)).then_some(r.answered_us?)).unwrap();
-    let later: Vec<u64> = log.mutations().iter().map(|r| r.at_us).filter(|at| *at > limited).collect();
+    let contacts = log.mutations().into_iter().filter(|r| r.body.contains(":contact"));
+    let later: Vec<u64> = contacts.map(|r| r.at_us).filter(|at| *at > limited).collect();
     assert_eq!(later.len(), 25, "those that were not in flight, and the one that was limited");
     for at in later {
         assert!(at - limited >= 3_900_000, "{} us after the answer", at - limited);
@@ -146,8 +151,9 @@ fn each_request_in_flight_has_a_key_of_its_own_and_keeps_it_when_it_is_sent_agai
     world.sandbox.fault(json!({"times": 4, "cut_after": 0, "match": {"kind": "update"}}));
     world.hold_contacts();
     let ids = world.update_each(&contacts, |n| json!({ "n": n }));
-    // Those whose replies were lost are in flight again.
-    world.full(16);
+    world.arrived(16);
+    world.until("SELECT count(*) = 4 FROM sequin.outbox WHERE attempts = 1");
+    // Those whose replies were lost are sent again, now or after a rest.
     world.sandbox.clear_faults();
     world.settled();
     assert_eq!(world.tally(&ids), outcomes(&[("applied", 16)]));
