@@ -14,8 +14,9 @@ use crate::outbox::guard;
 use crate::outbox::store::archive;
 use contract::reply::Timestamp;
 
-/// The time between two passes that found nothing more to delete.
-const PASS_INTERVAL: Duration = Duration::from_secs(15);
+/// The shortest and the longest time between two passes that found nothing more to delete. Within these limits it is the
+/// retention itself.
+const PASS_INTERVALS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
 
 /// Rows that are deleted in one transaction, so that delivery goes on in between.
 const AT_ONCE: usize = 10_000;
@@ -34,7 +35,8 @@ impl Retention {
 
     /// Deletes some of the records that are older than `kept`, if it is time for a pass.
     pub fn enforce(&mut self, connection: &Connection, kept: Duration) {
-        if self.last_pass.is_some_and(|at| at.elapsed() < PASS_INTERVAL) {
+        let interval = kept.clamp(PASS_INTERVALS.0, PASS_INTERVALS.1);
+        if self.last_pass.is_some_and(|at| at.elapsed() < interval) {
             return;
         }
         let until = Timestamp(session::now() - i64::try_from(kept.as_micros()).unwrap_or(i64::MAX));
