@@ -76,6 +76,19 @@ pub fn extension_oid(name: &CStr) -> Option<Oid> {
     (oid != Oid::INVALID).then_some(oid)
 }
 
+/// Whether the wrapper [`WRAPPER`] exists, as other sessions have committed it when this transaction began. Mostly the cache
+/// answers, without a scan or a lock.
+pub fn has_wrapper() -> bool {
+    let name = text::to_server_cstring(WRAPPER);
+    // SAFETY: in a transaction, a look-up by a NUL-terminated name, which is freed once.
+    let oid = unsafe {
+        let oid = pg_sys::get_foreign_data_wrapper_oid(name, true);
+        pg_sys::pfree(name.cast());
+        oid
+    };
+    oid != Oid::INVALID
+}
+
 /// Whether the language of the function is SQL.
 pub fn is_sql_function(function: Oid) -> bool {
     /// A fixed entry of pg_language, which pgrx's bindings lack.

@@ -39,7 +39,8 @@ use contract::batching::window::{Change, Window};
 /// Fallback poll. Finds work that no wake-up announced, such as that of a session with an older library.
 const FULL_SCAN_INTERVAL: Duration = Duration::from_secs(30);
 
-/// How often a worker checks whether its database is to be dropped: DROP DATABASE waits five seconds for it to leave.
+/// How often a worker checks whether its database is to be dropped: DROP DATABASE waits five seconds for it to leave. An
+/// idle worker also checks for DROP EXTENSION. That session cannot wake it: without the library it must succeed, too.
 const DROP_CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The poll while a transaction with queued records is prepared: a session without this library may commit it.
@@ -175,6 +176,9 @@ impl Worker {
                 self.last_drop_check = Instant::now();
                 if presence::is_database_being_dropped() {
                     self.leave();
+                }
+                if self.flights.len() == 0 && self.ended.is_empty() && presence::is_extension_dropped() {
+                    self.next_round = Some(Instant::now());
                 }
             }
             if bgworker::is_shutdown_requested() {

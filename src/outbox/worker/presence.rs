@@ -5,13 +5,19 @@ use std::ffi::CStr;
 use pgrx::pg_sys::Oid;
 
 use crate::pg::lock::{self, Mode, Object};
-use crate::pg::{catalog, session};
+use crate::pg::{catalog, session, transaction};
 
 const EXTENSION: &CStr = c"sequin_mutations";
 
 /// Whether another session drops, renames or copies this database, and waits for all other sessions to leave it.
 pub fn is_database_being_dropped() -> bool {
     !lock::is_database_lock_free(Oid::from(session::database()))
+}
+
+/// Whether the extension was dropped. In a transaction of its own, which takes microseconds.
+pub fn is_extension_dropped() -> bool {
+    // An error says nothing. The next round meets it again.
+    transaction::try_transaction(|| !catalog::has_wrapper()).unwrap_or(false)
 }
 
 /// Whether the extension is in this database.
