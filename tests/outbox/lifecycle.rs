@@ -132,6 +132,35 @@ fn a_cancelled_worker_comes_back_and_nothing_is_lost() {
     end_by("pg_cancel_backend");
 }
 
+/// It says nothing about the record. Its time for `max_retry_age` does not begin, and may be long over when the server is
+/// started again.
+#[test]
+fn an_update_that_the_end_of_its_worker_has_cut_short_is_due_at_once_and_has_not_failed() {
+    for is_killed in [false, true] {
+        let mut cluster = World::with_own_server(PRELOADED);
+        let id = cluster.create("Paul");
+        cluster.sandbox.clear_log();
+        cluster.sandbox.fault(json!({"stall": "reply"}));
+        let update = cluster.enqueue_number(&id, 1);
+        cluster.in_the_air();
+        // It is not sent again while the row is read.
+        cluster.run("SELECT sequin_pause('sequin')");
+        let worker = cluster.worker();
+        if is_killed {
+            cluster.kill_worker();
+        } else {
+            cluster.run(&format!("SELECT pg_terminate_backend({worker})"));
+        }
+        cluster.until("SELECT EXISTS (SELECT FROM sequin.deferred) AND NOT EXISTS (SELECT FROM sequin.claims)");
+        let row = "SELECT next_attempt_at <= clock_timestamp() AND failed_since IS NULL AND attempts = 1 AND outcome = 'unknown'
+                   FROM sequin.deferred";
+        assert!(cluster.one::<bool>(row), "killed: {is_killed}");
+        cluster.run("SELECT sequin_resume('sequin')");
+        cluster.settled();
+        assert_eq!(cluster.state(update), "applied");
+    }
+}
+
 #[test]
 fn the_trouble_of_a_server_is_over_when_the_next_worker_reaches_it() {
     let mut cluster = World::with_own_server("");

@@ -12,6 +12,7 @@ use pgrx::pg_sys::Oid;
 pub use self::flight::Flight;
 use self::threads::{FlightId, Threads};
 use crate::outbox::claim::Claimed;
+use crate::outbox::disposition::Disposition;
 use contract::batching::window::Ticket;
 
 /// The requests of this worker that are on their way.
@@ -84,8 +85,15 @@ impl Flights {
     pub fn stop(&mut self) -> Vec<Flight> {
         self.threads.stop();
         let mut ended = self.take_ended(true);
-        // That they were given up says nothing about their servers.
-        ended.iter_mut().for_each(|flight| flight.state = None);
+        for flight in &mut ended {
+            // That they were given up says nothing about their servers, and nothing about their records.
+            flight.state = None;
+            for (_, disposition) in &mut flight.dispositions {
+                if let Disposition::Again { error, .. } = disposition {
+                    *disposition = Disposition::Interrupted { error: std::mem::take(error) };
+                }
+            }
+        }
         ended
     }
 }

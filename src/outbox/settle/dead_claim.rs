@@ -8,14 +8,12 @@ use contract::outcome::OutcomeKind;
 
 use crate::ereport;
 use crate::outbox::guard;
-use crate::outbox::store;
 use crate::outbox::store::claim::{self, Claim};
-use crate::outbox::store::defer::{self, Attempt};
-use crate::outbox::store::row::State;
+use crate::outbox::store::defer;
 use crate::outbox::worker::registry;
 use crate::pg::spi::Connection;
 
-use super::transitions::{UnknownCreate, note_attempt, write_unknown};
+use super::transitions::{UnknownCreate, write_unknown};
 
 /// Ends the claim of a worker that is gone. Returns the records that stay claimed.
 pub fn end(connection: &Connection, claim: &Claim) -> Vec<i64> {
@@ -54,13 +52,10 @@ fn end_parts(connection: &Connection, claim: &Claim, parts: &[(i64, Vec<i64>)]) 
     const ERROR: &str = "the worker ended while the request was in flight";
     let ids: Vec<i64> = parts.iter().flat_map(|(head, merged)| [&[*head], &merged[..]].concat()).collect();
     let outcome = OutcomeKind::Unknown;
-    if claim.kind != Kind::Create {
-        // It counts as an attempt: a repeated delete that finds nothing was applied by this attempt.
-        let (state, next_attempt_at) = (State::Pending, store::after(std::time::Duration::ZERO));
-        let attempt = Attempt { state, next_attempt_at, outcome: outcome.as_str(), error: ERROR };
-        return note_attempt(connection, &claim.server, &ids, &attempt);
-    }
     defer::defer(connection, &claim.server, &ids);
+    if claim.kind != Kind::Create {
+        return defer::note_interrupted(connection, &ids, ERROR);
+    }
     for (head, merged) in parts {
         // The claim holds only ids. The create comes first.
         let data = (!merged.is_empty()).then(|| defer::data(connection, &[&[*head], &merged[..]].concat()));

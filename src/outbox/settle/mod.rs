@@ -188,7 +188,10 @@ fn notify_listeners(
             Disposition::Done { .. } => delivered += operation.ids().count(),
             Disposition::Rejected { .. } => rejected += operation.ids().count(),
             Disposition::Unknown { .. } => unknown += operation.ids().count(),
-            Disposition::Again { .. } | Disposition::Later { .. } | Disposition::Free => {}
+            Disposition::Again { .. }
+            | Disposition::Interrupted { .. }
+            | Disposition::Later { .. }
+            | Disposition::Free => {}
         }
     }
     if delivered + rejected + unknown > 0 {

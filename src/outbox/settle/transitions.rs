@@ -47,6 +47,10 @@ pub fn write(connection: &Connection, server: &str, dispositions: &[(&Operation,
                 defer::defer(connection, server, &ids());
                 defer::postpone(connection, &ids(), next_attempt_at, outcome.as_str(), error);
             }
+            Disposition::Interrupted { error } => {
+                defer::defer(connection, server, &ids());
+                defer::note_interrupted(connection, &ids(), error);
+            }
             Disposition::Again { outcome, error } => {
                 let next_attempt_at = store::after(backoff::retry_delay(operation.attempts + 1, random::fraction()));
                 let outcome = outcome.as_str();
@@ -96,6 +100,7 @@ pub fn storable(disposition: &Disposition) -> Disposition {
         Disposition::Rejected { outcome, error } => Disposition::Rejected { outcome, error: in_ascii(error) },
         Disposition::Unknown { outcome, error } => Disposition::Unknown { outcome, error: in_ascii(error) },
         Disposition::Again { outcome, error } => Disposition::Again { outcome, error: in_ascii(error) },
+        Disposition::Interrupted { error } => Disposition::Interrupted { error: in_ascii(error) },
         Disposition::Later { outcome, error, retry_after } => {
             Disposition::Later { outcome, error: in_ascii(error), retry_after }
         }
@@ -137,6 +142,7 @@ pub fn write_in_part(
         Disposition::Rejected { outcome, error }
         | Disposition::Again { outcome, error }
         | Disposition::Later { outcome, error, .. } => (false, outcome.as_str(), format!("{error} ({why})")),
+        Disposition::Interrupted { error } => (false, OutcomeKind::Unknown.as_str(), format!("{error} ({why})")),
         // There is nothing to write.
         Disposition::Free => return true,
     };
@@ -193,7 +199,7 @@ pub fn resolve(connection: &Connection, server: &str, id: i64, upstream_id: &str
     archive(connection, server, vec![resolved]);
 }
 
-pub(super) fn note_attempt(connection: &Connection, server: &str, ids: &[i64], attempt: &Attempt<'_>) {
+fn note_attempt(connection: &Connection, server: &str, ids: &[i64], attempt: &Attempt<'_>) {
     defer::defer(connection, server, ids);
     defer::note_attempt(connection, ids, attempt);
 }

@@ -92,6 +92,19 @@ pub fn note_attempt(connection: &Connection, ids: &[i64], attempt: &Attempt<'_>)
     check_changed(connection, ids, NOTE.run(connection, (ids, state.as_str(), *next_attempt_at, outcome, error)));
 }
 
+/// Stores that the end of a worker has cut an attempt of deferred updates or deletes short: they are due at once.
+///
+/// It counts as an attempt, because a repeated delete that finds nothing was applied by this one. It is no failure, so
+/// `failed_since` does not begin.
+pub fn note_interrupted(connection: &Connection, ids: &[i64], error: &str) {
+    static NOTE: Statement<(&[i64], &str)> = Statement::new(
+        "UPDATE sequin.deferred p SET attempts = p.attempts OPERATOR(pg_catalog.+) 1, state = 'pending', \
+         next_attempt_at = pg_catalog.clock_timestamp(), outcome = 'unknown', error = $2, resend_verbatim = false \
+         WHERE p.id OPERATOR(pg_catalog.=) ANY ($1)",
+    );
+    check_changed(connection, ids, NOTE.run(connection, (ids, error)));
+}
+
 /// Gives up pending records that have failed for longer than `age`: they wait for a person. Returns their number.
 pub fn give_up(connection: &Connection, ids: &[i64], age: Duration) -> usize {
     static GIVE_UP: Statement<(&[i64], i64)> = Statement::new(
