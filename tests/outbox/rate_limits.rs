@@ -42,6 +42,40 @@ fn a_sync_that_is_limited_keeps_no_other_waiting() {
     assert_eq!(world.status(), (false, None));
 }
 
+/// Records that have failed before are more than a scan reads, too. It makes no difference whether the sync waits, or whether
+/// a request that finds out about it is in flight.
+#[test]
+fn due_records_of_a_sync_that_is_limited_hide_no_other() {
+    for next_attempt_at in ["infinity", "now"] {
+        let mut world = World::with_options("max_in_flight '4'");
+        world.database.create_server_named("other", world.sandbox.url(), world.sandbox.token());
+        world.sandbox.fault(json!({"times": null, "match": {"body_contains": "\"limited\""}, "hold": true}));
+        world.run(&format!(
+            "SELECT sequin_pause('sequin');
+             INSERT INTO sequin.server_backoff (server, scope, role, sync_id, attempts, error, since, next_attempt_at)
+               VALUES ('sequin', 'caller', 10, 'limited', 1, 'slow down', now(),
+                 least('{next_attempt_at}'::timestamptz, now() + interval '50 minutes'));
+             INSERT INTO sequin.deferred (server, id, key, role, kind, sync_id, collection_id, upstream_id, data, enqueued_at,
+                 state, attempts, next_attempt_at, resend_verbatim)
+               SELECT 'sequin', nextval('sequin.outbox_id'), gen_random_uuid(), 10,
+                 CASE WHEN n <= 7000 THEN 'update' ELSE 'create' END, CASE WHEN n <= 7000 THEN 'limited' ELSE 'free' END,
+                 'salesforce:contact', CASE WHEN n <= 7000 THEN 'x' || n END, '{{\"n\": 1}}', now(), 'pending', 1,
+                 now() - interval '1 hour' + n * interval '1 ms', false
+               FROM generate_series(1, 7001) n"
+        ));
+        // Of the queue as well.
+        enqueue(&mut world, "limited", 7_000);
+        enqueue(&mut world, "free", 1);
+        // A resume would end the wait.
+        world.run("DELETE FROM sequin.pauses");
+        world.run("SELECT sequin_pause('other'); SELECT sequin_resume('other')");
+        world.until(&delivered_of("free", 2));
+        let limited = world.bodies().iter().filter(|body| body.contains("\"limited\"")).count();
+        assert_eq!(limited, usize::from(next_attempt_at == "now"));
+        world.run("DELETE FROM sequin.queue; DELETE FROM sequin.deferred");
+    }
+}
+
 #[test]
 fn a_role_that_is_limited_keeps_no_other_waiting() {
     let mut world = World::with_options("max_in_flight '4'");

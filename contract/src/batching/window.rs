@@ -144,9 +144,15 @@ impl Window {
         self.backoffs.since(&Scope::Server).is_some() && !self.backoffs.is_waiting(&Scope::Server, now)
     }
 
-    /// The scopes whose requests wait now although the server has room. A scan of the queue steps over their records.
+    /// The scopes whose requests cannot begin now although the server has room: they are in backoff, or their probe is in
+    /// flight. A scan of the queue steps over their records.
     pub fn waiting(&self, now: Instant) -> Vec<Scope> {
-        self.backoffs.waiting(now).into_iter().filter(|scope| **scope != Scope::Server).cloned().collect()
+        let waits = |scope: &Scope| match scope {
+            Scope::Server => false,
+            Scope::Creates => self.room_of(scope, now, |flight| flight.kind == Kind::Create) == 0,
+            Scope::Caller(caller) => self.room_of(scope, now, |flight| flight.caller == *caller) == 0,
+        };
+        self.backoffs.scopes().into_iter().filter(|scope| waits(scope)).cloned().collect()
     }
 
     /// Notes that a request begins.

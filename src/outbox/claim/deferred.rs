@@ -10,7 +10,6 @@ use std::rc::Rc;
 use contract::batching::ordering_key::OrderingKey;
 use contract::batching::plan::Change;
 use contract::batching::window::Stepping;
-use contract::kind::Kind;
 use contract::reply::Timestamp;
 
 use crate::outbox::guard;
@@ -68,8 +67,6 @@ struct DueRecord {
     id: i64,
     key: Option<Rc<OrderingKey>>,
     role: u32,
-    /// Its role's sync, or its server's creates, are in backoff. It stays due.
-    waits: bool,
 }
 
 impl DeferredSearch<'_> {
@@ -81,8 +78,8 @@ impl DeferredSearch<'_> {
         paused: HashMap<Rc<OrderingKey>, i64>,
         decoder: &mut Decoder<'_>,
     ) -> DeferredScan {
-        let due = self.due(decoder);
-        let mut found = DeferredScan { blocked: paused, has_more: due.len() >= MAX_RECORDS, ..DeferredScan::default() };
+        let (due, has_more) = self.due(decoder);
+        let mut found = DeferredScan { blocked: paused, has_more, ..DeferredScan::default() };
         let mut keys: HashMap<&Rc<OrderingKey>, i64> = HashMap::new();
         for (key, id) in fresh.iter().filter_map(|change| change.ordering_key.as_ref().map(|key| (key, change.id))) {
             keys.entry(key).or_insert(id);
@@ -112,7 +109,7 @@ impl DeferredSearch<'_> {
         let (mut alone, mut stall) = (Vec::new(), Vec::new());
         for due in &due {
             let is_stalled = match &due.key {
-                _ if due.waits || self.in_flight.ids.contains(&due.id) => false,
+                _ if self.in_flight.ids.contains(&due.id) => false,
                 Some(key) => {
                     let is_blocked = found.blocked.get(key).is_some_and(|from| due.id >= *from);
                     is_blocked && !self.in_flight.has_key(Some(key))
@@ -121,7 +118,7 @@ impl DeferredSearch<'_> {
             };
             if is_stalled {
                 stall.push(due.id);
-            } else if due.key.is_none() && !due.waits && !self.in_flight.ids.contains(&due.id) {
+            } else if due.key.is_none() && !self.in_flight.ids.contains(&due.id) {
                 alone.push(due.id);
             }
         }
@@ -132,15 +129,20 @@ impl DeferredSearch<'_> {
         found
     }
 
-    fn due(&self, decoder: &mut Decoder<'_>) -> Vec<DueRecord> {
-        let rows = scan::due(self.connection, self.server, self.now, MAX_RECORDS);
+    /// The records that are due, and whether there are more. Records of scopes that wait stay due, and are not among them:
+    /// they could hide all others.
+    fn due(&self, decoder: &mut Decoder<'_>) -> (Vec<DueRecord>, bool) {
+        // Those in flight are due, too, and must not hide others.
+        let most = MAX_RECORDS + self.in_flight.ids.len();
+        let mut waiting = scan::Waiting::default();
+        waiting.creates = self.stepping.creates_wait();
+        self.stepping.callers().for_each(|caller| waiting.push(caller.role, &caller.sync_id));
+        let rows = scan::due(self.connection, self.server, self.now, &waiting, most);
         let due = |row: usize| {
             let due: scan::Due<'_> = rows.get(row);
             let relation = due.relation.map(|relation| relation.to_u32());
             let key = due.ordering_key.map(|text| OrderingKey::new(&due.collection_id, relation, &text));
-            let role = due.role.to_u32();
-            let waits = self.stepping.waits(role, &due.sync_id, due.kind == Kind::Create);
-            DueRecord { id: due.id, key, role, waits }
+            DueRecord { id: due.id, key, role: due.role.to_u32() }
         };
         let all: Vec<usize> = (0..rows.len()).collect();
         let mut read = Vec::with_capacity(rows.len());
@@ -148,7 +150,7 @@ impl DeferredSearch<'_> {
             guard::each_carefully(&all, |part| read.extend(part.iter().map(|row| due(*row)).collect::<Vec<_>>()));
         let id = |row: &usize| rows.int8(*row, 1);
         decoder.undecodable.extend(failed.into_iter().filter_map(|(row, failure)| Some((id(row)?, failure))));
-        read
+        (read, rows.len() >= most)
     }
 
     /// The summaries of these keys.

@@ -202,7 +202,7 @@ impl QueueScan<'_> {
             || is_too_narrow
             || may_create
             || is_full && (has_moved || reached > position)
-            || sorted.has_more_due && has_moved;
+            || sorted.has_more_due && (has_moved || !requests.is_empty());
         let next = if is_cut || has_room && has_left {
             Some(AT_ONCE)
         } else if has_deferred {

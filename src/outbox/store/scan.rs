@@ -110,21 +110,45 @@ row! {
         pub relation: Option<Oid>,
         pub ordering_key: Option<Cow<'row, str>>,
         pub role: Oid,
-        pub sync_id: Cow<'row, str>,
-        pub kind: Kind,
     }
 }
 
-/// The deferred records that are due, as [`Due`]s.
-pub fn due<'conn>(connection: &'conn Connection, server: &str, now: Timestamp, most: usize) -> QueryRows<'conn> {
+/// The records that cannot be sent now, whatever their time.
+#[derive(Default)]
+pub struct Waiting {
+    /// All creates.
+    pub creates: bool,
+    callers: Vec<String>,
+}
+
+impl Waiting {
+    /// The records of this role for this sync.
+    pub fn push(&mut self, role: u32, sync_id: &str) {
+        self.callers.push(format!("{role} {sync_id}"));
+    }
+}
+
+/// The deferred records that are due and do not wait, as [`Due`]s.
+pub fn due<'conn>(
+    connection: &'conn Connection,
+    server: &str,
+    now: Timestamp,
+    waiting: &Waiting,
+    most: usize,
+) -> QueryRows<'conn> {
     macro_rules! due {
         () => {
-            "SELECT p.id, p.collection_id, p.relation::pg_catalog.oid, p.ordering_key, p.role::pg_catalog.oid, p.sync_id, \
-             p.kind FROM sequin.deferred p WHERE p.server OPERATOR(pg_catalog.=) $1 \
-             AND p.state OPERATOR(pg_catalog.=) 'pending' AND p.next_attempt_at OPERATOR(pg_catalog."
+            "SELECT p.id, p.collection_id, p.relation::pg_catalog.oid, p.ordering_key, p.role::pg_catalog.oid \
+             FROM sequin.deferred p WHERE p.server OPERATOR(pg_catalog.=) $1 \
+             AND p.state OPERATOR(pg_catalog.=) 'pending' \
+             AND NOT ($4 AND p.kind OPERATOR(pg_catalog.=) 'create') \
+             AND NOT pg_catalog.concat(p.role::pg_catalog.oid, ' ', p.sync_id) OPERATOR(pg_catalog.=) ANY ($5) \
+             AND p.next_attempt_at OPERATOR(pg_catalog."
         };
     }
-    static DUE: Statement<(&str, Timestamp, i64)> = Statement::new(concat!(
+    /// The arguments of this function, in their order.
+    type Parameters = (&'static str, Timestamp, i64, bool, &'static [&'static str]);
+    static DUE: Statement<Parameters> = Statement::new(concat!(
         "(",
         due!(),
         "<=) $2 ORDER BY p.next_attempt_at LIMIT $3) UNION ALL (",
@@ -134,7 +158,8 @@ pub fn due<'conn>(connection: &'conn Connection, server: &str, now: Timestamp, m
         is_too_far!("$2"),
         " LIMIT $3)"
     ));
-    DUE.run(connection, (server, now, most as i64))
+    let callers: Vec<&str> = waiting.callers.iter().map(String::as_str).collect();
+    DUE.run(connection, (server, now, most as i64, waiting.creates, &callers))
 }
 
 row! {

@@ -185,11 +185,11 @@ impl Backoffs {
         self.active.get(scope).is_some_and(|known| known.until > now)
     }
 
-    /// The scopes whose requests wait now, in order.
-    pub fn waiting(&self, now: Instant) -> Vec<&Scope> {
-        let mut waiting: Vec<&Scope> = self.active.keys().filter(|scope| self.is_waiting(scope, now)).collect();
-        waiting.sort_unstable();
-        waiting
+    /// The scopes with a backoff that has not ended, in order.
+    pub fn scopes(&self) -> Vec<&Scope> {
+        let mut scopes: Vec<&Scope> = self.active.keys().collect();
+        scopes.sort_unstable();
+        scopes
     }
 
     /// When the first backoff after `now` is over.

@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::rc::Rc;
 
-use super::Scope;
+use super::{Caller, Scope};
 use crate::batching::ordering_key::OrderingKey;
 use crate::batching::plan::Change;
 use crate::kind::Kind;
@@ -42,6 +42,16 @@ impl Stepping {
     /// Whether there is nothing to step over.
     pub fn is_empty(&self) -> bool {
         self.scopes.is_empty()
+    }
+
+    /// Whether creates wait.
+    pub fn creates_wait(&self) -> bool {
+        self.scopes.contains(&Scope::Creates)
+    }
+
+    /// The callers that wait.
+    pub fn callers(&self) -> impl Iterator<Item = &Caller> {
+        self.scopes.iter().filter_map(|scope| if let Scope::Caller(caller) = scope { Some(caller) } else { None })
     }
 
     /// Whether the requests of a role, a sync and a kind wait.

@@ -280,3 +280,25 @@ fn a_clock_that_was_set_back_prolongs_nothing() {
         assert_eq!(window.next_change(now), Some(now + 9 * SECOND), "{left:?}");
     }
 }
+
+/// Its records could hide all others in a scan, for as long as the API takes to answer.
+#[test]
+fn a_caller_and_creates_wait_while_their_probe_is_in_flight() {
+    let of = |role, id| request_of(batch_key(role, "s"), Kind::Update, &[id], 0);
+    let (mut window, now) = (window(8), Instant::now());
+    let _ = send(&mut window, &of(2, 1), &ServerState::Answers, now);
+    let _ = send(&mut window, &of(1, 2), &limits_rate(None), now);
+    let later = now + 60 * SECOND;
+    assert!(waits(&window, 1, "s", Kind::Update, now) && !waits(&window, 1, "s", Kind::Update, later));
+    let probe = window.start(&of(1, 3), later);
+    assert!(waits(&window, 1, "s", Kind::Update, later) && !waits(&window, 2, "s", Kind::Update, later));
+    let _ = window.end(probe, Some(&ServerState::Answers), false, later, LONGEST);
+    assert!(!waits(&window, 1, "s", Kind::Update, later));
+
+    let ticket = window.start(&request(Kind::Create, 4, 0), later);
+    let _ = window.end(ticket, Some(&fails()), true, later, LONGEST);
+    let last = later + 60 * SECOND;
+    assert!(waits(&window, 1, "s", Kind::Create, later) && !waits(&window, 1, "s", Kind::Create, last));
+    let _probe = window.start(&request(Kind::Create, 5, 0), last);
+    assert!(waits(&window, 1, "s", Kind::Create, last) && !waits(&window, 1, "s", Kind::Update, last));
+}
