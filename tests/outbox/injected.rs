@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::attached::book;
 use crate::support::network::eventually;
+use crate::support::server::PRELOADED;
 use crate::support::{Session, World};
 
 const ROW: &str = "BEFORE INSERT OR UPDATE OR DELETE";
@@ -290,6 +291,28 @@ fn a_dead_claim_with_a_record_that_cannot_be_freed_frees_the_others() {
     world.others_go_on(pid);
     world.discard_all();
     world.others_go_on(pid);
+}
+
+/// Its claim keeps the keys of what is left of it.
+#[test]
+fn a_dead_claim_that_is_freed_in_part_holds_up_no_key_of_the_others() {
+    let mut world = World::with_own_server(PRELOADED);
+    let ids = world.contacts_made(4);
+    world.sandbox.fault(json!({"hold": true, "match": {"kind": "update"}}));
+    let queued = updates(&mut world, &ids);
+    world.arrived(1);
+    world.raise_in("deferred", "BEFORE INSERT", "r.data->'bad' = 'true'");
+    world.kill_worker();
+    world.sandbox.clear_faults();
+    world.until("SELECT count(*) = 3 FROM sequin.delivered");
+    // The key of the fourth is not free.
+    let behind = world.enqueue_number(&ids[2], 7);
+    world.enqueue_number(&ids[3], 8);
+    world.until("SELECT count(*) = 4 FROM sequin.delivered");
+    assert_eq!((world.state(queued[2]).as_str(), world.state(behind).as_str()), ("sending", "pending"));
+    world.run(&format!("SELECT sequin_discard({})", queued[2]));
+    world.settled();
+    assert_eq!(world.state(behind), "applied");
 }
 
 /// A record behind it goes on as if it had been kept.

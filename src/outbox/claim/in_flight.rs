@@ -9,7 +9,7 @@ use contract::batching::ordering_key::OrderingKey;
 use contract::batching::plan::{BatchKey, Change, Planned};
 
 use crate::outbox::claims_lock;
-use crate::outbox::settle::dead_claim;
+use crate::outbox::settle::dead_claim::{self, Left};
 use crate::outbox::store::claim::{self, hash};
 use crate::outbox::worker::registry;
 use crate::pg::spi::Connection;
@@ -113,15 +113,15 @@ impl InFlight {
             // A session that has the lock may have changed the records, and its transaction may be open for hours.
             let may_end = is_dead && claims_lock::try_acquire(&claim.server);
             is_complete &= may_end || !is_dead;
-            let left = if may_end { dead_claim::end(connection, &claim) } else { claim.ids.clone() };
-            if left.len() < claim.ids.len() {
+            let left = if may_end { dead_claim::end(connection, &claim) } else { Left::all_of(&claim) };
+            if left.ids.len() < claim.ids.len() {
                 cursors.go_back(claim.ids.iter().copied().min().unwrap_or(0));
             }
-            if left.is_empty() {
+            let Left { ids, keys } = left;
+            if ids.is_empty() {
                 continue;
             }
-            let claim::Claim { id, server, keys, .. } = claim;
-            let ids = left;
+            let claim::Claim { id, server, .. } = claim;
             self.insert(id, Claim { server, is_own: false, bytes: 0, ids, keys, records: Vec::new() });
         }
         is_complete

@@ -15,8 +15,22 @@ use crate::pg::spi::Connection;
 
 use super::transitions::{UnknownCreate, write_unknown};
 
-/// Ends the claim of a worker that is gone. Returns the records that stay claimed.
-pub fn end(connection: &Connection, claim: &Claim) -> Vec<i64> {
+/// The part of a claim that could not be ended.
+pub struct Left {
+    pub ids: Vec<i64>,
+    /// The hashes of their ordering keys.
+    pub keys: Vec<i64>,
+}
+
+impl Left {
+    /// A whole claim.
+    pub fn all_of(claim: &Claim) -> Left {
+        Left { ids: claim.ids.clone(), keys: claim.keys.clone() }
+    }
+}
+
+/// Ends the claim of a worker that is gone. Returns the part that stays claimed.
+pub fn end(connection: &Connection, claim: &Claim) -> Left {
     let mut parts: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
     for (id, head) in claim.ids.iter().zip(if claim.heads.is_empty() { &claim.ids } else { &claim.heads }) {
         parts.entry(*head).or_default().extend((id != head).then_some(*id));
@@ -33,17 +47,20 @@ pub fn end(connection: &Connection, claim: &Claim) -> Vec<i64> {
         }
         if ids.is_empty() {
             claim::delete(connection, claim.id);
-        } else {
-            claim::shrink(connection, claim.id, &ids, &heads);
+            return Left { ids, keys: Vec::new() };
         }
-        ids
+        // The keys of the others are free. A key that cannot be read stays claimed with them.
+        let keys = guard::guarded(|| claim::keys_of(connection, &claim.server, &ids));
+        let keys = keys.unwrap_or_else(|_| claim.keys.clone());
+        claim::shrink(connection, claim.id, &ids, &heads, &keys);
+        Left { ids, keys }
     });
     if let Some(lowest) = claim.ids.iter().min() {
         registry::wake_workers(*lowest);
     }
     left.unwrap_or_else(|failure| {
         ereport::log(&format!("could not end claim {} of a worker that is gone: {}", claim.id, failure.message));
-        claim.ids.clone()
+        Left::all_of(claim)
     })
 }
 

@@ -1,5 +1,7 @@
 //! Claims: requests in flight, each committed before it is sent.
 
+use pgrx::pg_sys::Oid;
+
 use crate::pg::column::row;
 use crate::pg::spi::Connection;
 use crate::pg::statement::Statement;
@@ -95,11 +97,29 @@ pub fn delete(connection: &Connection, claim: i64) {
     DELETE.run(connection, (claim,)).free();
 }
 
-/// Leaves these records in a claim, and no others.
-pub fn shrink(connection: &Connection, claim: i64, ids: &[i64], heads: &[i64]) {
-    static SHRINK: Statement<(i64, &[i64], &[i64])> =
-        Statement::new("UPDATE sequin.claims c SET ids = $2, heads = $3 WHERE c.id OPERATOR(pg_catalog.=) $1");
-    SHRINK.run(connection, (claim, ids, heads)).free();
+/// The hashes of the ordering keys of these open records.
+pub fn keys_of(connection: &Connection, server: &str, ids: &[i64]) -> Vec<i64> {
+    static KEYS: Statement<(&str, &[i64])> = Statement::new(
+        "SELECT q.collection_id, q.relation::pg_catalog.oid, q.ordering_key FROM sequin.queue q \
+         WHERE q.server OPERATOR(pg_catalog.=) $1 AND q.id OPERATOR(pg_catalog.=) ANY ($2) AND q.ordering_key IS NOT NULL \
+         UNION SELECT p.collection_id, p.relation::pg_catalog.oid, p.ordering_key FROM sequin.deferred p \
+         WHERE p.id OPERATOR(pg_catalog.=) ANY ($2) AND p.ordering_key IS NOT NULL",
+    );
+    let rows = KEYS.run(connection, (server, ids));
+    let key = |(collection_id, relation, text): (String, Option<Oid>, String)| {
+        hash(&OrderingKey::new(&collection_id, relation.map(|relation| relation.to_u32()), &text))
+    };
+    let keys = rows.iter().map(key).collect();
+    rows.free();
+    keys
+}
+
+/// Leaves these records in a claim, with their ordering keys, and no others.
+pub fn shrink(connection: &Connection, claim: i64, ids: &[i64], heads: &[i64], keys: &[i64]) {
+    static SHRINK: Statement<(i64, &[i64], &[i64], &[i64])> = Statement::new(
+        "UPDATE sequin.claims c SET ids = $2, heads = $3, keys = $4 WHERE c.id OPERATOR(pg_catalog.=) $1",
+    );
+    SHRINK.run(connection, (claim, ids, heads, keys)).free();
 }
 
 /// Deletes the claim of this record alone, unless one of the owners has it.
