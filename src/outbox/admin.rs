@@ -72,8 +72,11 @@ pub fn discard(id: i64) -> Result<(), Error> {
         }
         // A claim without an owner is not sent, but it would block the record's key.
         let unclaim = || claim::delete_of_record(connection, id, &registry::owners());
-        if let Err(failure) = guarded(unclaim) {
-            guard::note("freed from its claim", id, &failure);
+        match guarded(unclaim) {
+            // A full scan: the worker knows the claim, and those that wait behind it, from its last one.
+            Ok(true) => wake_at_commit::note_changed(),
+            Ok(false) => {}
+            Err(failure) => guard::note("freed from its claim", id, &failure),
         }
         Ok(())
     })

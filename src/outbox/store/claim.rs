@@ -122,11 +122,11 @@ pub fn shrink(connection: &Connection, claim: i64, ids: &[i64], heads: &[i64], k
     SHRINK.run(connection, (claim, ids, heads, keys)).free();
 }
 
-/// Deletes the claim of this record alone, unless one of the owners has it.
-pub fn delete_of_record(connection: &Connection, id: i64, owners: &[i64]) {
+/// Deletes the claim of this record alone, unless one of the owners has it. Returns false if there is none.
+pub fn delete_of_record(connection: &Connection, id: i64, owners: &[i64]) -> bool {
     static DELETE: Statement<(i64, &[i64])> = Statement::new(
         "DELETE FROM sequin.claims c WHERE c.ids OPERATOR(pg_catalog.=) ARRAY[$1] \
-         AND c.owner OPERATOR(pg_catalog.<>) ALL ($2)",
+         AND c.owner OPERATOR(pg_catalog.<>) ALL ($2) RETURNING 1",
     );
-    DELETE.run(connection, (id, owners)).free();
+    DELETE.run(connection, (id, owners)).len() > 0
 }
