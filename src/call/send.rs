@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::ereport::Error;
 use crate::pg::result_set;
 use contract::kind::Kind;
-use contract::outcome::{self, Applied, Facts, Observation, Outcome};
+use contract::outcome::{self, Applied, Body, Facts, Observation, Outcome};
 use contract::reply::{ReplyRecords, UnusableReply};
 use contract::request::Request;
 use contract::secret::Secret;
@@ -134,6 +134,11 @@ impl<'a> SentRequest<'a> {
             Observation::Reply { status, .. } => status,
             _ => 0,
         }
+    }
+
+    /// Whether the reply was cut off within its body.
+    pub fn is_cut_off(&self) -> bool {
+        matches!(self.observation, Observation::Reply { body: Body::Truncated { .. }, .. })
     }
 
     /// The records of the reply, or why there are none.

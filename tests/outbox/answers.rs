@@ -7,7 +7,7 @@ use sequin_harness::{RawServer, raw};
 use serde_json::{Value, json};
 
 use crate::support::network::foreign_server;
-use crate::support::{Session, World};
+use crate::support::{Session, World, request};
 
 impl World {
     /// How many records each mutation had since the last look.
@@ -78,6 +78,23 @@ fn a_repeated_delete_of_a_record_that_is_gone_is_delivered() {
     world.enqueue("delete", &json!([id]));
     world.settled();
     assert_eq!((world.endings(), world.sent()), (vec!["applied".to_owned()], 2));
+}
+
+/// The refusal is cut off before the words that say so.
+#[test]
+fn a_repeated_delete_whose_refusal_is_cut_off_is_sent_once_more() {
+    let mut world = World::new();
+    let id = world.contacts_made(1).remove(0);
+    world.run("SELECT sequin_pause('sequin')");
+    world.enqueue_update(&id, &json!({"n": 2}));
+    world.enqueue("delete", &json!([id]));
+    world.sandbox.fault(json!({"cut_after": 0}));
+    let refusal = json!({"error": format!("Error: {} was not found", "x".repeat(1_000))}).to_string();
+    world.sandbox.fault(json!({"status": 400, "body": refusal, "cut_after": 500}));
+    world.run("SELECT sequin_resume('sequin')");
+    world.settled();
+    assert_eq!(world.endings(), ["applied", "applied"]);
+    assert_eq!(world.requests(), vec![request("delete", json!([id])); 3]);
 }
 
 const PAGE: &str = "<html><head><title>Welcome to nginx!</title></head><body></body></html>";

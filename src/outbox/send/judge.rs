@@ -64,7 +64,7 @@ pub fn prepare(
 pub fn judge(kind: Kind, part: &[Operation], sent: &SentRequest<'_>, state: &mut ServerState) -> Attempt {
     match sent.judge() {
         Ok(records) => Attempt::Settled(delivered(&sent.facts(), sent.status(), part, &records, state)),
-        Err(outcome) => failed(kind, part, &outcome, state),
+        Err(outcome) => failed(kind, part, &outcome, sent.is_cut_off(), state),
     }
 }
 
@@ -197,7 +197,7 @@ fn changed(
 }
 
 /// The dispositions and the state of the server after a reply without records.
-fn failed(kind: Kind, part: &[Operation], outcome: &Outcome, state: &mut ServerState) -> Attempt {
+fn failed(kind: Kind, part: &[Operation], outcome: &Outcome, is_cut_off: bool, state: &mut ServerState) -> Attempt {
     let all = |disposition: Disposition| Attempt::Settled(vec![disposition; part.len()]);
     let (outcome_kind, error) = (outcome.kind, outcome.message.clone());
     *state = ServerState::of(outcome);
@@ -208,6 +208,11 @@ fn failed(kind: Kind, part: &[Operation], outcome: &Outcome, state: &mut ServerS
         // The first attempt may have deleted it, and its reply was lost.
         Action::Reject | Action::Bisect if kind == Kind::Delete && is_repeated(part) && outcome.says_gone() => {
             all(Disposition::done(SettledAs::Applied))
+        }
+        // The part that is missing may say so. As a refusal it would send the changes before the delete to a record that is
+        // gone.
+        Action::Reject | Action::Bisect if kind == Kind::Delete && is_repeated(part) && is_cut_off => {
+            all(Disposition::Again { outcome: outcome_kind, error })
         }
         Action::Reject | Action::Bisect => all(Disposition::Rejected { outcome: outcome_kind, error }),
         Action::MarkUnknown => all(Disposition::Unknown { outcome: outcome_kind, error }),
