@@ -97,6 +97,19 @@ fn a_repeated_delete_whose_refusal_is_cut_off_is_sent_once_more() {
     assert_eq!(world.requests(), vec![request("delete", json!([id])); 3]);
 }
 
+/// The contract does not say that nothing of a refused batch is applied.
+#[test]
+fn a_delete_that_finds_nothing_after_its_batch_was_refused_is_delivered() {
+    for (options, outcome) in [("", "applied"), ("atomic_batches 'true'", "rejected")] {
+        let mut world = World::with_options(options);
+        let ids = world.contacts_made(2);
+        world.sandbox.fault(json!({"status": 400, "body": "{\"error\": \"Error: no\"}", "apply": true}));
+        world.enqueue("delete", &json!(ids));
+        world.settled();
+        assert_eq!((world.endings(), world.sizes()), (vec![outcome.to_owned(); 2], vec![2, 1, 1]), "{options}");
+    }
+}
+
 const PAGE: &str = "<html><head><title>Welcome to nginx!</title></head><body></body></html>";
 
 fn page() -> Value {

@@ -65,7 +65,8 @@ impl Flight {
     pub fn next_exchange(&mut self, is_leaving: bool) -> Option<Exchange> {
         while let Some(part) = self.parts.pop() {
             if is_leaving || self.state.as_ref().is_some_and(|state| *state != ServerState::Answers) {
-                self.dispositions.extend(part.map(|place| (place, Disposition::Free)));
+                let free = self.unsent();
+                self.dispositions.extend(part.map(|place| (place, free.clone())));
                 continue;
             }
             let mut state = ServerState::Answers;
@@ -96,17 +97,29 @@ impl Flight {
         None
     }
 
+    /// The disposition of operations that this flight does not send any more. They may have been sent in a larger request,
+    /// which was refused and applied in part. Then a delete that finds nothing next time was applied by it.
+    fn unsent(&self) -> Disposition {
+        match self.claimed.planned.kind {
+            Kind::Delete if self.exchanges > 0 => {
+                Disposition::Interrupted { error: "refused together with other records".to_owned() }
+            }
+            _ => Disposition::Free,
+        }
+    }
+
     /// Judges the end of the exchange in progress.
     pub fn judge(&mut self, answer: Answer) {
         let Some((part, token)) = self.current.take() else { return };
         let mut state = ServerState::Answers;
         let Claimed { planned, server, .. } = &self.claimed;
         let operations = &planned.operations[part.clone()];
+        let was_sent = self.exchanges > 1 && !server.options().atomic_batches;
         let judged = transaction::try_without_transaction(|| {
             let mut state = ServerState::Answers;
             let collection_id = &planned.batch_key.collection_id;
             let sent = SentRequest::new(planned.kind, operations.len(), collection_id, server, token, answer);
-            (judge::judge(planned.kind, operations, &sent, &mut state), state)
+            (judge::judge(planned.kind, operations, was_sent, &sent, &mut state), state)
         });
         let attempt = match judged {
             Ok((attempt, after)) => {

@@ -60,11 +60,21 @@ pub fn prepare(
     })
 }
 
-/// The dispositions after an exchange, and the state of the server, which is left as it is if it answers.
-pub fn judge(kind: Kind, part: &[Operation], sent: &SentRequest<'_>, state: &mut ServerState) -> Attempt {
+/// The dispositions after an exchange, and the state of the server, which is left as it is if it answers. `was_sent`: the
+/// operations were sent before, in a request that was refused as a whole and may have been applied in part.
+pub fn judge(
+    kind: Kind,
+    part: &[Operation],
+    was_sent: bool,
+    sent: &SentRequest<'_>,
+    state: &mut ServerState,
+) -> Attempt {
     match sent.judge() {
         Ok(records) => Attempt::Settled(delivered(&sent.facts(), sent.status(), part, &records, state)),
-        Err(outcome) => failed(kind, part, &outcome, sent.is_cut_off(), state),
+        Err(outcome) => {
+            let is_repeated = was_sent || part.iter().all(|operation| operation.attempts > 0);
+            failed(kind, part, &outcome, is_repeated, sent.is_cut_off(), state)
+        }
     }
 }
 
@@ -197,7 +207,14 @@ fn changed(
 }
 
 /// The dispositions and the state of the server after a reply without records.
-fn failed(kind: Kind, part: &[Operation], outcome: &Outcome, is_cut_off: bool, state: &mut ServerState) -> Attempt {
+fn failed(
+    kind: Kind,
+    part: &[Operation],
+    outcome: &Outcome,
+    is_repeated: bool,
+    is_cut_off: bool,
+    state: &mut ServerState,
+) -> Attempt {
     let all = |disposition: Disposition| Attempt::Settled(vec![disposition; part.len()]);
     let (outcome_kind, error) = (outcome.kind, outcome.message.clone());
     *state = ServerState::of(outcome);
@@ -206,12 +223,12 @@ fn failed(kind: Kind, part: &[Operation], outcome: &Outcome, is_cut_off: bool, s
         Action::DeliverNotConfirmed => all(Disposition::done(SettledAs::AppliedNotConfirmed)),
         Action::Bisect if part.len() > 1 => Attempt::Split,
         // The first attempt may have deleted it, and its reply was lost.
-        Action::Reject | Action::Bisect if kind == Kind::Delete && is_repeated(part) && outcome.says_gone() => {
+        Action::Reject | Action::Bisect if kind == Kind::Delete && is_repeated && outcome.says_gone() => {
             all(Disposition::done(SettledAs::Applied))
         }
         // The part that is missing may say so. As a refusal it would send the changes before the delete to a record that is
         // gone.
-        Action::Reject | Action::Bisect if kind == Kind::Delete && is_repeated(part) && is_cut_off => {
+        Action::Reject | Action::Bisect if kind == Kind::Delete && is_repeated && is_cut_off => {
             all(Disposition::Again { outcome: outcome_kind, error })
         }
         Action::Reject | Action::Bisect => all(Disposition::Rejected { outcome: outcome_kind, error }),
@@ -225,8 +242,4 @@ fn failed(kind: Kind, part: &[Operation], outcome: &Outcome, is_cut_off: bool, s
         }
         Action::PauseServer => all(Disposition::Free),
     }
-}
-
-fn is_repeated(part: &[Operation]) -> bool {
-    part.iter().all(|operation| operation.attempts > 0)
 }
