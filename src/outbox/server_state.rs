@@ -38,6 +38,11 @@ impl Pauses {
         self.held.iter().any(|(held, below)| held == server && id < *below)
     }
 
+    /// Whether records of a server are held.
+    pub fn has_hold(&self, server: &str) -> bool {
+        self.held.iter().any(|(held, _)| held == server)
+    }
+
     /// Whether a record that is paused or held keeps the later records of its key waiting, whatever their role. A row of an
     /// attached table keeps its order. A text that a role has passed does not stop other roles.
     pub fn blocks(&self, server: &str, key: &OrderingKey, id: i64) -> bool {

@@ -109,7 +109,7 @@ fn a_key_is_found_by_its_index_among_a_hundred_thousand() {
          INSERT INTO sequin.deferred (server, id, key, role, kind, sync_id, collection_id, relation, ordering_key, data,
              enqueued_at, state, attempts, next_attempt_at, resend_verbatim)
            SELECT 'sequin', nextval('sequin.outbox_id'), gen_random_uuid(), 10, 'update', 's', 'salesforce:contact',
-             'pets'::regclass, '[' || n || ']', '{}', now(), 'pending', 0, 'infinity', false
+             'pets'::regclass, '[' || n || ']', '{}', now(), 'pending', 1, now() + interval '4 minutes', false
            FROM generate_series(1, 100000) n;
          ANALYZE sequin.deferred",
     );

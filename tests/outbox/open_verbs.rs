@@ -74,6 +74,31 @@ fn what_ends_meanwhile_is_settled_and_what_waits_for_it_follows() {
     }
 }
 
+/// The key of the later record could not be freed while its row was locked.
+#[test]
+fn what_waits_for_it_follows_though_the_worker_has_ended_in_between() {
+    let mut world = World::new();
+    let contacts = world.contacts_made(2);
+    world.sandbox.fault(json!({"times": 1, "status": 500, "body": "{\"error\": \"once\"}"}));
+    world.sandbox.fault(json!({"times": 1, "hold": true}));
+    // They are of one key and of two records, so they are not merged.
+    let enqueue = "SELECT sequin_enqueue('update', 'sync', 'salesforce:contact',
+                   jsonb_build_object('upstream_id', $1::text, 'data', '{\"n\": 7}'::jsonb), ordering_key => 'k')";
+    let ids: Vec<i64> = contacts.iter().map(|contact| world.one_of(enqueue, &[contact])).collect();
+    let state = |id: i64, condition: &str| format!("SELECT {condition} FROM sequin.deferred WHERE id = {id}");
+    world.until(&state(ids[1], "count(*) = 1 AND bool_and(next_attempt_at = 'infinity')"));
+    world.arrived(2);
+    let mut other = world.database.connect();
+    other.run(&format!("BEGIN; SELECT sequin_retry({})", ids[1]));
+    world.sandbox.clear_faults();
+    world.until(&format!("SELECT EXISTS (SELECT FROM sequin.delivered WHERE id = {})", ids[0]));
+    let worker = world.worker();
+    world.run(&format!("SELECT pg_terminate_backend({worker})"));
+    world.until(&format!("SELECT NOT {worker} = ANY (sequin.workers())"));
+    other.run("ROLLBACK");
+    assert!(world.one_of::<bool>("SELECT sequin_await_delivery(ARRAY[$1::bigint], 60000)", &[&ids[1]]));
+}
+
 /// The later record waits for the first one, and is sent with its second attempt.
 #[test]
 fn a_resume_keeps_no_request_in_flight_from_being_settled() {

@@ -87,6 +87,10 @@ pub fn claim_requests(
         if pauses.is_whole(&server) {
             continue;
         }
+        // A resume frees all records that are held.
+        if !pauses.has_hold(&server) {
+            requeue::free_forgotten(connection, &server, &pauses.roles(&server));
+        }
         let stored = backoffs.remove(&server).unwrap_or_default();
         // A round follows the end of a request, too, which makes room.
         let next_change = |windows: &HashMap<String, Window>| {

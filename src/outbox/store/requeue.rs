@@ -77,6 +77,45 @@ fn postponed() -> MutexGuard<'static, Vec<Postponed>> {
     POSTPONED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The servers whose forgotten records this process has freed, each with whether it was in the current transaction.
+static CHECKED: Mutex<Vec<(String, bool)>> = Mutex::new(Vec::new());
+
+fn checked() -> MutexGuard<'static, Vec<(String, bool)>> {
+    CHECKED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Frees, once in each process, the first records of keys that wait for no other record: an earlier worker has ended with
+/// postponed keys. Those of the `paused` roles wait for a person. The caller has the lock of the server.
+pub fn free_forgotten(connection: &Connection, server: &str, paused: &[i64]) {
+    macro_rules! forgotten {
+        () => {
+            concat!(
+                waiting!(),
+                " AND p.ordering_key IS NOT NULL \
+                 AND p.role::pg_catalog.oid::pg_catalog.int8 OPERATOR(pg_catalog.<>) ALL ($2) \
+                 AND NOT EXISTS (SELECT FROM sequin.deferred e WHERE e.server OPERATOR(pg_catalog.=) $1 AND ",
+                same_key!("e.ordering_key", "p.ordering_key"),
+                " AND e.collection_id OPERATOR(pg_catalog.=) p.collection_id \
+                 AND COALESCE(e.relation::pg_catalog.oid, 0) OPERATOR(pg_catalog.=) COALESCE(p.relation::pg_catalog.oid, 0) \
+                 AND e.id OPERATOR(pg_catalog.<) p.id AND e.state OPERATOR(pg_catalog.<>) 'rejected')"
+            )
+        };
+    }
+    static FREE: Statement<(&str, &[i64])> = Statement::new(concat!(
+        "UPDATE sequin.deferred p SET next_attempt_at = pg_catalog.clock_timestamp()",
+        forgotten!(),
+    ));
+    static FIND: Statement<(&str, &[i64])> =
+        Statement::new(concat!("SELECT p.id FROM sequin.deferred p", forgotten!()));
+    if checked().iter().any(|(checked, _)| checked == server) {
+        return;
+    }
+    if guard::carefully(|| FREE.run(connection, (server, paused)).free()).is_err() {
+        free(connection, &super::ids(FIND.run(connection, (server, paused))));
+    }
+    checked().push((server.to_owned(), true));
+}
+
 /// Frees the records that [`free_behind`] could not free.
 pub fn free_postponed(connection: &Connection) {
     for postponed in postponed().iter_mut().filter(|postponed| claims_lock::try_acquire(&postponed.server)) {
@@ -85,9 +124,10 @@ pub fn free_postponed(connection: &Connection) {
     }
 }
 
-/// Notes that the transaction of [`free_postponed`] was committed, or rolled back.
+/// Notes that the transaction of [`free_postponed`] and [`free_forgotten`] was committed, or rolled back.
 pub fn end_postponed(is_committed: bool) {
     postponed().retain_mut(|postponed| !(std::mem::take(&mut postponed.is_freed) && is_committed));
+    checked().retain_mut(|(_, is_new)| !std::mem::take(is_new) || is_committed);
 }
 
 /// Frees the records behind these ordering keys. A failure with one record affects neither the others nor the record
