@@ -99,8 +99,8 @@ pub fn resolve(id: i64, upstream_id: &str) -> Result<(), Error> {
             return Err(error(code, message, "Only an unknown create can be resolved."));
         }
         free_behind(connection, &record.server, id);
+        upstream_ids::note_resolved(connection, id, upstream_id);
         transitions::resolve(connection, &record.server, id, upstream_id);
-        upstream_ids::note(connection, &[id]);
         // A full scan, which finds the pending upstream id.
         wake_at_commit::note_changed();
         Ok(())

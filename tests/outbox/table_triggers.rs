@@ -285,6 +285,22 @@ fn a_record_that_a_trigger_keeps_out_of_the_history_is_delivered_once() {
     assert_eq!(world.one::<i64>("SELECT count(*) FROM sequin.delivered"), 0);
 }
 
+/// The upstream id does not take the way through the history.
+#[test]
+fn a_row_gets_its_upstream_id_though_a_trigger_keeps_its_create_out_of_the_history() {
+    let mut world = World::new();
+    world.run(BOOK);
+    world.run(&before("history", "INSERT", "RETURN NULL;"));
+    world.run("INSERT INTO people VALUES (1, 'Paul')");
+    world.until("SELECT sf_id IS NOT NULL FROM people WHERE id = 1");
+    world.sandbox.fault(json!({"cut_after": 0}));
+    world.run("INSERT INTO people VALUES (2, 'Chani')");
+    world.until("SELECT EXISTS (SELECT FROM sequin.dead_letters)");
+    world.run("SELECT sequin_resolve(id, 'found') FROM sequin.dead_letters");
+    world.until("SELECT sf_id = 'found' IS TRUE FROM people WHERE id = 2");
+    world.written_back();
+}
+
 /// The library appends rows only to a queue that is as the extension made it.
 #[test]
 fn a_queue_that_its_user_has_altered_takes_records_all_the_same() {

@@ -91,7 +91,7 @@ pub fn write(
     }
     let given_up = kept.iter().map(|sent| give_up(connection, server, sent)).sum();
     for Sent { planned, dispositions, .. } in &kept {
-        write_backs.note(connection, planned.kind, dispositions);
+        write_backs.note(connection, server, planned, dispositions);
     }
     let free = dispositions.iter().filter(|(_, disposition)| **disposition == Disposition::Free);
     let freed = free.flat_map(|(operation, _)| operation.ids()).min();

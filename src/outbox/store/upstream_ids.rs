@@ -21,15 +21,46 @@ row! {
     }
 }
 
-/// Stores the upstream ids of delivered creates. Returns the creates that have a row.
-pub fn note(connection: &Connection, creates: &[i64]) -> Vec<i64> {
-    static NOTE: Statement<(&[i64],)> = Statement::new(
+/// A create of an attached row that was applied.
+pub struct Created<'a> {
+    pub id: i64,
+    pub relation: u32,
+    /// The row's primary key, a JSON array.
+    pub row_key: &'a str,
+    pub upstream_id: &'a str,
+    pub role: u32,
+}
+
+/// Stores the upstream ids of delivered creates, except of those that could not be settled. Returns the others.
+///
+/// It does not read them from the history: a trigger may keep a row out of it.
+pub fn note(connection: &Connection, server: &str, creates: &[Created<'_>]) -> Vec<i64> {
+    static NOTE: Statement<(&str, &[i64], &[i64], &[&str], &[&str], &[i64])> = Statement::new(concat!(
         "INSERT INTO sequin.pending_upstream_ids (id, server, relation, ordering_key, upstream_id, role) \
-         SELECT h.id, h.server, h.relation, h.ordering_key, h.upstream_id, h.role FROM sequin.history h \
-         WHERE h.id OPERATOR(pg_catalog.=) ANY ($1) AND h.relation IS NOT NULL AND h.upstream_id IS NOT NULL \
-         AND h.ordering_key IS NOT NULL RETURNING id",
+         SELECT s.id, $1, s.relation::pg_catalog.oid, s.row_key, s.upstream_id, s.role::pg_catalog.oid \
+         FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5), \
+         pg_catalog.unnest($6)) AS s(id, relation, row_key, upstream_id, role) WHERE NOT EXISTS (",
+        row_by_id!("sequin.queue"),
+        ") AND NOT EXISTS (",
+        row_by_id!("sequin.deferred"),
+        ") RETURNING id",
+    ));
+    let ids: Vec<i64> = creates.iter().map(|create| create.id).collect();
+    let relations: Vec<i64> = creates.iter().map(|create| create.relation.into()).collect();
+    let row_keys: Vec<&str> = creates.iter().map(|create| create.row_key).collect();
+    let upstream_ids: Vec<&str> = creates.iter().map(|create| create.upstream_id).collect();
+    let roles: Vec<i64> = creates.iter().map(|create| create.role.into()).collect();
+    super::ids(NOTE.run(connection, (server, &ids, &relations, &row_keys, &upstream_ids, &roles)))
+}
+
+/// Stores the upstream id of an unknown create that a person has found. Runs before the create is settled.
+pub fn note_resolved(connection: &Connection, create: i64, upstream_id: &str) {
+    static NOTE: Statement<(i64, &str)> = Statement::new(
+        "INSERT INTO sequin.pending_upstream_ids (id, server, relation, ordering_key, upstream_id, role) \
+         SELECT p.id, p.server, p.relation, p.ordering_key, $2, p.role FROM sequin.deferred p \
+         WHERE p.id OPERATOR(pg_catalog.=) $1 AND p.relation IS NOT NULL AND p.ordering_key IS NOT NULL",
     );
-    super::ids(NOTE.run(connection, (creates,)))
+    NOTE.run(connection, (create, upstream_id)).free();
 }
 
 /// Whether any upstream id is pending.

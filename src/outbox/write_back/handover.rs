@@ -6,14 +6,14 @@
 
 use std::time::{Duration, Instant};
 
-use contract::batching::plan::Operation;
+use contract::batching::plan::{Operation, Planned};
 use contract::batching::visits::LONGEST_BACKOFF;
 use contract::kind::Kind;
 
 use crate::ereport;
 use crate::outbox::disposition::Disposition;
 use crate::outbox::guard;
-use crate::outbox::store::upstream_ids;
+use crate::outbox::store::upstream_ids::{self, Created};
 use crate::outbox::worker::{presence, registry};
 use crate::pg::bgworker::Started;
 use crate::pg::spi::{self, Connection};
@@ -68,20 +68,26 @@ impl Handover {
     }
 
     /// Notes the delivered creates, in the transaction that settles them.
-    pub fn note(&mut self, connection: &Connection, kind: Kind, dispositions: &[(&Operation, &Disposition)]) {
-        if kind != Kind::Create {
+    pub fn note(
+        &mut self,
+        connection: &Connection,
+        server: &str,
+        planned: &Planned,
+        dispositions: &[(&Operation, &Disposition)],
+    ) {
+        if planned.kind != Kind::Create {
             return;
         }
-        let has_id = |disposition: &Disposition| matches!(disposition, Disposition::Done { upstream_id: Some(_), .. });
-        let done = dispositions.iter().filter(|(_, disposition)| has_id(disposition));
-        let creates: Vec<i64> = done.map(|(operation, _)| operation.id).collect();
-        if creates.is_empty() {
-            return;
-        }
-        guard::each_logged("noted for its write-back", &creates, |creates| {
-            let noted = upstream_ids::note(connection, creates);
+        let creates =
+            dispositions.iter().filter_map(|(operation, disposition)| created(planned, operation, disposition));
+        let creates: Vec<Created<'_>> = creates.collect();
+        let failed = guard::each_carefully(&creates, |creates| {
+            let noted = upstream_ids::note(connection, server, creates);
             self.noted = noted.into_iter().min().unwrap_or(i64::MAX).min(self.noted);
         });
+        for (create, failure) in failed {
+            guard::note("noted for its write-back", create.id, &failure);
+        }
     }
 
     /// Looks for ids that an earlier worker has left, or a person has noted by `sequin_resolve`.
@@ -204,6 +210,14 @@ impl Handover {
         }
         Ok(self.own.as_mut().expect("it is set"))
     }
+}
+
+/// The create of an attached row, if it has brought an upstream id.
+fn created<'a>(planned: &Planned, operation: &'a Operation, disposition: &'a Disposition) -> Option<Created<'a>> {
+    let Disposition::Done { upstream_id: Some(upstream_id), .. } = disposition else { return None };
+    let key = operation.ordering_key.as_deref()?;
+    let (id, role) = (operation.id, planned.batch_key.role);
+    Some(Created { id, relation: key.relation?, row_key: &key.text, upstream_id, role })
 }
 
 /// Drops the ids of rows whose delete is delivered. Runs in the transaction that settles the delete, before it writes the
