@@ -64,7 +64,7 @@ fn upstream_id_of_row(id: i64, open: OpenAttached) -> Result<Option<String>, Err
 pub fn discard(id: i64) -> Result<(), Error> {
     with_record("sequin_discard", id, |connection, record| {
         let server = &record.server;
-        free_behind(connection, server, id);
+        transitions::free_behind_record(connection, server, id);
         let discarded = Settled::without_reply(id, SettledAs::Discarded);
         let settle = || transitions::settle_unsent(connection, server, id, SettledAs::Discarded);
         if guarded(settle).is_err() && !archive_in_part(connection, server, &discarded) {
@@ -98,22 +98,13 @@ pub fn resolve(id: i64, upstream_id: &str) -> Result<(), Error> {
             let code = Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
             return Err(error(code, message, "Only an unknown create can be resolved."));
         }
-        free_behind(connection, &record.server, id);
+        transitions::free_behind_record(connection, &record.server, id);
         upstream_ids::note_resolved(connection, id, upstream_id);
         transitions::resolve(connection, &record.server, id, upstream_id);
         // A full scan, which finds the pending upstream id.
         wake_at_commit::note_changed();
         Ok(())
     })
-}
-
-/// Frees the records that wait behind a record.
-fn free_behind(connection: &Connection, server: &str, id: i64) {
-    // The key itself may be damaged.
-    match guarded(|| requeue::behind(connection, server, id)) {
-        Ok(behind) => requeue::free(connection, &behind),
-        Err(failure) => guard::note("read by its key", id, &failure),
-    }
 }
 
 fn with_record(

@@ -103,6 +103,35 @@ fn a_record_whose_claim_raises_is_rejected_alone() {
     world.discard_all();
 }
 
+/// Damaged data or too little memory: the record may not be at fault, and a person must see it in the end.
+#[test]
+fn a_record_that_keeps_failing_before_it_is_sent_is_given_up_and_frees_those_behind_it() {
+    let mut world = World::with_options("max_retry_age '1 s'");
+    let contacts = world.contacts_made(2);
+    world.run(
+        "CREATE FUNCTION raise() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+           IF EXISTS (SELECT FROM sequin.queue q WHERE q.id = ANY (NEW.ids) AND q.data->'bad' = 'true')
+             OR EXISTS (SELECT FROM sequin.deferred q WHERE q.id = ANY (NEW.ids) AND q.data->'bad' = 'true')
+           THEN RAISE 'damaged' USING ERRCODE = 'data_corrupted'; END IF; RETURN NEW; END $$;
+         CREATE TRIGGER raise BEFORE INSERT ON sequin.claims FOR EACH ROW EXECUTE FUNCTION raise()",
+    );
+    let enqueue =
+        "SELECT sequin_enqueue('update', 'sync', 'salesforce:contact', jsonb_build_object('upstream_id', $1::text,
+                   'data', jsonb_build_object('bad', $2::bool)), ordering_key => 'k')";
+    let bad: i64 = world.one_of(enqueue, &[&contacts[0], &true]);
+    let behind: i64 = world.one_of(enqueue, &[&contacts[1], &false]);
+    world.until("SELECT count(*) = 2 FROM sequin.deferred");
+    eventually("it is given up", || {
+        // By itself it is tried again after a minute.
+        world.run("SELECT sequin_resume('sequin')");
+        world.one("SELECT EXISTS (SELECT FROM sequin.dead_letters)")
+    });
+    let error: String = world.one_of("SELECT error FROM sequin.dead_letters WHERE id = $1", &[&bad]);
+    assert!(error.starts_with("given up because") && error.contains("could not be claimed: damaged"), "{error}");
+    world.settled();
+    assert_eq!(world.state(behind), "applied");
+}
+
 /// Its session allowed a deeper stack than the worker has.
 #[test]
 fn a_record_that_cannot_be_read_is_rejected_alone() {

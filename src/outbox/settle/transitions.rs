@@ -7,6 +7,7 @@ use contract::batching::plan::Operation;
 use contract::batching::window::MAX_RETRY_AFTER;
 use contract::outcome::OutcomeKind;
 
+use crate::call::server;
 use crate::outbox::disposition::{Disposition, SettledAs};
 use crate::outbox::guard::{self, guarded};
 use crate::outbox::store::archive::{Settled, archive, archive_in_part};
@@ -165,7 +166,8 @@ fn free_behind(connection: &Connection, server: &str, operation: &Operation) {
 }
 
 /// Records an error that came up while a record was handled, before it was sent. If the record may not be at fault, it
-/// is tried again later. Returns false if even this fails: the record stays where it is, and the log says so.
+/// is tried again later, until it has failed for longer than `max_retry_age`. Returns false if even this fails: the record
+/// stays where it is, and the log says so.
 pub fn fail(connection: &Connection, server: &str, id: i64, what: &str, failure: &Failure) -> bool {
     const RETRY_DELAY: Duration = Duration::from_secs(60);
     let error = text::storable(&format!("the record could not be {what}: {}", failure.message)).into_owned();
@@ -174,11 +176,34 @@ pub fn fail(connection: &Connection, server: &str, id: i64, what: &str, failure:
         Cause::Doubtful | Cause::Surroundings => (State::Pending, store::after(RETRY_DELAY)),
     };
     let attempt = Attempt { state, next_attempt_at, outcome: OutcomeKind::NotSent.as_str(), error: &error };
-    let written = guarded(|| note_attempt(connection, server, &[id], &attempt));
-    if written.is_err() {
-        guard::note(what, id, failure);
+    let written = guarded(|| {
+        note_attempt(connection, server, &[id], &attempt);
+        let is_doubtful = failure.cause() == Cause::Doubtful;
+        let max_retry_age = server::options(server).ok().filter(|_| is_doubtful).map(|options| options.max_retry_age);
+        let given_up = max_retry_age.map_or(0, |age| defer::give_up(connection, &[id], age));
+        state == State::Rejected || given_up > 0
+    });
+    match written {
+        Ok(is_dead) => {
+            if is_dead {
+                free_behind_record(connection, server, id);
+            }
+            true
+        }
+        Err(_) => {
+            guard::note(what, id, failure);
+            false
+        }
     }
-    written.is_ok()
+}
+
+/// Frees the records that wait behind a record.
+pub fn free_behind_record(connection: &Connection, server: &str, id: i64) {
+    // The key itself may be damaged.
+    match guarded(|| requeue::behind(connection, server, id)) {
+        Ok(behind) => requeue::free(connection, &behind),
+        Err(failure) => guard::note("read by its key", id, &failure),
+    }
 }
 
 /// Rejects a record.
