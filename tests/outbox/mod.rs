@@ -8,6 +8,7 @@ mod await_write_back;
 mod copies;
 mod databases;
 mod dumps;
+mod failed_rounds;
 mod failures;
 mod hostile;
 mod in_flight;

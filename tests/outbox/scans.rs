@@ -30,7 +30,7 @@ impl World {
     }
 
     /// Transactions of this database so far. A worker reports its own after each.
-    fn transactions(&mut self) -> i64 {
+    pub fn transactions(&mut self) -> i64 {
         self.one("SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()")
     }
 

@@ -121,3 +121,23 @@ fn a_record_that_is_given_up_frees_those_behind_it() {
     world.until("SELECT count(*) = 2 FROM sequin.dead_letters");
     assert_eq!(world.fates()[0], (first, "rejected".to_owned()));
 }
+
+/// An older version has queued it. No request is made for it.
+#[test]
+fn a_probe_that_is_refused_here_says_nothing_about_the_server() {
+    let mut world = World::new();
+    world.database.create_server_named("other", world.sandbox.url(), world.sandbox.token());
+    world.run("SELECT sequin_pause('sequin')");
+    world.enqueue("update", &update_of("any"));
+    world.run(
+        "UPDATE sequin.queue SET sync_id = ' ';
+         INSERT INTO sequin.server_backoff (server, scope, role, sync_id, attempts, error, since, next_attempt_at)
+           VALUES ('sequin', 'server', 0, '', 3, 'closed', now(), now() - interval '1 s');
+         DELETE FROM sequin.pauses; SELECT sequin_resume('other')",
+    );
+    world.until("SELECT EXISTS (SELECT FROM sequin.dead_letters WHERE outcome = 'not_sent')");
+    // The next round would end the backoff at the latest.
+    world.run("SELECT sequin_enqueue('create', 'sync', 'salesforce:lead', '{\"data\": {}}', server => 'other')");
+    world.until("SELECT EXISTS (SELECT FROM sequin.delivered)");
+    assert_eq!(world.one::<i32>("SELECT attempts FROM sequin.server_backoff WHERE server = 'sequin'"), 3);
+}
