@@ -1,5 +1,6 @@
 //! The transitions of records: from a disposition to the tables.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use contract::batching::backoff;
@@ -11,7 +12,7 @@ use crate::call::server;
 use crate::outbox::disposition::{Disposition, SettledAs};
 use crate::outbox::guard::{self, guarded};
 use crate::outbox::store::archive::{Settled, archive, archive_in_part};
-use crate::outbox::store::defer::{self, Attempt};
+use crate::outbox::store::defer::{self, Attempt, Waits};
 use crate::outbox::store::row::State;
 use crate::outbox::store::{self, requeue};
 use crate::pg::random;
@@ -19,9 +20,29 @@ use crate::pg::spi::Connection;
 use crate::pg::text;
 use crate::pg::transaction::{Cause, Failure, attempt};
 
+/// Records with the same outcome and the same error.
+type ByCause<'a> = BTreeMap<(&'a str, &'a str), Waits>;
+
+/// Whether the records of an operation are deferred before anything else. A rejection defers its own record.
+fn stays(operation: &Operation, disposition: &Disposition) -> bool {
+    match disposition {
+        Disposition::Done { .. } | Disposition::Free => false,
+        Disposition::Rejected { .. } => !operation.merged.is_empty(),
+        Disposition::Unknown { .. }
+        | Disposition::Later { .. }
+        | Disposition::Interrupted { .. }
+        | Disposition::Again { .. } => true,
+    }
+}
+
 /// Applies the dispositions of one server's records.
 pub fn write(connection: &Connection, server: &str, dispositions: &[(&Operation, &Disposition)]) {
     let mut settled = Vec::with_capacity(dispositions.len());
+    // Thousands of records may fail at once, most of them for one reason: then they take one statement.
+    let (mut failed, mut postponed) = (ByCause::new(), ByCause::new());
+    let mut interrupted: BTreeMap<&str, Vec<i64>> = BTreeMap::new();
+    let waiting = dispositions.iter().filter(|(operation, disposition)| stays(operation, disposition));
+    defer::defer(connection, server, &waiting.flat_map(|(operation, _)| operation.ids()).collect::<Vec<_>>());
     for (operation, disposition) in dispositions {
         let ids = || operation.ids().collect::<Vec<i64>>();
         match disposition {
@@ -31,34 +52,35 @@ pub fn write(connection: &Connection, server: &str, dispositions: &[(&Operation,
             Disposition::Free => {}
             Disposition::Unknown { outcome, error } => {
                 let unknown = UnknownCreate { id: operation.id, merged: &operation.merged, outcome: *outcome, error };
-                defer::defer(connection, server, &ids());
                 write_unknown(connection, server, unknown, operation.data.as_deref());
             }
             // The refusal does not say which of the merged records is at fault: each is sent again by itself.
-            Disposition::Rejected { .. } if !operation.merged.is_empty() => {
-                defer::defer(connection, server, &ids());
-                defer::split(connection, &ids());
-            }
+            Disposition::Rejected { .. } if !operation.merged.is_empty() => defer::split(connection, &ids()),
             Disposition::Rejected { outcome, error } => {
                 reject(connection, server, operation.id, *outcome, error);
             }
             Disposition::Later { outcome, error, retry_after } => {
                 let wait = retry_after.unwrap_or_default().min(MAX_RETRY_AFTER);
-                let next_attempt_at = store::after(wait + backoff::retry_delay(1, random::fraction()));
-                defer::defer(connection, server, &ids());
-                defer::postpone(connection, &ids(), next_attempt_at, outcome.as_str(), error);
+                let wait = wait + backoff::retry_delay(1, random::fraction());
+                postponed.entry((outcome.as_str(), error.as_str())).or_default().extend(operation.ids(), wait);
             }
             Disposition::Interrupted { error } => {
-                defer::defer(connection, server, &ids());
-                defer::note_interrupted(connection, &ids(), error);
+                interrupted.entry(error.as_str()).or_default().extend(operation.ids());
             }
             Disposition::Again { outcome, error } => {
-                let next_attempt_at = store::after(backoff::retry_delay(operation.attempts + 1, random::fraction()));
-                let outcome = outcome.as_str();
-                let attempt = Attempt { state: State::Pending, next_attempt_at, outcome, error };
-                note_attempt(connection, server, &ids(), &attempt);
+                let wait = backoff::retry_delay(operation.attempts + 1, random::fraction());
+                failed.entry((outcome.as_str(), error.as_str())).or_default().extend(operation.ids(), wait);
             }
         }
+    }
+    for ((outcome, error), waits) in failed {
+        defer::note_failed(connection, waits, outcome, error);
+    }
+    for ((outcome, error), waits) in postponed {
+        defer::postpone(connection, waits, outcome, error);
+    }
+    for (error, ids) in interrupted {
+        defer::note_interrupted(connection, &ids, error);
     }
     archive(connection, server, settled);
     let frees =
@@ -251,5 +273,5 @@ pub(super) fn write_unknown(connection: &Connection, server: &str, unknown: Unkn
     }
     let outcome = outcome.as_str();
     let attempt = Attempt { state: State::Unknown, next_attempt_at: store::NEVER, outcome, error };
-    note_attempt(connection, server, &[id], &attempt);
+    defer::note_attempt(connection, &[id], &attempt);
 }

@@ -10,6 +10,7 @@ use contract::reply::Timestamp;
 use std::time::Duration;
 
 use super::row::State;
+use crate::outbox::store;
 
 /// Moves records from the queue to `sequin.deferred`, where they wait until they are freed.
 pub fn defer(connection: &Connection, server: &str, ids: &[i64]) {
@@ -121,13 +122,55 @@ pub fn give_up(connection: &Connection, ids: &[i64], age: Duration) -> usize {
     count
 }
 
+/// Deferred records, each with the time to its next attempt, for a statement that changes all of them.
+#[derive(Default)]
+pub struct Waits(Vec<(i64, Duration)>);
+
+impl Waits {
+    pub fn extend(&mut self, ids: impl Iterator<Item = i64>, wait: Duration) {
+        self.0.extend(ids.map(|id| (id, wait)));
+    }
+
+    /// The ids, which rise, and the times in microseconds.
+    fn into_arrays(mut self) -> (Vec<i64>, Vec<i64>) {
+        self.0.sort_unstable();
+        let micros = |wait: Duration| i64::try_from(wait.as_micros()).unwrap_or(i64::MAX);
+        self.0.into_iter().map(|(id, wait)| (id, micros(wait))).unzip()
+    }
+}
+
+/// The time of the next attempt of a record: `$3` and the wait that `$2` has for the id in `$1`, which is found by bisection.
+macro_rules! next_attempt_at {
+    () => {
+        "$3 OPERATOR(pg_catalog.+) pg_catalog.make_interval(secs => \
+         ($2)[pg_catalog.width_bucket(p.id, $1)]::pg_catalog.float8 OPERATOR(pg_catalog./) 1000000)"
+    };
+}
+
+/// Stores that attempts of deferred records have failed, and that they are sent again. A create stays unknown if it was.
+pub fn note_failed(connection: &Connection, waits: Waits, outcome: &str, error: &str) {
+    static NOTE: Statement<(&[i64], &[i64], Timestamp, &str, &str)> = Statement::new(concat!(
+        "UPDATE sequin.deferred p SET attempts = p.attempts OPERATOR(pg_catalog.+) 1, state = 'pending', next_attempt_at = ",
+        next_attempt_at!(),
+        ", outcome = $4, error = $5, failed_since = COALESCE(p.failed_since, pg_catalog.clock_timestamp()), \
+         resend_verbatim = p.resend_verbatim AND p.kind OPERATOR(pg_catalog.=) 'create' \
+         WHERE p.id OPERATOR(pg_catalog.=) ANY ($1)"
+    ));
+    let (ids, waits) = waits.into_arrays();
+    let now = store::after(Duration::ZERO);
+    check_changed(connection, &ids, NOTE.run(connection, (&ids, &waits, now, outcome, error)));
+}
+
 /// Stores why deferred records were not accepted now, and when they are sent again. This is no attempt.
-pub fn postpone(connection: &Connection, ids: &[i64], next_attempt_at: Timestamp, outcome: &str, error: &str) {
-    static POSTPONE: Statement<(&[i64], Timestamp, &str, &str)> = Statement::new(
-        "UPDATE sequin.deferred p SET next_attempt_at = $2, outcome = $3, error = $4 \
-         WHERE p.id OPERATOR(pg_catalog.=) ANY ($1) AND p.state OPERATOR(pg_catalog.=) 'pending'",
-    );
-    POSTPONE.run(connection, (ids, next_attempt_at, outcome, error)).free();
+pub fn postpone(connection: &Connection, waits: Waits, outcome: &str, error: &str) {
+    static POSTPONE: Statement<(&[i64], &[i64], Timestamp, &str, &str)> = Statement::new(concat!(
+        "UPDATE sequin.deferred p SET next_attempt_at = ",
+        next_attempt_at!(),
+        ", outcome = $4, error = $5 WHERE p.id OPERATOR(pg_catalog.=) ANY ($1) \
+         AND p.state OPERATOR(pg_catalog.=) 'pending'"
+    ));
+    let (ids, waits) = waits.into_arrays();
+    POSTPONE.run(connection, (&ids, &waits, store::after(Duration::ZERO), outcome, error)).free();
 }
 
 /// Makes merged records due again, each by itself. Updates and deletes are resent verbatim. So nothing merges with the
