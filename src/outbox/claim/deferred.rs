@@ -34,6 +34,8 @@ pub struct DeferredSearch<'a> {
     pub stepping: &'a Stepping,
     /// Records are due by this time.
     pub now: Timestamp,
+    /// The most due records that are read.
+    pub most: usize,
 }
 
 /// The deferred records that may be sent, and the keys that may not.
@@ -133,7 +135,7 @@ impl DeferredSearch<'_> {
     /// they could hide all others.
     fn due(&self, decoder: &mut Decoder<'_>) -> (Vec<DueRecord>, bool) {
         // Those in flight are due, too, and must not hide others.
-        let most = MAX_RECORDS + self.in_flight.ids.len();
+        let most = self.most + self.in_flight.ids.len();
         let mut waiting = scan::Waiting::default();
         waiting.creates = self.stepping.creates_wait();
         self.stepping.callers().for_each(|caller| waiting.push(caller.role, &caller.sync_id));

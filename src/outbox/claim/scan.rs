@@ -35,6 +35,10 @@ const MIN_RECORDS: usize = 64;
 /// The most records that a scan reads, however large batches may be.
 const MAX_RECORDS: usize = 6_000;
 
+/// The records that a scan reads at first for a probe, which is one request. A record that fails is deferred, and its time puts
+/// it behind those that were not tried, so a few are enough.
+const PROBE_RECORDS: usize = 1_000;
+
 /// The time to the next scan if this one has left possible work.
 pub const AT_ONCE: Duration = Duration::from_millis(1);
 
@@ -276,8 +280,8 @@ impl QueueScan<'_> {
         let narrow = self.cursors.narrow.get(self.server).copied();
         let widening = self.cursors.widening.get(self.server).copied().unwrap_or(1);
         let width = narrow.unwrap_or(limits.max_batch).saturating_mul(room).saturating_add(MIN_RECORDS);
-        let width = if self.window().is_probing(self.now) { MAX_RECORDS } else { width.saturating_mul(widening) };
-        let width = width.min(MAX_RECORDS);
+        let width = if self.window().is_probing(self.now) { PROBE_RECORDS } else { width };
+        let width = width.saturating_mul(widening).min(MAX_RECORDS);
         let is_wider = width > MIN_RECORDS && rows.len() == MIN_RECORDS;
         let rows = if is_wider { read(width, sends_idempotency_keys) } else { rows };
         let decoded = decoder.decode(&rows);
@@ -345,7 +349,9 @@ impl QueueScan<'_> {
             Some(now) => {
                 let QueueScan { connection, server, in_flight, pauses, .. } = *self;
                 let stepping = &self.cursors.stepping[server];
-                DeferredSearch { connection, server, in_flight, pauses, stepping, now }.run(&fresh, paused, decoder)
+                let most = if self.window().is_probing(self.now) { PROBE_RECORDS } else { MAX_RECORDS };
+                let search = DeferredSearch { connection, server, in_flight, pauses, stepping, now, most };
+                search.run(&fresh, paused, decoder)
             }
             None => DeferredScan { blocked: paused, ..Default::default() },
         };
