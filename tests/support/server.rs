@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sequin_harness::{Builder, Server, literal, look_ups};
 
@@ -29,9 +30,12 @@ pub fn own(conf: &str) -> Server {
     start(builder().conf(conf))
 }
 
-/// One with an installation of its own as well, below a directory with this name: for tests that write files there.
+/// One with an installation of its own as well, below a directory that begins with this name: for tests that write files
+/// there. The next server in the same directory would remove them.
 pub fn own_installation(name: &str) -> Server {
-    start(builder().under(shared().scratch(name)))
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    start(builder().under(shared().scratch(&format!("{name}-{number}"))))
 }
 
 /// A server that follows `primary`.
