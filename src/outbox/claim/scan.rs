@@ -11,9 +11,8 @@ use contract::batching::ordering_key::OrderingKey;
 use contract::batching::plan::{Change, Limits, Planned};
 use contract::batching::window::{Scope, Stepping, Stored, Window, WindowLimits};
 use contract::kind::Kind;
-use contract::reply::Timestamp;
-
 use contract::options::ServerOptions;
+use contract::reply::Timestamp;
 
 use crate::call::server::{self, Server, ServerError};
 use crate::outbox::server_state::Pauses;
@@ -35,8 +34,7 @@ const MIN_RECORDS: usize = 64;
 /// The most records that a scan reads, however large batches may be.
 const MAX_RECORDS: usize = 6_000;
 
-/// The records that a scan reads at first for a probe, which is one request. A record that fails is deferred, and its time puts
-/// it behind those that were not tried, so a few are enough.
+/// The records that a scan reads at first for a probe, which is one request. A record that fails goes behind the others.
 const PROBE_RECORDS: usize = 1_000;
 
 /// The time to the next scan if this one has left possible work.
@@ -192,7 +190,6 @@ impl QueueScan<'_> {
         let may_create = self.note_probe(planned.is_empty() && !is_full && !sorted.has_more_due);
         let chosen = planned.len();
         self.budget.spend(&mut planned);
-        // The next round may claim more.
         let is_cut = !planned.is_empty() && planned.len() < chosen;
         let (requests, has_paused) = assign::assign(self.connection, self.server, planned);
         for id in requests.iter().flat_map(|(planned, _)| planned.ids()) {
@@ -350,8 +347,8 @@ impl QueueScan<'_> {
                 let QueueScan { connection, server, in_flight, pauses, .. } = *self;
                 let stepping = &self.cursors.stepping[server];
                 let most = if self.window().is_probing(self.now) { PROBE_RECORDS } else { MAX_RECORDS };
-                let search = DeferredSearch { connection, server, in_flight, pauses, stepping, now, most };
-                search.run(&fresh, paused, decoder)
+                DeferredSearch { connection, server, in_flight, pauses, stepping, now, most }
+                    .run(&fresh, paused, decoder)
             }
             None => DeferredScan { blocked: paused, ..Default::default() },
         };
@@ -381,7 +378,7 @@ impl QueueScan<'_> {
         sorted
     }
 
-    /// Removes the changes whose record is in flight under another ordering key, with the later changes of their own key.
+    /// Removes changes whose record is in flight under another ordering key, with later changes of their own key.
     fn leave_records_in_flight(&self, ready: &mut Vec<Change>) {
         let mut waiting: HashSet<Rc<OrderingKey>> = HashSet::new();
         ready.retain(|change| {
