@@ -51,7 +51,7 @@ installcheck: ## regression tests and isolation specs, on a running server that 
 deps: ## what the build needs and this machine lacks, by apt
 	@scripts/deps
 
-members: # the sandbox, the harness, the demo, the benchmarks
+members: # the servers of the API, the harness, the demo, the benchmarks
 	cargo build $(members)
 
 development: # the extension, the sandbox and the demo

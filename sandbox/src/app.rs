@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use crate::consumers::Consumers;
+use mutation_api::bearer::KnownTokens;
+use mutation_api::consumers::Consumers;
+use mutation_api::stream::Stream;
+
 use crate::faults::Faults;
 use crate::log::Log;
-use crate::stream::Stream;
 
 pub struct App {
-    pub tokens: Vec<String>,
+    pub tokens: KnownTokens<()>,
     pub stream: Arc<Stream>,
     pub consumers: Consumers,
     pub faults: Faults,
@@ -18,7 +20,7 @@ pub struct App {
 impl App {
     pub fn new(tokens: Vec<String>, log_bodies: bool) -> Arc<App> {
         Arc::new(App {
-            tokens,
+            tokens: KnownTokens::new(tokens.into_iter().map(|token| (token, ()))),
             stream: Arc::new(Stream::new()),
             consumers: Consumers::default(),
             faults: Faults::default(),

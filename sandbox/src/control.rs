@@ -5,13 +5,13 @@ mod consumers;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use hyper::Uri;
+use hyper::{StatusCode, Uri};
+use mutation_api::consumers::ConsumerKind;
+use mutation_api::reply::Reply;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::app::App;
-use crate::consumers::Kind;
-use crate::reply::Reply;
 
 pub fn is(uri: &Uri) -> bool {
     uri.path().strip_prefix("/sandbox").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -24,27 +24,32 @@ pub async fn answer(app: &Arc<App>, method: &str, uri: &Uri, body: &[u8]) -> Rep
         ("GET", "log") => show_log(app, query),
         ("DELETE", "log") => {
             app.log.clear();
-            Reply::empty(204)
+            Reply::empty(StatusCode::NO_CONTENT)
         }
-        ("GET", "faults") => Reply::json(200, &json!({"faults": app.faults.left()})),
+        ("GET", "faults") => Reply::json(StatusCode::OK, &json!({"faults": app.faults.left()})),
         ("POST", "faults") => {
             let pushed = serde_json::from_slice(body).map_err(|error| error.to_string());
             match pushed.and_then(|rule| app.faults.push(rule)) {
-                Ok(()) => Reply::json(201, &json!({"faults": app.faults.left().len()})),
-                Err(reason) => Reply::problem(400, reason),
+                Ok(()) => Reply::json(StatusCode::CREATED, &json!({"faults": app.faults.left().len()})),
+                Err(reason) => problem(StatusCode::BAD_REQUEST, reason),
             }
         }
         ("DELETE", "faults") => {
             app.faults.clear();
-            Reply::empty(204)
+            Reply::empty(StatusCode::NO_CONTENT)
         }
         ("GET", "consumers") => consumers::show(app),
         ("POST", "consumers") => consumers::register(app, body).await,
         ("GET", "records") => show_records(app, query),
         ("DELETE", "records") => clear_records(app),
         ("DELETE", _) if path.starts_with("consumers/") => consumers::remove(app, &path["consumers/".len()..]),
-        _ => Reply::problem(404, "not found"),
+        _ => problem(StatusCode::NOT_FOUND, "not found"),
     }
+}
+
+/// The form of an error of the controls.
+fn problem(status: StatusCode, reason: impl ToString) -> Reply {
+    Reply::json(status, &json!({"error": reason.to_string()}))
 }
 
 fn show_log(app: &App, query: &str) -> Reply {
@@ -54,7 +59,10 @@ fn show_log(app: &App, query: &str) -> Reply {
     if wanted.get("bodies").is_some_and(|bodies| bodies == "false") {
         shown.iter_mut().filter_map(Value::as_object_mut).for_each(|request| drop(request.remove("body")));
     }
-    Reply::json(200, &json!({"connections": app.log.connections(), "open": app.log.open(), "requests": shown}))
+    Reply::json(
+        StatusCode::OK,
+        &json!({"connections": app.log.connections(), "open": app.log.open(), "requests": shown}),
+    )
 }
 
 #[derive(Deserialize)]
@@ -67,22 +75,22 @@ struct Wanted {
 fn show_records(app: &App, query: &str) -> Reply {
     let wanted: Wanted = match serde_urlencoded::from_str(query) {
         Ok(wanted) => wanted,
-        Err(error) => return Reply::problem(400, error),
+        Err(error) => return problem(StatusCode::BAD_REQUEST, error),
     };
     let is = |wanted: &Option<String>, found: &str| wanted.as_ref().is_none_or(|wanted| wanted == found);
     let present = app
         .stream
         .present(|record| is(&wanted.sync_id, &record.sync_id) && is(&wanted.collection_id, &record.collection_id));
-    Reply::records(&present)
+    Reply::records(present.iter().map(Arc::as_ref))
 }
 
 /// Clears records and stream. Consumers stay, and continue with new records.
 fn clear_records(app: &App) -> Reply {
     app.stream.clear();
     for consumer in app.consumers.all() {
-        if let Kind::Pull(pull) = &consumer.kind {
+        if let ConsumerKind::Pull(pull) = &consumer.kind {
             pull.forget();
         }
     }
-    Reply::empty(204)
+    Reply::empty(StatusCode::NO_CONTENT)
 }

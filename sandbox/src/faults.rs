@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde_json::Value;
 use tokio::sync::watch;
 
-pub use rule::{MUTATIONS, Peek, Rule, Stall};
+pub use rule::{Peek, Rule, Stall};
 
 #[derive(Default)]
 pub struct Faults {

@@ -3,15 +3,16 @@
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
-use hyper::{Request, Response};
+use hyper::{Request, Response, StatusCode};
+use mutation_api::reply::Reply;
 use tokio::time::sleep;
 
 use crate::api::{self, Call};
 use crate::app::App;
+use crate::body::{Body, respond};
 use crate::faults::{Rule, Stall, Target};
 use crate::log::Entry;
 use crate::perform::perform;
-use crate::reply::{Body, Reply};
 use crate::wire::{Conn, Hangup};
 
 const BODY_LIMIT: usize = 256 << 20;
@@ -29,7 +30,9 @@ pub async fn pass(app: &App, conn: &Conn, request: Request<Incoming>) -> Result<
     let body = match arrive(app, &entry, body, BODY_LIMIT).await {
         Ok(body) => body,
         Err(Ended::Gone) => return Err(Hangup),
-        Err(Ended::AtLimit) => return Ok(send(&entry, Reply::error(413, "Request body too large"))),
+        Err(Ended::AtLimit) => {
+            return Ok(send(&entry, Reply::error(StatusCode::PAYLOAD_TOO_LARGE, "Request body too large")));
+        }
     };
     let call = Call {
         method: &head.method,
@@ -96,6 +99,6 @@ async fn arrive(app: &App, entry: &Entry, mut body: Incoming, limit: usize) -> R
 }
 
 fn send(entry: &Entry, reply: Reply) -> Response<Body> {
-    entry.answered(reply.status);
-    reply.into_response()
+    entry.answered(reply.status.as_u16());
+    respond(reply)
 }

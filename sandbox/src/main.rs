@@ -1,7 +1,8 @@
 //! A local server of the Mutation API, to try and to test the extension without an account.
 //!
 //! It shares no code with the extension, so that a mistake in one becomes visible in the other. Where the contract is
-//! silent, the sandbox is strict: it refuses input beyond the contract instead of ignoring it.
+//! silent, the sandbox is strict: it refuses input beyond the contract instead of ignoring it. The provider, the stream and
+//! the consumers in memory come from the crate `mutation_api`, in `api/`.
 //!
 //! The map:
 //! - `serve`      sockets and TLS
@@ -9,27 +10,19 @@
 //! - `gate`       the path of every request outside `/sandbox`: the log, the body, the faults
 //! - `perform`    the effect of a fault
 //! - `api`        the contract: mutations and pull consumers
-//! - `memory`     the effect of a mutation on records
-//! - `stream`     the append-only stream of record versions, and the consumers that read it
+//! - `body`       the body of a reply, which may stop in silence
 //! - `control`    `/sandbox`: log, faults, consumers, records
 
 mod api;
 mod app;
 mod args;
-mod consumers;
+mod body;
 mod control;
-mod email;
 mod faults;
 mod gate;
-mod ids;
-mod json;
 mod log;
-mod memory;
 mod perform;
-mod record;
-mod reply;
 mod serve;
-mod stream;
 mod wire;
 
 use std::io::Write;

@@ -1,15 +1,16 @@
 //! Applies a rule to a request whose body has arrived.
 
 use bytes::Bytes;
-use hyper::Response;
+use hyper::{Response, StatusCode};
+use mutation_api::record::provider_name;
+use mutation_api::reply::Reply;
 use tokio::time::sleep;
 
 use crate::api::{self, Call};
 use crate::app::App;
+use crate::body::Body;
 use crate::faults::{Peek, Rule, Stall};
 use crate::log::Entry;
-use crate::record::provider_name;
-use crate::reply::{Body, Reply};
 use crate::wire::{Conn, End, Hangup, Plan, Silence};
 
 pub async fn perform(
@@ -43,7 +44,7 @@ pub async fn perform(
         conn.plan(Plan { cut_after: rule.cut_after, drip: rule.drip, raw: rule.raw.clone().map(Bytes::from), end });
     }
     if rule.cut_after != Some(0) {
-        entry.answered(reply.status);
+        entry.answered(reply.status.as_u16());
     }
     let whole = reply.body.len();
     let body = Body {
@@ -51,7 +52,7 @@ pub async fn perform(
         length: (!rule.chunked).then_some(whole as u64),
         silence: silent.then(|| silence(app, conn, rule)),
     };
-    Ok(reply.with_body(body))
+    Ok(reply.into_response().map(|_| body))
 }
 
 /// Lasts until the client closes, or the rules are cleared.
@@ -69,10 +70,10 @@ fn silence(app: &App, conn: &Conn, rule: &Rule) -> Silence {
 async fn reply(app: &App, call: &Call<'_>, rule: &Rule) -> Reply {
     let mut reply = match rule.applies() {
         true => api::answer(app, call).await,
-        false => fault(rule.status.unwrap_or(503), call),
+        false => fault(rule.checked.status.unwrap_or(StatusCode::SERVICE_UNAVAILABLE), call),
     };
-    if let Some(status) = rule.status {
-        if rule.applies() && status >= 300 {
+    if let Some(status) = rule.checked.status {
+        if rule.applies() && status.as_u16() >= 300 {
             reply = fault(status, call);
         }
         reply.status = status;
@@ -80,14 +81,16 @@ async fn reply(app: &App, call: &Call<'_>, rule: &Rule) -> Reply {
     if let Some(body) = &rule.checked.body {
         reply.body = body.clone();
     }
-    reply.headers.extend(rule.checked.headers.iter().cloned());
+    for (name, value) in &rule.checked.headers {
+        reply.headers.insert(name, value.clone());
+    }
     reply
 }
 
-fn fault(status: u16, call: &Call) -> Reply {
+fn fault(status: StatusCode, call: &Call) -> Reply {
     match status {
         // The documented text.
-        504 => {
+        StatusCode::GATEWAY_TIMEOUT => {
             let provider = provider_name(&Peek::of(call.body).collection_id);
             Reply::error(status, &format!("{provider} API timed out"))
         }

@@ -16,9 +16,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 use crate::app::App;
+use crate::body::{Body, respond};
 use crate::control;
 use crate::gate;
-use crate::reply::Body;
 use crate::wire::{Conn, Hangup, Wire};
 
 pub async fn bind(address: &str) -> Result<TcpListener, String> {
@@ -69,5 +69,5 @@ async fn answer(app: &Arc<App>, conn: &Conn, request: Request<Incoming>) -> Resu
     conn.ticket.control();
     let (head, body) = request.into_parts();
     let body = body.collect().await.map_err(|_| Hangup)?.to_bytes();
-    Ok(control::answer(app, head.method.as_str(), &head.uri, &body).await.into_response())
+    Ok(respond(control::answer(app, head.method.as_str(), &head.uri, &body).await))
 }

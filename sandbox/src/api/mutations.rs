@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::StatusCode;
+use mutation_api::consumers::Consumer;
+use mutation_api::record::{Record, provider_name};
+use mutation_api::reply::Reply;
+use mutation_api::request::{self, CollectionIds};
 use tokio::time::{Instant, timeout_at};
 
-use super::request;
 use crate::app::App;
-use crate::consumers::Consumer;
-use crate::record::{Record, provider_name};
-use crate::reply::Reply;
 
 pub async fn run(app: &App, body: &[u8]) -> Reply {
     let (waits, timeout, records) = match apply(app, body) {
@@ -22,18 +23,21 @@ pub async fn run(app: &App, body: &[u8]) -> Reply {
         let caught_up = timeout_at(deadline, consumer.processed(&records));
         if caught_up.await.is_err() {
             // The contract: the body has no records, although they were written.
-            return Reply::error(500, &format!("Timed out waiting for consumers: {}", consumer.id));
+            return Reply::error(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                &format!("Timed out waiting for consumers: {}", consumer.id),
+            );
         }
     }
-    Reply::records(&records)
+    Reply::records(records.iter().map(Arc::as_ref))
 }
 
 type Applied = (Vec<Arc<Consumer>>, Duration, Vec<Arc<Record>>);
 
 /// Everything up to the effect, with no await in between.
 fn apply(app: &App, body: &[u8]) -> Result<Applied, Reply> {
-    let request =
-        request::parse(body).map_err(|faulty| Reply::invalid("The request is not a valid mutation", &faulty))?;
+    let request = request::parse_with(body, CollectionIds::OfProvider)
+        .map_err(|faulty| Reply::invalid("The request is not a valid mutation", &faulty))?;
     // An unknown consumer is refused before anything is applied: no wait for it could succeed.
     let mut waits = Vec::with_capacity(request.await_consumers.len());
     for id in &request.await_consumers {
@@ -44,7 +48,7 @@ fn apply(app: &App, body: &[u8]) -> Result<Applied, Reply> {
     let collection_id = &request.mutation.collection_id;
     let records = app.stream.mutate(&request.mutation).map_err(|refusal| {
         let provider = provider_name(collection_id);
-        Reply::error(400, &format!("{provider} validation error: `{}`", refusal.0))
+        Reply::error(StatusCode::BAD_REQUEST, &format!("{provider} validation error: `{}`", refusal.0))
     })?;
     Ok((waits, request.await_timeout, records))
 }

@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
+use hyper::StatusCode;
+use mutation_api::consumers::postgres::{Postgres, Settings};
+use mutation_api::consumers::pull::Pull;
+use mutation_api::consumers::{Consumer, ConsumerKind};
+use mutation_api::reply::Reply;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::problem;
 use crate::app::App;
-use crate::consumers::postgres::{Postgres, Settings};
-use crate::consumers::pull::Pull;
-use crate::consumers::{Consumer, Kind};
-use crate::reply::Reply;
 
 #[derive(Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
@@ -49,31 +51,36 @@ fn lease() -> u64 {
 pub async fn register(app: &App, body: &[u8]) -> Reply {
     let consumer = match serde_json::from_slice(body) {
         Ok(wanted) => consumer(app, wanted).await,
-        Err(error) => Err((400, error.to_string())),
+        Err(error) => Err((StatusCode::BAD_REQUEST, error.to_string())),
     };
     match consumer {
         Ok(consumer) => {
             let id = consumer.id.clone();
             app.consumers.put(consumer);
-            Reply::json(201, &json!({"id": id}))
+            Reply::json(StatusCode::CREATED, &json!({"id": id}))
         }
-        Err((status, reason)) => Reply::problem(status, reason),
+        Err((status, reason)) => problem(status, reason),
     }
 }
 
-async fn consumer(app: &App, wanted: Wanted) -> Result<Consumer, (u16, String)> {
+async fn consumer(app: &App, wanted: Wanted) -> Result<Consumer, (StatusCode, String)> {
     match wanted {
         Wanted::Pull { id, collection_id, from, lease_ms } => {
             let lease = Duration::from_millis(lease_ms);
-            let kind = Kind::Pull(Pull::new(collection_id.clone(), lease, position(app, from)));
+            let kind = ConsumerKind::Pull(Pull::new(collection_id.clone(), lease, position(app, from)));
             Ok(Consumer { id, collection_id, kind })
         }
         Wanted::Postgres { id, collection_id, from, dsn, table, delay_ms } => {
-            let dsn = dsn.parse().map_err(|error| (400, format!("dsn: {error}")))?;
+            let dsn = dsn.parse().map_err(|error| (StatusCode::BAD_REQUEST, format!("dsn: {error}")))?;
             let delay = Duration::from_millis(delay_ms);
-            let settings = Settings { dsn, table, filter: collection_id.clone(), delay };
+            let filter = collection_id.clone();
+            let settings = Settings { dsn, table, filter, delay, application_name: "sequin-sandbox" };
             let started = Postgres::start(settings, app.stream.clone(), position(app, from)).await;
-            Ok(Consumer { id, collection_id, kind: Kind::Postgres(started.map_err(|reason| (502, reason))?) })
+            Ok(Consumer {
+                id,
+                collection_id,
+                kind: ConsumerKind::Postgres(started.map_err(|reason| (StatusCode::BAD_GATEWAY, reason))?),
+            })
         }
     }
 }
@@ -88,13 +95,13 @@ fn position(app: &App, from: From) -> u64 {
 pub fn show(app: &App) -> Reply {
     let end = app.stream.end();
     let shown: Vec<_> = app.consumers.all().iter().map(|consumer| view(consumer, end)).collect();
-    Reply::json(200, &json!({"consumers": shown}))
+    Reply::json(StatusCode::OK, &json!({"consumers": shown}))
 }
 
 fn view(consumer: &Consumer, end: u64) -> Value {
     let (kind, position) = match &consumer.kind {
-        Kind::Pull(pull) => ("pull", pull.position()),
-        Kind::Postgres(postgres) => ("postgres", postgres.position()),
+        ConsumerKind::Pull(pull) => ("pull", pull.position()),
+        ConsumerKind::Postgres(postgres) => ("postgres", postgres.position()),
     };
     let mut view = json!({
         "id": consumer.id,
@@ -103,7 +110,7 @@ fn view(consumer: &Consumer, end: u64) -> Value {
         "position": position,
         "behind": end.saturating_sub(position),
     });
-    if let Kind::Postgres(postgres) = &consumer.kind {
+    if let ConsumerKind::Postgres(postgres) = &consumer.kind {
         let trouble = postgres.trouble();
         view["last_error"] = json!(trouble.last_error);
         view["skipped"] = json!(trouble.skipped);
@@ -113,11 +120,11 @@ fn view(consumer: &Consumer, end: u64) -> Value {
 
 pub fn remove(app: &App, id: &str) -> Reply {
     let Some(consumer) = app.consumers.remove(id) else {
-        return Reply::empty(404);
+        return Reply::empty(StatusCode::NOT_FOUND);
     };
     // A waiting request also holds the consumer, and waits until its timeout: the copying stops now.
-    if let Kind::Postgres(postgres) = &consumer.kind {
+    if let ConsumerKind::Postgres(postgres) = &consumer.kind {
         postgres.stop();
     }
-    Reply::empty(204)
+    Reply::empty(StatusCode::NO_CONTENT)
 }

@@ -6,15 +6,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
+use hyper::StatusCode;
 use hyper::header::{HeaderName, HeaderValue};
+use mutation_api::MUTATIONS;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::Target;
 use crate::wire::Drip;
-
-/// The path of rules without one.
-pub const MUTATIONS: &str = "/v1/mutations/run";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -28,7 +27,7 @@ pub struct Rule {
     delay_ms: u64,
     #[serde(default)]
     pub hold: bool,
-    pub status: Option<u16>,
+    status: Option<u16>,
     #[serde(default)]
     headers: BTreeMap<String, String>,
     body: Option<String>,
@@ -52,6 +51,7 @@ pub struct Rule {
 /// The parts that are converted once.
 #[derive(Default)]
 pub struct Checked {
+    pub status: Option<StatusCode>,
     pub headers: Vec<(HeaderName, HeaderValue)>,
     pub body: Option<Bytes>,
 }
@@ -82,6 +82,10 @@ impl Rule {
     pub fn parse(source: &Value) -> Result<Rule, String> {
         let mut rule = Rule::deserialize(source).map_err(|error| error.to_string())?;
         rule.check()?;
+        rule.checked.status = match rule.status {
+            Some(status) => Some(StatusCode::from_u16(status).map_err(|e| format!("status: {e}"))?),
+            None => None,
+        };
         for (name, value) in &rule.headers {
             let name = HeaderName::try_from(name).map_err(|e| format!("headers: {e}"))?;
             let value = HeaderValue::try_from(value).map_err(|e| format!("headers: {e}"))?;

@@ -1,4 +1,4 @@
-//! Objects whose values stay text. A provider's data passes through the sandbox digit for digit and at any depth.
+//! Objects whose values stay text. A provider's data passes digit for digit and at any depth.
 //! `RawValue` skips values without recursion, so serde_json's limit of 128 levels does not apply to them.
 
 use std::borrow::Cow;

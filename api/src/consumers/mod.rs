@@ -13,10 +13,10 @@ pub struct Consumer {
     pub id: String,
     /// None: every collection.
     pub collection_id: Option<String>,
-    pub kind: Kind,
+    pub kind: ConsumerKind,
 }
 
-pub enum Kind {
+pub enum ConsumerKind {
     Pull(pull::Pull),
     Postgres(postgres::Postgres),
 }
@@ -34,8 +34,8 @@ impl Consumer {
             // One mutation appends under one lock, so its versions are a range.
             let range = first.updated_idx..=last.updated_idx;
             match &self.kind {
-                Kind::Pull(pull) => pull.processed(range).await,
-                Kind::Postgres(postgres) => postgres.processed(range).await,
+                ConsumerKind::Pull(pull) => pull.processed(range).await,
+                ConsumerKind::Postgres(postgres) => postgres.processed(range).await,
             }
         }
     }

@@ -9,13 +9,14 @@ use serde_json::value::RawValue;
 
 use crate::ids;
 
+/// One version of a record of the memory provider.
 pub struct Record {
     /// The same in all versions of a record: rises from creation to creation.
     pub number: u64,
     pub sync_id: Arc<str>,
     pub collection_id: Arc<str>,
     pub upstream_id: Arc<str>,
-    /// In the sandbox a record enters the stream when it is created, so this is also `inserted_at`.
+    /// A record in memory enters the stream when it is created, so this is also `inserted_at`.
     pub created_at: SystemTime,
     pub updated_at: SystemTime,
     /// The version. It rises with every change of any record, without gaps, and so is also the position in the stream.
@@ -25,33 +26,42 @@ pub struct Record {
     pub deleted: bool,
 }
 
+/// A record as replies and the stream show it, from whatever holds it. Absent times are left out.
 #[derive(Serialize)]
-struct View<'a> {
-    id: String,
-    sync_id: &'a str,
-    collection_id: &'a str,
-    upstream_id: &'a str,
-    upstream_created_at: &'a str,
-    upstream_updated_at: &'a str,
-    inserted_at: &'a str,
-    updated_idx: u64,
-    data: &'a RawValue,
-    deleted: bool,
-    provider: &'a str,
+pub struct RecordView<'a> {
+    /// The server's own id of the record.
+    pub id: &'a str,
+    pub sync_id: &'a str,
+    pub collection_id: &'a str,
+    /// The provider's id of the record.
+    pub upstream_id: &'a str,
+    /// ISO 8601, like all times.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upstream_created_at: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upstream_updated_at: Option<&'a str>,
+    /// When the record entered the stream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inserted_at: Option<&'a str>,
+    /// The version.
+    pub updated_idx: u64,
+    pub data: &'a RawValue,
+    pub deleted: bool,
+    pub provider: &'a str,
 }
 
 impl Serialize for Record {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let [created_at, updated_at] =
             [self.created_at, self.updated_at].map(|at| format_rfc3339_micros(at).to_string());
-        View {
-            id: ids::uuid(self.number),
+        RecordView {
+            id: &ids::uuid(self.number),
             sync_id: &self.sync_id,
             collection_id: &self.collection_id,
             upstream_id: &self.upstream_id,
-            upstream_created_at: &created_at,
-            upstream_updated_at: &updated_at,
-            inserted_at: &created_at,
+            upstream_created_at: Some(&created_at),
+            upstream_updated_at: Some(&updated_at),
+            inserted_at: Some(&created_at),
             updated_idx: self.updated_idx,
             data: &self.data,
             deleted: self.deleted,
@@ -62,7 +72,7 @@ impl Serialize for Record {
 }
 
 /// `salesforce` of `salesforce:contact`.
-fn provider_of(collection_id: &str) -> &str {
+pub fn provider_of(collection_id: &str) -> &str {
     collection_id.split(':').next().unwrap_or_default()
 }
 
@@ -70,6 +80,7 @@ fn provider_of(collection_id: &str) -> &str {
 pub fn provider_name(collection_id: &str) -> String {
     let provider = provider_of(collection_id);
     match provider {
+        "github" => "GitHub".into(),
         "hubspot" => "HubSpot".into(),
         _ => {
             let mut chars = provider.chars();

@@ -7,7 +7,6 @@
 //! no await between the last byte of the body and the effect. So a request that arrived whole was applied or refused,
 //! and tests may rely on it.
 
-use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -18,19 +17,7 @@ use crate::email;
 use crate::ids;
 use crate::json;
 use crate::record::Record;
-
-/// A request that has the documented shape.
-pub struct Mutation<'a> {
-    pub sync_id: Arc<str>,
-    pub collection_id: Arc<str>,
-    pub change: Change<'a>,
-}
-
-pub enum Change<'a> {
-    Create(Vec<&'a RawValue>),
-    Update(Vec<(Cow<'a, str>, &'a RawValue)>),
-    Delete(Vec<Cow<'a, str>>),
-}
+use crate::request::{Change, Mutation, RecordPatch, Removal};
 
 /// The provider's reason, in its words. Nothing was applied.
 #[derive(Debug)]
@@ -58,8 +45,8 @@ type Collection = HashMap<Arc<str>, Arc<Record>>;
 /// The checks that need no record. They read all data, so they run before the stream is locked.
 pub fn check(mutation: &Mutation) -> Result<(), Refusal> {
     let is_good = match &mutation.change {
-        Change::Create(records) => records.iter().all(|data| email::is_good(data)),
-        Change::Update(records) => records.iter().all(|(_, data)| email::is_good(data)),
+        Change::Create(records) => records.iter().all(|record| email::is_good(&record.data)),
+        Change::Update(records) => records.iter().all(|record| email::is_good(&record.data)),
         Change::Delete(_) => true,
     };
     if is_good { Ok(()) } else { Err(Refusal("Invalid email".into())) }
@@ -72,29 +59,29 @@ impl Memory {
         let collection = self.0.entry(key).or_default();
         match &mutation.change {
             Change::Create(records) => {
-                Ok(records.iter().map(|data| create(collection, mutation, data, marks)).collect())
+                Ok(records.iter().map(|record| create(collection, mutation, &record.data, marks)).collect())
             }
             Change::Update(records) => {
-                records.iter().try_for_each(|(id, _)| find(collection, id).map(drop))?;
-                let update = |(id, data): &(Cow<str>, &RawValue)| {
-                    let before = find(collection, id)?.clone();
-                    Ok(replace(collection, &before, json::patch(&before.data, data), false, marks))
+                records.iter().try_for_each(|record| find(collection, &record.upstream_id).map(drop))?;
+                let update = |record: &RecordPatch| {
+                    let before = find(collection, &record.upstream_id)?.clone();
+                    Ok(replace(collection, &before, json::patch(&before.data, &record.data), false, marks))
                 };
                 records.iter().map(update).collect()
             }
-            Change::Delete(ids) => {
-                let mut named = HashSet::with_capacity(ids.len());
-                for id in ids {
-                    find(collection, id)?;
-                    if !named.insert(&**id) {
-                        return Err(not_found(id));
+            Change::Delete(removals) => {
+                let mut named = HashSet::with_capacity(removals.len());
+                for Removal { upstream_id } in removals {
+                    find(collection, upstream_id)?;
+                    if !named.insert(&**upstream_id) {
+                        return Err(not_found(upstream_id));
                     }
                 }
-                let delete = |id: &Cow<str>| {
-                    let before = find(collection, id)?.clone();
+                let delete = |removal: &Removal| {
+                    let before = find(collection, &removal.upstream_id)?.clone();
                     Ok(replace(collection, &before, before.data.clone(), true, marks))
                 };
-                ids.iter().map(delete).collect()
+                removals.iter().map(delete).collect()
             }
         }
     }

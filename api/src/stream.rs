@@ -8,8 +8,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
 
-use crate::memory::{self, Marks, Memory, Mutation, Refusal};
+use crate::memory::{self, Marks, Memory, Refusal};
 use crate::record::Record;
+use crate::request::Mutation;
 
 pub struct Stream {
     versions: Mutex<Versions>,
@@ -25,10 +26,17 @@ struct Versions {
     marks: Marks,
 }
 
+impl Default for Stream {
+    fn default() -> Stream {
+        Stream::new()
+    }
+}
+
 impl Stream {
+    /// An empty stream, whose first version is numbered by the clock.
     pub fn new() -> Stream {
-        // The clock's microseconds are above 2^32, below 2^53, and rise from one sandbox to the next. A consumer's
-        // table that outlives a sandbox keeps the row with the higher `updated_idx`. It must not take new records for
+        // The clock's microseconds are above 2^32, below 2^53, and rise from one process to the next. A consumer's
+        // table that outlives a process keeps the row with the higher `updated_idx`. It must not take new records for
         // old ones.
         let now = SystemTime::now();
         let first = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as u64;

@@ -48,6 +48,8 @@ pub struct Settings {
     pub filter: Option<String>,
     /// How long a batch waits before it is written.
     pub delay: Duration,
+    /// Shown in pg_stat_activity, unless the DSN names another.
+    pub application_name: &'static str,
 }
 
 impl Postgres {
@@ -103,7 +105,7 @@ async fn connect(settings: &Settings) -> Result<Connected, String> {
     let attempt = async {
         let mut dsn = settings.dsn.clone();
         if dsn.get_application_name().is_none() {
-            dsn.application_name("sequin-sandbox");
+            dsn.application_name(settings.application_name);
         }
         let (client, connection) = dsn.connect(NoTls).await.map_err(|e| describe(&e))?;
         // It ends when the client is dropped or the server closes; `is_closed` shows it.
