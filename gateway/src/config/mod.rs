@@ -1,0 +1,144 @@
+//! The configuration, checked: what the rest of the gateway reads.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue};
+use secrecy::SecretString;
+use url::Url;
+
+use crate::providers::Provider;
+
+/// What is wrong in the file, before its name and line are known.
+#[derive(Debug)]
+pub struct Fault {
+    /// Bytes of the file. None: the whole section.
+    pub span: Option<Range<usize>>,
+    /// Names the key.
+    pub message: String,
+}
+
+/// A whole configuration. Every secret in it has been read.
+pub struct Config {
+    /// Where the Mutation API listens. Port 0: the system chooses one.
+    pub listen: SocketAddr,
+    /// None: plain HTTP.
+    pub tls: Option<TlsFiles>,
+    /// Where `/live`, `/ready` and `/metrics` listen. None: nowhere.
+    pub admin: Option<SocketAddr>,
+    /// Bytes in a request's body.
+    pub max_body: usize,
+    /// How long requests in flight may take after SIGTERM.
+    pub grace: Duration,
+    /// A directive of tracing's `EnvFilter`: `info`.
+    pub log: String,
+    pub tokens: Vec<Token>,
+    /// By sync_id.
+    pub syncs: BTreeMap<String, Sync>,
+}
+
+pub struct TlsFiles {
+    pub cert_file: PathBuf,
+    pub key_file: PathBuf,
+}
+
+/// A client's token, and the syncs that it may see.
+pub struct Token {
+    /// Its name in the file, for logs and metrics.
+    pub name: String,
+    pub secret: SecretString,
+    pub syncs: BTreeSet<String>,
+}
+
+/// One sync: one account at one provider.
+pub struct Sync {
+    pub backend: Backend,
+    pub limit: Limit,
+    /// How long a mutation may take, waits and repetitions included.
+    pub timeout: Duration,
+}
+
+pub enum Backend {
+    /// Records in this process, for a first look and for tests.
+    Memory,
+    Http(HttpBackend),
+}
+
+/// A provider that is reached over HTTP.
+pub struct HttpBackend {
+    pub provider: Arc<dyn Provider>,
+    /// Without a slash at its end.
+    pub base_url: Url,
+    pub auth: Auth,
+    /// Headers of every request, such as the version of the provider's API.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Authorities to trust instead of the machine's.
+    pub ca_file: Option<PathBuf>,
+    /// How long a connection may take to be made.
+    pub connect_timeout: Duration,
+    /// How long one request to the provider may take.
+    pub request_timeout: Duration,
+    /// Bytes in a provider's reply.
+    pub max_reply: usize,
+}
+
+/// The gateway's own limits for one account.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Limit {
+    /// Requests that begin in a second. None: no limit.
+    pub per_second: Option<f64>,
+    /// Requests at once. None: no limit.
+    pub concurrent: Option<usize>,
+}
+
+/// How a provider knows the account.
+pub enum Auth {
+    None,
+    /// `authorization: Bearer TOKEN`.
+    Bearer { token: SecretString },
+    /// `authorization: Basic base64(user:password)`.
+    Basic { user: String, password: SecretString },
+    /// A header with the secret as its value.
+    Header { name: HeaderName, value: SecretString },
+    /// OAuth 2 client credentials (RFC 6749, 4.4).
+    ClientCredentials { client: OauthClient },
+    /// OAuth 2 JWT bearer (RFC 7523).
+    JwtBearer { client: OauthClient, jwt: Jwt },
+    /// OAuth 2 refresh token (RFC 6749, 6). The file is rewritten with each new refresh token, before it is used.
+    RefreshToken { client: OauthClient, refresh_token_file: PathBuf },
+}
+
+/// What a token endpoint wants to know of its client.
+pub struct OauthClient {
+    pub token_url: Url,
+    /// Empty for a JWT bearer that needs none.
+    pub client_id: String,
+    pub client_secret: Option<SecretString>,
+    pub scope: Option<String>,
+    /// In the header `authorization: Basic`, or in the form.
+    pub style: ClientStyle,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientStyle {
+    Basic,
+    Form,
+}
+
+/// The claims and the key of an assertion.
+pub struct Jwt {
+    pub issuer: String,
+    pub subject: Option<String>,
+    pub audience: String,
+    /// `RS256`, `ES256`, ...
+    pub algorithm: jsonwebtoken::Algorithm,
+    /// PEM.
+    pub private_key: SecretString,
+    pub key_id: Option<String>,
+    /// From now to `exp`.
+    pub lifetime: Duration,
+}

@@ -1,0 +1,17 @@
+//! A Mutation API in front of real providers: `sequin-gateway`.
+//!
+//! The map:
+//! - `config`     the file, its secrets, and `check`
+//! - `api`        the contract over HTTP: tokens, requests, replies
+//! - `engine`     admit, plan, pace, send, judge, reply: the only caller of providers
+//! - `providers`  the facts about each provider, as pure functions
+//! - `auth`       credentials: tokens that are fetched, kept and refreshed
+//! - `client`     the one HTTP client
+//! - `admin`      `/live`, `/ready`, `/metrics`
+//!
+//! Arrows point downward: `api` → `engine` → `auth` → `client`, and all of them → `providers`, `config`.
+
+#![forbid(unsafe_code)]
+
+pub mod config;
+pub mod providers;
