@@ -8,10 +8,12 @@
 //! - `auth`       credentials: tokens that are fetched, kept and refreshed
 //! - `client`     the one HTTP client
 //! - `admin`      `/live`, `/ready`, `/metrics`
+//! - `metrics`    the names of what `/metrics` shows
 //!
 //! Arrows point downward: `api` → `engine` → `auth` → `client`, and all of them → `providers`, `config`.
 
 #![forbid(unsafe_code)]
 
 pub mod config;
+pub mod metrics;
 pub mod providers;
