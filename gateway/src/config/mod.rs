@@ -65,7 +65,7 @@ pub struct Sync {
 pub enum Backend {
     /// Records in this process, for a first look and for tests.
     Memory,
-    Http(HttpBackend),
+    Http(Box<HttpBackend>),
 }
 
 /// A provider that is reached over HTTP.
@@ -99,17 +99,33 @@ pub struct Limit {
 pub enum Auth {
     None,
     /// `authorization: Bearer TOKEN`.
-    Bearer { token: SecretString },
+    Bearer {
+        token: SecretString,
+    },
     /// `authorization: Basic base64(user:password)`.
-    Basic { user: String, password: SecretString },
+    Basic {
+        user: String,
+        password: SecretString,
+    },
     /// A header with the secret as its value.
-    Header { name: HeaderName, value: SecretString },
+    Header {
+        name: HeaderName,
+        value: SecretString,
+    },
     /// OAuth 2 client credentials (RFC 6749, 4.4).
-    ClientCredentials { client: OauthClient },
+    ClientCredentials {
+        client: OauthClient,
+    },
     /// OAuth 2 JWT bearer (RFC 7523).
-    JwtBearer { client: OauthClient, jwt: Jwt },
+    JwtBearer {
+        client: OauthClient,
+        jwt: Jwt,
+    },
     /// OAuth 2 refresh token (RFC 6749, 6). The file is rewritten with each new refresh token, before it is used.
-    RefreshToken { client: OauthClient, refresh_token_file: PathBuf },
+    RefreshToken {
+        client: OauthClient,
+        refresh_token_file: PathBuf,
+    },
 }
 
 /// What a token endpoint wants to know of its client.

@@ -95,12 +95,18 @@ pub enum Outcome {
     /// There is no such record. A delete is applied then; an update is rejected.
     Gone(Refusal),
     /// Not applied, because of a limit or a lock. `wait` is what the provider asks for.
-    Limited { wait: Option<Duration>, refusal: Refusal },
+    Limited {
+        wait: Option<Duration>,
+        refusal: Refusal,
+    },
     /// The provider does not accept the credential. Not applied.
     Unauthorised(Refusal),
     /// It may or may not have been applied. `may_repeat` is the provider's own word on whether to try again, which
     /// outranks [`Repeat`]: None if it says nothing.
-    Unknown { may_repeat: Option<bool>, refusal: Refusal },
+    Unknown {
+        may_repeat: Option<bool>,
+        refusal: Refusal,
+    },
 }
 
 /// A record as a provider shows it after a write. What the provider does not say is None, never a guess.
