@@ -50,7 +50,7 @@ pub struct ProviderRequest {
     pub kind: Kind,
     /// The indices of its elements in the mutation, ascending.
     pub elements: Vec<usize>,
-    /// The ids that its elements name, in their order. Empty for creates.
+    /// The ids that its elements name, in their order. Empty for creates whose ids the provider chooses.
     pub upstream_ids: Vec<String>,
     pub repeat: Repeat,
 }
