@@ -47,6 +47,7 @@ pub struct TlsFiles {
 }
 
 /// A client's token, and the syncs that it may see.
+#[derive(Clone)]
 pub struct Token {
     /// Its name in the file, for logs and metrics.
     pub name: String,
@@ -55,6 +56,7 @@ pub struct Token {
 }
 
 /// One sync: one account at one provider.
+#[derive(Clone)]
 pub struct Sync {
     pub backend: Backend,
     pub limit: Limit,
@@ -62,6 +64,7 @@ pub struct Sync {
     pub timeout: Duration,
 }
 
+#[derive(Clone)]
 pub enum Backend {
     /// Records in this process, for a first look and for tests.
     Memory,
@@ -69,6 +72,7 @@ pub enum Backend {
 }
 
 /// A provider that is reached over HTTP.
+#[derive(Clone)]
 pub struct HttpBackend {
     pub provider: Arc<dyn Provider>,
     /// Without a slash at its end.
@@ -96,6 +100,7 @@ pub struct Limit {
 }
 
 /// How a provider knows the account.
+#[derive(Clone)]
 pub enum Auth {
     None,
     /// `authorization: Bearer TOKEN`.
@@ -129,6 +134,7 @@ pub enum Auth {
 }
 
 /// What a token endpoint wants to know of its client.
+#[derive(Clone)]
 pub struct OauthClient {
     pub token_url: Url,
     /// Empty for a JWT bearer that needs none.
@@ -146,6 +152,7 @@ pub enum ClientStyle {
 }
 
 /// The claims and the key of an assertion.
+#[derive(Clone)]
 pub struct Jwt {
     pub issuer: String,
     pub subject: Option<String>,
