@@ -17,5 +17,8 @@
 pub mod auth;
 pub mod client;
 pub mod config;
+pub mod engine;
 pub mod metrics;
 pub mod providers;
+
+pub use engine::{BuildError, Gateway};

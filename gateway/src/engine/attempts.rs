@@ -1,0 +1,258 @@
+//! One mutation at a provider over HTTP: pace, send, judge, and again where that is safe.
+//!
+//! Two questions decide everything. Can an earlier request of this mutation have been applied? Then no later failure
+//! may claim that nothing was. Can one more request be a second effect? Then none is sent.
+
+use std::time::{Duration, SystemTime};
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use metrics::{counter, histogram};
+use mutation_api::request::Mutation;
+use tokio::time::{Instant, sleep};
+use uuid::Uuid;
+
+use super::account::HttpAccount;
+use super::headers::retry_after;
+use super::keys::Doubt;
+use super::reply::End;
+use super::verdict::{Fault, Verdict, fold};
+use crate::auth::{Denied, Generation};
+use crate::client::Sent;
+use crate::metrics::{LIMITED, PACING_WAIT_SECONDS, PROVIDER_REQUESTS, PROVIDER_SECONDS};
+use crate::providers::{Kind, ProviderReply, ProviderRequest, Repeat, Written};
+
+/// What is known about the earlier requests of a mutation.
+struct Past {
+    /// The first request that may have been applied.
+    doubt: Option<Doubt>,
+    /// What the last such request said.
+    faults: Vec<Fault>,
+    /// The provider's word on another attempt.
+    may_repeat: Option<bool>,
+    /// A refused credential was replaced once.
+    is_renewed: bool,
+}
+
+/// What became of one attempt.
+enum Attempt {
+    Ended(End),
+    /// Another attempt may help after this time. If there is no time for it, this is the end.
+    Later(Duration, End),
+    /// The same after the next backoff.
+    Again(End),
+    /// At once, with another credential.
+    Renewed,
+}
+
+/// Carries out `mutation`. `keys` has one key for each element. `doubt` is what an earlier mutation under the same keys
+/// has left behind. The result's doubt is there if the end is unknown and a repetition could find out more.
+pub async fn carry_out(
+    account: &HttpAccount,
+    mutation: &Mutation<'_>,
+    keys: &[Uuid],
+    doubt: Option<Doubt>,
+    deadline: Instant,
+) -> (End, Option<Doubt>) {
+    let planned = match account.provider.plan(mutation, keys) {
+        Ok(requests) => requests,
+        Err(refusal) => return (End::Rejected(vec![Fault { index: None, refusal, is_gone: false }]), None),
+    };
+    let count = mutation.change.len();
+    let [request] = planned.as_slice() else {
+        return (End::Rejected(vec![Fault::whole("these records do not fit into one request")]), None);
+    };
+    if !request.elements.iter().copied().eq(0..count) {
+        return (End::Rejected(vec![Fault::whole("the records cannot be sent as they are")]), None);
+    }
+    let mut past = Past { doubt, faults: Vec::new(), may_repeat: None, is_renewed: false };
+    let end = past.attempts(account, request, deadline).await;
+    let doubt = match &end {
+        End::Unknown(_) if past.may_repeat != Some(false) => past.doubt,
+        _ => None,
+    };
+    (end, doubt)
+}
+
+impl Past {
+    async fn attempts(&mut self, account: &HttpAccount, request: &ProviderRequest, deadline: Instant) -> End {
+        let mut backoff = ExponentialBuilder::default()
+            .with_min_delay(Duration::from_millis(100))
+            .with_max_delay(Duration::from_secs(5))
+            .without_max_times()
+            .with_jitter()
+            .build();
+        loop {
+            if !self.may_send(account, request) {
+                return self.unknown();
+            }
+            let (wait, end) = match self.attempt(account, request, deadline).await {
+                Attempt::Ended(end) => return self.with_doubt(request, end),
+                Attempt::Renewed => continue,
+                Attempt::Later(wait, end) => (wait, end),
+                Attempt::Again(end) => (backoff.next().unwrap_or(Duration::from_secs(5)), end),
+            };
+            if !self.may_send(account, request) || Instant::now() + wait >= deadline {
+                return self.with_doubt(request, end);
+            }
+            sleep(wait).await;
+        }
+    }
+
+    async fn attempt(&mut self, account: &HttpAccount, request: &ProviderRequest, deadline: Instant) -> Attempt {
+        let Exchange { sent, generation, begun_at } = match exchange(account, request, deadline).await {
+            Ok(exchange) => exchange,
+            Err(attempt) => return attempt,
+        };
+        let reply = match sent {
+            Sent::Reply(reply) => reply,
+            Sent::NotSent(why) => {
+                let wait = Duration::from_secs(1);
+                return Attempt::Again(End::NotSent { wait, why: format!("no connection: {}", why.0) });
+            }
+            Sent::Lost(why) => return self.in_doubt(begun_at, vec![Fault::whole(why.0)], None, None),
+        };
+        let asked = retry_after(&reply.headers, SystemTime::now());
+        match fold(request, account.provider.judge(request, &reply)) {
+            Verdict::Applied(mut written) => {
+                account.pace.taken();
+                for (record, upstream_id) in written.iter_mut().zip(&request.upstream_ids) {
+                    record.upstream_id.get_or_insert_with(|| upstream_id.clone());
+                }
+                if request.kind != Kind::Delete {
+                    read_back(account, request, &mut written, deadline).await;
+                }
+                Attempt::Ended(End::Applied(written))
+            }
+            Verdict::Rejected(faults) => {
+                account.pace.taken();
+                Attempt::Ended(End::Rejected(faults))
+            }
+            Verdict::Limited { wait, faults } => {
+                counter!(LIMITED, "sync" => account.sync_id.to_string()).increment(1);
+                let wait = limited(account, &reply, wait.or(asked));
+                Attempt::Later(wait, End::Limited { wait, faults })
+            }
+            Verdict::Unauthorised if !self.is_renewed && account.credentials.refused(generation) => {
+                self.is_renewed = true;
+                Attempt::Renewed
+            }
+            Verdict::Unauthorised => Attempt::Ended(End::Unauthorised(None)),
+            Verdict::Unknown { may_repeat, faults } => self.in_doubt(begun_at, faults, may_repeat, asked),
+        }
+    }
+
+    /// The request that began at `since` may have been applied.
+    fn in_doubt(
+        &mut self,
+        since: Instant,
+        faults: Vec<Fault>,
+        may_repeat: Option<bool>,
+        wait: Option<Duration>,
+    ) -> Attempt {
+        self.doubt.get_or_insert(Doubt { since });
+        self.faults = faults;
+        self.may_repeat = may_repeat;
+        match wait {
+            Some(wait) => Attempt::Later(wait, self.unknown()),
+            None => Attempt::Again(self.unknown()),
+        }
+    }
+
+    /// Whether one more request cannot be a second effect.
+    fn may_send(&self, account: &HttpAccount, request: &ProviderRequest) -> bool {
+        let Some(doubt) = self.doubt else { return true };
+        match (self.may_repeat, request.repeat) {
+            (Some(false), _) => false,
+            (_, Repeat::Key { window }) => {
+                // The margin is for clocks, and for a request that takes its whole time.
+                let end = doubt.since + window.saturating_sub(window / 10);
+                Instant::now() + account.client.limits().request < end
+            }
+            (Some(true), _) | (None, Repeat::UniqueId | Repeat::Absolute) => true,
+            (None, Repeat::Never) => false,
+        }
+    }
+
+    /// The end of the mutation, given that of its last attempt.
+    fn with_doubt(&self, request: &ProviderRequest, end: End) -> End {
+        if self.doubt.is_none() {
+            return end;
+        }
+        match &end {
+            End::Applied(_) => end,
+            // Under a key, all attempts are one. Without one, the last attempt can be refused because of what an
+            // earlier one has changed. But a record that is gone holds nothing of either.
+            End::Rejected(_) if matches!(request.repeat, Repeat::Key { .. }) => end,
+            End::Rejected(faults) if faults.iter().all(|fault| fault.is_gone) => end,
+            _ => self.unknown(),
+        }
+    }
+
+    fn unknown(&self) -> End {
+        End::Unknown(self.faults.clone())
+    }
+}
+
+struct Exchange {
+    sent: Sent,
+    generation: Generation,
+    begun_at: Instant,
+}
+
+/// One request, when it is its turn.
+///
+/// # Errors
+/// It was not sent.
+async fn exchange(account: &HttpAccount, request: &ProviderRequest, deadline: Instant) -> Result<Exchange, Attempt> {
+    let Some(uri) = account.address(&request.path) else {
+        return Err(Attempt::Ended(End::Rejected(vec![Fault::whole("the record has no valid address")])));
+    };
+    let sync = account.sync_id.to_string();
+    let asked_at = Instant::now();
+    let entered = account.pace.enter(deadline).await;
+    histogram!(PACING_WAIT_SECONDS, "sync" => sync.clone()).record(asked_at.elapsed());
+    let _permit = entered.map_err(|late| {
+        Attempt::Ended(End::NotSent { wait: late.wait, why: "its limits leave no turn in time".into() })
+    })?;
+    let mut headers = account.headers.clone();
+    for (name, value) in &request.headers {
+        headers.insert(name, value.clone());
+    }
+    let generation = match account.credentials.authorise(&mut headers, deadline).await {
+        Ok(generation) => generation,
+        Err(Denied::Refused(why)) => return Err(Attempt::Ended(End::Unauthorised(Some(why)))),
+        Err(Denied::Unavailable { why, wait }) => return Err(Attempt::Later(wait, End::NotSent { wait, why })),
+    };
+    let begun_at = Instant::now();
+    let sent = account.client.send(request.method.clone(), uri, headers, request.body.clone(), deadline).await;
+    histogram!(PROVIDER_SECONDS, "sync" => sync.clone()).record(begun_at.elapsed());
+    let status = match &sent {
+        Sent::Reply(reply) => reply.status.to_string(),
+        Sent::NotSent(_) | Sent::Lost(_) => "none".into(),
+    };
+    counter!(PROVIDER_REQUESTS, "sync" => sync, "status" => status).increment(1);
+    Ok(Exchange { sent, generation, begun_at })
+}
+
+/// How long to wait after a reply that asks for fewer requests. The whole account rests where the status says that it
+/// is a limit. Others, such as a lock of one record, concern this mutation only.
+fn limited(account: &HttpAccount, reply: &ProviderReply, wait: Option<Duration>) -> Duration {
+    match reply.status {
+        403 | 429 | 503 => account.pace.limited(wait),
+        _ => wait.unwrap_or(Duration::from_secs(1)),
+    }
+}
+
+/// Completes records whose reply was less than the record. What cannot be read stays absent: the write is applied.
+async fn read_back(account: &HttpAccount, request: &ProviderRequest, written: &mut [Written], deadline: Instant) {
+    for record in written.iter_mut().filter(|record| record.data.is_none()) {
+        let Some(upstream_id) = &record.upstream_id else { continue };
+        let Some(read) = account.provider.read_back(&request.collection, upstream_id) else { return };
+        let Ok(Exchange { sent: Sent::Reply(reply), .. }) = exchange(account, &read, deadline).await else { return };
+        if let Some(found) = account.provider.judge_read(&read, &reply) {
+            record.data = found.data;
+            record.created_at = record.created_at.take().or(found.created_at);
+            record.updated_at = found.updated_at.or(record.updated_at.take());
+        }
+    }
+}
