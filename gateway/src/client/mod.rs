@@ -8,7 +8,6 @@
 mod tls;
 
 use std::error::Error;
-use std::path::Path;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -23,7 +22,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::providers::ProviderReply;
 
-pub use tls::TlsError;
+pub use tls::{TlsError, Trust};
 
 /// A connection that has been idle for longer is not used again. It is below the 5 s of Node.js, the shortest usual
 /// limit of servers: a request that meets a server's own close is lost, and no one can say whether it was read.
@@ -68,13 +67,13 @@ pub struct Reason(pub String);
 impl Client {
     /// # Errors
     /// The authorities cannot be read.
-    pub fn new(limits: Limits, ca_file: Option<&Path>) -> Result<Client, TlsError> {
+    pub fn new(limits: Limits, trust: &Trust) -> Result<Client, TlsError> {
         let mut http = HttpConnector::new();
         http.enforce_http(false);
         http.set_nodelay(true);
         http.set_keepalive(Some(KEEP_ALIVE));
         let connector = hyper_rustls::HttpsConnectorBuilder::new()
-            .with_tls_config(tls::config(ca_file)?)
+            .with_tls_config(tls::config(trust)?)
             .https_or_http()
             .enable_all_versions()
             .wrap_connector(http);

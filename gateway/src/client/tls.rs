@@ -1,4 +1,4 @@
-//! Which authorities the client trusts: those of the machine, or those of one file.
+//! Which authorities the client trusts.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,12 +19,22 @@ pub enum TlsError {
     Setup(#[from] rustls::Error),
 }
 
-/// A machine without authorities is no error here: a provider on loopback may need none. Handshakes then fail, and say
-/// that the issuer is unknown.
-pub(super) fn config(ca_file: Option<&Path>) -> Result<ClientConfig, TlsError> {
-    let roots = match ca_file {
-        Some(path) => of_file(path)?,
-        None => of_machine(),
+/// Whom to trust.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// None: there is no address with TLS.
+    None,
+    /// The authorities of the machine. If it has none, each handshake fails and says that the issuer is unknown.
+    Machine,
+    /// Those of this PEM file only.
+    File(PathBuf),
+}
+
+pub(super) fn config(trust: &Trust) -> Result<ClientConfig, TlsError> {
+    let roots = match trust {
+        Trust::None => RootCertStore::empty(),
+        Trust::Machine => of_machine(),
+        Trust::File(path) => of_file(path)?,
     };
     let ring = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(ring).with_safe_default_protocol_versions()?;

@@ -133,6 +133,18 @@ pub enum Auth {
     },
 }
 
+impl Auth {
+    /// Where tokens are fetched. None: the credential is not fetched.
+    pub fn token_url(&self) -> Option<&Url> {
+        match self {
+            Auth::ClientCredentials { client } | Auth::JwtBearer { client, .. } | Auth::RefreshToken { client, .. } => {
+                Some(&client.token_url)
+            }
+            Auth::None | Auth::Bearer { .. } | Auth::Basic { .. } | Auth::Header { .. } => None,
+        }
+    }
+}
+
 /// What a token endpoint wants to know of its client.
 #[derive(Clone)]
 pub struct OauthClient {

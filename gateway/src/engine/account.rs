@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::pace::Pace;
 use crate::auth::{self, CredentialError, Credentials, Denied};
-use crate::client::{Client, Limits, Sent, TlsError};
+use crate::client::{Client, Limits, Sent, TlsError, Trust};
 use crate::config::{self, Auth, HttpBackend, Sync};
 use crate::providers::Provider;
 
@@ -37,7 +37,7 @@ pub struct HttpAccount {
     /// As it was configured, to see whether a reload changes it.
     auth: Auth,
     limits: Limits,
-    ca_file: Option<std::path::PathBuf>,
+    trust: Trust,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -94,13 +94,20 @@ impl HttpAccount {
         let HttpBackend { provider, base_url, auth, headers, ca_file, connect_timeout, request_timeout, max_reply } =
             http;
         let limits = Limits { connect: *connect_timeout, request: *request_timeout, reply: *max_reply };
+        let trust = match ca_file {
+            Some(path) => Trust::File(path.clone()),
+            None if base_url.scheme() == "https" || auth.token_url().is_some_and(|url| url.scheme() == "https") => {
+                Trust::Machine
+            }
+            None => Trust::None,
+        };
         let base_url = base_url.as_str().trim_end_matches('/').to_owned();
         // A pace is that of an account at a provider: another address is another account.
         let earlier = earlier.filter(|earlier| earlier.base_url == base_url);
-        let same_client = earlier.filter(|earlier| earlier.limits == limits && earlier.ca_file == *ca_file);
+        let same_client = earlier.filter(|earlier| earlier.limits == limits && earlier.trust == trust);
         let client = match same_client {
             Some(earlier) => earlier.client.clone(),
-            None => Client::new(limits, ca_file.as_deref())?,
+            None => Client::new(limits, &trust)?,
         };
         let same_auth = same_client.filter(|earlier| auth::same(&earlier.auth, auth));
         let credentials = match same_auth {
@@ -121,7 +128,7 @@ impl HttpAccount {
             base_url,
             auth: auth.clone(),
             limits,
-            ca_file: ca_file.clone(),
+            trust,
         })
     }
 
