@@ -1,5 +1,6 @@
-//! The gateway as its clients see it.
+//! The gateway as its clients and operators see it.
 
 mod api;
+mod config;
 mod engine;
 mod kit;

@@ -1,8 +1,27 @@
 //! The configuration, checked: what the rest of the gateway reads.
+//!
+//! - `file`         the file as a whole, its tokens and its listeners
+//! - `sync`         one account: `auth`, `provider`, limits
+//! - `secret`       keys that lead to a secret
+//! - `tls`          certificates
+//! - `section`      one table of the file, key by key
+//! - `value`        durations, sizes, addresses, URLs
+//! - `surroundings` the files and variables that the file names
+//! - `fault`        what is wrong, and where
+
+mod auth;
+mod fault;
+mod file;
+mod provider;
+mod secret;
+mod section;
+mod surroundings;
+mod sync;
+mod tls;
+mod value;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,27 +32,23 @@ use url::Url;
 
 use crate::providers::Provider;
 
-/// What is wrong in the file, before its name and line are known.
-#[derive(Debug)]
-pub struct Fault {
-    /// Bytes of the file. None: the whole section.
-    pub span: Option<Range<usize>>,
-    /// Names the key.
-    pub message: String,
-}
+pub use fault::{Fault, Faults};
+pub use file::{load, parse};
+pub use surroundings::{Machine, Surroundings};
 
 /// A whole configuration. Every secret in it has been read.
 pub struct Config {
     /// Where the Mutation API listens. Port 0: the system chooses one.
     pub listen: SocketAddr,
     /// None: plain HTTP.
-    pub tls: Option<TlsFiles>,
+    pub tls: Option<Arc<rustls::ServerConfig>>,
     /// Where `/live`, `/ready` and `/metrics` listen. None: nowhere.
     pub admin: Option<SocketAddr>,
     /// Bytes in a request's body.
     pub max_body: usize,
     /// How long requests in flight may take after SIGTERM.
     pub grace: Duration,
+    pub clients: Clients,
     /// A directive of tracing's `EnvFilter`: `info`.
     pub log: String,
     pub tokens: Vec<Token>,
@@ -41,9 +56,29 @@ pub struct Config {
     pub syncs: BTreeMap<String, Sync>,
 }
 
-pub struct TlsFiles {
-    pub cert_file: PathBuf,
-    pub key_file: PathBuf,
+/// What clients may ask of the listener, so that a few slow ones do not keep others out.
+#[derive(Clone, Copy, Debug)]
+pub struct Clients {
+    /// From accepting a connection to the whole head of its first request, the TLS handshake included.
+    pub head_timeout: Duration,
+    /// How long the client may leave a part of a reply unread.
+    pub write_timeout: Duration,
+    /// From a reply to the whole head of the next request. Longer than clients keep their connections, so that the
+    /// client ends them: a request that crosses the server's end has an unknown outcome.
+    pub idle_timeout: Duration,
+    /// Connections at once. Others wait to be accepted.
+    pub max_connections: usize,
+}
+
+impl Default for Clients {
+    fn default() -> Clients {
+        Clients {
+            head_timeout: Duration::from_secs(10),
+            write_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(75),
+            max_connections: 2_000,
+        }
+    }
 }
 
 /// A client's token, and the syncs that it may see.
