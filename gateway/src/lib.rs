@@ -7,6 +7,7 @@
 //! - `providers`  the facts about each provider, as pure functions
 //! - `auth`       credentials: tokens that are fetched, kept and refreshed
 //! - `client`     the one HTTP client
+//! - `serve`      sockets, TLS, the times that clients may take
 //! - `admin`      `/live`, `/ready`, `/metrics`
 //! - `metrics`    the names of what `/metrics` shows
 //!
@@ -21,5 +22,6 @@ pub mod config;
 pub mod engine;
 pub mod metrics;
 pub mod providers;
+pub mod serve;
 
 pub use engine::{BuildError, Gateway};

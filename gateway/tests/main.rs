@@ -4,3 +4,4 @@ mod api;
 mod config;
 mod engine;
 mod kit;
+mod serve;
