@@ -1,4 +1,11 @@
 //! What differs between providers, as pure functions: no input, no output, no clock. The engine does the rest.
+//!
+//! The map:
+//! - `json`         pointers into JSON that stays text
+//! - `path`         ids in paths
+//! - `times`        times as ISO 8601
+//! - `retry_after`  how long a reply says to wait
+//! - `text`         a provider's words, made fit for an error text; `refusal` and `redact` belong to it
 
 use std::time::Duration;
 
@@ -7,6 +14,14 @@ use http::{HeaderMap, Method};
 use mutation_api::request::Mutation;
 use serde_json::value::RawValue;
 use uuid::Uuid;
+
+pub mod json;
+pub mod path;
+pub mod redact;
+mod refusal;
+pub mod retry_after;
+pub mod text;
+pub mod times;
 
 /// One provider with the configuration of one sync.
 pub trait Provider: Send + Sync {
