@@ -1,9 +1,9 @@
 //! What differs between providers, as pure functions: no input, no output, no clock. The engine does the rest.
 //!
 //! The map:
-//! - `json`         pointers into JSON that stays text
-//! - `path`         ids in paths
-//! - `times`        times as ISO 8601
+//! - `stripe`       Stripe
+//! - `form`         data as a form                 - `json`      pointers into JSON that stays text
+//! - `path`         ids in paths                   - `times`     times as ISO 8601
 //! - `retry_after`  how long a reply says to wait
 //! - `text`         a provider's words, made fit for an error text; `refusal` and `redact` belong to it
 
@@ -15,11 +15,13 @@ use mutation_api::request::Mutation;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+pub mod form;
 pub mod json;
 pub mod path;
 pub mod redact;
 mod refusal;
 pub mod retry_after;
+pub mod stripe;
 pub mod text;
 pub mod times;
 
