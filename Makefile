@@ -19,15 +19,16 @@ library = $(target)/release/libsequin_mutations.so
 extension = --release --no-default-features --features pg$(major) --ignore-rust-version
 # Always built together, so that cargo builds shared crates once: features depend on the set of packages.
 members = --workspace --exclude sequin_mutations
-# The demo and the inner loop run this, without optimisation. One call of cargo compiles each dependency once.
-development = -p sequin_mutations -p sequin-sandbox -p sequin-demo \
+# Without optimisation. One call of cargo compiles each dependency once.
+demonstration = -p sequin_mutations -p sequin-gateway -p sequin-demo \
     --features sequin_mutations/pg$(major) --ignore-rust-version
+development = -p sequin-sandbox $(demonstration)
 # A separate workspace, whose tests replay the seeds.
 fuzz = --manifest-path fuzz/Cargo.toml
 
 .DEFAULT_GOAL := all
 .NOTPARALLEL:
-.PHONY: all install uninstall installcheck deps development demo demo-psql check members test test-fuzz test-all test-neighbours soak fuzz check-sql deny deb dist bench clean help
+.PHONY: all install uninstall installcheck deps demonstration development demo demo-psql check members test test-fuzz test-all test-neighbours soak fuzz check-sql deny deb dist bench clean help
 
 all: ## the extension, for the Postgres that PG_CONFIG names
 	PGRX_PG_CONFIG_PATH=$(pg_config) cargo build $(extension)
@@ -54,13 +55,16 @@ deps: ## what the build needs and this machine lacks, by apt
 members: # the servers of the API, the harness, the demo, the benchmarks
 	cargo build $(members)
 
-development: # the extension, the sandbox and the demo
+demonstration: # the extension, the gateway and the demo
+	PGRX_PG_CONFIG_PATH=$(pg_config) cargo build $(demonstration)
+
+development: # these, and the sandbox
 	PGRX_PG_CONFIG_PATH=$(pg_config) cargo build $(development)
 
-demo: deps development ## creates, updates, triggers and refusals on a throw-away Postgres
+demo: deps demonstration ## creates, updates, triggers and refusals on a throw-away Postgres
 	@'$(target)/debug/sequin-demo'
 
-demo-psql: deps development ## psql in a Postgres like the demo's
+demo-psql: deps demonstration ## psql in a Postgres like the demo's
 	@'$(target)/debug/sequin-demo' psql
 
 check: development ## some client tests against a development build: make check T=attach::columns

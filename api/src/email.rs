@@ -7,14 +7,23 @@ use crate::json::Fields;
 
 /// Whether the field is missing or valid.
 pub fn is_good(data: &RawValue) -> bool {
-    let fields = Fields::parse(data).map_or_else(Vec::new, |fields| fields.0);
-    fields.iter().filter(|(key, _)| key == "email" || key == "Email").all(|(_, value)| {
-        match serde_json::from_str::<Option<String>>(value.get()) {
-            Ok(Some(address)) => address.is_empty() || is_address(&address),
-            Ok(None) => true,
-            Err(_) => false,
-        }
+    values(data).all(|value| match value {
+        Ok(Some(address)) => address.is_empty() || is_address(&address),
+        Ok(None) => true,
+        Err(_) => false,
     })
+}
+
+/// The texts in the field.
+pub fn addresses(data: &RawValue) -> Vec<String> {
+    values(data).filter_map(|value| value.ok().flatten()).collect()
+}
+
+/// The values of the field: more than one if it is sent twice, or in both spellings.
+fn values(data: &RawValue) -> impl Iterator<Item = serde_json::Result<Option<String>>> {
+    let fields = Fields::parse(data).map_or_else(Vec::new, |fields| fields.0);
+    let is_email = |key: &str| key == "email" || key == "Email";
+    fields.into_iter().filter(move |(key, _)| is_email(key)).map(|(_, value)| serde_json::from_str(value.get()))
 }
 
 fn is_address(text: &str) -> bool {

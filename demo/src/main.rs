@@ -29,15 +29,14 @@ fn main() -> ExitCode {
 }
 
 fn show() -> Result<(), Box<dyn Error>> {
-    println!("Starting a throw-away Postgres and a local Mutation API ...");
+    println!("Starting a throw-away Postgres and a gateway with its records in memory ...");
     let world = World::start()?;
     steps::run(world.psql(), &world.setup())?;
-    world.arrange();
     for step in steps::all()? {
         steps::run(world.psql(), &step)?;
     }
     println!(
-        "\nThe API was a local one; with a real one the statements are the same. To try it yourself:  make demo-psql"
+        "\nThe gateway kept its records in memory; in front of a real provider the statements are the same.\nTo try it yourself:  make demo-psql"
     );
     Ok(())
 }
@@ -45,9 +44,8 @@ fn show() -> Result<(), Box<dyn Error>> {
 fn psql() -> Result<(), Box<dyn Error>> {
     let world = World::start()?;
     steps::run_silently(world.psql(), &world.setup())?;
-    world.arrange();
     println!(
-        "This Postgres has the extension, a server object for the local Mutation API at {}, and a consumer that\n\
+        "This Postgres has the extension, a server object for the gateway at {}, and a consumer that\n\
          copies contacts into the table \"contacts\". It goes when you leave. For instance:\n\n  \
          SELECT * FROM sequin_create('demo', 'salesforce:contact', '{{\"Email\": \"paul@arrakis.org\"}}',\n           \
          await_consumers => '{{contacts}}');\n  \

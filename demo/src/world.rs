@@ -1,10 +1,9 @@
-//! A server and a sandbox that know each other.
+//! A server and a gateway that know each other. The gateway copies contacts into a table, as a consumer does.
 
 use std::io;
 use std::process::{Command, Stdio};
 
-use sequin_harness::{Sandbox, Server, literal};
-use serde_json::json;
+use sequin_harness::{Gateway, Server};
 
 use crate::steps::Step;
 
@@ -13,56 +12,32 @@ const DATABASE: &str = "demo";
 /// Both end with this process, in whatever way it ends.
 pub struct World {
     server: Server,
-    sandbox: Sandbox,
+    gateway: Gateway,
 }
 
 impl World {
     pub fn start() -> io::Result<World> {
-        let sandbox = Sandbox::builder().start()?;
         let server = Server::builder().start()?;
         server.has_extension().map_err(io::Error::other)?;
         let created = server.psql("postgres", &format!("CREATE DATABASE {DATABASE}"));
         if !created.status.success() {
             return Err(io::Error::other(String::from_utf8_lossy(&created.stderr).into_owned()));
         }
-        Ok(World { server, sandbox })
+        let gateway = Gateway::builder().copy("contacts", "salesforce:contact", &server.dsn(DATABASE)).start()?;
+        Ok(World { server, gateway })
     }
 
-    /// A user's set-up, done once. It is not in a file, because the system assigns the sandbox's port.
+    /// A user's set-up, done once: what the gateway tells its reader to paste.
     pub fn setup(&self) -> Step {
-        let (url, token) = (literal(self.url()), literal(self.sandbox.token()));
         Step {
-            title: "Tell Postgres where the API is (here: the sandbox) and what token to use".into(),
-            sql: format!(
-                "CREATE EXTENSION sequin_mutations;\n\
-                 CREATE SERVER sequin FOREIGN DATA WRAPPER sequin_mutations OPTIONS (url {url}, ordered_replies 'true');\n\
-                 CREATE USER MAPPING FOR PUBLIC SERVER sequin OPTIONS (token {token});\n"
-            ),
+            title: "Tell Postgres where the API is (here: a local gateway) and what token to use".into(),
+            sql: self.gateway.statements().to_owned(),
             errors_expected: false,
         }
     }
 
-    /// Makes the sandbox copy contacts into a table, as Sequin does. For one address it times out after the record was
-    /// created, as providers do.
-    pub fn arrange(&self) {
-        self.sandbox.consumer(json!({
-            "kind": "postgres",
-            "id": "contacts",
-            "collection_id": "salesforce:contact",
-            "dsn": self.server.dsn(DATABASE),
-            "table": "contacts",
-        }));
-        self.sandbox.fault(json!({
-            "match": {"body_contains": "slow@caladan.org"},
-            "times": null,
-            "apply": true,
-            "status": 504,
-            "body": json!({"error": "Error: Salesforce API timed out", "docs": []}).to_string(),
-        }));
-    }
-
     pub fn url(&self) -> &str {
-        self.sandbox.url()
+        self.gateway.url()
     }
 
     /// psql on the demo's database.

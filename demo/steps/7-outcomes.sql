@@ -18,8 +18,8 @@ END $$;
 
 CALL save_contact('duncan@caladan.org');
 CALL save_contact('nobody');
--- For this address the sandbox answers as a provider does that timed out.
-CALL save_contact('slow@caladan.org');
+-- At this domain the gateway plays a provider that timed out.
+CALL save_contact('slow@timeout.example');
 
 -- A server on which nothing listens.
 CREATE SERVER nowhere FOREIGN DATA WRAPPER sequin_mutations OPTIONS (url 'http://127.0.0.1:9');

@@ -48,6 +48,13 @@ struct Run {
     /// The id of a sync in memory; may be given several times.
     #[arg(long, requires = "dev", value_name = "NAME", default_value = "demo")]
     sync: Vec<String>,
+    /// Copies a collection into a table of --database, which is created if it does not exist. A mutation can await the
+    /// consumer of that name. May be given several times.
+    #[arg(long, requires = "database", value_name = "NAME=COLLECTION")]
+    copy: Vec<dev::Copy>,
+    /// The connection string of the database for --copy.
+    #[arg(long, requires = "dev", requires = "copy", value_name = "DSN")]
+    database: Option<tokio_postgres::Config>,
     /// How log lines on standard error look. By default json, and text with --dev.
     #[arg(long, value_enum)]
     log_format: Option<logs::Format>,
@@ -69,7 +76,9 @@ fn main() -> ExitCode {
         },
         Command::Run(arguments) if arguments.dev => {
             let token = dev::token();
-            let config = dev::config(arguments.listen, &arguments.sync, &token);
+            let copy_to = |database| dev::consumers(database, &arguments.copy);
+            let consumers = arguments.database.as_ref().map(copy_to).unwrap_or_default();
+            let config = dev::config(arguments.listen, &arguments.sync, &token, consumers);
             let sync = arguments.sync.first().cloned().unwrap_or_default();
             let announce = |url: &str| say(&dev::statements(url, &token, &sync));
             runtime.block_on(serve(config, None, &arguments, announce))

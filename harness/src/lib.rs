@@ -18,6 +18,7 @@
 //!   [guard](guard) that ends it with this process, and a log that a panic [keeps](logs).
 //! - [`Database`] is one test's own database of it.
 //! - [`Sandbox`] is one process of the local Mutation API, with its controls.
+//! - [`Gateway`] is one process of `sequin-gateway run --dev`.
 //! - [`RawServer`] is a listener whose connections a test handles; [`tls`] makes certificates for it.
 //! - [`Proxy`] stands in front of either, and cuts, stalls or corrupts the bytes.
 //!
@@ -26,6 +27,7 @@
 pub mod account;
 mod database;
 pub mod delays;
+mod gateway;
 pub mod guard;
 pub mod home;
 pub mod image;
@@ -35,6 +37,7 @@ pub mod look_ups;
 pub mod paths;
 pub mod pg_config;
 pub mod process;
+mod program;
 pub mod proxy;
 pub mod raw;
 mod sandbox;
@@ -44,6 +47,7 @@ pub mod tls;
 
 pub use database::{Database, Encoding, identifier, literal};
 pub use delays::Delays;
+pub use gateway::{Gateway, GatewayBuilder};
 pub use pg_config::PgConfig;
 pub use proxy::Proxy;
 pub use raw::RawServer;

@@ -1,12 +1,10 @@
 //! One process of the local Mutation API, and a client of its controls.
 
 use std::collections::BTreeMap;
-use std::io::{self, BufRead, BufReader, Read};
-use std::os::unix::process::CommandExt;
+use std::io;
 use std::path::Path;
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -16,18 +14,15 @@ use ureq::http::Method;
 use ureq::tls::TlsConfig;
 
 use crate::paths;
+use crate::program::Program;
 
 /// The default token of a sandbox.
 pub const TOKEN: &str = "sandbox-token";
 
-/// A running sandbox. It ends when this value is dropped, or when the process ends in any way: it watches its input,
-/// whose other end is here.
+/// A running sandbox. It ends when this value is dropped, or when the process ends in any way.
 #[derive(Debug)]
 pub struct Sandbox {
-    child: Child,
-    input: Option<ChildStdin>,
-    stderr: Arc<Mutex<Vec<u8>>>,
-    url: String,
+    program: Program,
     token: String,
     controls: Agent,
 }
@@ -142,18 +137,7 @@ impl SandboxBuilder {
         let missing = "there is no sequin-sandbox: cargo build -p sequin-sandbox, or set SEQUIN_SANDBOX";
         let mut command = self.command.ok_or_else(|| io::Error::other(missing))?;
         command.args(["--token", &self.token, "--until-stdin-closes"]);
-        // In its own process group: a Ctrl-C in psql must not end it.
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-        let mut child = command.spawn().map_err(|e| io::Error::new(e.kind(), format!("{command:?}: {e}")))?;
-        let input = child.stdin.take();
-        let stderr = Arc::new(Mutex::new(Vec::new()));
-        let errors = child.stderr.take().map(|pipe| collect(pipe, stderr.clone()));
-        let mut line = String::new();
-        if let Some(pipe) = child.stdout.take() {
-            let mut pipe = BufReader::new(pipe);
-            pipe.read_line(&mut line)?;
-            collect(pipe, stderr.clone());
-        }
+        let (program, ()) = Program::start(command, |_| Ok(()))?;
         // Verification is off for the controls: tests choose the certificate.
         let tls = TlsConfig::builder()
             .disable_verification(true)
@@ -165,16 +149,7 @@ impl SandboxBuilder {
             .tls_config(tls.build())
             .build()
             .into();
-        let url = line.trim().strip_prefix("listening on ").unwrap_or_default().to_owned();
-        let mut sandbox = Sandbox { child, input, stderr, url, token: self.token, controls };
-        if sandbox.url.is_empty() {
-            // Its error output must be complete before it is reported.
-            drop(sandbox.input.take());
-            sandbox.child.wait()?;
-            errors.map(JoinHandle::join);
-            return Err(io::Error::other(format!("the sandbox said {line:?}\n{}", sandbox.stderr())));
-        }
-        Ok(sandbox)
+        Ok(Sandbox { program, token: self.token, controls })
     }
 }
 
@@ -192,7 +167,7 @@ impl Sandbox {
 
     /// The value of a server object's option `url`.
     pub fn url(&self) -> &str {
-        &self.url
+        self.program.url()
     }
 
     /// The accepted token, which follows `Bearer`.
@@ -202,12 +177,12 @@ impl Sandbox {
 
     /// The process, for tests that kill it.
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.program.pid()
     }
 
     /// The text on its error output.
     pub fn stderr(&self) -> String {
-        String::from_utf8_lossy(&self.stderr.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+        self.program.output()
     }
 
     /// The log since the start or the last `clear_log`.
@@ -257,7 +232,7 @@ impl Sandbox {
     /// Calls any endpoint. Panics unless the status is 2xx.
     pub fn control(&self, method: Method, path: &str, body: Option<Value>) -> Value {
         let what = format!("{method} {path}");
-        let request = ureq::http::Request::builder().method(method).uri(format!("{}{path}", self.url));
+        let request = ureq::http::Request::builder().method(method).uri(format!("{}{path}", self.url()));
         let reply = match body {
             Some(body) => request
                 .header("content-type", "application/json")
@@ -276,24 +251,6 @@ impl Sandbox {
         }
         serde_json::from_str(&text).unwrap_or_else(|e| panic!("{what}: {e}: {text}"))
     }
-}
-
-impl Drop for Sandbox {
-    fn drop(&mut self) {
-        drop(self.input.take());
-        // The process ends by itself; a failed wait needs no handling.
-        let _ = self.child.wait();
-    }
-}
-
-/// Reads on, so that the sandbox never blocks on a full pipe. The thread ends with the sandbox.
-fn collect(mut pipe: impl Read + Send + 'static, text: Arc<Mutex<Vec<u8>>>) -> JoinHandle<()> {
-    thread::spawn(move || {
-        let mut buffer = [0; 4096];
-        while let Ok(read @ 1..) = pipe.read(&mut buffer) {
-            text.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&buffer[..read]);
-        }
-    })
 }
 
 fn percent_encoded(text: &str) -> String {

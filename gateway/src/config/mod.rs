@@ -54,6 +54,19 @@ pub struct Config {
     pub tokens: Vec<Token>,
     /// By sync_id.
     pub syncs: BTreeMap<String, Sync>,
+    pub consumers: Vec<Consumer>,
+}
+
+/// A table that gets a copy of the records of one collection.
+#[derive(Clone)]
+pub struct Consumer {
+    /// The name in `await_consumer_ids`.
+    pub id: String,
+    /// The collection_id.
+    pub collection: String,
+    pub database: tokio_postgres::Config,
+    /// Is created if it does not exist.
+    pub table: String,
 }
 
 /// What clients may ask of the listener, so that a few slow ones do not keep others out.

@@ -1,7 +1,7 @@
 //! The provider in memory, for a first look and for tests. It is as strict as the contract's examples, and can show what
-//! a real provider does at its worst: `data.email` at a special domain chooses the outcome.
+//! a real provider does at its worst: an e-mail address at a special domain chooses the outcome.
 //!
-//! | `data.email` in a create or an update | outcome |
+//! | `email` or `Email` in the data of a create or an update | outcome |
 //! |---|---|
 //! | `...@timeout.example` | applied, but answered with 504, as if the provider's reply was lost |
 //! | `...@limit.example` | 429 with `retry-after: 1`; nothing is applied |
@@ -10,7 +10,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mutation_api::json::{Fields, Text};
+use mutation_api::consumers::Awaited;
+use mutation_api::email;
 use mutation_api::record::{Record, provider_name};
 use mutation_api::reply::Reply;
 use mutation_api::request::{Change, Mutation};
@@ -24,11 +25,15 @@ use crate::providers::{Refusal, Written};
 const TIMEOUT: &str = "@timeout.example";
 const LIMIT: &str = "@limit.example";
 
-/// The end of the mutation, and its reply. An applied one has the records of the stream, `updated_idx` and all.
-pub fn carry_out(stream: &Stream, mutation: &Mutation) -> (End, Reply) {
+/// The end of the mutation, and its reply. An applied one has the records of the stream, `updated_idx` and all, once the
+/// consumers have processed them.
+pub async fn carry_out(stream: &Stream, mutation: &Mutation<'_>, awaited: &Awaited) -> (End, Reply) {
     let (end, records) = end(stream, mutation);
     let reply = match &end {
-        End::Applied(_) => Reply::records(records.iter().map(Arc::as_ref)),
+        End::Applied(_) => match awaited.have_processed(&records).await {
+            Ok(()) => Reply::records(records.iter().map(Arc::as_ref)),
+            Err(late) => late,
+        },
         end => {
             let about = About {
                 provider: &provider_name(&mutation.collection_id),
@@ -57,11 +62,7 @@ fn end(stream: &Stream, mutation: &Mutation) -> (End, Vec<Arc<Record>>) {
 
 /// Whether the email of any element ends with `domain`.
 fn is_at(domain: &str, mutation: &Mutation) -> bool {
-    let is_at = |data: &RawValue| {
-        let email = Fields::parse(data).and_then(|fields| fields.get("email"));
-        let email = email.and_then(|email| serde_json::from_str::<Text>(email.get()).ok());
-        email.is_some_and(|email| email.0.ends_with(domain))
-    };
+    let is_at = |data: &RawValue| email::addresses(data).iter().any(|address| address.ends_with(domain));
     match &mutation.change {
         Change::Create(records) => records.iter().any(|record| is_at(&record.data)),
         Change::Update(records) => records.iter().any(|record| is_at(&record.data)),

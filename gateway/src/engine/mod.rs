@@ -17,11 +17,14 @@ mod verdict;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
+use mutation_api::consumers::postgres::{self, Postgres};
+use mutation_api::consumers::{Consumer, ConsumerKind, Consumers};
 use mutation_api::stream::Stream;
 use tokio_util::task::TaskTracker;
 
-use crate::config::Config;
+use crate::config::{self, Config};
 
 pub use account::AccountError;
 pub use directory::{BuildError, Holder};
@@ -39,6 +42,8 @@ pub struct Gateway {
     keys: Keys,
     /// The records of syncs in memory.
     stream: Arc<Stream>,
+    /// They read `stream`.
+    consumers: Consumers,
     room: Room,
     tasks: TaskTracker,
     is_draining: AtomicBool,
@@ -52,10 +57,30 @@ impl Gateway {
             directory: RwLock::new(Arc::new(Directory::new(config, None)?)),
             keys: Keys::default(),
             stream: Arc::new(Stream::new()),
+            consumers: Consumers::default(),
             room: Room::default(),
             tasks: TaskTracker::new(),
             is_draining: AtomicBool::new(false),
         }))
+    }
+
+    /// Begins to copy the records of syncs in memory into a table.
+    ///
+    /// # Errors
+    /// The database cannot be reached, or the table cannot be written.
+    pub async fn consume(&self, consumer: &config::Consumer) -> Result<(), String> {
+        let config::Consumer { id, collection, database, table } = consumer;
+        let settings = postgres::Settings {
+            dsn: database.clone(),
+            table: table.clone(),
+            filter: Some(collection.clone()),
+            delay: Duration::ZERO,
+            application_name: "sequin-gateway",
+        };
+        let started = Postgres::start(settings, self.stream.clone(), self.stream.start()).await?;
+        let kind = ConsumerKind::Postgres(started);
+        self.consumers.put(Consumer { id: id.clone(), collection_id: Some(collection.clone()), kind });
+        Ok(())
     }
 
     /// Takes tokens, syncs and limits from another configuration. Mutations that are under way end as they began. Keys

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::StatusCode;
 use metrics::counter;
+use mutation_api::consumers::Awaited;
 use mutation_api::reply::Reply;
 use mutation_api::request::{self, Mutation};
 use serde_json::json;
@@ -94,23 +95,23 @@ impl Gateway {
             return Arc::new(Reply::invalid_field("Unknown sync", "sync_id", "unknown sync"));
         };
         facts.sync_id = mutation.sync_id.to_string();
-        if !request.await_consumers.is_empty() {
-            let problem = "this gateway has no consumers";
-            return Arc::new(Reply::invalid_field("Unknown consumer", "await_consumer_ids", problem));
-        }
+        let awaited = match self.consumers.awaited(&request.await_consumers, request.await_timeout) {
+            Ok(awaited) => awaited,
+            Err(refusal) => return Arc::new(refusal),
+        };
         if let Some(refusal) = too_many(&account, &mutation) {
             return Arc::new(refusal);
         }
         let deadline = Instant::now() + account.timeout;
         let Some(key) = &call.key else {
-            let (reply, end) = self.perform(&account, &mutation, None, deadline).await;
+            let (reply, end) = self.perform(&account, &mutation, &awaited, None, deadline).await;
             self.count(facts, end.0.word());
             return Arc::new(reply);
         };
         let name = Name { token: call.holder.name.clone(), sync_id: mutation.sync_id.clone(), key: key.clone() };
         match self.keys.meet(name, &call.body) {
             Met::Free(claim) => {
-                let (reply, end) = self.perform(&account, &mutation, Some(&claim), deadline).await;
+                let (reply, end) = self.perform(&account, &mutation, &awaited, Some(&claim), deadline).await;
                 self.count(facts, end.0.word());
                 let reply = Arc::new(reply);
                 claim.settle(reply.clone(), keep(&end));
@@ -139,12 +140,13 @@ impl Gateway {
         &self,
         account: &Account,
         mutation: &Mutation<'_>,
+        awaited: &Awaited,
         claim: Option<&Claim>,
         deadline: Instant,
     ) -> (Reply, (End, Option<Doubt>)) {
         let http = match &account.backend {
             Backend::Memory => {
-                let (end, reply) = memory::carry_out(&self.stream, mutation);
+                let (end, reply) = memory::carry_out(&self.stream, mutation, awaited).await;
                 return (reply, (end, None));
             }
             Backend::Http(http) => http,

@@ -42,6 +42,8 @@ pub enum RunError {
     Listen { address: SocketAddr, error: io::Error },
     #[error("{0}")]
     Build(String),
+    #[error("consumer {id}: {error}")]
+    Consumer { id: String, error: String },
 }
 
 /// How the server ended.
@@ -69,6 +71,10 @@ pub async fn run(
     let counted = admin::record()?;
     ::metrics::gauge!(metrics::CONFIG_TIMESTAMP).set(now());
     let gateway = Gateway::build(&config).map_err(|error| RunError::Build(error.to_string()))?;
+    for consumer in &config.consumers {
+        let id = consumer.id.clone();
+        gateway.consume(consumer).await.map_err(|error| RunError::Consumer { id, error })?;
+    }
     let public = bind(config.listen).await?;
     let private = match config.admin {
         Some(address) => Some(bind(address).await?),
