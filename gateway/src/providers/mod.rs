@@ -2,6 +2,7 @@
 //!
 //! The map:
 //! - `stripe`       Stripe
+//! - `rest`         any REST service that the configuration describes
 //! - `form`         data as a form                 - `json`      pointers into JSON that stays text
 //! - `path`         ids in paths                   - `times`     times as ISO 8601
 //! - `retry_after`  how long a reply says to wait
@@ -17,11 +18,16 @@ use uuid::Uuid;
 
 pub mod form;
 pub mod json;
+#[cfg(test)]
+mod junk;
 pub mod path;
 pub mod redact;
 mod refusal;
+pub mod rest;
 pub mod retry_after;
 pub mod stripe;
+#[cfg(test)]
+mod testing;
 pub mod text;
 pub mod times;
 
@@ -84,6 +90,18 @@ pub enum Kind {
     Update,
     Delete,
     Read,
+}
+
+impl Kind {
+    /// Its name in messages and in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Create => "create",
+            Kind::Update => "update",
+            Kind::Delete => "delete",
+            Kind::Read => "read",
+        }
+    }
 }
 
 /// Whether a request may be sent again after its outcome became unknown.

@@ -1,67 +1,10 @@
 //! The facts about Stripe, a row for each.
 
-use std::borrow::Cow;
-
-use mutation_api::request::{NewRecord, RecordPatch, Removal};
+use mutation_api::request::NewRecord;
 use proptest::prelude::*;
 
 use super::*;
-
-const KEY: Uuid = Uuid::from_u128(0x6ba7b810_9dad_41d1_80b4_00c04fd430c8);
-
-fn raw(json: &str) -> Cow<'static, RawValue> {
-    Cow::Owned(RawValue::from_string(json.into()).unwrap())
-}
-
-fn create(data: &str) -> Change<'static> {
-    Change::Create(vec![NewRecord { data: raw(data) }])
-}
-
-fn update(id: &str, data: &str) -> Change<'static> {
-    Change::Update(vec![RecordPatch { upstream_id: id.to_owned().into(), data: raw(data) }])
-}
-
-fn delete(id: &str) -> Change<'static> {
-    Change::Delete(vec![Removal { upstream_id: id.to_owned().into() }])
-}
-
-fn plan(collection: &str, change: Change<'static>) -> Result<ProviderRequest, Refusal> {
-    let mutation = Mutation { sync_id: "s".into(), collection_id: collection.into(), change };
-    let mut requests = Stripe.plan(&mutation, &[KEY])?;
-    assert_eq!(requests.len(), 1);
-    Ok(requests.remove(0))
-}
-
-fn reply(status: u16, headers: &[(&'static str, &'static str)], body: &str) -> ProviderReply {
-    let headers = headers.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
-    ProviderReply { status, headers: headers.collect(), body: body.to_owned().into() }
-}
-
-fn judge(request: &ProviderRequest, reply: &ProviderReply) -> Outcome {
-    let mut outcomes = Stripe.judge(request, reply);
-    assert_eq!(outcomes.len(), 1);
-    outcomes.remove(0)
-}
-
-/// An outcome in short.
-fn short(outcome: &Outcome) -> String {
-    match outcome {
-        Outcome::Applied(written) => format!(
-            "applied {} {}{}{}",
-            written.upstream_id.as_deref().unwrap_or("-"),
-            written.created_at.as_deref().unwrap_or("-"),
-            if written.is_deleted { " deleted" } else { "" },
-            if written.data.is_some() { " data" } else { "" },
-        ),
-        Outcome::Rejected(refusal) => format!("rejected {}", refusal.message),
-        Outcome::Gone(refusal) => format!("gone {}", refusal.message),
-        Outcome::Limited { wait, refusal } => {
-            format!("limited {:?} {}", wait.map(|wait| wait.as_secs()), refusal.message)
-        }
-        Outcome::Unauthorised(refusal) => format!("unauthorised {}", refusal.message),
-        Outcome::Unknown { may_repeat, refusal } => format!("unknown {may_repeat:?} {}", refusal.message),
-    }
-}
+use crate::providers::testing::{create, delete, judge, plan, raw, reply, short, update};
 
 #[test]
 fn a_change_becomes_a_request() {
@@ -94,7 +37,7 @@ fn a_change_becomes_a_request() {
             Repeat::Absolute,
         ),
     ] {
-        let request = plan("stripe:customers", change).unwrap();
+        let request = plan(&Stripe, "stripe:customers", change).unwrap();
         assert_eq!((&request.method, &*request.path, &*request.body), (&method, path, body.as_bytes()));
         assert_eq!((request.kind, request.repeat, &*request.elements), (kind, repeat, &[0_usize] as &[usize]));
         assert_eq!(request.upstream_ids, ids);
@@ -159,7 +102,7 @@ fn what_cannot_be_sent_is_refused() {
         (delete("../charges"), "an id in the path"),
         (create(r#"{"a[b]":1}"#), "a bracket"),
     ] {
-        let refusal = plan("stripe:customers", change).unwrap_err();
+        let refusal = plan(&Stripe, "stripe:customers", change).unwrap_err();
         assert!(refusal.message.contains(want), "{}", refusal.message);
     }
 }
@@ -205,11 +148,11 @@ fn each_reply_has_its_outcome() {
         ('c', 200, &[] as &[_], CUSTOMER, "applied cus_1 2025-01-27T19:36:36Z data"),
         ('c', 200, &[REPLAYED], CUSTOMER, "applied cus_1 2025-01-27T19:36:36Z data"),
         ('u', 200, &[], CUSTOMER, "applied cus_1 2025-01-27T19:36:36Z data"),
-        ('d', 200, &[], DELETED, "applied cus_1 - deleted"),
-        ('d', 200, &[], r#"{"id":"cus_1","object":"x","status":"canceled"}"#, "applied cus_1 - data"),
-        ('c', 200, &[], r#"{"object":"tax.settings","created":"soon"}"#, "applied - - data"),
-        ('c', 200, &[], r#"{"object":"x","id":7,"created":1e400}"#, "applied 7 - data"),
-        ('u', 200, &[], r#"{"object":"tax.settings"}"#, "applied cus_1 - data"),
+        ('d', 200, &[], DELETED, "applied cus_1 deleted"),
+        ('d', 200, &[], r#"{"id":"cus_1","object":"x","status":"canceled"}"#, "applied cus_1 data"),
+        ('c', 200, &[], r#"{"object":"tax.settings","created":"soon"}"#, "applied - data"),
+        ('c', 200, &[], r#"{"object":"x","id":7,"created":1e400}"#, "applied 7 data"),
+        ('u', 200, &[], r#"{"object":"tax.settings"}"#, "applied cus_1 data"),
         // 200 without the object that was written.
         (
             'u',
@@ -295,11 +238,11 @@ fn each_reply_has_its_outcome() {
         ('c', 500, &[("stripe-should-retry", "maybe")], API, "unknown None An unknown error occurred"),
     ] {
         let request = match kind {
-            'c' => plan("stripe:customers", create("{}")),
-            'u' => plan("stripe:customers", update("cus_1", "{}")),
-            _ => plan("stripe:customers", delete("cus_1")),
+            'c' => plan(&Stripe, "stripe:customers", create("{}")),
+            'u' => plan(&Stripe, "stripe:customers", update("cus_1", "{}")),
+            _ => plan(&Stripe, "stripe:customers", delete("cus_1")),
         };
-        let outcome = judge(&request.unwrap(), &reply(status, headers, body));
+        let outcome = judge(&Stripe, &request.unwrap(), &reply(status, headers, body));
         assert_eq!(short(&outcome), want, "{kind} {status} {headers:?} {body}");
     }
 }
@@ -314,19 +257,19 @@ fn a_declined_payment_that_stripe_keeps_is_neither_applied_nor_rejected() {
         ("stripe:customers", "rejected Your card was declined."),
     ] {
         for change in [create("{}"), update("pi_1", "{}")] {
-            let request = plan(collection, change).unwrap();
-            assert_eq!(short(&judge(&request, &reply(402, &[], DECLINED))), want, "{collection}");
+            let request = plan(&Stripe, collection, change).unwrap();
+            assert_eq!(short(&judge(&Stripe, &request, &reply(402, &[], DECLINED))), want, "{collection}");
         }
     }
 }
 
 #[test]
 fn data_and_error_bodies_keep_every_digit() {
-    let request = plan("stripe:customers", create("{}")).unwrap();
-    let Outcome::Applied(written) = judge(&request, &reply(200, &[], CUSTOMER)) else { panic!("not applied") };
+    let request = plan(&Stripe, "stripe:customers", create("{}")).unwrap();
+    let Outcome::Applied(written) = judge(&Stripe, &request, &reply(200, &[], CUSTOMER)) else { panic!("not applied") };
     assert_eq!(written.data.unwrap().get(), CUSTOMER);
     let body = r#"{"error":{"type":"x","message":"m","n":1.10},"key":"sk_live_0123456789"}"#;
-    let Outcome::Rejected(refusal) = judge(&request, &reply(400, &[], body)) else { panic!("not rejected") };
+    let Outcome::Rejected(refusal) = judge(&Stripe, &request, &reply(400, &[], body)) else { panic!("not rejected") };
     let detail = r#"{"error":{"type":"x","message":"m","n":1.10},"key":"[redacted]"}"#;
     assert_eq!(refusal.detail.unwrap().get(), detail);
 }
@@ -345,10 +288,10 @@ proptest! {
     ) {
         let body = body[..cut.min(body.len())].to_vec();
         let change = [create("{}"), update("cus_1", "{}"), delete("cus_1")][kind as usize].clone();
-        let request = plan("stripe:customers", change).unwrap();
+        let request = plan(&Stripe, "stripe:customers", change).unwrap();
         let is_json = serde_json::from_slice::<serde_json::Value>(&body).is_ok_and(|body| body.is_object());
         let reply = ProviderReply { status, headers: HeaderMap::new(), body: body.into() };
-        match judge(&request, &reply) {
+        match judge(&Stripe, &request, &reply) {
             Outcome::Applied(_) => prop_assert!(is_json && (200..300).contains(&status)),
             Outcome::Rejected(_) => prop_assert!(is_json && (400..500).contains(&status)),
             Outcome::Gone(_) => prop_assert!(is_json && status == 404 && request.kind != Kind::Create),
