@@ -52,7 +52,7 @@ installcheck: ## regression tests and isolation specs, on a running server that 
 deps: ## what the build needs and this machine lacks, by apt
 	@scripts/deps
 
-members: # the servers of the API, the harness, the demo, the benchmarks
+members: # the servers of the API and their judge, the harness, the demo, the benchmarks
 	cargo build $(members)
 
 demonstration: # the extension, the gateway and the demo

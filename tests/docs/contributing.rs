@@ -8,7 +8,8 @@ const DOCUMENT: &str = "CONTRIBUTING.md";
 
 #[test]
 fn each_path_exists() {
-    const PLACES: [&str; 6] = ["src/", "contract/", "tests/", "harness/", "sandbox/", "regress/"];
+    const PLACES: [&str; 8] =
+        ["src/", "contract/", "api/", "conformance/", "tests/", "harness/", "sandbox/", "regress/"];
     for (document, least) in [(DOCUMENT, 20), ("docs/design.md", 8)] {
         let text = read(document);
         let spans = text.split('`').skip(1).step_by(2);
@@ -31,7 +32,7 @@ fn it_defines_fifteen_terms() {
 fn unsafe_blocks_are_in_the_bindings_alone() {
     let bindings = path("src/pg");
     assert!(rust_files(&bindings).iter().any(|file| fs::read_to_string(file).unwrap().contains("unsafe {")));
-    for room in ["src", "contract/src", "sandbox/src"] {
+    for room in ["src", "contract/src", "api/src", "sandbox/src", "conformance/src"] {
         for file in rust_files(&path(room)).iter().filter(|file| !file.starts_with(&bindings)) {
             let source = fs::read_to_string(file).unwrap();
             let code = source.lines().map(|line| line.split("//").next().unwrap_or_default());
