@@ -179,3 +179,74 @@ fn reject_name(section: &Section<'_, '_>, name: &str) {
 fn same(one: &SecretString, other: &SecretString) -> bool {
     one.expose_secret() == other.expose_secret()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    /// Knows every variable and file, and each holds one word.
+    struct Everything;
+
+    impl Surroundings for Everything {
+        fn secret_file(&self, _: &Path) -> Result<String, String> {
+            Ok("word".into())
+        }
+
+        fn credential(&self, _: &str) -> Result<String, String> {
+            Ok("word".into())
+        }
+
+        fn public_file(&self, _: &Path) -> Result<Vec<u8>, String> {
+            Ok(Vec::new())
+        }
+
+        fn writable(&self, _: &Path) -> Result<(), String> {
+            Ok(())
+        }
+
+        fn variable(&self, _: &str) -> Option<Result<String, String>> {
+            Some(Ok("word".into()))
+        }
+
+        fn resolve(&self, path: &str) -> PathBuf {
+            path.into()
+        }
+    }
+
+    /// Every key that the parser knows, as the document writes it: a secret's three keys are `K_*`, tables are left out.
+    fn known() -> BTreeSet<String> {
+        let kinds = ["none", "bearer", "basic", "header", "client_credentials", "jwt_bearer", "refresh_token"];
+        let mut known = BTreeSet::new();
+        for kind in kinds {
+            let text = format!(
+                "tls = {{}}\nclients = {{}}\ntoken.a = {{}}\n\
+                 [sync.s]\nprovider = \"rest\"\nlimit = {{}}\nauth.kind = \"{kind}\"\n"
+            );
+            known.extend(read(&text, &Everything).2);
+        }
+        let tables: BTreeSet<String> =
+            known.iter().filter_map(|key| key.rsplit_once('.')).map(|(table, _)| table.replace(".*", "")).collect();
+        let folded = |key: &String| match key.rsplit_once('_') {
+            Some((name, "file" | "env" | "credential"))
+                if ["file", "env", "credential"].iter().all(|end| known.contains(&format!("{name}_{end}"))) =>
+            {
+                format!("{name}_*")
+            }
+            _ => key.clone(),
+        };
+        known.iter().filter(|key| !tables.contains(&key.replace(".*", ""))).map(folded).collect()
+    }
+
+    #[test]
+    fn the_document_has_every_key_and_no_other() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/gateway.md");
+        let document = fs::read_to_string(path).unwrap();
+        let reference =
+            document.split("## Configuration reference").nth(1).unwrap().split("### Secrets").next().unwrap();
+        let cells = reference.lines().filter_map(|line| line.strip_prefix("| `")?.split(" |").next());
+        let keys = cells.flat_map(|cell| cell.split(", ")).map(|key| key.trim_matches('`').replace(".NAME", ".*"));
+        assert_eq!(keys.collect::<BTreeSet<_>>(), known());
+    }
+}
