@@ -8,9 +8,12 @@ use serde::Deserialize;
 use toml::de::{DeValue, ValueDeserializer};
 
 use super::section::{Section, join};
-use crate::providers::Provider;
 use crate::providers::rest::{Description, Rest};
 use crate::providers::stripe::Stripe;
+use crate::providers::{Provider, text};
+
+/// The longest name of a service, in characters.
+const MAX_NAME: usize = 50;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -46,6 +49,7 @@ pub fn read(section: &mut Section<'_, '_>, kind: HttpKind) -> Option<Arc<dyn Pro
 }
 
 fn rest(section: &mut Section<'_, '_>) -> Option<Arc<dyn Provider>> {
+    let name = section.parsed("name", service_name);
     let collections = section.raw("collection");
     if collections.is_empty() {
         section.fault_here("collection", "missing: at least one [sync.NAME.collection.TYPE]");
@@ -69,11 +73,22 @@ fn rest(section: &mut Section<'_, '_>) -> Option<Arc<dyn Provider>> {
         return None;
     }
     match Rest::compile(descriptions) {
-        Ok(rest) => Some(Arc::new(rest)),
+        Ok(rest) => Some(match name {
+            Some(name) => Arc::new(rest.named(name.value)),
+            None => Arc::new(rest),
+        }),
         Err(fault) => {
             note(section, &places, fault.span, &fault.message);
             None
         }
+    }
+}
+
+/// What error texts call a service: `PocketBase`.
+fn service_name(text: &str) -> Result<String, String> {
+    match text::message(text) == text && (1..=MAX_NAME).contains(&text.chars().count()) {
+        true => Ok(text.to_owned()),
+        false => Err(format!("must be one plain line of at most {MAX_NAME} characters")),
     }
 }
 
