@@ -18,7 +18,7 @@ mod judge;
 #[cfg(test)]
 mod tests;
 
-/// The version of the API whose replies `judge` reads. A header of the configuration outranks it.
+/// The version of the API whose replies `judge` reads.
 const VERSION: HeaderValue = HeaderValue::from_static("2026-10-28.endive");
 const VERSION_HEADER: HeaderName = HeaderName::from_static("stripe-version");
 const KEY_HEADER: HeaderName = HeaderName::from_static("idempotency-key");

@@ -19,11 +19,9 @@ const APPLIED: [u16; 3] = [200, 201, 204];
 const PATH_MARKS: &str = "-._~!$&'()*+,;=:@/?%[]";
 
 pub fn compile(described: &Spanned<description::Action>, kind: Kind, shared: &Shared) -> Result<Action, Fault> {
-    let check = Check { kind, name: kind.name(), whole: described };
+    let check = Check { kind, whole: described };
     let action = described.get_ref();
-    let shape = |reply: &Option<description::Reply>, key: &str| {
-        reply.as_ref().map(|reply| shape(reply, &format!("{}.{key}", check.name))).transpose()
-    };
+    let shape = |reply: &Option<description::Reply>| reply.as_ref().map(shape).transpose();
     let mut compiled = Action {
         method: check.method(&action.method)?,
         path: check.path(&action.path)?,
@@ -32,14 +30,14 @@ pub fn compile(described: &Spanned<description::Action>, kind: Kind, shared: &Sh
         body: check.body(action.body.as_ref())?,
         encoding: check.encoding(action.encoding.as_ref())?,
         rules: check.rules(action, shared)?,
-        reply: shape(&action.reply, "reply")?.unwrap_or_else(|| shared.reply.clone()),
-        existing: shape(&action.existing, "existing")?.unwrap_or_default(),
+        reply: shape(&action.reply)?.unwrap_or_else(|| shared.reply.clone()),
+        existing: shape(&action.existing)?.unwrap_or_default(),
         any_body: action.any_body,
         places: shared.places.clone(),
     };
     if kind != Kind::Create && !compiled.slots().any(|slot| *slot == Slot::UpstreamId) {
         let message = "needs {upstream_id} in the path or the body, or it would be the same for all records";
-        return Err(check.fault(&action.path, "path", message));
+        return Err(fault(&action.path, message));
     }
     compiled.id = match &action.id {
         Some(id) => Some(check.id(id, &compiled)?),
@@ -53,15 +51,10 @@ pub fn compile(described: &Spanned<description::Action>, kind: Kind, shared: &Sh
 /// The check of one action.
 struct Check<'a> {
     kind: Kind,
-    name: &'a str,
     whole: &'a Spanned<description::Action>,
 }
 
 impl Check<'_> {
-    fn fault<T>(&self, at: &Spanned<T>, key: &str, message: &str) -> Fault {
-        fault(at, format!("{}.{key}: {message}", self.name))
-    }
-
     fn method(&self, text: &Spanned<String>) -> Result<Method, Fault> {
         let allowed: &[Method] = match self.kind {
             Kind::Create | Kind::Update => &[Method::POST, Method::PUT, Method::PATCH],
@@ -70,12 +63,12 @@ impl Check<'_> {
         };
         allowed.iter().find(|method| method.as_str() == text.get_ref()).cloned().ok_or_else(|| {
             let names: Vec<&str> = allowed.iter().map(Method::as_str).collect();
-            self.fault(text, "method", &format!("must be one of {}", names.join(", ")))
+            fault(text, format!("must be one of {}", names.join(", ")))
         })
     }
 
     fn path(&self, text: &Spanned<String>) -> Result<Template, Fault> {
-        let template = self.template(text, "path")?;
+        let template = self.template(text)?;
         let plain: String = template
             .0
             .iter()
@@ -96,23 +89,20 @@ impl Check<'_> {
             () if route.split('/').any(path::is_dots) => "must not have the part . or ..",
             () => return Ok(template),
         };
-        Err(self.fault(text, "path", message))
+        Err(fault(text, message))
     }
 
     fn headers(&self, described: &description::Action) -> Result<Vec<(HeaderName, Template)>, Fault> {
-        let headers = described.headers.iter().map(|(name, value)| {
-            let key = format!("headers.{}", name.get_ref());
-            Ok((header_name(name, &format!("{}.{key}", self.name))?, self.template(value, &key)?))
-        });
-        headers.collect()
+        let headers = described.headers.iter();
+        headers.map(|(name, value)| Ok((header_name(name)?, self.template(value)?))).collect()
     }
 
     /// A template for a place that takes text.
-    fn template(&self, text: &Spanned<String>, key: &str) -> Result<Template, Fault> {
-        let template = Template::parse(text.get_ref()).map_err(|error| self.fault(text, key, &error))?;
-        self.allow(template.slots()).map_err(|error| self.fault(text, key, error))?;
+    fn template(&self, text: &Spanned<String>) -> Result<Template, Fault> {
+        let template = Template::parse(text.get_ref()).map_err(|error| fault(text, error))?;
+        self.allow(template.slots()).map_err(|error| fault(text, error))?;
         if template.slots().any(|slot| *slot == Slot::Data) {
-            return Err(self.fault(text, key, "{data} is for bodies, and {data/POINTER} for a text in it"));
+            return Err(fault(text, "{data} is for bodies, and {data/POINTER} for a text in it"));
         }
         Ok(template)
     }
@@ -132,15 +122,15 @@ impl Check<'_> {
         let body = match described {
             None => None,
             Some(value) => {
-                let body = Body::parse(value.get_ref()).map_err(|error| self.fault(value, "body", &error))?;
+                let body = Body::parse(value.get_ref()).map_err(|error| fault(value, error))?;
                 let data = body.has_data().then_some(&Slot::Data);
-                self.allow(body.slots().into_iter().chain(data)).map_err(|error| self.fault(value, "body", error))?;
+                self.allow(body.slots().into_iter().chain(data)).map_err(|error| fault(value, error))?;
                 Some(body)
             }
         };
         let writes = matches!(self.kind, Kind::Create | Kind::Update);
         match body.as_ref().is_some_and(Body::has_data) {
-            false if writes => Err(self.fault(self.whole, "body", "needs \"{data}\", or the data would be lost")),
+            false if writes => Err(fault(self.whole, "needs \"{data}\" in a body, or the data would be lost")),
             _ => Ok(body),
         }
     }
@@ -149,7 +139,7 @@ impl Check<'_> {
         match text.map(|text| (text, text.get_ref().as_str())) {
             None | Some((_, "json")) => Ok(Encoding::Json),
             Some((_, "form")) => Ok(Encoding::Form),
-            Some((text, _)) => Err(self.fault(text, "encoding", "must be json or form")),
+            Some((text, _)) => Err(fault(text, "must be json or form")),
         }
     }
 
@@ -157,22 +147,21 @@ impl Check<'_> {
         if let (Some(gone), Kind::Create | Kind::Read) =
             (described.gone.as_ref().and_then(|gone| gone.first()), self.kind)
         {
-            return Err(self.fault(gone, "gone", "is for an update or a delete"));
+            return Err(fault(gone, "is for an update or a delete"));
         }
-        let key = |key| format!("{}.{key}", self.name);
         let mut all = shared.limited.clone();
         all.extend(shared.rejected.iter().cloned());
         let lists = [
-            (&described.already, &[] as &[u16], Verdict::Already, "already"),
-            (&described.gone, &[], Verdict::Gone, "gone"),
-            (&described.applied, &APPLIED, Verdict::Applied, "applied"),
+            (&described.already, &[] as &[u16], Verdict::Already),
+            (&described.gone, &[], Verdict::Gone),
+            (&described.applied, &APPLIED, Verdict::Applied),
         ];
-        for (list, default, verdict, name) in lists {
-            let rules = rules(list.as_deref(), default, verdict, &key(name))?;
+        for (list, default, verdict) in lists {
+            let rules = rules(list.as_deref(), default, verdict)?;
             for (at, rule) in rules.iter().enumerate() {
                 let is_double = |other: &&Rule| (other.status, &other.test) == (rule.status, &rule.test);
                 let (Some(_), Some(list)) = (all.iter().find(is_double), list) else { continue };
-                return Err(self.fault(&list[at], name, &format!("{} already means something else", rule.status)));
+                return Err(fault(&list[at], format!("{} already means something else", rule.status)));
             }
             all.extend(rules);
         }
@@ -182,12 +171,12 @@ impl Check<'_> {
     /// The slot of the key that is the id of a new record.
     fn id(&self, text: &Spanned<String>, action: &Action) -> Result<KeyForm, Fault> {
         if self.kind != Kind::Create {
-            return Err(self.fault(text, "id", "is for a create"));
+            return Err(fault(text, "is for a create"));
         }
-        let template = Template::parse(text.get_ref()).map_err(|error| self.fault(text, "id", &error))?;
+        let template = Template::parse(text.get_ref()).map_err(|error| fault(text, error))?;
         match template.only_slot() {
             Some(slot @ Slot::Key(form)) if action.slots().any(|other| other == slot) => Ok(*form),
-            _ => Err(self.fault(text, "id", "must be the slot of the key that is in the path or the body")),
+            _ => Err(fault(text, "must be the slot of the key that is in the path or the body")),
         }
     }
 
@@ -205,7 +194,7 @@ impl Check<'_> {
             Kind::Create => return Ok(()),
             _ => "is for a create",
         };
-        Err(self.fault(first, "already", message))
+        Err(fault(first, message))
     }
 }
 

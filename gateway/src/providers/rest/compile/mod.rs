@@ -45,14 +45,13 @@ impl Rest {
     /// The provider for these collections, by name.
     ///
     /// # Errors
-    /// The first fault.
+    /// The first fault. Its message does not name the key at its span.
     pub fn compile(descriptions: BTreeMap<String, Description>) -> Result<Rest, Fault> {
         if descriptions.is_empty() {
             return Err(Fault { span: None, message: "collection: the provider rest needs at least one".into() });
         }
         let compiled = descriptions.into_iter().map(|(name, description)| {
-            let collection = collection(&description)
-                .map_err(|Fault { span, message }| Fault { span, message: format!("collection.{name}.{message}") })?;
+            let collection = collection(&name, &description)?;
             Ok((name, collection))
         });
         Ok(Rest { name: "REST".into(), collections: compiled.collect::<Result<_, Fault>>()? })
@@ -67,21 +66,19 @@ struct Shared {
     places: Places,
 }
 
-fn fault<T>(at: &Spanned<T>, message: String) -> Fault {
-    Fault { span: Some(at.span()), message }
+fn fault<T>(at: &Spanned<T>, message: impl Into<String>) -> Fault {
+    Fault { span: Some(at.span()), message: message.into() }
 }
 
-fn collection(described: &Description) -> Result<Collection, Fault> {
+fn collection(name: &str, described: &Description) -> Result<Collection, Fault> {
     let places = match &described.error {
-        Some(places) => {
-            Places::new(places.iter().map(|at| pointer(at, at.get_ref(), "error")).collect::<Result<_, _>>()?)
-        }
+        Some(places) => Places::new(places.iter().map(|at| pointer(at, at.get_ref())).collect::<Result<_, _>>()?),
         None => Places::default(),
     };
     let shared = Shared {
-        reply: described.reply.as_ref().map_or_else(|| Ok(Shape::default()), |reply| shape(reply, "reply"))?,
-        limited: rules(described.limited.as_deref(), &LIMITED, Verdict::Limited, "limited")?,
-        rejected: rules(described.rejected.as_deref(), &[], Verdict::Rejected, "rejected")?,
+        reply: described.reply.as_ref().map_or_else(|| Ok(Shape::default()), shape)?,
+        limited: rules(described.limited.as_deref(), &LIMITED, Verdict::Limited)?,
+        rejected: rules(described.rejected.as_deref(), &[], Verdict::Rejected)?,
         places,
     };
     let compiled = |described: &Option<Spanned<description::Action>>, kind| {
@@ -95,14 +92,15 @@ fn collection(described: &Description) -> Result<Collection, Fault> {
         replay: match (&described.replay, &described.create) {
             (None, _) => Replayed::Never,
             (Some(replay), Some(_)) => replayed(replay)?,
-            (Some(replay), None) => return Err(fault(replay, "replay: is for a create, and there is none".into())),
+            (Some(replay), None) => return Err(fault(replay, "is for a create, and there is none")),
         },
     };
     if [&collection.create, &collection.update, &collection.delete].into_iter().all(Option::is_none) {
-        return Err(Fault { span: None, message: "create: there must be a create, an update or a delete".into() });
+        let message = format!("the collection {name} needs a create, an update or a delete");
+        return Err(Fault { span: None, message });
     }
     if let (Some(replay), Some(create)) = (&described.replay, &collection.create) {
-        fits(&collection.replay, create).map_err(|message| fault(replay, format!("replay: {message}")))?;
+        fits(&collection.replay, create).map_err(|message| fault(replay, message))?;
     }
     Ok(collection)
 }
@@ -115,20 +113,20 @@ fn replayed(described: &Spanned<description::Replay>) -> Result<Replayed, Fault>
         "upsert" => Replayed::Upsert,
         "key_header" => {
             let (Some(header), Some(window)) = (header, window) else {
-                return Err(fault(described, "replay: key_header needs a header and a window".into()));
+                return Err(fault(described, "key_header needs a header and a window"));
             };
             return Ok(Replayed::KeyHeader {
-                header: header_name(header, "replay.header")?,
+                header: header_name(header)?,
                 window: match humantime::parse_duration(window.get_ref()) {
                     Ok(window) if window > Duration::ZERO => window,
-                    _ => return Err(fault(window, "replay.window: must be a duration such as 24h".into())),
+                    _ => return Err(fault(window, "must be a duration such as 24h")),
                 },
             });
         }
-        _ => return Err(fault(kind, "replay.kind: must be key_header, unique_id, upsert or none".into())),
+        _ => return Err(fault(kind, "must be key_header, unique_id, upsert or none")),
     };
     match header.as_ref().or(window.as_ref()) {
-        Some(other) => Err(fault(other, "replay: header and window are for key_header".into())),
+        Some(other) => Err(fault(other, "is for key_header")),
         None => Ok(replayed),
     }
 }
@@ -150,57 +148,47 @@ fn fits(replay: &Replayed, create: &Action) -> Result<(), &'static str> {
 }
 
 /// The rules of a list, or else of the default statuses.
-fn rules(
-    described: Option<&[Spanned<When>]>,
-    default: &[u16],
-    verdict: Verdict,
-    key: &str,
-) -> Result<Vec<Rule>, Fault> {
+fn rules(described: Option<&[Spanned<When>]>, default: &[u16], verdict: Verdict) -> Result<Vec<Rule>, Fault> {
     match described {
-        Some(list) => list
-            .iter()
-            .map(|when| Rule::new(when.get_ref(), verdict).map_err(|error| fault(when, format!("{key}: {error}"))))
-            .collect(),
+        Some(list) => {
+            list.iter().map(|when| Rule::new(when.get_ref(), verdict).map_err(|error| fault(when, error))).collect()
+        }
         None => Ok(default.iter().map(|&status| Rule { status, test: None, verdict }).collect()),
     }
 }
 
-fn shape(described: &Reply, key: &str) -> Result<Shape, Fault> {
-    let time = |time: &Option<Spanned<description::Time>>, name: &str| {
+fn shape(described: &Reply) -> Result<Shape, Fault> {
+    let time = |time: &Option<Spanned<description::Time>>| {
         let Some(time) = time else { return Ok(None) };
-        let key = format!("{key}.{name}");
         let unit = match time.get_ref().unit.as_deref() {
             None => None,
             Some("s") => Some(Unit::Seconds),
             Some("ms") => Some(Unit::Milliseconds),
-            Some(_) => return Err(fault(time, format!("{key}.unit: must be s or ms"))),
+            Some(_) => return Err(fault(time, "its unit must be s or ms")),
         };
-        Ok(Some(TimePlace { pointer: pointer(time, &time.get_ref().at, &key)?, unit }))
+        Ok(Some(TimePlace { pointer: pointer(time, &time.get_ref().at)?, unit }))
     };
-    let optional = |text: &Option<Spanned<String>>, name: &str| {
-        text.as_ref().map(|text| pointer(text, text.get_ref(), &format!("{key}.{name}"))).transpose()
-    };
-    let header = |header| header_name(header, &format!("{key}.upstream_id_header"));
+    let optional = |text: &Option<Spanned<String>>| text.as_ref().map(|text| pointer(text, text.get_ref())).transpose();
     Ok(Shape {
-        id: optional(&described.upstream_id, "upstream_id")?,
-        id_header: described.upstream_id_header.as_ref().map(header).transpose()?,
-        created_at: time(&described.created_at, "created_at")?,
-        updated_at: time(&described.updated_at, "updated_at")?,
-        data: optional(&described.data, "data")?,
+        id: optional(&described.upstream_id)?,
+        id_header: described.upstream_id_header.as_ref().map(header_name).transpose()?,
+        created_at: time(&described.created_at)?,
+        updated_at: time(&described.updated_at)?,
+        data: optional(&described.data)?,
     })
 }
 
-fn pointer<T>(at: &Spanned<T>, text: &str, key: &str) -> Result<Pointer, Fault> {
-    text.parse().map_err(|error| fault(at, format!("{key}: the pointer {text:?} {error}")))
+fn pointer<T>(at: &Spanned<T>, text: &str) -> Result<Pointer, Fault> {
+    text.parse().map_err(|error| fault(at, format!("the pointer {text:?} {error}")))
 }
 
-fn header_name(name: &Spanned<String>, key: &str) -> Result<HeaderName, Fault> {
+fn header_name(name: &Spanned<String>) -> Result<HeaderName, Fault> {
     let text = name.get_ref();
     match HeaderName::from_bytes(text.as_bytes()) {
         Ok(header) if RESERVED_HEADERS.contains(&header.as_str()) => {
-            Err(fault(name, format!("{key}: the gateway itself takes care of {text}")))
+            Err(fault(name, format!("the gateway itself takes care of {text}")))
         }
         Ok(header) => Ok(header),
-        Err(_) => Err(fault(name, format!("{key}: {text:?} is no name of a header"))),
+        Err(_) => Err(fault(name, format!("{text:?} is no name of a header"))),
     }
 }
