@@ -28,7 +28,7 @@ fuzz = --manifest-path fuzz/Cargo.toml
 
 .DEFAULT_GOAL := all
 .NOTPARALLEL:
-.PHONY: all install uninstall installcheck deps demonstration development demo demo-psql check members test test-fuzz test-all test-neighbours soak fuzz check-sql deny deb dist bench clean help
+.PHONY: all install uninstall installcheck deps demonstration development demo demo-psql check members test test-fuzz test-all test-neighbours soak fuzz check-sql deny deb deb-gateway dist bench clean help
 
 all: ## the extension, for the Postgres that PG_CONFIG names
 	PGRX_PG_CONFIG_PATH=$(pg_config) cargo build $(extension)
@@ -116,6 +116,10 @@ deny: ## licences, duplicates, sources and known flaws of the dependencies; ADVI
 
 deb: all ## a Debian package for the major of PG_CONFIG, in target/deb
 	@scripts/deb $(major) '$(target)'
+
+deb-gateway: ## a Debian package of the gateway, in target/deb
+	cargo build --release --locked -p sequin-gateway
+	@scripts/deb-gateway '$(target)/release/sequin-gateway' '$(target)'
 
 dist: ## the archive for PGXN, of what is committed, in target
 	@scripts/dist '$(target)'
