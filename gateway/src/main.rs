@@ -43,10 +43,10 @@ struct Run {
     #[arg(long)]
     dev: bool,
     /// Where to listen; port 0 chooses one.
-    #[arg(long, requires = "dev", default_value_t = dev::LISTEN)]
+    #[arg(long, conflicts_with = "file", default_value_t = dev::LISTEN)]
     listen: SocketAddr,
     /// The id of a sync in memory; may be given several times.
-    #[arg(long, requires = "dev", value_name = "NAME", default_value = "demo")]
+    #[arg(long, conflicts_with = "file", value_name = "NAME", default_value = "demo")]
     sync: Vec<String>,
     /// Copies a collection into a table of --database, which is created if it does not exist. A mutation can await the
     /// consumer of that name. May be given several times.

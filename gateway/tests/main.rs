@@ -4,4 +4,5 @@ mod api;
 mod config;
 mod engine;
 mod kit;
+mod process;
 mod serve;

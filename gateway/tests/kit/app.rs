@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gateway::Gateway;
-use gateway::config::{Auth, Backend, Config, HttpBackend, Limit, Sync, Token};
+use gateway::config::{Auth, Backend, Clients, Config, HttpBackend, Limit, Sync, Token};
 use gateway::providers::Provider;
 use serde_json::Value;
 
@@ -86,6 +86,7 @@ pub fn config(sync: Sync) -> Config {
         admin: None,
         max_body: 1 << 20,
         grace: Duration::from_secs(10),
+        clients: Clients::default(),
         log: "info".into(),
         tokens: vec![Token { name: "app".into(), secret: "token".into(), syncs: BTreeSet::from(["s".into()]) }],
         syncs: BTreeMap::from([("s".into(), sync)]),
