@@ -31,7 +31,7 @@ enum Command {
         file: PathBuf,
     },
     /// Serves the Mutation API until SIGTERM or SIGINT; reads the file again on SIGHUP.
-    Run(Run),
+    Run(Box<Run>),
 }
 
 #[derive(Args)]
@@ -53,7 +53,7 @@ struct Run {
     #[arg(long, requires = "database", value_name = "NAME=COLLECTION")]
     copy: Vec<dev::Copy>,
     /// The connection string of the database for --copy.
-    #[arg(long, requires = "dev", requires = "copy", value_name = "DSN")]
+    #[arg(long, conflicts_with = "file", requires = "copy", value_name = "DSN")]
     database: Option<tokio_postgres::Config>,
     /// How log lines on standard error look. By default json, and text with --dev.
     #[arg(long, value_enum)]

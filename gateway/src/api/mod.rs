@@ -39,9 +39,13 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
 }
 
 async fn run(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
+    let id = request.extensions().get::<RequestId>().cloned().unwrap_or_default();
     let reply = match call(&gateway, request).await {
         Ok(call) => gateway.mutate(call).await,
-        Err(refusal) => Arc::new(refusal),
+        Err(refusal) => {
+            tracing::info!(request_id = id.0, status = refusal.status.as_u16(), "refused before it was read");
+            Arc::new(refusal)
+        }
     };
     response(&reply)
 }

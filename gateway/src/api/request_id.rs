@@ -12,7 +12,7 @@ const NAME: HeaderName = HeaderName::from_static("x-request-id");
 const LONGEST: usize = 128;
 
 /// In the request's extensions.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct RequestId(pub String);
 
 pub async fn middleware(mut request: Request, next: Next) -> Response {

@@ -80,7 +80,18 @@ fn config(mut root: Section<'_, '_>, around: &dyn Surroundings) -> Config {
     let syncs = syncs(&mut root, around);
     let tokens = tokens(&mut root, &syncs.names, around);
     root.finish();
-    Config { listen, tls, admin: admin.map(|at| at.value), max_body, grace, clients, log, tokens, syncs: syncs.valid, consumers: Vec::new() }
+    Config {
+        listen,
+        tls,
+        admin: admin.map(|at| at.value),
+        max_body,
+        grace,
+        clients,
+        log,
+        tokens,
+        syncs: syncs.valid,
+        consumers: Vec::new(),
+    }
 }
 
 fn clients(mut section: Section<'_, '_>) -> Clients {

@@ -50,9 +50,9 @@ pub fn read(section: &mut Section<'_, '_>, kind: HttpKind) -> Option<Arc<dyn Pro
 
 fn rest(section: &mut Section<'_, '_>) -> Option<Arc<dyn Provider>> {
     let name = section.parsed("name", service_name);
-    let collections = section.raw("collection");
+    let collections = section.required("collection", |section| section.raw("collection"))?;
     if collections.is_empty() {
-        section.fault_here("collection", "missing: at least one [sync.NAME.collection.TYPE]");
+        section.fault_here("collection", "is empty: a collection is [sync.NAME.collection.TYPE]");
         return None;
     }
     let mut places = Vec::new();

@@ -276,9 +276,9 @@ impl<'f, 'i> Section<'f, 'i> {
     }
 
     /// The entries of a table that another reader understands.
-    pub fn raw(&mut self, key: &'static str) -> Vec<Entry<'i>> {
-        let Some(section) = self.section(key) else { return Vec::new() };
-        section.entries.into_iter().map(|(name, (span, value))| (name, span, value)).collect()
+    pub fn raw(&mut self, key: &'static str) -> Option<Vec<Entry<'i>>> {
+        let section = self.section(key)?;
+        Some(section.entries.into_iter().map(|(name, (span, value))| (name, span, value)).collect())
     }
 
     fn wrong_type<T>(&self, key: &str, span: &Range<usize>, expected: &str, found: &DeValue<'_>) -> Option<T> {

@@ -20,6 +20,9 @@ use super::reply::{self, About, End, later};
 use super::{Gateway, Place, attempts, memory};
 use crate::metrics::RECORDS;
 
+/// Of a collection_id, which may be as long as a body.
+const LOGGED_CHARACTERS: usize = 100;
+
 /// A request whose token is known, and whose body is read.
 pub struct Call {
     pub holder: Arc<Holder>,
@@ -88,7 +91,7 @@ impl Gateway {
             Err(faulty) => return Arc::new(Reply::invalid("The request is not a valid mutation", &faulty)),
         };
         let mutation = request.mutation;
-        facts.collection_id = mutation.collection_id.to_string();
+        facts.collection_id = mutation.collection_id.chars().take(LOGGED_CHARACTERS).collect();
         facts.kind = mutation.change.kind().name();
         facts.records = mutation.change.len();
         let Some(account) = self.directory().account(&call.holder, &mutation.sync_id) else {

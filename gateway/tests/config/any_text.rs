@@ -36,10 +36,19 @@ const PIECES: &[&str] = &[
 ];
 
 fn is_config_or_faults(folder: &Folder, text: &str) {
-    if let Err(faults) = parse("g.toml", text, &Machine::around(&folder.path("g.toml"))) {
-        let lines = text.lines().count() + 1;
-        assert!(faults.lines().count() > 0, "{text:?}");
-        assert!(faults.lines().all(|line| line.is_some_and(|line| (1..=lines).contains(&line))), "{text:?}: {faults}");
+    match parse("g.toml", text, &Machine::around(&folder.path("g.toml"))) {
+        Ok(config) => {
+            // No section was left out in silence.
+            let table: toml::Table = text.parse().unwrap();
+            let names = |key: &str| table[key].as_table().unwrap().keys().cloned().collect::<Vec<String>>();
+            assert!(config.syncs.keys().eq(&names("sync")), "{text:?}");
+            assert!(config.tokens.iter().map(|token| &token.name).eq(&names("token")), "{text:?}");
+        }
+        Err(faults) => {
+            let lines = text.lines().count() + 1;
+            let is_in_text = |line: Option<usize>| line.is_some_and(|line| (1..=lines).contains(&line));
+            assert!(faults.lines().count() > 0 && faults.lines().all(is_in_text), "{text:?}: {faults}");
+        }
     }
 }
 
@@ -52,6 +61,11 @@ proptest! {
     #[test]
     fn random_pieces(pieces in prop::collection::vec(prop::sample::select(PIECES), 0..12)) {
         is_config_or_faults(&Folder::new(), &pieces.concat());
+    }
+
+    #[test]
+    fn random_pieces_after_a_correct_text(pieces in prop::collection::vec(prop::sample::select(PIECES), 0..6)) {
+        is_config_or_faults(&Folder::new(), &format!("{SMALLEST}{}", pieces.concat()));
     }
 
     #[test]

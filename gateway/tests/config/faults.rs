@@ -174,3 +174,37 @@ fn a_text_that_is_no_toml_is_named_by_line() {
     let lines: Vec<&str> = faults.lines().map(|line| &line[.."gateway.toml:2:".len()]).collect();
     assert!(lines.contains(&"gateway.toml:2:") && lines.contains(&"gateway.toml:4:"), "{faults}");
 }
+
+/// What follows `[sync.s]` with the provider "rest", which begins in line 6, and the faults. Line 10 is its first one.
+const OF_REST: &[(&str, &str)] = &[
+    ("", "6: sync.s.collection: missing"),
+    ("collection = 7", "10: sync.s.collection: must be a table, not integer"),
+    ("collection = {}", "6: sync.s.collection: is empty: a collection is [sync.NAME.collection.TYPE]"),
+    ("collection.c = 7", "10: sync.s.collection.c: invalid type: integer `7`, expected a table"),
+    (
+        "[sync.s.collection.c]\ncreate = { methd = \"POST\", path = \"/\" }",
+        "11: sync.s.collection.c.create.methd: unknown field `methd`, expected one of `method`, `path`, `id`, `headers`, \
+         `body`, `encoding`, `applied`, `already`, `gone`, `reply`, `existing`, `any_body`",
+    ),
+    (
+        "[sync.s.collection.c]\ncreate = { method = \"POST\", path = \"/{nothing}\" }",
+        "11: sync.s.collection.c.create.path: has the unknown slot {nothing}: there are data, data/POINTER, upstream_id, \
+         key and key:LENGTH",
+    ),
+    (
+        "[sync.s.collection.c]\ndelete = 7\n[sync.s.collection.d]\ndelete = 8",
+        "11: sync.s.collection.c.delete: invalid type: integer `7`, expected a table\n\
+         gateway.toml:13: sync.s.collection.d.delete: invalid type: integer `8`, expected a table",
+    ),
+];
+
+#[test]
+fn each_wrong_key_of_a_collection_is_named() {
+    let folder = Folder::new();
+    for (text, expected) in OF_REST {
+        let text = format!(
+            "{SMALLEST}[sync.s]\nprovider = \"rest\"\nbase_url = \"https://r.example\"\nauth.kind = \"none\"\n{text}\n"
+        );
+        assert_eq!(folder.faults(&text), format!("gateway.toml:{expected}"), "{text}");
+    }
+}

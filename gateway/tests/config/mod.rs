@@ -1,6 +1,7 @@
 //! The file: what it may hold, and what `check` says about everything else.
 
 mod any_text;
+mod example;
 mod faults;
 mod folder;
 mod secrets;

@@ -40,13 +40,14 @@ async fn a_file_that_is_not_there_is_a_fault() {
 #[tokio::test]
 async fn wrong_arguments_end_with_2() {
     let folder = Folder::new();
-    let wrong: [&[&str]; 6] = [
+    let wrong: [&[&str]; 7] = [
         &[],
         &["run"],
         &["check"],
         &["serve"],
         &["run", "gateway.toml", "--dev"],
         &["run", "gateway.toml", "--listen", "127.0.0.1:0"],
+        &["run", "gateway.toml", "--copy", "a=b", "--database", "host=x"],
     ];
     for arguments in wrong {
         assert_eq!(output(arguments, &folder.path("")).await.0, Some(2), "{arguments:?}");

@@ -4,6 +4,7 @@ mod commands;
 mod end;
 mod metrics;
 mod output;
+mod package;
 mod program;
 mod reload;
 mod systemd;

@@ -84,3 +84,20 @@ async fn each_mutation_has_one_line_with_names_and_numbers() {
     }
     assert!(line["ms"].is_u64() && line["timestamp"].is_string(), "{line}");
 }
+
+#[tokio::test]
+async fn a_long_collection_does_not_fill_the_log() {
+    let program = Program::start(&Folder::new(), super::FILE).await;
+    let body = create("{}").replace("stripe:customer", &"x".repeat(100_000));
+    program.post("the-token-of-app", body).await;
+    let line = program.stderr.line_with("\"message\":\"mutation\"").await;
+    assert!(line.len() < 1_000, "{line}");
+}
+
+#[tokio::test]
+async fn a_request_with_a_wrong_token_has_a_line() {
+    let program = Program::start(&Folder::new(), super::FILE).await;
+    assert_eq!(program.post("guess", create("{}")).await.status(), 401);
+    let line: Value = serde_json::from_str(&program.stderr.line_with("refused before it was read").await).unwrap();
+    assert_eq!((&line["status"], line["request_id"].as_str().map(str::len)), (&401.into(), Some(36)));
+}

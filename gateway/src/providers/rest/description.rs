@@ -13,7 +13,7 @@ use toml::Spanned;
 
 /// `[sync.NAME.collection.NAME]`.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table")]
 pub struct Description {
     pub create: Option<Spanned<Action>>,
     pub update: Option<Spanned<Action>>,
@@ -33,7 +33,7 @@ pub struct Description {
 
 /// One kind of request, and what its replies mean.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table")]
 pub struct Action {
     pub method: Spanned<String>,
     /// A template: follows the base URL.
@@ -66,7 +66,7 @@ pub struct Action {
 
 /// Pointers into a reply.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table")]
 pub struct Reply {
     pub upstream_id: Option<Spanned<String>>,
     /// A header whose last path segment is the id: `location`.
@@ -101,7 +101,7 @@ pub struct When {
 
 /// What makes a second create harmless.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table")]
 pub struct Replay {
     /// `key_header`, `unique_id`, `upsert` or `none`.
     pub kind: Spanned<String>,
