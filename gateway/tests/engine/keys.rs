@@ -79,7 +79,7 @@ async fn an_unknown_outcome_is_found_out_by_the_same_key_where_the_provider_know
     for (provider, second, requests) in [(Notes::keyed(), 200, 3), (Notes::default(), 504, 1)] {
         // Two attempts fail: the first mutation has no time for a third.
         let server = Scripted::start(|received| async move {
-            if received.number < 2 { Act::Stall } else { Act::json(201, APPLIED) }
+            if received.number < 2 { Act::Stall(Vec::new()) } else { Act::json(201, APPLIED) }
         })
         .await;
         let mut sync = crate::kit::sync(crate::kit::http_backend(provider, server.addr));

@@ -121,7 +121,7 @@ async fn a_stalled_provider_ends_with_the_deadline_and_a_late_one_is_asked_again
     let shared = asked.clone();
     let server = Scripted::start(move |_| {
         let number = shared.fetch_add(1, Ordering::SeqCst);
-        async move { if number == 0 { Act::Stall } else { act(b'a') } }
+        async move { if number == 0 { Act::Stall(Vec::new()) } else { act(b'a') } }
     })
     .await;
     for (provider, status, requests) in [(Notes::default(), 504, 1), (Notes::keyed(), 200, 2)] {

@@ -39,15 +39,15 @@ pub enum Act {
     Close,
     /// Closes it with a reset.
     Reset,
-    /// Never answers.
-    Stall,
+    /// These bytes, and then silence.
+    Stall(Vec<u8>),
     /// These bytes, and then the connection is closed.
     Raw(Vec<u8>),
     /// The first bytes, and then these forever.
     Endless(Vec<u8>, Vec<u8>),
     /// These bytes one by one, each after this many milliseconds.
     Drip(Vec<u8>, u64),
-    /// A reply, and then the connection is closed although the reply does not say so.
+    /// A reply, and then the connection is closed although the reply does not say so. See [`Scripted::closed`].
     ReplyAndClose(String),
 }
 
@@ -64,6 +64,7 @@ pub struct Scripted {
     pub addr: SocketAddr,
     log: Arc<Mutex<Vec<Received>>>,
     arrived: watch::Sender<usize>,
+    closed: watch::Sender<usize>,
 }
 
 impl Scripted {
@@ -74,7 +75,12 @@ impl Scripted {
     {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
-        let server = Arc::new(Scripted { addr, log: Arc::default(), arrived: watch::Sender::new(0) });
+        let server = Arc::new(Scripted {
+            addr,
+            log: Arc::default(),
+            arrived: watch::Sender::new(0),
+            closed: watch::Sender::new(0),
+        });
         let script: Arc<Script> = Arc::new(move |received| Box::pin(script(received)));
         let shared = server.clone();
         tokio::spawn(async move {
@@ -93,6 +99,11 @@ impl Scripted {
     /// Waits until this many requests have arrived.
     pub async fn arrived(&self, count: usize) {
         self.arrived.subscribe().wait_for(|arrived| *arrived >= count).await.unwrap();
+    }
+
+    /// Waits until the client has noticed this many closes after replies.
+    pub async fn closed(&self, count: usize) {
+        self.closed.subscribe().wait_for(|closed| *closed >= count).await.unwrap();
     }
 }
 
@@ -126,7 +137,10 @@ async fn serve(mut stream: TcpStream, connection: usize, server: Arc<Scripted>, 
                 let _ = stream.set_zero_linger();
                 return;
             }
-            Act::Stall => std::future::pending().await,
+            Act::Stall(bytes) => {
+                let _ = stream.write_all(&bytes).await;
+                std::future::pending().await
+            }
             Act::Raw(bytes) => {
                 let _ = stream.write_all(&bytes).await;
                 return;
@@ -150,6 +164,9 @@ async fn serve(mut stream: TcpStream, connection: usize, server: Arc<Scripted>, 
             Act::ReplyAndClose(body) => {
                 let head = format!("HTTP/1.1 200 x\r\ncontent-length: {}\r\n\r\n{body}", body.len());
                 let _ = stream.write_all(head.as_bytes()).await;
+                let _ = stream.shutdown().await;
+                let _ = more(&mut stream, &mut buffer).await;
+                server.closed.send_modify(|closed| *closed += 1);
                 return;
             }
         }
