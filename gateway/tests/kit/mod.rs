@@ -6,4 +6,4 @@ mod scripted;
 
 pub use app::{App, Told, config, create, http_backend, sync, told};
 pub use notes::Notes;
-pub use scripted::{Act, Scripted};
+pub use scripted::{Act, Received, Scripted};
