@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use form_urlencoded::Serializer;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Uri};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
@@ -15,7 +15,7 @@ use super::token::Grant;
 use super::{Denied, base64, jwt, refresh_file, secret};
 use crate::client::{Client, Sent};
 use crate::config::{ClientStyle, Jwt, OauthClient};
-use crate::providers::ProviderReply;
+use crate::providers::{ProviderReply, retry_after};
 
 /// RFC 6749, 5.2, and what large providers send beside it. After these words a repetition is of no use.
 const NEEDS_A_PERSON: [&str; 6] = [
@@ -128,8 +128,8 @@ fn understand(reply: &ProviderReply, asked_at: Instant) -> Result<Grant, Denied>
     if let Some(known) = NEEDS_A_PERSON.into_iter().find(|known| error.as_deref() == Some(known)) {
         return Err(Denied::Refused(known.into()));
     }
-    let wait = reply.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
-    let wait = Duration::from_secs(wait.unwrap_or(1)).clamp(super::AFTER_FAILURE, Duration::from_secs(60));
+    let wait = retry_after::wait(&reply.headers).unwrap_or_default();
+    let wait = wait.clamp(super::AFTER_FAILURE, Duration::from_secs(60));
     let why = match status {
         200..=299 => "the reply of the token endpoint holds no token".into(),
         _ => format!("the token endpoint answered {status}"),

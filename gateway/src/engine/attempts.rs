@@ -3,7 +3,7 @@
 //! Two questions decide everything. Can an earlier request of this mutation have been applied? Then no later failure
 //! may claim that nothing was. Can one more request be a second effect? Then none is sent.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use metrics::{counter, histogram};
@@ -12,14 +12,13 @@ use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use super::account::HttpAccount;
-use super::headers::retry_after;
 use super::keys::Doubt;
 use super::reply::End;
 use super::verdict::{Fault, Verdict, fold};
 use crate::auth::{Denied, Generation};
 use crate::client::Sent;
 use crate::metrics::{LIMITED, PACING_WAIT_SECONDS, PROVIDER_REQUESTS, PROVIDER_SECONDS};
-use crate::providers::{Kind, ProviderReply, ProviderRequest, Repeat, Written};
+use crate::providers::{Kind, ProviderReply, ProviderRequest, Repeat, Written, retry_after};
 
 /// What is known about the earlier requests of a mutation.
 struct Past {
@@ -111,7 +110,7 @@ impl Past {
             }
             Sent::Lost(why) => return self.in_doubt(begun_at, vec![Fault::whole(why.0)], None, None),
         };
-        let asked = retry_after(&reply.headers, SystemTime::now());
+        let asked = retry_after::wait(&reply.headers);
         match fold(request, account.provider.judge(request, &reply)) {
             Verdict::Applied(mut written) => {
                 account.pace.taken();

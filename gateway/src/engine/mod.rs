@@ -6,7 +6,6 @@
 mod account;
 mod attempts;
 mod directory;
-mod headers;
 mod keys;
 mod memory;
 mod mutate;

@@ -12,9 +12,7 @@ use uuid::Uuid;
 
 use super::verdict::Fault;
 use crate::providers::Written;
-
-/// Characters of a provider's text in an error.
-const LONGEST_TEXT: usize = 1_000;
+use crate::providers::text::message;
 
 /// How a mutation ended.
 #[derive(Debug)]
@@ -65,7 +63,7 @@ pub fn of(end: &End, about: &About) -> Reply {
             Reply::error_with_docs(StatusCode::BAD_REQUEST, &text, &docs(faults))
         }
         End::NotSent { wait, why } => {
-            let text = format!("{provider}: {}; nothing was sent", clean(why));
+            let text = format!("{provider}: {}; nothing was sent", message(why));
             later(Reply::error(StatusCode::TOO_MANY_REQUESTS, &text), *wait)
         }
         End::Limited { wait, faults } => {
@@ -77,7 +75,7 @@ pub fn of(end: &End, about: &About) -> Reply {
             later(Reply::error_with_docs(StatusCode::TOO_MANY_REQUESTS, &text, &docs(faults)), *wait)
         }
         End::Unauthorised(why) => {
-            let why = why.as_deref().map(|why| format!(": {}", clean(why))).unwrap_or_default();
+            let why = why.as_deref().map(|why| format!(": {}", message(why))).unwrap_or_default();
             let text = format!("{provider} refuses the gateway's credential{why}; nothing was applied");
             unauthorised(&text)
         }
@@ -157,30 +155,19 @@ struct Doc<'a> {
 fn docs(faults: &[Fault]) -> Vec<Doc<'_>> {
     let mut docs = Vec::with_capacity(faults.len());
     for Fault { index, refusal, .. } in faults {
-        docs.push(Doc { index: *index, error: clean(&refusal.message), detail: refusal.detail.as_deref() });
+        docs.push(Doc { index: *index, error: message(&refusal.message), detail: refusal.detail.as_deref() });
     }
     docs
 }
 
 /// Each message once.
 fn joined(faults: &[Fault]) -> String {
-    let mut messages: Vec<&str> = Vec::new();
+    let mut said: Vec<&str> = Vec::new();
     for fault in faults {
-        let message = fault.refusal.message.as_str();
-        if !message.is_empty() && !messages.contains(&message) {
-            messages.push(message);
+        let words = fault.refusal.message.as_str();
+        if !words.is_empty() && !said.contains(&words) {
+            said.push(words);
         }
     }
-    clean(&messages.join("; "))
-}
-
-/// Fit for one line between backquotes: no control characters, no backquotes, and not too long.
-fn clean(text: &str) -> String {
-    let fit = |c: char| match c {
-        '`' => '\'',
-        c if c.is_control() => ' ',
-        c => c,
-    };
-    let clean: String = text.chars().take(LONGEST_TEXT).map(fit).collect();
-    clean.trim_end().to_owned()
+    message(&said.join("; "))
 }

@@ -81,7 +81,7 @@ async fn what_cannot_be_carried_out_is_refused_before_anything_is_sent() {
     let with = |field: &str| create("{}").replace(r#""kind""#, &format!(r#"{field},"kind""#));
     for (body, status, words) in [
         (create("{}").replace(r#""s""#, r#""other""#), 422, "unknown sync"),
-        (with(r#""await_consumer_ids":["c"]"#), 422, "no consumers"),
+        (with(r#""await_consumer_ids":["c"]"#), 422, "unknown consumer"),
         (create("{}").replace("notes:note", "notes:nowhere"), 400, "there is no collection nowhere"),
         (create("{}").replace("create", "upsert"), 422, "must be create, update or delete"),
         ("[]".into(), 422, "not a JSON object"),

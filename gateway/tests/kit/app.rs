@@ -91,6 +91,7 @@ pub fn config(sync: Sync) -> Config {
         log: "info".into(),
         tokens: vec![Token { name: "app".into(), secret: "token".into(), syncs: BTreeSet::from(["s".into()]) }],
         syncs: BTreeMap::from([("s".into(), sync)]),
+        consumers: Vec::new(),
     }
 }
 
