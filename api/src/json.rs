@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::ser::{SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
@@ -83,6 +83,37 @@ impl Serialize for Fields<'_> {
 #[derive(Deserialize)]
 pub struct Text<'a>(#[serde(borrow)] pub Cow<'a, str>);
 
+/// A whole number from 0 on. JSON has one kind of number, in which `5.0` and `5e0` are 5.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Whole(pub u64);
+
+impl<'de> Deserialize<'de> for Whole {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Read;
+        impl Visitor<'_> for Read {
+            type Value = Whole;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("a whole number from 0 on")
+            }
+
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Whole, E> {
+                Ok(Whole(number))
+            }
+
+            fn visit_f64<E: de::Error>(self, number: f64) -> Result<Whole, E> {
+                /// Up to here, each whole number has a float of its own.
+                const EXACT: f64 = (1_u64 << 53) as f64;
+                match number.fract() == 0.0 && (0.0..EXACT).contains(&number) {
+                    true => Ok(Whole(number as u64)),
+                    false => Err(E::invalid_value(de::Unexpected::Float(number), &self)),
+                }
+            }
+        }
+        deserializer.deserialize_u64(Read)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,6 +132,26 @@ mod tests {
             (r#"{"a":1}"#, r#"{}"#, r#"{"a":1}"#),
         ] {
             assert_eq!(patch(&raw(base), &raw(change)).get(), want);
+        }
+    }
+
+    #[test]
+    fn whole_numbers_may_be_written_as_others() {
+        for (text, whole) in [
+            ("0", Some(0)),
+            ("5", Some(5)),
+            ("5.0", Some(5)),
+            ("5e2", Some(500)),
+            ("18446744073709551615", Some(u64::MAX)),
+            ("18446744073709551616", None),
+            ("9007199254740992.0", None),
+            ("5.5", None),
+            ("-1", None),
+            ("-1.0", None),
+            ("\"5\"", None),
+            ("null", None),
+        ] {
+            assert_eq!(serde_json::from_str(text).ok(), whole.map(Whole), "{text}");
         }
     }
 

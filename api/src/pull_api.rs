@@ -3,7 +3,6 @@
 //! No page gives the defaults of `next`. Here they are one record and no waiting.
 
 use std::borrow::Cow;
-use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -11,6 +10,7 @@ use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use crate::json::Whole;
 use crate::reply::Reply;
 
 const SUMMARY: &str = "Not a valid request";
@@ -63,13 +63,17 @@ pub struct NextRequest {
 #[serde(deny_unknown_fields)]
 struct NextFields {
     #[serde(default = "one")]
-    batch_size: NonZeroUsize,
-    #[serde(default)]
-    wait_for: u64,
+    batch_size: Whole,
+    #[serde(default = "zero")]
+    wait_for: Whole,
 }
 
-fn one() -> NonZeroUsize {
-    NonZeroUsize::MIN
+fn one() -> Whole {
+    Whole(1)
+}
+
+fn zero() -> Whole {
+    Whole(0)
 }
 
 impl NextRequest {
@@ -81,7 +85,11 @@ impl NextRequest {
         };
         let NextFields { batch_size, wait_for } =
             fields.map_err(|error| Reply::invalid_field(SUMMARY, "parameters", error))?;
-        Ok(NextRequest { batch_size: batch_size.get(), wait_for: Duration::from_millis(wait_for) })
+        if batch_size == Whole(0) {
+            return Err(Reply::invalid_field(SUMMARY, "batch_size", "must be at least 1"));
+        }
+        let batch_size = usize::try_from(batch_size.0).unwrap_or(usize::MAX);
+        Ok(NextRequest { batch_size, wait_for: Duration::from_millis(wait_for.0) })
     }
 }
 
@@ -149,6 +157,7 @@ mod tests {
         assert_eq!(parsed("", ""), next(1, 0));
         assert_eq!(parsed("batch_size=7&wait_for=20", ""), next(7, 20));
         assert_eq!(parsed("batch_size=7", r#"{"wait_for": 5}"#), next(1, 5));
+        assert_eq!(parsed("", r#"{"batch_size": 3.0}"#), next(3, 0));
         assert_eq!(parsed("batch=7", ""), None);
         assert_eq!(parsed("batch_size=-1", ""), None);
         assert_eq!(parsed("batch_size=0", ""), None);

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 
-use crate::json::{Fields, Text, is_object};
+use crate::json::{Fields, Text, Whole, is_object};
 use crate::reply::Faulty;
 
 mod mutation;
@@ -112,7 +112,7 @@ pub fn parse_with(body: &[u8], collection_ids: CollectionIds) -> Result<Request<
     let await_timeout = match field("await_consumers_timeout") {
         Some(raw) => {
             let millis = wrong.typed("await_consumers_timeout", raw, "an integer of milliseconds");
-            millis.map(Duration::from_millis)
+            millis.map(|Whole(millis)| Duration::from_millis(millis))
         }
         None => Some(DEFAULT_AWAIT),
     };
