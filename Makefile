@@ -28,7 +28,7 @@ fuzz = --manifest-path fuzz/Cargo.toml
 
 .DEFAULT_GOAL := all
 .NOTPARALLEL:
-.PHONY: all install uninstall installcheck deps demonstration development demo demo-psql check members test test-fuzz test-all test-neighbours soak fuzz check-sql deny deb deb-gateway dist bench clean help
+.PHONY: all install uninstall installcheck deps demonstration development demo demo-psql check members test test-fuzz test-all test-neighbours soak fuzz check-sql deny deb deb-gateway dist bench clean help schemathesis
 
 all: ## the extension, for the Postgres that PG_CONFIG names
 	PGRX_PG_CONFIG_PATH=$(pg_config) cargo build $(extension)
@@ -110,6 +110,10 @@ fuzz: ## the pure part under generated inputs, each target for SECONDS=60; TARGE
 
 check-sql: all ## whether the committed install script is the one that the code makes (slow the first time)
 	scripts/check-sql '$(pg_config)' $(major) '$(target)'
+
+schemathesis: ## generated requests to the sandbox, by docs/openapi.yaml; needs Python and PyPI; SEED=n
+	cargo build -p sequin-sandbox
+	@SEED='$(SEED)' scripts/schemathesis '$(target)/debug/sequin-sandbox' '$(target)'
 
 deny: ## licences, duplicates, sources and known flaws of the dependencies; ADVISORIES=required
 	@scripts/deny '$(target)'
