@@ -28,7 +28,7 @@ fuzz = --manifest-path fuzz/Cargo.toml
 
 .DEFAULT_GOAL := all
 .NOTPARALLEL:
-.PHONY: all install uninstall installcheck deps demonstration development demo demo-psql check members test test-fuzz test-all test-neighbours soak fuzz check-sql deny deb deb-gateway dist bench clean help schemathesis
+.PHONY: all install uninstall installcheck deps demonstration development demo demo-psql check members test test-fuzz test-all test-neighbours soak fuzz check-sql deny deb deb-gateway dist bench clean help schemathesis test-judges
 
 all: ## the extension, for the Postgres that PG_CONFIG names
 	PGRX_PG_CONFIG_PATH=$(pg_config) cargo build $(extension)
@@ -72,7 +72,7 @@ check: development ## some client tests against a development build: make check 
 	    cargo test $(development) -p sequin-tests --test client -- $(T)
 
 # The harness prefers a library beside the test binary, which may be a stale development build.
-test test-neighbours soak bench: export SEQUIN_SO = $(abspath $(library))
+test test-neighbours test-judges soak bench: export SEQUIN_SO = $(abspath $(library))
 
 # Cheap and likely failures first. The contract is tested without Postgres; the extension is checked with
 # the release profile because its build scripts, which take a minute, then run once for both.
@@ -99,6 +99,13 @@ test-neighbours: deps all members ## beside PgBouncer, pg_repack, other language
 	set -e; for other in 15 19; do PG_CONFIG=none scripts/build-for $$other '$(target)'; done
 	cargo clippy $(members) --features sequin-tests/neighbours --test neighbours -- -D warnings
 	cargo test $(members) --features sequin-tests/neighbours --test neighbours
+
+# SKIP names modules of gateway/tests/judges. What is left out is not installed either.
+test-judges: deps all members ## the gateway before other people's products; SKIP='okta psql' leaves some out
+	SKIP='$(SKIP)' scripts/deps-judges '$(target)/judges'
+	cargo clippy $(members) --features sequin-gateway/judges --test judges -- -D warnings
+	cargo test $(members) --features sequin-gateway/judges --test judges -- $(foreach judge,$(SKIP),--skip $(judge)::)
+	@for judge in $(SKIP); do echo "make test-judges: $$judge did not run"; done
 
 soak: deps all members ## crashes and cancels at random moments, for long, and fuzzing; ROUNDS=200 SEED=n SECONDS=20 CLUSTERS=2
 	SEQUIN_SOAK_ROUNDS=$(or $(ROUNDS),200) SEQUIN_SOAK_SEED=$(SEED) SEQUIN_SOAK_CLUSTERS=$(or $(CLUSTERS),2) cargo test -p sequin-tests -- --nocapture \

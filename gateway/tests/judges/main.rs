@@ -7,5 +7,7 @@ mod kinto;
 mod localstripe;
 mod okta;
 mod pocketbase;
+mod psql;
+mod schemathesis;
 mod stripe_mock;
 mod support;

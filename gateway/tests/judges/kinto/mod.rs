@@ -1,5 +1,6 @@
 //! Kinto, with everything in memory. A client chooses the id of a record, and `if-none-match: *` refuses to replace one.
 
+mod model;
 mod replies;
 
 use std::process::Command;
@@ -22,8 +23,8 @@ impl Kinto {
         command.arg("start").arg("--ini").arg(launcher("kinto.ini"));
         let kinto = Kinto { product: Product::start("kinto", &command, directory()) };
         kinto.ask("PUT", &format!("/accounts/{USER}"), Some(&format!(r#"{{"data":{{"password":"{PASSWORD}"}}}}"#)));
-        kinto.ask("PUT", "/buckets/gateway", None);
-        kinto.ask("PUT", "/buckets/gateway/collections/contacts", None);
+        kinto.ask("PUT", "/buckets/app", None);
+        kinto.ask("PUT", "/buckets/app/collections/contacts", None);
         kinto
     }
 

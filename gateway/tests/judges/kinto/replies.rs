@@ -4,7 +4,7 @@ use super::{Kinto, PASSWORD, USER};
 use crate::support::http::basic;
 use crate::support::replies::Replies;
 
-const RECORDS: &str = "/buckets/gateway/collections/contacts/records";
+const RECORDS: &str = "/buckets/app/collections/contacts/records";
 const JSON: (&str, &str) = ("content-type", "application/json");
 const NEW: (&str, &str) = ("if-none-match", "*");
 
@@ -27,6 +27,7 @@ fn the_replies_are_as_they_were() {
     ask("a wrong body", "PUT", &two, &[JSON, NEW], Some(r#"{"date":{}}"#));
     ask("no JSON", "PUT", &two, &[JSON, NEW], Some(r#"{"data":"#));
     ask("another type of body", "PUT", &two, &[("content-type", "text/csv"), NEW], Some("a;b"));
+    ask("another id in the data", "PUT", &two, &[JSON, NEW], Some(r#"{"data":{"id":"another"}}"#));
     ask("an id that it does not allow", "PUT", &format!("{RECORDS}/a%20b"), &[JSON, NEW], Some(r#"{"data":{}}"#));
     ask("an unknown address", "PUT", "/nowhere", &[JSON], Some("{}"));
     replies.authorize(&basic(USER, "wrong"));

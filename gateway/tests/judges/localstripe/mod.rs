@@ -1,5 +1,6 @@
 //! localstripe: a fake of Stripe by others, with deletes. It knows no keys, and its errors have no code.
 
+mod model;
 mod replies;
 
 use crate::support::http::{Answer, must};

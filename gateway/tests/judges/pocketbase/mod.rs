@@ -1,6 +1,7 @@
 //! PocketBase, in a directory of its own. It chooses ids, unless a create brings one. A second create with one id is
 //! refused as any other wrong field is.
 
+mod model;
 mod replies;
 
 use std::fs;

@@ -1,6 +1,7 @@
 //! stripe-stateful-mock: a fake of Stripe by others, which honours `idempotency-key` as Stripe documents it. It has no
 //! deletes of customers.
 
+pub mod model;
 mod replies;
 
 use crate::support::http::{Answer, must};

@@ -69,11 +69,6 @@ impl Product {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// The directory that it runs in.
-    pub fn dir(&self) -> &Path {
-        self.dir.path()
-    }
-
     /// What it has printed.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(self.dir.path().join("log")).unwrap_or_default()).into_owned()

@@ -1,0 +1,60 @@
+//! From psql to Kinto.
+
+use serde_json::json;
+
+use super::{attached, database, psql, psql_error};
+use crate::kinto::Kinto;
+use crate::support::gateway::Gateway;
+use crate::support::model::Judge;
+
+const RECORDS: &str = "/buckets/app/collections/contacts/records";
+
+/// A gateway before this Kinto.
+fn before(kinto: &Kinto) -> Gateway {
+    Gateway::start(&[kinto.section(&kinto.product())])
+}
+
+#[test]
+fn records_are_created_updated_and_deleted() {
+    let kinto = Kinto::start();
+    let gateway = before(&kinto);
+    let database = database(&gateway);
+    let record = |id: &str| {
+        let mut data = kinto.ask("GET", &format!("{RECORDS}/{id}"), None).at("/data");
+        data.as_object_mut().expect("an object").retain(|name, _| name != "id" && name != "last_modified");
+        data
+    };
+
+    let create = r#"SELECT upstream_id FROM sequin_create('kinto', 'contacts', '{"name": "Paul", "n": 1.50}')"#;
+    let id = psql(&database, create);
+    assert_eq!(record(&id), json!({"name": "Paul", "n": 1.5}));
+
+    let update = format!(
+        r#"SELECT upstream_id, data->>'name', data->>'title', deleted
+           FROM sequin_update('kinto', 'contacts', '{id}', '{{"title": "Muad''Dib"}}')"#
+    );
+    assert_eq!(psql(&database, &update), format!("{id}|Paul|Muad'Dib|f"));
+    assert_eq!(record(&id), json!({"name": "Paul", "n": 1.5, "title": "Muad'Dib"}));
+
+    let delete = format!("SELECT upstream_id, deleted FROM sequin_delete('kinto', 'contacts', '{id}')");
+    assert_eq!(psql(&database, &delete), format!("{id}|t"));
+    assert_eq!(kinto.ask("GET", RECORDS, None).at("/data"), json!([]));
+
+    let update = format!(r#"SELECT FROM sequin_update('kinto', 'contacts', '{id}', '{{"title": "Duke"}}')"#);
+    let error = psql_error(&database, &update);
+    assert!(error.contains("HV024") && error.contains("validation error: `"), "{error}");
+    let error = psql_error(&database, "SELECT FROM sequin_create('kinto', 'contacts', '{\"id\": \"x\"}')");
+    assert!(error.contains("HV024") && error.contains("nothing was applied"), "{error}");
+    let two = r#"SELECT FROM sequin_mutate('create', 'kinto', 'contacts', '[{"data": {}}, {"data": {}}]')"#;
+    let error = psql_error(&database, two);
+    assert!(error.contains("HV024") && error.contains(r#""max_records":1"#), "{error}");
+    let error = psql_error(&database, "SELECT FROM sequin_create('elsewhere', 'contacts', '{}')");
+    assert!(error.contains("HV024") && error.contains("unknown sync"), "{error}");
+    assert_eq!(kinto.ask("GET", RECORDS, None).at("/data"), json!([]));
+}
+
+#[test]
+fn an_attached_table_is_followed() {
+    let kinto = Kinto::start();
+    attached::product_follows(&kinto, &before(&kinto));
+}
