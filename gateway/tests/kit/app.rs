@@ -87,7 +87,6 @@ pub fn config(sync: Sync) -> Config {
         max_body: 1 << 20,
         grace: Duration::from_secs(10),
         clients: Clients::default(),
-        consumers: Vec::new(),
         log: "info".into(),
         tokens: vec![Token { name: "app".into(), secret: "token".into(), syncs: BTreeSet::from(["s".into()]) }],
         syncs: BTreeMap::from([("s".into(), sync)]),
