@@ -83,9 +83,14 @@ impl Serialize for Fields<'_> {
 #[derive(Deserialize)]
 pub struct Text<'a>(#[serde(borrow)] pub Cow<'a, str>);
 
-/// A whole number from 0 on. JSON has one kind of number, in which `5.0` and `5e0` are 5.
+/// A whole number from 0 to [`Whole::MAX`]. JSON has one kind of number, in which `5.0` and `5e0` are 5.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Whole(pub u64);
+
+impl Whole {
+    /// Up to here all JSON parsers read whole numbers exactly (RFC 8259).
+    pub const MAX: u64 = (1 << 53) - 1;
+}
 
 impl<'de> Deserialize<'de> for Whole {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -94,17 +99,18 @@ impl<'de> Deserialize<'de> for Whole {
             type Value = Whole;
 
             fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                f.write_str("a whole number from 0 on")
+                write!(f, "a whole number from 0 to {}", Whole::MAX)
             }
 
             fn visit_u64<E: de::Error>(self, number: u64) -> Result<Whole, E> {
-                Ok(Whole(number))
+                match number <= Whole::MAX {
+                    true => Ok(Whole(number)),
+                    false => Err(E::invalid_value(de::Unexpected::Unsigned(number), &self)),
+                }
             }
 
             fn visit_f64<E: de::Error>(self, number: f64) -> Result<Whole, E> {
-                /// Up to here, each whole number has a float of its own.
-                const EXACT: f64 = (1_u64 << 53) as f64;
-                match number.fract() == 0.0 && (0.0..EXACT).contains(&number) {
+                match number.fract() == 0.0 && (0.0..=Whole::MAX as f64).contains(&number) {
                     true => Ok(Whole(number as u64)),
                     false => Err(E::invalid_value(de::Unexpected::Float(number), &self)),
                 }
@@ -142,9 +148,12 @@ mod tests {
             ("5", Some(5)),
             ("5.0", Some(5)),
             ("5e2", Some(500)),
-            ("18446744073709551615", Some(u64::MAX)),
-            ("18446744073709551616", None),
+            ("9007199254740991", Some(Whole::MAX)),
+            ("900719925474099.0", Some(900_719_925_474_099)),
+            ("9007199254740992", None),
             ("9007199254740992.0", None),
+            ("18446744073709551616", None),
+            ("1e400", None),
             ("5.5", None),
             ("-1", None),
             ("-1.0", None),

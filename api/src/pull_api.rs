@@ -81,7 +81,7 @@ impl NextRequest {
     pub fn parse(query: &str, body: &[u8]) -> Result<NextRequest, Reply> {
         let fields = match body {
             [] => serde_urlencoded::from_str(query).map_err(|error| error.to_string()),
-            body => serde_json::from_slice(body).map_err(|error| error.to_string()),
+            body => object(body),
         };
         let NextFields { batch_size, wait_for } =
             fields.map_err(|error| Reply::invalid_field(SUMMARY, "parameters", error))?;
@@ -103,7 +103,15 @@ pub struct SettleRequest {
 impl SettleRequest {
     /// The error is the reply to send.
     pub fn parse(body: &[u8]) -> Result<SettleRequest, Reply> {
-        serde_json::from_slice(body).map_err(|error| Reply::invalid_field(SUMMARY, "ack_tokens", error.to_string()))
+        object(body).map_err(|error| Reply::invalid_field(SUMMARY, "ack_tokens", error))
+    }
+}
+
+/// Reads an object. serde alone would also take an array, whose elements it counts off as the fields.
+fn object<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, String> {
+    match body.trim_ascii_start() {
+        [b'{', ..] => serde_json::from_slice(body).map_err(|error| error.to_string()),
+        _ => Err("is not a JSON object".into()),
     }
 }
 
@@ -162,6 +170,20 @@ mod tests {
         assert_eq!(parsed("batch_size=-1", ""), None);
         assert_eq!(parsed("batch_size=0", ""), None);
         assert_eq!(parsed("", r#"{"batch_size": 1.5}"#), None);
-        assert_eq!(parsed("", "[]x"), None);
+        assert_eq!(parsed("", " \n{} "), next(1, 0));
+        for other in ["[]", "[1,2]", "null", "x", "{}x"] {
+            assert_eq!(parsed("", other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn settling_names_its_tokens_in_an_object() {
+        let parsed = |body: &str| SettleRequest::parse(body.as_bytes()).ok().map(|request| request.ack_tokens);
+        assert_eq!(parsed(r#"{"ack_tokens":["a","b"]}"#), Some(vec!["a".to_owned(), "b".to_owned()]));
+        for other in
+            [r#"[["a"]]"#, r#"{"ack_tokens":"a"}"#, r#"{"ack_tokens":[1]}"#, r#"{"ack_tokens":[],"x":1}"#, "{}", ""]
+        {
+            assert_eq!(parsed(other), None, "{other}");
+        }
     }
 }
