@@ -16,19 +16,10 @@ def before_load_schema(context, raw_schema):
 
 
 @schemathesis.hook
-def map_query(context, query):
-    return capped(query)
-
-
-@schemathesis.hook
-def map_body(context, body):
-    return capped(body)
-
-
-def capped(fields):
-    if isinstance(fields, dict):
-        for name in ("wait_for", "await_consumers_timeout"):
-            value = fields.get(name)
-            if isinstance(value, (int, float)) and value > LONGEST_WAIT and value == int(value):
-                fields = {**fields, name: LONGEST_WAIT}
-    return fields
+def before_call(context, case, kwargs):
+    for fields in (case.query, case.body):
+        if isinstance(fields, dict):
+            for name in ("wait_for", "await_consumers_timeout"):
+                # A wrong value stays wrong.
+                if isinstance(fields.get(name), (int, float)) and LONGEST_WAIT < fields[name] < 2**53:
+                    fields[name] = LONGEST_WAIT
