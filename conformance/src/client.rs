@@ -20,7 +20,7 @@ use crate::exchange::{Authorization, Exchange, Got, Pace, Sent};
 const REPLY_LIMIT: u64 = 256 << 20;
 /// The parts of a body that comes slowly.
 const SLOW_PARTS: usize = 8;
-const PAUSE: Duration = Duration::from_millis(60);
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// A client with a pool of connections of its own.
 pub struct Client {

@@ -175,8 +175,10 @@ pub fn refusals(case: &mut Case) -> Result<(), Stop> {
         ("next: a batch_size that is a text", post(&next, r#"{"batch_size":"one"}"#), 422),
         ("next: a negative wait_for", post(&next, r#"{"wait_for":-1}"#), 422),
         ("next: a batch_size in the query that is no number", Sent::get(&format!("{next}?batch_size=x")), 422),
+        ("next: an array", post(&next, "[]"), 422),
         ("ack without ack_tokens", post(&ack, "{}"), 422),
         ("ack_tokens that are a text", post(&ack, r#"{"ack_tokens":"x"}"#), 422),
+        ("ack_tokens in an array", post(&ack, r#"[["x"]]"#), 422),
         ("nack that is not JSON", post(&nack, "x"), 422),
     ] {
         let answer = session.send(sent).expect(&[status]);

@@ -110,33 +110,19 @@ pub fn right(case: &mut Case) -> Result<(), Stop> {
     let session = case.session;
     let known = case.new_record()?;
     let (to, id) = (session.target(), json!(known.id));
-    let change = |_: ()| session.change(&session.marker());
+    let change = || session.change(&session.marker());
+    let update = |more: &str| {
+        format!(r#"{{"kind":"update",{to},"records":[{{"upstream_id":{id},"data":{}}}]{more}}}"#, change())
+    };
+    let (open, close) = ("\r\n{ \"records\" :\t[ { \"data\" : ", "} ],\n");
     for (name, body) in [
-        (
-            "no consumer to wait for",
-            format!(
-                r#"{{"kind":"update",{to},"records":[{{"upstream_id":{id},"data":{}}}],"await_consumer_ids":[]}}"#,
-                change(())
-            ),
-        ),
-        (
-            "a timeout without consumers",
-            format!(
-                r#"{{"kind":"update",{to},"records":[{{"upstream_id":{id},"data":{}}}],"await_consumers_timeout":1000}}"#,
-                change(())
-            ),
-        ),
+        ("no consumer to wait for", update(r#","await_consumer_ids":[]"#)),
+        ("a timeout without consumers", update(r#","await_consumers_timeout":1000"#)),
         (
             "fields in another order, with spaces and lines between them",
-            format!(
-                "\r\n{{ \"records\" :\t[ {{\"data\": {}, \"upstream_id\": {id} }} ],\n{to},\n\"kind\": \"update\" }}\n",
-                change(())
-            ),
+            format!("{open}{}, \"upstream_id\" : {id} {close}{to},\n\"kind\" : \"update\" }}\n", change()),
         ),
-        (
-            "names and texts with escapes",
-            format!(r#"{{"k\u0069nd":"upd\u0061te",{to},"records":[{{"upstream_id":{id},"data":{}}}]}}"#, change(())),
-        ),
+        ("names and texts with escapes", update("").replace(r#""kind":"update""#, r#""k\u0069nd":"upd\u0061te""#)),
     ] {
         let answer = session.send(Sent::mutation(body)).expect_record();
         case.collect_as(name, answer);

@@ -31,7 +31,7 @@ pub fn each_is_found(rows: Vec<Row>, more: &[&str]) {
     let work = || {
         while let Some((at, (what, fault, checks))) = { left.lock().unwrap().pop_front() } {
             let proxy = Proxy::start(&sandbox, fault);
-            let arguments = [&["--timeout", "4"], more].concat();
+            let arguments = [&["--timeout", "10"], more].concat();
             let verdict = judge(&sandbox, proxy.url(), &format!("salesforce:c{at}"), &arguments);
             let checks: BTreeSet<_> = checks.iter().map(|check| (*check).to_owned()).collect();
             if verdict.status != Some(1) || verdict.failed != checks {
