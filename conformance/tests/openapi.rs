@@ -70,6 +70,25 @@ fn its_examples_are_valid_and_every_body_has_one() {
 }
 
 #[test]
+fn the_examples_for_authors_of_a_server_are_valid() {
+    let document = document();
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/your-own-endpoint.md");
+    let page = fs::read_to_string(page).unwrap();
+    let blocks = page.split("```json\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let spans = page.split('`').filter(|span| span.starts_with("{\"error\"") || span.starts_with("{\"summary\""));
+    let mut found = Vec::new();
+    for example in blocks.chain(spans) {
+        let value: Value = serde_json::from_str(example).unwrap();
+        let schemas = [("kind", "Mutation"), ("records", "Applied"), ("error", "Error"), ("summary", "Invalid")];
+        let (_, schema) = schemas.into_iter().find(|(field, _)| value.get(field).is_some()).unwrap();
+        let validator = validator(&document, &format!("/components/schemas/{schema}"));
+        assert_eq!(errors(&validator, &value), [""; 0], "{example}");
+        found.push(schema);
+    }
+    assert_eq!(found, ["Mutation", "Mutation", "Mutation", "Applied", "Error", "Invalid", "Error"]);
+}
+
+#[test]
 fn its_references_lead_somewhere() {
     fn references<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
         match value {

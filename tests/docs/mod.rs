@@ -32,6 +32,7 @@ const DOCUMENTS: &[&str] = &[
     "docs/operations.md",
     "docs/reference.md",
     "docs/security.md",
+    "docs/your-own-endpoint.md",
     "sandbox/README.md",
 ];
 
