@@ -13,6 +13,7 @@ use serde_json::value::{RawValue, to_raw_value};
 pub struct Fields<'a>(pub Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'a> Fields<'a> {
+    /// None: not an object.
     pub fn parse(raw: &'a RawValue) -> Option<Fields<'a>> {
         serde_json::from_str(raw.get()).ok()
     }
@@ -43,6 +44,7 @@ pub fn patch(base: &RawValue, change: &RawValue) -> Box<RawValue> {
     to_raw_value(&merged).unwrap_or_default()
 }
 
+/// Whether a value is an object. It is JSON already, so its first character says it.
 pub fn is_object(raw: &RawValue) -> bool {
     raw.get().starts_with('{')
 }

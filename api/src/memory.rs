@@ -25,7 +25,9 @@ pub struct Refusal(pub String);
 
 /// Assigns `updated_idx`, in the order in which the stream will hold the versions.
 pub struct Marks {
+    /// The time of the change.
     pub now: SystemTime,
+    /// The `updated_idx` of the next version.
     pub next: u64,
 }
 

@@ -12,6 +12,7 @@ use crate::memory::{self, Marks, Memory, Refusal};
 use crate::record::Record;
 use crate::request::Mutation;
 
+/// A provider in memory with the stream of its changes.
 pub struct Stream {
     versions: Mutex<Versions>,
     /// The last `updated_idx`, for waiters.
@@ -46,6 +47,9 @@ impl Stream {
     }
 
     /// Applies the mutation and appends the new versions. The result is in the order of the request.
+    ///
+    /// # Errors
+    /// The provider's reason. Nothing was applied.
     pub fn mutate(&self, mutation: &Mutation) -> Result<Vec<Arc<Record>>, Refusal> {
         memory::check(mutation)?;
         let mut versions = self.lock();
@@ -80,14 +84,17 @@ impl Stream {
         self.lock().first - 1
     }
 
+    /// The `updated_idx` of the last version.
     pub fn end(&self) -> u64 {
         *self.end.borrow()
     }
 
+    /// Receives [`Stream::end`] whenever it rises.
     pub fn subscribe(&self) -> watch::Receiver<u64> {
         self.end.subscribe()
     }
 
+    /// The current version of each wanted record, deleted ones included, in order of creation.
     pub fn present(&self, wanted: impl Fn(&Record) -> bool) -> Vec<Arc<Record>> {
         self.lock().present.present(wanted)
     }

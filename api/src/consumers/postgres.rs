@@ -24,6 +24,7 @@ const BATCH: usize = 10_000;
 /// Longer than a busy server takes.
 const CONNECT: Duration = Duration::from_secs(60);
 
+/// A running consumer. It stops when it is dropped.
 pub struct Postgres {
     shared: Arc<Shared>,
     task: JoinHandle<()>,
@@ -34,17 +35,21 @@ struct Shared {
     trouble: Mutex<Trouble>,
 }
 
-/// The state that the control endpoints show.
+/// What went wrong so far. The consumer goes on after each error.
 #[derive(Clone, Default)]
 pub struct Trouble {
+    /// With its SQLSTATE, if Postgres has answered.
     pub last_error: Option<String>,
     /// Records that Postgres refused.
     pub skipped: u64,
 }
 
+/// What to copy, and where to.
 pub struct Settings {
     pub dsn: Config,
+    /// Its name as in SQL: it may be qualified and quoted.
     pub table: String,
+    /// The one collection to copy; None copies all.
     pub filter: Option<String>,
     /// How long a batch waits before it is written.
     pub delay: Duration,
@@ -53,7 +58,10 @@ pub struct Settings {
 }
 
 impl Postgres {
-    /// Returns when the connection is open and the table exists.
+    /// Returns when the connection is open and the table exists. Copies the records after `position`, an `updated_idx`.
+    ///
+    /// # Errors
+    /// The reason, as Postgres or the connection gives it.
     pub async fn start(settings: Settings, stream: Arc<Stream>, position: u64) -> Result<Postgres, String> {
         let connected = connect(&settings).await?;
         let shared = Arc::new(Shared { position: watch::Sender::new(position), trouble: Mutex::default() });
@@ -61,6 +69,7 @@ impl Postgres {
         Ok(Postgres { shared, task })
     }
 
+    /// Ends when the rows of this range of `updated_idx` are committed.
     pub async fn processed(&self, range: RangeInclusive<u64>) {
         let mut position = self.shared.position.subscribe();
         if position.wait_for(|position| position >= range.end()).await.is_err() {
@@ -68,6 +77,7 @@ impl Postgres {
         }
     }
 
+    /// The `updated_idx` up to which the rows are committed.
     pub fn position(&self) -> u64 {
         *self.shared.position.borrow()
     }

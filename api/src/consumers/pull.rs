@@ -15,6 +15,7 @@ use super::takes;
 use crate::record::Record;
 use crate::stream::Stream;
 
+/// The state of one pull consumer. It ends with the process, so the stream and its positions begin anew together.
 pub struct Pull {
     filter: Option<String>,
     lease: Duration,
@@ -43,6 +44,8 @@ struct Held {
 }
 
 impl Pull {
+    /// `filter` is the one collection to read; None reads all. `lease` is how long a record stays handed out. `position` is
+    /// an `updated_idx`: the first record is the one after it.
     pub fn new(filter: Option<String>, lease: Duration, position: u64) -> Pull {
         Pull {
             filter,
@@ -119,6 +122,7 @@ impl Pull {
         self.changed.send_replace(());
     }
 
+    /// Ends when all records of this range of `updated_idx` are acknowledged, or are not for this consumer.
     pub async fn processed(&self, range: RangeInclusive<u64>) {
         let mut changed = self.changed.subscribe();
         while !self.is_past(range.clone()) {
@@ -139,6 +143,7 @@ impl Pull {
         self.changed.send_replace(());
     }
 
+    /// The `updated_idx` up to which every record was handed out at least once.
     pub fn position(&self) -> u64 {
         self.lock().position
     }
