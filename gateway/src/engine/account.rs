@@ -142,26 +142,32 @@ impl HttpAccount {
 
     async fn check(&self, deadline: Instant) -> Result<(), String> {
         let name = self.provider.name();
-        let mut headers = self.headers.clone();
+        let mut headers = HeaderMap::new();
         let probe = self.provider.probe();
-        let (method, path) = match &probe {
+        let path = match &probe {
             Some(probe) => {
-                headers.extend(probe.headers.clone());
-                (probe.method.clone(), &*probe.path)
+                headers = probe.headers.clone();
+                &*probe.path
             }
-            None => (Method::GET, "/"),
+            None => "/",
         };
+        for (name, value) in &self.headers {
+            headers.insert(name, value.clone());
+        }
         let uri = self.address(path).ok_or("the base URL is not a valid address")?;
         match self.credentials.authorise(&mut headers, deadline).await {
             Ok(_) => {}
             Err(Denied::Refused(why)) => return Err(format!("the token endpoint refuses: {why}")),
             Err(Denied::Unavailable { why, .. }) => return Err(why),
         }
-        match self.client.send(method, uri, headers, bytes::Bytes::new(), deadline).await {
+        match self.client.send(Method::GET, uri, headers, bytes::Bytes::new(), deadline).await {
             Sent::Reply(reply) => match reply.status {
-                401 | 403 => Err(format!("{name} answered {} to a read with this credential", reply.status)),
-                500.. => Err(format!("{name} answered {}", reply.status)),
-                // Without a path that is known to exist, any other reply shows that the credential passed.
+                401 => Err(format!("{name} answered 401 to GET {path}: it does not know this credential")),
+                403 if probe.is_some() => {
+                    Err(format!("{name} answered 403 to GET {path}: this credential has no right to that"))
+                }
+                500.. => Err(format!("{name} answered {} to GET {path}", reply.status)),
+                // Of a path that need not exist, any other reply shows that the credential passed.
                 _ => Ok(()),
             },
             Sent::NotSent(why) | Sent::Lost(why) => Err(format!("{name} cannot be reached: {}", why.0)),

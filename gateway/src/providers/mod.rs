@@ -58,7 +58,7 @@ pub trait Provider: Send + Sync {
     /// The record in the reply to `read_back`. None if there is none in it: the write stays applied.
     fn judge_read(&self, request: &ProviderRequest, reply: &ProviderReply) -> Option<Written>;
 
-    /// A read that the credential must allow, for `check`. None: there is none that works for every account.
+    /// A GET that the credential must allow, for `check`. None: there is none that works for every account.
     fn probe(&self) -> Option<ProviderRequest> {
         None
     }

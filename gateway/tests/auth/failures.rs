@@ -116,8 +116,8 @@ async fn check_says_for_each_sync_whether_its_credential_works() {
     for (token_act, provider_act, want) in [
         ((|| token("T1")) as fn() -> Act, (|| Act::json(404, "{}")) as fn() -> Act, Ok(())),
         (|| token("T1"), || Act::json(200, "{}"), Ok(())),
-        (|| token("T1"), || Act::json(401, "{}"), Err("Notes answered 401 to a read with this credential")),
-        (|| token("T1"), || Act::json(502, "{}"), Err("Notes answered 502")),
+        (|| token("T1"), || Act::json(401, "{}"), Err("Notes answered 401 to GET /: ")),
+        (|| token("T1"), || Act::json(502, "{}"), Err("Notes answered 502 to GET /")),
         (
             || Act::json(401, r#"{"error":"invalid_client"}"#),
             applied,

@@ -69,6 +69,12 @@ impl Provider for Stripe {
     fn judge_read(&self, _: &ProviderRequest, _: &ProviderReply) -> Option<Written> {
         None
     }
+
+    /// Every account has customers, if only none of them.
+    fn probe(&self) -> Option<ProviderRequest> {
+        let planned = Planned { collection: "stripe:customers", resource: "/v1/customers?limit=1" };
+        planned.request(0, Method::GET, None, Repeat::Absolute).ok()
+    }
 }
 
 /// The path of a collection, from its id.
