@@ -213,8 +213,9 @@ async fn exchange(account: &HttpAccount, request: &ProviderRequest, deadline: In
     let _permit = entered.map_err(|late| {
         Attempt::Ended(End::NotSent { wait: late.wait, why: "its limits leave no turn in time".into() })
     })?;
-    let mut headers = account.headers.clone();
-    for (name, value) in &request.headers {
+    let mut headers = request.headers.clone();
+    // Those of the configuration have the last word, such as on the version of the provider's API.
+    for (name, value) in &account.headers {
         headers.insert(name, value.clone());
     }
     let generation = match account.credentials.authorise(&mut headers, deadline).await {

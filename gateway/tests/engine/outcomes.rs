@@ -1,6 +1,6 @@
 //! What the client is told about one attempt, and how often the provider was asked.
 
-use crate::kit::{Act, App, Notes, Scripted, Told, create};
+use crate::kit::{Act, App, Notes, Scripted, Told, config, create, http_backend, sync};
 
 async fn one(provider: Notes, act: fn() -> Act, body: &str) -> (Told, usize) {
     let server = Scripted::start(move |_| async move { act() }).await;
@@ -83,4 +83,20 @@ async fn each_answer_of_a_provider_has_one_reply() {
             assert_eq!(told.json()["records"][0]["deleted"], body == DELETE, "row {at}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_header_of_the_configuration_has_the_last_word() {
+    let server = Scripted::start(|_| async { Act::json(200, r#"{"id":"7"}"#) }).await;
+    let mut sync = sync(http_backend(Notes::default(), server.addr));
+    if let gateway::config::Backend::Http(http) = &mut sync.backend {
+        http.headers = vec![
+            ("notes-version".parse().unwrap(), "2".parse().unwrap()),
+            ("x-more".parse().unwrap(), "m".parse().unwrap()),
+        ];
+    }
+    assert_eq!(App::start(config(sync)).await.mutate(create("{}")).await.status, 200);
+    let log = server.log();
+    assert_eq!((log[0].header("notes-version"), log[0].header("x-more")), (Some("2"), Some("m")));
+    assert!(log[0].header("idempotency-key").is_some());
 }

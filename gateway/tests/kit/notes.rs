@@ -47,7 +47,8 @@ impl Provider for Notes {
         if collection == "nowhere" {
             return Err(Refusal { message: "there is no collection nowhere".into(), detail: None });
         }
-        let mut headers = HeaderMap::new();
+        let version = (HeaderName::from_static("notes-version"), HeaderValue::from_static("1"));
+        let mut headers = HeaderMap::from_iter([version]);
         let (method, path, body, ids) = match &mutation.change {
             Change::Create(records) => {
                 headers.insert(HeaderName::from_static("idempotency-key"), key(keys));
