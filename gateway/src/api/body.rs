@@ -52,3 +52,56 @@ fn busy(_: NoRoom) -> Reply {
     let text = "The gateway is busy; nothing was sent";
     later(Reply::error(StatusCode::SERVICE_UNAVAILABLE, text), Duration::from_secs(1))
 }
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    /// A body of which no more will come.
+    struct Silent;
+
+    impl http_body::Body for Silent {
+        type Data = Bytes;
+        type Error = std::convert::Infallible;
+
+        fn poll_frame(
+            self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
+            std::task::Poll::Pending
+        }
+    }
+
+    async fn status(room: &Room, length: Option<&'static str>, body: Body) -> Option<StatusCode> {
+        let headers = length.map(|length| (CONTENT_LENGTH, HeaderValue::from_static(length)));
+        let read = read(room, &headers.into_iter().collect(), body, 1 << 20).await;
+        read.err().map(|reply| reply.status)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_come_is_not_waited_for() {
+        let room = Room::default();
+        assert_eq!(status(&room, None, Body::new(Silent)).await, Some(StatusCode::REQUEST_TIMEOUT));
+        assert_eq!(status(&room, Some("5"), Body::from("small")).await, None);
+    }
+
+    #[tokio::test]
+    async fn a_large_body_is_refused_by_its_length_and_a_full_gateway_says_so() {
+        let room = Room::default();
+        assert_eq!(status(&room, Some("1048577"), Body::new(Silent)).await, Some(StatusCode::PAYLOAD_TOO_LARGE));
+        let mut places = Vec::new();
+        while let Ok(mut place) = room.place() {
+            if room.grow(&mut place, 1 << 20).is_err() {
+                break;
+            }
+            places.push(place);
+        }
+        let large = || Body::from("x".repeat(1 << 20));
+        assert_eq!(status(&room, None, large()).await, Some(StatusCode::SERVICE_UNAVAILABLE));
+        assert_eq!(status(&room, Some("1048576"), large()).await, Some(StatusCode::SERVICE_UNAVAILABLE));
+        places.clear();
+        assert_eq!(status(&room, Some("1048576"), large()).await, None);
+    }
+}

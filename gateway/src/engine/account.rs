@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::{HeaderMap, Method, Uri};
 use tokio::time::Instant;
 
+use super::keys::Identity;
 use super::pace::Pace;
 use crate::auth::{self, CredentialError, Credentials, Denied};
 use crate::client::{Client, Limits, Sent, TlsError, Trust};
@@ -32,6 +33,7 @@ pub struct HttpAccount {
     pub client: Client,
     pub credentials: Arc<Credentials>,
     pub pace: Arc<Pace>,
+    pub identity: Identity,
     /// Without a slash at its end.
     base_url: String,
     /// As it was configured, to see whether a reload changes it.
@@ -109,8 +111,8 @@ impl HttpAccount {
             Some(earlier) => earlier.client.clone(),
             None => Client::new(limits, &trust)?,
         };
-        let same_auth = same_client.filter(|earlier| auth::same(&earlier.auth, auth));
-        let credentials = match same_auth {
+        let same_auth = earlier.filter(|earlier| auth::same(&earlier.auth, auth));
+        let credentials = match same_auth.filter(|_| same_client.is_some()) {
             Some(earlier) => earlier.credentials.clone(),
             None => Arc::new(Credentials::new(sync_id, auth, client.clone())?),
         };
@@ -125,6 +127,7 @@ impl HttpAccount {
             client,
             credentials,
             pace,
+            identity: same_auth.map(|earlier| earlier.identity.clone()).unwrap_or_default(),
             base_url,
             auth: auth.clone(),
             limits,

@@ -52,24 +52,32 @@ pub async fn carry_out(
     doubt: Option<Doubt>,
     deadline: Instant,
 ) -> (End, Option<Doubt>) {
-    let planned = match account.provider.plan(mutation, keys) {
-        Ok(requests) => requests,
-        Err(refusal) => return (End::Rejected(vec![Fault { index: None, refusal, is_gone: false }]), None),
-    };
-    let count = mutation.change.len();
-    let [request] = planned.as_slice() else {
-        return (End::Rejected(vec![Fault::whole("these records do not fit into one request")]), None);
-    };
-    if !request.elements.iter().copied().eq(0..count) {
-        return (End::Rejected(vec![Fault::whole("the records cannot be sent as they are")]), None);
+    if doubt.as_ref().is_some_and(|doubt| doubt.account != account.identity) {
+        return (End::Unknown(vec![Fault::whole("the sync has another account by now")]), None);
     }
+    let request = match plan(account, mutation, keys) {
+        Ok(request) => request,
+        // What was refused now may have been sent before.
+        Err(fault) if doubt.is_some() => return (End::Unknown(vec![fault]), doubt),
+        Err(fault) => return (End::Rejected(vec![fault]), None),
+    };
     let mut past = Past { doubt, faults: Vec::new(), may_repeat: None, is_renewed: false };
-    let end = past.attempts(account, request, deadline).await;
+    let end = past.attempts(account, &request, deadline).await;
     let doubt = match &end {
         End::Unknown(_) if past.may_repeat != Some(false) => past.doubt,
         _ => None,
     };
     (end, doubt)
+}
+
+/// The one request that carries out all of `mutation`.
+fn plan(account: &HttpAccount, mutation: &Mutation<'_>, keys: &[Uuid]) -> Result<ProviderRequest, Fault> {
+    let planned = account.provider.plan(mutation, keys);
+    let mut planned = planned.map_err(|refusal| Fault { index: None, refusal, is_gone: false })?;
+    match (planned.pop(), planned.is_empty()) {
+        (Some(request), true) if request.elements.iter().copied().eq(0..mutation.change.len()) => Ok(request),
+        _ => Err(Fault::whole("these records do not fit into one request")),
+    }
 }
 
 impl Past {
@@ -108,7 +116,14 @@ impl Past {
                 let wait = Duration::from_secs(1);
                 return Attempt::Again(End::NotSent { wait, why: format!("no connection: {}", why.0) });
             }
-            Sent::Lost(why) => return self.in_doubt(begun_at, vec![Fault::whole(why.0)], None, None),
+            Sent::Lost(why) => {
+                return self.in_doubt(
+                    Doubt { since: begun_at, account: account.identity.clone() },
+                    vec![Fault::whole(why.0)],
+                    None,
+                    None,
+                );
+            }
         };
         let asked = retry_after::wait(&reply.headers);
         match fold(request, account.provider.judge(request, &reply)) {
@@ -136,19 +151,21 @@ impl Past {
                 Attempt::Renewed
             }
             Verdict::Unauthorised => Attempt::Ended(End::Unauthorised(None)),
-            Verdict::Unknown { may_repeat, faults } => self.in_doubt(begun_at, faults, may_repeat, asked),
+            Verdict::Unknown { may_repeat, faults } => {
+                self.in_doubt(Doubt { since: begun_at, account: account.identity.clone() }, faults, may_repeat, asked)
+            }
         }
     }
 
-    /// The request that began at `since` may have been applied.
+    /// The last request may have been applied.
     fn in_doubt(
         &mut self,
-        since: Instant,
+        doubt: Doubt,
         faults: Vec<Fault>,
         may_repeat: Option<bool>,
         wait: Option<Duration>,
     ) -> Attempt {
-        self.doubt.get_or_insert(Doubt { since });
+        self.doubt.get_or_insert(doubt);
         self.faults = faults;
         self.may_repeat = may_repeat;
         match wait {
@@ -159,7 +176,7 @@ impl Past {
 
     /// Whether one more request cannot be a second effect.
     fn may_send(&self, account: &HttpAccount, request: &ProviderRequest) -> bool {
-        let Some(doubt) = self.doubt else { return true };
+        let Some(doubt) = &self.doubt else { return true };
         match (self.may_repeat, request.repeat) {
             (Some(false), _) => false,
             (_, Repeat::Key { window }) => {

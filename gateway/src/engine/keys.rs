@@ -68,14 +68,26 @@ enum State {
 }
 
 /// A mutation that may have been applied, and whose repetition may be safe.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Doubt {
     /// When its first request left.
     pub since: Instant,
+    /// The account that it went to. At another one, a repetition would be a second effect.
+    pub account: Identity,
+}
+
+/// What an account has in common with itself after a reload, and with no other account.
+#[derive(Clone, Debug, Default)]
+pub struct Identity(Arc<()>);
+
+impl PartialEq for Identity {
+    fn eq(&self, other: &Identity) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
 }
 
 /// What becomes of a key when its mutation has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Keep {
     Forget,
     Reply,
@@ -128,7 +140,7 @@ impl Keys {
             match &entry.state {
                 State::UnderWay(done) => return Met::UnderWay(UnderWay(done.clone())),
                 State::Settled { reply, doubt: None } => return Met::Stored(reply.clone()),
-                State::Settled { doubt: earlier, .. } => doubt = *earlier,
+                State::Settled { doubt: earlier, .. } => doubt = earlier.clone(),
             }
         }
         let (done, waiting) = watch::channel(None);
@@ -265,10 +277,10 @@ mod tests {
     #[tokio::test]
     async fn a_doubt_is_there_for_the_next_attempt_and_a_failed_task_leaves_none() {
         let keys = Keys::default();
-        let doubt = Doubt { since: Instant::now() };
-        claim(&keys, "k").settle(reply("unknown"), Keep::Doubt(doubt));
+        let doubt = Doubt { since: Instant::now(), account: Identity::default() };
+        claim(&keys, "k").settle(reply("unknown"), Keep::Doubt(doubt.clone()));
         let again = claim(&keys, "k");
-        assert_eq!(again.doubt, Some(doubt));
+        assert_eq!(again.doubt.as_ref().map(|doubt| doubt.since), Some(doubt.since));
         drop(again);
         assert_eq!(stored(&keys, "k").unwrap().status, StatusCode::GATEWAY_TIMEOUT);
     }

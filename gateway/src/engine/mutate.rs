@@ -159,7 +159,7 @@ impl Gateway {
             None => Uuid::new_v4(),
         };
         let keys: Vec<Uuid> = (0..mutation.change.len()).map(of_element).collect();
-        let doubt = claim.and_then(|claim| claim.doubt);
+        let doubt = claim.and_then(|claim| claim.doubt.clone());
         let (end, doubt) = attempts::carry_out(http, mutation, &keys, doubt, deadline).await;
         let about = About {
             provider: http.provider.name(),
@@ -191,7 +191,7 @@ fn too_many(account: &Account, mutation: &Mutation) -> Option<Reply> {
 /// What becomes of a key when its mutation has ended so.
 fn keep((end, doubt): &(End, Option<Doubt>)) -> Keep {
     match (end, doubt) {
-        (End::Unknown(_), Some(doubt)) => Keep::Doubt(*doubt),
+        (End::Unknown(_), Some(doubt)) => Keep::Doubt(doubt.clone()),
         (End::Applied(_) | End::Rejected(_) | End::Unknown(_), _) => Keep::Reply,
         (End::NotSent { .. } | End::Limited { .. } | End::Unauthorised(_), _) => Keep::Forget,
     }

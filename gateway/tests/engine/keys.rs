@@ -1,11 +1,13 @@
 //! Idempotency keys: one key is one effect, for as many clients and attempts as there are.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
+use gateway::config::{Auth, Backend};
 use tokio::sync::Semaphore;
 
-use crate::kit::{Act, App, Notes, Scripted, create};
+use crate::kit::{Act, App, Notes, Scripted, config, create, http_backend, sync};
 
 const APPLIED: &str = r#"{"id":"7"}"#;
 
@@ -82,12 +84,12 @@ async fn an_unknown_outcome_is_found_out_by_the_same_key_where_the_provider_know
             if received.number < 2 { Act::Stall(Vec::new()) } else { Act::json(201, APPLIED) }
         })
         .await;
-        let mut sync = crate::kit::sync(crate::kit::http_backend(provider, server.addr));
-        sync.timeout = std::time::Duration::from_millis(800);
-        if let gateway::config::Backend::Http(http) = &mut sync.backend {
-            http.request_timeout = std::time::Duration::from_millis(350);
+        let mut sync = sync(http_backend(provider, server.addr));
+        sync.timeout = Duration::from_millis(800);
+        if let Backend::Http(http) = &mut sync.backend {
+            http.request_timeout = Duration::from_millis(350);
         }
-        let app = App::start(crate::kit::config(sync)).await;
+        let app = App::start(config(sync)).await;
         assert_eq!(app.keyed("k", create("{}")).await.status, 504);
         let told = app.keyed("k", create("{}")).await;
         assert_eq!((told.status, server.log().len()), (second, requests), "{}", told.body);
@@ -121,4 +123,34 @@ async fn a_client_that_goes_away_cancels_nothing() {
     gate.add_permits(2);
     assert_eq!(app.keyed("k", create("{}")).await.status, 200);
     assert_eq!(asked.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_doubt_is_not_repeated_at_another_account() {
+    let is_up = Arc::new(AtomicBool::new(false));
+    let up = is_up.clone();
+    let server = Scripted::start(move |_| {
+        let act = if up.load(Ordering::SeqCst) { Act::json(201, APPLIED) } else { Act::Close };
+        async move { act }
+    })
+    .await;
+    let with = |secret: &str| {
+        let mut sync = sync(http_backend(Notes::keyed(), server.addr));
+        sync.timeout = Duration::from_secs(1);
+        if let Backend::Http(http) = &mut sync.backend {
+            http.auth = Auth::Bearer { token: secret.into() };
+        }
+        config(sync)
+    };
+    let app = App::start(with("one")).await;
+    for key in ["k", "l"] {
+        assert_eq!(app.keyed(key, create("{}")).await.status, 504);
+    }
+    is_up.store(true, Ordering::SeqCst);
+    app.gateway.reload(&with("one")).unwrap();
+    assert_eq!(app.keyed("k", create("{}")).await.status, 200);
+    let requests = server.log().len();
+    app.gateway.reload(&with("two")).unwrap();
+    assert_eq!(app.keyed("l", create("{}")).await.status, 504);
+    assert_eq!(server.log().len(), requests);
 }
