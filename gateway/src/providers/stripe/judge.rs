@@ -8,7 +8,7 @@ use mutation_api::json::Fields;
 use serde_json::value::RawValue;
 
 use crate::providers::times::{self, Unit};
-use crate::providers::{Kind, Outcome, ProviderReply, ProviderRequest, Refusal, Written, json, retry_after};
+use crate::providers::{Kind, Outcome, ProviderReply, ProviderRequest, Refusal, Written, json, retry_after, text};
 
 /// The wait after an object was locked by another request.
 const LOCKED: Duration = Duration::from_secs(1);
@@ -22,7 +22,7 @@ pub fn outcome(request: &ProviderRequest, reply: &ProviderReply) -> Outcome {
             Some(written) => Outcome::Applied(written),
             None => unknown(reply, Refusal::with_body("Stripe's reply is not the object that was written", body)),
         },
-        (300.., Some(body), Some(error)) => refused(request, reply, &error, error.refusal(body)),
+        (300.., Some(body), Some(error)) => refused(request, reply, &error, error.refusal(reply.status, body)),
         (401, ..) => Outcome::Unauthorised(unreadable(reply)),
         (429, ..) => limited(reply, None, unreadable(reply)),
         _ => unknown(reply, unreadable(reply)),
@@ -75,11 +75,15 @@ impl<'a> Refused<'a> {
         })
     }
 
-    fn refusal(&self, body: &RawValue) -> Refusal {
-        let message = self.message.as_ref().or(self.code.as_ref()).unwrap_or(&self.kind);
+    fn refusal(&self, status: u16, body: &RawValue) -> Refusal {
+        let mut words = [self.message.as_ref(), self.code.as_ref(), Some(&self.kind)].into_iter().flatten();
+        let message = match words.find(|words| !text::message(words).is_empty()) {
+            Some(words) => words.clone(),
+            None => format!("HTTP status {status}"),
+        };
         match &self.param {
             Some(param) => Refusal::with_body(&format!("{message} ({param})"), body),
-            None => Refusal::with_body(message, body),
+            None => Refusal::with_body(&message, body),
         }
     }
 

@@ -185,6 +185,8 @@ fn each_reply_has_its_outcome() {
         ('d', 404, &[], NO_ROUTE, "rejected Unrecognized request URL (DELETE: /v1/customer/cus_1)."),
         ('c', 400, &[], r#"{"error":{"type":"a","code":"b"}}"#, "rejected b"),
         ('c', 400, &[], r#"{"error":{"type":"a"}}"#, "rejected a"),
+        ('c', 400, &[], r#"{"error":{"type":"a","message":"\u0000","code":""}}"#, "rejected a"),
+        ('c', 400, &[], r#"{"error":{"type":""}}"#, "rejected HTTP status 400"),
         // Gone. An object of the account's other mode is not.
         ('u', 404, &[], MISSING, "gone No such customer: 'cus_1' (id)"),
         ('d', 404, &[], MISSING, "gone No such customer: 'cus_1' (id)"),

@@ -16,7 +16,7 @@ use crate::providers::rest::{Action, Encoding, Kind};
 const APPLIED: [u16; 3] = [200, 201, 204];
 
 /// The characters that may stand in a path, beside letters and digits.
-const PATH_MARKS: &str = "-._~!$&'()*+,;=:@/?%[]";
+const PATH_MARKS: &str = "-._~!$&()*+,;=:@/?%";
 
 pub fn compile(described: &Spanned<description::Action>, kind: Kind, shared: &Shared) -> Result<Action, Fault> {
     let check = Check { kind, whole: described };
