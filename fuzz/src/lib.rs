@@ -1,4 +1,4 @@
-//! Fuzz targets for the crate `contract`.
+//! Fuzz targets for the crate `contract`, and for the providers of the crate `gateway`.
 //!
 //! Each target is a function of bytes that panics if a promise of the code under test is broken. It checks the promise with
 //! independent code: [`oracle`] reads JSON with serde, and [`calendar`] counts days. libFuzzer runs the targets

@@ -1,6 +1,10 @@
 //! The targets, one in each file. A file's head explains the input bytes and lists the promises.
 
 pub mod attachment;
+pub mod gateway_form;
+pub mod gateway_rest;
+pub mod gateway_stripe;
+pub mod gateway_text;
 pub mod mapping;
 pub mod merge;
 pub mod options;
@@ -16,6 +20,10 @@ pub type Target = (&'static str, fn(&[u8]));
 /// All targets.
 pub const ALL: &[Target] = &[
     ("attachment", attachment::run),
+    ("gateway_form", gateway_form::run),
+    ("gateway_rest", gateway_rest::run),
+    ("gateway_stripe", gateway_stripe::run),
+    ("gateway_text", gateway_text::run),
     ("mapping", mapping::run),
     ("merge", merge::run),
     ("options", options::run),
