@@ -1,5 +1,6 @@
 //! Kinto, with everything in memory. A client chooses the id of a record, and `if-none-match: *` refuses to replace one.
 
+mod losses;
 mod model;
 mod replies;
 

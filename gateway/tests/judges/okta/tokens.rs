@@ -117,7 +117,7 @@ fn a_wrong_secret_is_the_gateways_and_not_the_clients() {
 
 #[test]
 fn without_a_token_nothing_is_sent() {
-    for fault in [Fault::FailBefore(500), Fault::CutBefore, Fault::CutAfter, Fault::Limited] {
+    for fault in [Fault::FailBefore(500), Fault::CutBefore, Fault::CutAfter, Fault::Limited(1)] {
         let world = World::with(SECRET, Choice::new(0, Rate::Always(fault)), |_| {});
         let answer = world.create();
         assert_eq!((answer.status, world.resource.made()), (429, 0), "{fault:?}: {}", answer.body);

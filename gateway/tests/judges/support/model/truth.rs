@@ -54,7 +54,7 @@ fn not_sent(answer: &Answer, passages: &[Passage]) -> Option<String> {
     if answer.header("retry-after").is_none() {
         return Some("there is no retry-after".into());
     }
-    passages.iter().any(|passage| passage.fault != Fault::Limited).then(|| "something was sent".into())
+    passages.iter().any(|passage| !matches!(passage.fault, Fault::Limited(_))).then(|| "something was sent".into())
 }
 
 fn unknown(mutation: &Mutation, answer: &Answer, passages: &[Passage]) -> Option<String> {

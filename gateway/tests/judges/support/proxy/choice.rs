@@ -26,8 +26,8 @@ pub enum Fault {
     StallBefore,
     /// The same, and the product has answered.
     StallAfter,
-    /// The proxy answers 429 with `retry-after: 1`.
-    Limited,
+    /// The proxy answers 429 with a `retry-after` of so many seconds.
+    Limited(u32),
     /// The proxy answers with this status, and the product never gets the request.
     FailBefore(u16),
     /// The same, and the product has answered.
@@ -39,13 +39,13 @@ impl Fault {
     pub fn reaches(self) -> bool {
         match self {
             Fault::None | Fault::CutAfter | Fault::CutInReply | Fault::StallAfter | Fault::FailAfter(_) => true,
-            Fault::CutBefore | Fault::StallBefore | Fault::Limited | Fault::FailBefore(_) => false,
+            Fault::CutBefore | Fault::StallBefore | Fault::Limited(_) | Fault::FailBefore(_) => false,
         }
     }
 }
 
 /// How much harm is done.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Rate {
     Never,
     /// This many of a hundred requests.
@@ -54,6 +54,8 @@ pub enum Rate {
     PercentBefore(u32),
     /// The same fault each time.
     Always(Fault),
+    /// These faults in this order, for all requests but reads, and none after them.
+    InOrder(Vec<Fault>),
 }
 
 /// Chooses the faults of one proxy.
@@ -64,7 +66,7 @@ pub struct Choice {
     /// Texts in the path or the body of requests that meet no fault any more.
     spared: Mutex<Vec<String>>,
     /// How often each subject has been tried.
-    tries: Mutex<HashMap<String, u64>>,
+    tries: Mutex<HashMap<String, usize>>,
 }
 
 impl Choice {
@@ -91,22 +93,27 @@ impl Choice {
         spared.iter().any(|text| asked.body.contains(text) || asked.path.contains(text))
     }
 
+    /// How often this has been asked before.
+    fn tries_of(&self, subject: &str) -> usize {
+        let mut tries = self.tries.lock().unwrap_or_else(PoisonError::into_inner);
+        let tries = tries.entry(subject.to_owned()).or_default();
+        *tries += 1;
+        *tries - 1
+    }
+
     pub fn of(&self, asked: &Asked) -> Fault {
         if self.has_relented.load(Ordering::SeqCst) || self.spares(asked) {
             return Fault::None;
         }
-        let percent = match self.rate {
+        let percent = match &self.rate {
             Rate::Never => return Fault::None,
-            Rate::Always(fault) => return fault,
-            Rate::Percent(percent) | Rate::PercentBefore(percent) => percent,
+            Rate::Always(fault) => return *fault,
+            Rate::InOrder(_) if asked.method == "GET" => return Fault::None,
+            Rate::InOrder(faults) => return faults.get(self.tries_of("")).copied().unwrap_or(Fault::None),
+            Rate::Percent(percent) | Rate::PercentBefore(percent) => *percent,
         };
         let subject = marker::within(&asked.body).unwrap_or(&asked.path).to_owned();
-        let tries = {
-            let mut tries = self.tries.lock().unwrap_or_else(PoisonError::into_inner);
-            let tries = tries.entry(format!("{} {subject}", asked.method)).or_default();
-            *tries += 1;
-            *tries
-        };
+        let tries = self.tries_of(&format!("{} {subject}", asked.method)) as u64;
         let mut rng = SmallRng::seed_from_u64(self.seed ^ hash(&subject) ^ (tries << 48));
         if rng.random_range(0..100) >= percent {
             return Fault::None;
@@ -117,7 +124,7 @@ impl Choice {
             0..5 => Fault::CutBefore,
             5..8 => Fault::FailBefore(status),
             8 => Fault::StallBefore,
-            9 => Fault::Limited,
+            9 => Fault::Limited(1),
             10..14 => Fault::CutAfter,
             14..17 => Fault::CutInReply,
             17..19 => Fault::FailAfter(status),

@@ -38,7 +38,7 @@ pub struct Passage {
 impl Passage {
     /// Whether the gateway got a whole reply that says what became of it.
     pub fn is_told(&self) -> bool {
-        matches!(self.fault, Fault::None | Fault::Limited) && self.took.is_some_and(|took| took < SURE)
+        matches!(self.fault, Fault::None | Fault::Limited(_)) && self.took.is_some_and(|took| took < SURE)
     }
 
     /// Whether the product has done something.
@@ -172,7 +172,7 @@ impl Shared {
                 wire::hold(client);
                 None
             }
-            Fault::Limited => wire::write_own(client, 429, "retry-after: 1\r\n").ok(),
+            Fault::Limited(seconds) => wire::write_own(client, 429, &format!("retry-after: {seconds}\r\n")).ok(),
             Fault::FailBefore(status) | Fault::FailAfter(status) => wire::write_own(client, status, "").ok(),
         }
     }
