@@ -28,10 +28,13 @@ fuzz = --manifest-path fuzz/Cargo.toml
 
 .DEFAULT_GOAL := all
 .NOTPARALLEL:
-.PHONY: all install uninstall installcheck deps demonstration development demo demo-psql check members test test-fuzz test-all test-neighbours soak fuzz check-sql deny deb deb-gateway dist bench clean help schemathesis test-judges
+.PHONY: all gateway install uninstall installcheck deps demonstration development demo demo-psql check members test test-fuzz test-all test-neighbours soak fuzz check-sql deny deb deb-gateway dist bench clean help schemathesis test-judges
 
 all: ## the extension, for the Postgres that PG_CONFIG names
 	PGRX_PG_CONFIG_PATH=$(pg_config) cargo build $(extension)
+
+gateway: ## the gateway, in target/release/sequin-gateway
+	cargo build --release -p sequin-gateway
 
 install: ## puts it there (DESTDIR is honoured); needs no Rust
 	@test -f '$(library)' || { echo "There is no $(library): run make first." >&2; exit 1; }
@@ -128,8 +131,7 @@ deny: ## licences, duplicates, sources and known flaws of the dependencies; ADVI
 deb: all ## a Debian package for the major of PG_CONFIG, in target/deb
 	@scripts/deb $(major) '$(target)'
 
-deb-gateway: ## a Debian package of the gateway, in target/deb
-	cargo build --release --locked -p sequin-gateway
+deb-gateway: gateway ## a Debian package of the gateway, in target/deb
 	@scripts/deb-gateway '$(target)/release/sequin-gateway' '$(target)'
 
 dist: ## the archive for PGXN, of what is committed, in target

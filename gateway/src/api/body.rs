@@ -11,13 +11,13 @@ use http_body_util::BodyExt;
 use mutation_api::reply::Reply;
 use tokio::time::{Instant, timeout_at};
 
-use crate::engine::{NoRoom, Place, Room, later};
+use crate::engine::{NoRoom, Place, Room, not_now};
 
 /// For the whole body.
 const TIME: Duration = Duration::from_secs(30);
 
 /// # Errors
-/// The reply: 413, 408, 400 or 503.
+/// The reply: 413, 408, 400 or 429.
 pub async fn read(room: &Room, headers: &HeaderMap, mut body: Body, most: usize) -> Result<(Bytes, Place), Reply> {
     let deadline = Instant::now() + TIME;
     let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
@@ -49,8 +49,7 @@ fn too_large(most: usize) -> Reply {
 }
 
 fn busy(_: NoRoom) -> Reply {
-    let text = "The gateway is busy; nothing was sent";
-    later(Reply::error(StatusCode::SERVICE_UNAVAILABLE, text), Duration::from_secs(1))
+    not_now("The gateway is busy")
 }
 
 #[cfg(test)]
@@ -99,8 +98,8 @@ mod tests {
             places.push(place);
         }
         let large = || Body::from("x".repeat(1 << 20));
-        assert_eq!(status(&room, None, large()).await, Some(StatusCode::SERVICE_UNAVAILABLE));
-        assert_eq!(status(&room, Some("1048576"), large()).await, Some(StatusCode::SERVICE_UNAVAILABLE));
+        assert_eq!(status(&room, None, large()).await, Some(StatusCode::TOO_MANY_REQUESTS));
+        assert_eq!(status(&room, Some("1048576"), large()).await, Some(StatusCode::TOO_MANY_REQUESTS));
         places.clear();
         assert_eq!(status(&room, Some("1048576"), large()).await, None);
     }

@@ -7,7 +7,7 @@ mod body;
 mod request_id;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::Router;
 use axum::body::Body;
@@ -21,7 +21,7 @@ use metrics::{counter, gauge, histogram};
 use mutation_api::reply::Reply;
 use mutation_api::{MUTATIONS, content_type};
 
-use crate::engine::{Call, Gateway, later, unauthorised};
+use crate::engine::{Call, Gateway, not_now, unauthorised};
 use crate::metrics::{REQUEST_SECONDS, REQUESTS, REQUESTS_IN_FLIGHT};
 use request_id::RequestId;
 
@@ -54,8 +54,7 @@ async fn run(State(gateway): State<Arc<Gateway>>, request: Request) -> Response 
 async fn call(gateway: &Gateway, request: Request) -> Result<Call, Reply> {
     let (head, body) = request.into_parts();
     if gateway.is_draining() {
-        let reply = Reply::error(StatusCode::SERVICE_UNAVAILABLE, "The gateway is stopping; nothing was sent");
-        return Err(later(reply, Duration::from_secs(1)));
+        return Err(not_now("The gateway is stopping"));
     }
     let directory = gateway.directory();
     let holder = directory.holder(&head.headers).ok_or_else(|| unauthorised("Missing or unknown token"))?;

@@ -28,7 +28,7 @@ use crate::config::{self, Config};
 pub use account::AccountError;
 pub use directory::{BuildError, Holder};
 pub use mutate::Call;
-pub use reply::{later, unauthorised};
+pub use reply::{not_now, unauthorised};
 pub use room::{NoRoom, Place, Room};
 
 use directory::Directory;

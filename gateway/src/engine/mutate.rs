@@ -1,7 +1,6 @@
 //! One request, from its body to its reply: what the request asks for is checked, then its key, then it is carried out.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -16,7 +15,7 @@ use uuid::Uuid;
 use super::account::{Account, Backend};
 use super::directory::Holder;
 use super::keys::{Claim, Doubt, Keep, Met, Name};
-use super::reply::{self, About, End, later};
+use super::reply::{self, About, End, not_now};
 use super::{Gateway, Place, attempts, memory};
 use crate::metrics::RECORDS;
 
@@ -51,8 +50,7 @@ impl Gateway {
         // A token first: `drain` waits for it from then on, so a mutation is refused here or waited for there.
         let token = self.tasks.token();
         if self.is_draining() {
-            let reply = Reply::error(StatusCode::SERVICE_UNAVAILABLE, "The gateway is stopping; nothing was sent");
-            return Arc::new(later(reply, Duration::from_secs(1)));
+            return Arc::new(not_now("The gateway is stopping"));
         }
         let gateway = self.clone();
         let task = tokio::spawn(async move {

@@ -86,6 +86,12 @@ pub fn of(end: &End, about: &About) -> Reply {
     }
 }
 
+/// The gateway itself cannot take the mutation now. 429 and not 503: that says for certain that nothing was applied, so
+/// a client may send a create again.
+pub fn not_now(text: &str) -> Reply {
+    later(Reply::error(StatusCode::TOO_MANY_REQUESTS, &format!("{text}; nothing was sent")), Duration::from_secs(1))
+}
+
 /// 401, with the challenge that RFC 9110 wants in it.
 pub fn unauthorised(text: &str) -> Reply {
     let mut reply = Reply::error(StatusCode::UNAUTHORIZED, text);

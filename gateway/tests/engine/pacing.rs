@@ -66,7 +66,7 @@ async fn a_draining_gateway_finishes_what_it_began_and_refuses_the_rest() {
         tokio::task::yield_now().await;
     }
     let told = app.mutate(create("{}")).await;
-    assert_eq!((told.status, told.retry_after), (503, Some(1)));
+    assert_eq!((told.status, told.retry_after), (429, Some(1)));
     assert!(!drain.is_finished());
     gate.add_permits(1);
     drain.await.unwrap();

@@ -38,7 +38,7 @@ async fn a_mutation_in_progress_is_answered_before_the_end() {
     program.signal(Signal::TERM);
     program.stderr.line_with("draining").await;
     let refused = program.post("the-token-of-app", create("{}")).await;
-    assert_eq!((refused.status().as_u16(), &refused.headers()["retry-after"]), (503, &"1".parse().unwrap()));
+    assert_eq!((refused.status().as_u16(), &refused.headers()["retry-after"]), (429, &"1".parse().unwrap()));
     assert_eq!(get(&ready).await, (503, "draining\n".into()));
     assert_eq!(get(&live).await, (200, "live\n".into()));
 
