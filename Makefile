@@ -28,7 +28,7 @@ fuzz = --manifest-path fuzz/Cargo.toml
 
 .DEFAULT_GOAL := all
 .NOTPARALLEL:
-.PHONY: all gateway install uninstall installcheck deps demonstration development demo demo-psql check members test test-fuzz test-all test-neighbours soak fuzz check-sql deny deb deb-gateway dist bench clean help schemathesis test-judges
+.PHONY: all gateway install uninstall installcheck deps members demonstration development demo demo-psql check test test-fuzz test-all test-neighbours test-judges soak fuzz check-sql deny deb deb-gateway dist bench clean help
 
 all: ## the extension, for the Postgres that PG_CONFIG names
 	PGRX_PG_CONFIG_PATH=$(pg_config) cargo build $(extension)
@@ -104,10 +104,11 @@ test-neighbours: deps all members ## beside PgBouncer, pg_repack, other language
 	cargo test $(members) --features sequin-tests/neighbours --test neighbours
 
 # SKIP names modules of gateway/tests/judges. What is left out is not installed either.
-test-judges: deps all members ## the gateway before other people's products; SKIP='okta psql' leaves some out
+test-judges: deps all members ## the gateway before other people's products; SKIP='okta psql' ROUNDS=40 SEED=n
 	SKIP='$(SKIP)' scripts/deps-judges '$(target)/judges'
 	cargo clippy $(members) --features sequin-gateway/judges --test judges -- -D warnings
-	cargo test $(members) --features sequin-gateway/judges --test judges -- $(foreach judge,$(SKIP),--skip $(judge)::)
+	SEQUIN_JUDGES_ROUNDS=$(ROUNDS) SEQUIN_JUDGES_SEED=$(SEED) \
+	    cargo test $(members) --features sequin-gateway/judges --test judges -- $(foreach judge,$(SKIP),--skip $(judge)::)
 	@for judge in $(SKIP); do echo "make test-judges: $$judge did not run"; done
 
 soak: deps all members ## crashes and cancels at random moments, for long, and fuzzing; ROUNDS=200 SEED=n SECONDS=20 CLUSTERS=2
@@ -120,10 +121,6 @@ fuzz: ## the pure part under generated inputs, each target for SECONDS=60; TARGE
 
 check-sql: all ## whether the committed install script is the one that the code makes (slow the first time)
 	scripts/check-sql '$(pg_config)' $(major) '$(target)'
-
-schemathesis: ## generated requests to the sandbox, by docs/openapi.yaml; needs Python and PyPI; SEED=n
-	cargo build -p sequin-sandbox
-	@SEED='$(SEED)' scripts/schemathesis '$(target)/debug/sequin-sandbox' '$(target)'
 
 deny: ## licences, duplicates, sources and known flaws of the dependencies; ADVISORIES=required
 	@scripts/deny '$(target)'

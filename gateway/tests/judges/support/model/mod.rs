@@ -17,6 +17,7 @@ use super::gateway::{Gateway, Section};
 use super::http::Answer;
 use super::marker;
 use super::proxy::{Choice, FaultProxy, Rate};
+use super::variable;
 use worker::Worker;
 
 /// Workers at once, all in one sync.
@@ -129,10 +130,6 @@ fn compare(judge: &dyn Judge, workers: &[Worker], proxy: &FaultProxy, gateway: &
     let harmed = passages.iter().filter(|passage| !passage.is_told()).count();
     eprintln!("{} records, {} unknown, {harmed} of {} requests harmed", found.len(), unknown.len(), passages.len());
     assert!(!expected.is_empty() && harmed > 0);
-}
-
-fn variable(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|value| value.parse().unwrap_or_else(|e| panic!("{name}={value}: {e}")))
 }
 
 /// Records in a JSON array, by their member `id`.
