@@ -15,8 +15,8 @@ pub enum Disposition {
     Unknown { outcome: OutcomeKind, error: String },
     /// It is sent again. The attempt counts.
     Again { outcome: OutcomeKind, error: String },
-    /// The end of the worker, or a failure of the server, has cut its request short. It is sent again at once: that says
-    /// nothing about the record.
+    /// The end of the worker, or a failure of the server, has cut its request short. It is sent again at once: that
+    /// says nothing about the record.
     Interrupted { error: String },
     /// It is sent again after others, because its caller has met a limit of the rate. The attempt does not count.
     Later { outcome: OutcomeKind, error: String, retry_after: Option<Duration> },

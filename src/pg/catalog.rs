@@ -76,8 +76,8 @@ pub fn extension_oid(name: &CStr) -> Option<Oid> {
     (oid != Oid::INVALID).then_some(oid)
 }
 
-/// Whether the wrapper [`WRAPPER`] exists, as other sessions have committed it when this transaction began. Mostly the cache
-/// answers, without a scan or a lock.
+/// Whether the wrapper [`WRAPPER`] exists, as other sessions have committed it when this transaction began. Mostly the
+/// cache answers, without a scan or a lock.
 pub fn has_wrapper() -> bool {
     let name = text::to_server_cstring(WRAPPER);
     // SAFETY: in a transaction, a look-up by a NUL-terminated name, which is freed once.

@@ -1,5 +1,5 @@
-//! Rounds of the worker that fail, are cancelled, find a server locked or end a claim in part: what they had in memory is
-//! neither lost nor acted on again and again.
+//! Rounds of the worker that fail, are cancelled, find a server locked or end a claim in part: what they had in memory
+//! is neither lost nor acted on again and again.
 
 use serde_json::json;
 
@@ -8,8 +8,8 @@ use crate::support::network::eventually;
 use crate::support::server::PRELOADED;
 use crate::support::{Session, World};
 
-/// A trigger for which `condition` must hold. It does `first` when it fires for the first time, and nothing later. That it
-/// has fired outlives a rollback.
+/// A trigger for which `condition` must hold. It does `first` when it fires for the first time, and nothing later. That
+/// it has fired outlives a rollback.
 fn at_first(table: &str, event: &str, condition: &str, first: &str) -> String {
     format!(
         "CREATE SEQUENCE fired;

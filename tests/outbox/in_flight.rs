@@ -75,8 +75,8 @@ fn an_idle_worker_has_no_snapshot_no_lock_and_does_nothing() {
         "SELECT count(*) = 1 AND bool_and(state = 'idle' AND clock_timestamp() - state_change > '3 s') \
          FROM pg_stat_activity WHERE backend_type = 'sequin worker'",
     );
-    // Its fallback poll comes every 30 seconds; a busy loop would show a snapshot. Every two seconds it looks for a DROP
-    // DATABASE, by the lock of the database, and for a DROP EXTENSION, in a transaction of microseconds.
+    // Its fallback poll comes every 30 seconds; a busy loop would show a snapshot. Every two seconds it looks for a
+    // DROP DATABASE, by the lock of the database, and for a DROP EXTENSION, in a transaction of microseconds.
     let mut quiet = 0;
     eventually("200 samples in a row show nothing", || {
         let rows = cluster.rows(

@@ -132,8 +132,8 @@ fn a_cancelled_worker_comes_back_and_nothing_is_lost() {
     end_by("pg_cancel_backend");
 }
 
-/// It says nothing about the record. Its time for `max_retry_age` does not begin, and may be long over when the server is
-/// started again.
+/// It says nothing about the record. Its time for `max_retry_age` does not begin, and may be long over when the server
+/// is started again.
 #[test]
 fn an_update_that_the_end_of_its_worker_has_cut_short_is_due_at_once_and_has_not_failed() {
     for is_killed in [false, true] {

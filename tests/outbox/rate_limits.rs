@@ -42,8 +42,8 @@ fn a_sync_that_is_limited_keeps_no_other_waiting() {
     assert_eq!(world.status(), (false, None));
 }
 
-/// Records that have failed before are more than a scan reads, too. It makes no difference whether the sync waits, or whether
-/// a request that finds out about it is in flight.
+/// Records that have failed before are more than a scan reads, too. It makes no difference whether the sync waits, or
+/// whether a request that finds out about it is in flight.
 #[test]
 fn due_records_of_a_sync_that_is_limited_hide_no_other() {
     for next_attempt_at in ["infinity", "now"] {

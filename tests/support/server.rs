@@ -30,8 +30,8 @@ pub fn own(conf: &str) -> Server {
     start(builder().conf(conf))
 }
 
-/// One with an installation of its own as well, below a directory that begins with this name: for tests that write files
-/// there. The next server in the same directory would remove them.
+/// One with an installation of its own as well, below a directory that begins with this name: for tests that write
+/// files there. The next server in the same directory would remove them.
 pub fn own_installation(name: &str) -> Server {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);

@@ -144,8 +144,8 @@ impl Window {
         self.backoffs.since(&Scope::Server).is_some() && !self.backoffs.is_waiting(&Scope::Server, now)
     }
 
-    /// The scopes whose requests cannot begin now although the server has room: they are in backoff, or their probe is in
-    /// flight. A scan of the queue steps over their records.
+    /// The scopes whose requests cannot begin now although the server has room: they are in backoff, or their probe is
+    /// in flight. A scan of the queue steps over their records.
     pub fn waiting(&self, now: Instant) -> Vec<Scope> {
         let waits = |scope: &Scope| match scope {
             Scope::Server => false,

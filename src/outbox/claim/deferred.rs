@@ -131,8 +131,8 @@ impl DeferredSearch<'_> {
         found
     }
 
-    /// The records that are due, and whether there are more. Records of scopes that wait stay due, and are not among them:
-    /// they could hide all others.
+    /// The records that are due, and whether there are more. Records of scopes that wait stay due, and are not among
+    /// them: they could hide all others.
     fn due(&self, decoder: &mut Decoder<'_>) -> (Vec<DueRecord>, bool) {
         // Those in flight are due, too, and must not hide others.
         let most = self.most + self.in_flight.ids.len();

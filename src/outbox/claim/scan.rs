@@ -34,7 +34,8 @@ const MIN_RECORDS: usize = 64;
 /// The most records that a scan reads, however large batches may be.
 const MAX_RECORDS: usize = 6_000;
 
-/// The records that a scan reads at first for a probe, which is one request. A record that fails goes behind the others.
+/// The records that a scan reads at first for a probe, which is one request. A record that fails goes behind the
+/// others.
 const PROBE_RECORDS: usize = 1_000;
 
 /// The time to the next scan if this one has left possible work.

@@ -97,8 +97,8 @@ impl Flight {
         None
     }
 
-    /// The disposition of operations that this flight does not send any more. They may have been sent in a larger request,
-    /// which was refused and applied in part. Then a delete that finds nothing next time was applied by it.
+    /// The disposition of operations that this flight does not send any more. They may have been sent in a larger
+    /// request, which was refused and applied in part. Then a delete that finds nothing next time was applied by it.
     fn unsent(&self) -> Disposition {
         match self.claimed.planned.kind {
             Kind::Delete if self.exchanges > 0 => {

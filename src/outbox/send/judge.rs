@@ -60,8 +60,8 @@ pub fn prepare(
     })
 }
 
-/// The dispositions after an exchange, and the state of the server, which is left as it is if it answers. `was_sent`: the
-/// operations were sent before, in a request that was refused as a whole and may have been applied in part.
+/// The dispositions after an exchange, and the state of the server, which is left as it is if it answers. `was_sent`:
+/// the operations were sent before, in a request that was refused as a whole and may have been applied in part.
 pub fn judge(
     kind: Kind,
     part: &[Operation],
@@ -226,8 +226,8 @@ fn failed(
         Action::Reject | Action::Bisect if kind == Kind::Delete && is_repeated && outcome.says_gone() => {
             all(Disposition::done(SettledAs::Applied))
         }
-        // The part that is missing may say so. As a refusal it would send the changes before the delete to a record that is
-        // gone.
+        // The part that is missing may say so. As a refusal it would send the changes before the delete to a record
+        // that is gone.
         Action::Reject | Action::Bisect if kind == Kind::Delete && is_repeated && is_cut_off => {
             all(Disposition::Again { outcome: outcome_kind, error })
         }

@@ -188,8 +188,8 @@ fn free_behind(connection: &Connection, server: &str, operation: &Operation) {
 }
 
 /// Records an error that came up while a record was handled, before it was sent. If the record may not be at fault, it
-/// is tried again later, until it has failed for longer than `max_retry_age`. Returns false if even this fails: the record
-/// stays where it is, and the log says so.
+/// is tried again later, until it has failed for longer than `max_retry_age`. Returns false if even this fails: the
+/// record stays where it is, and the log says so.
 pub fn fail(connection: &Connection, server: &str, id: i64, what: &str, failure: &Failure) -> bool {
     const RETRY_DELAY: Duration = Duration::from_secs(60);
     let error = text::storable(&format!("the record could not be {what}: {}", failure.message)).into_owned();

@@ -139,7 +139,8 @@ impl Waits {
     }
 }
 
-/// The time of the next attempt of a record: `$3` and the wait that `$2` has for the id in `$1`, which is found by bisection.
+/// The time of the next attempt of a record: `$3` and the wait that `$2` has for the id in `$1`, which is found by
+/// bisection.
 macro_rules! next_attempt_at {
     () => {
         "$3 OPERATOR(pg_catalog.+) pg_catalog.make_interval(secs => \
@@ -147,7 +148,8 @@ macro_rules! next_attempt_at {
     };
 }
 
-/// Stores that attempts of deferred records have failed, and that they are sent again. A create stays unknown if it was.
+/// Stores that attempts of deferred records have failed, and that they are sent again. A create stays unknown if it
+/// was.
 pub fn note_failed(connection: &Connection, waits: Waits, outcome: &str, error: &str) {
     static NOTE: Statement<(&[i64], &[i64], Timestamp, &str, &str)> = Statement::new(concat!(
         "UPDATE sequin.deferred p SET attempts = p.attempts OPERATOR(pg_catalog.+) 1, state = 'pending', next_attempt_at = ",

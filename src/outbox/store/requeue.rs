@@ -84,8 +84,8 @@ fn checked() -> MutexGuard<'static, Vec<(String, bool)>> {
     CHECKED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Frees, once in each process, the first records of keys that wait for no other record: an earlier worker has ended with
-/// postponed keys. Those of the `paused` roles wait for a person. The caller has the lock of the server.
+/// Frees, once in each process, the first records of keys that wait for no other record: an earlier worker has ended
+/// with postponed keys. Those of the `paused` roles wait for a person. The caller has the lock of the server.
 pub fn free_forgotten(connection: &Connection, server: &str, paused: &[i64]) {
     macro_rules! forgotten {
         () => {

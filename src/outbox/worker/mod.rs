@@ -39,8 +39,9 @@ use contract::batching::window::{Change, Window};
 /// Fallback poll. Finds work that no wake-up announced, such as that of a session with an older library.
 const FULL_SCAN_INTERVAL: Duration = Duration::from_secs(30);
 
-/// How often a worker checks whether its database is to be dropped: DROP DATABASE waits five seconds for it to leave. An
-/// idle worker also checks for DROP EXTENSION. That session cannot wake it: without the library it must succeed, too.
+/// How often a worker checks whether its database is to be dropped: DROP DATABASE waits five seconds for it to leave.
+/// An idle worker also checks for DROP EXTENSION. That session cannot wake it: without the library it must succeed,
+/// too.
 const DROP_CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The poll while a transaction with queued records is prepared: a session without this library may commit it.

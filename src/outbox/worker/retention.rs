@@ -14,8 +14,8 @@ use crate::outbox::guard;
 use crate::outbox::store::archive;
 use contract::reply::Timestamp;
 
-/// The shortest and the longest time between two passes that found nothing more to delete. Within these limits it is the
-/// retention itself.
+/// The shortest and the longest time between two passes that found nothing more to delete. Within these limits it is
+/// the retention itself.
 const PASS_INTERVALS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
 
 /// Rows that are deleted in one transaction, so that delivery goes on in between.
