@@ -23,11 +23,16 @@ pub fn program(arguments: &[&str]) -> Output {
 pub fn judge(sandbox: &Sandbox, url: &str, collection: &str, more: &[&str]) -> Verdict {
     let consumer = format!("consumer of {collection}");
     sandbox.consumer(json!({"kind": "pull", "id": consumer, "collection_id": collection}));
-    let mut token = NamedTempFile::new().unwrap();
-    writeln!(token, "{}", sandbox.token()).unwrap();
-    let token = token.path().to_str().unwrap();
-    let mut arguments = vec![url, "--token-file", token, "--collection", collection, "--pull-consumer", &consumer];
-    arguments.extend(more);
+    let own = ["--collection", collection, "--pull-consumer", &consumer];
+    judge_any(url, sandbox.token(), &[&own, more].concat())
+}
+
+/// Judges the server at `url`.
+pub fn judge_any(url: &str, token: &str, more: &[&str]) -> Verdict {
+    let mut file = NamedTempFile::new().unwrap();
+    writeln!(file, "{token}").unwrap();
+    let file = file.path().to_str().unwrap();
+    let arguments = [&[url, "--token-file", file], more].concat();
     let output = program(&arguments);
     let text = String::from_utf8(output.stdout).unwrap() + &String::from_utf8_lossy(&output.stderr);
     let failed = text.lines().filter_map(|line| line.strip_prefix("FAIL  "));

@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use sequin_harness::Sandbox;
+use sequin_harness::{Gateway, Sandbox};
 
-use crate::kit::{alive, judge, program};
+use crate::kit::{alive, judge, judge_any, program};
 use crate::proxy::{Fault, Proxy};
 
 const COLLECTION: &str = "salesforce:right";
@@ -17,6 +17,14 @@ fn the_sandbox_passes_and_nothing_is_left_in_it() {
     assert!(verdict.output.contains("34 passed, 0 failed, 4 skipped"), "{}", verdict.output);
     let (alive, all) = alive(&sandbox, COLLECTION);
     assert!(alive == 0 && all > 30, "{alive} of {all}");
+}
+
+#[test]
+fn the_gateway_passes() {
+    let gateway = Gateway::builder().sync("demo").start().unwrap();
+    let verdict = judge_any(gateway.url(), gateway.token(), &["--sync", "demo", "--collection", COLLECTION, "--keys"]);
+    assert_eq!(verdict.status, Some(0), "{}", verdict.output);
+    assert!(verdict.output.contains("32 passed, 0 failed, 6 skipped"), "{}", verdict.output);
 }
 
 #[test]

@@ -145,3 +145,54 @@ async fn a_body_that_breaks_off_is_not_applied() {
     // The key is free.
     assert_eq!(told(app.post().header("idempotency-key", "k").body(create("{}"))).await.status, 200);
 }
+
+/// A connection that ends after a refusal would take the next mutation with it.
+#[tokio::test]
+async fn a_connection_goes_on_after_a_refusal_whose_body_was_not_needed() {
+    let app = memory().await;
+    let mut stream = TcpStream::connect(app.addr).await.unwrap();
+    let body = create("{}");
+    let request = |token: &str, body: &str| {
+        format!(
+            "POST /v1/mutations/run HTTP/1.1\r\nhost: gateway\r\nauthorization: Bearer {token}\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    };
+    let large = " ".repeat(3 << 20);
+    for (what, token, body, status) in [
+        ("refused unread", "wrong", large.as_str(), "401"),
+        ("the next one", "token", &body, "200"),
+        ("too large", "token", &large, "413"),
+        ("the last one", "token", &body, "200"),
+    ] {
+        // In two parts, so that the refusal is there before the body is.
+        let request = request(token, body);
+        let (head, rest) = request.split_at(request.find("\r\n\r\n").unwrap() + 4);
+        stream.write_all(head.as_bytes()).await.unwrap();
+        tokio::task::yield_now().await;
+        stream.write_all(rest.as_bytes()).await.unwrap();
+        let reply = reply(&mut stream).await;
+        assert!(reply.starts_with(&format!("HTTP/1.1 {status} ")), "{what}: {reply}");
+        assert!(!reply.contains("connection: close"), "{what}: {reply}");
+    }
+    // More than the gateway throws away: the connection ends.
+    let head = request("wrong", &body).split("content-length").next().unwrap().to_owned();
+    stream.write_all(format!("{head}content-length: {}\r\n\r\n", 1_u64 << 40).as_bytes()).await.unwrap();
+    while stream.write_all(&[b' '; 1 << 16]).await.is_ok() {}
+}
+
+/// One reply with a content-length.
+async fn reply(stream: &mut TcpStream) -> String {
+    let mut reply = Vec::new();
+    loop {
+        let text = String::from_utf8_lossy(&reply).into_owned();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+            if body.len() >= length.parse().unwrap() {
+                return text;
+            }
+        }
+        assert!(stream.read_buf(&mut reply).await.unwrap() > 0, "the connection ended: {text}");
+    }
+}

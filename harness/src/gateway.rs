@@ -81,6 +81,17 @@ impl Gateway {
         &self.statements
     }
 
+    /// The token in them.
+    pub fn token(&self) -> &str {
+        let token = self.statements.split_once("(token '").and_then(|(_, rest)| rest.split_once('\''));
+        token.map_or("", |(token, _)| token)
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.program.pid()
+    }
+
     /// Its log.
     pub fn output(&self) -> String {
         self.program.output()

@@ -1,10 +1,11 @@
 //! The contract over HTTP: `POST /v1/mutations/run`, and the errors of everything else.
 //!
 //! Checks run from cheap to dear, and the body is read last: address, method, token, content type, length. So a client
-//! without a token cannot make the gateway read anything.
+//! without a token cannot make the gateway keep anything.
 
 mod body;
 mod request_id;
+mod unread;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -33,6 +34,7 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
     Router::new()
         .route(MUTATIONS, post(run).fallback(wrong_method))
         .fallback(wrong_address)
+        .layer(middleware::from_fn(unread::middleware))
         .layer(middleware::from_fn(count))
         .layer(middleware::from_fn(request_id::middleware))
         .with_state(gateway)
