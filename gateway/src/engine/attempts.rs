@@ -64,7 +64,7 @@ pub async fn carry_out(
     let mut past = Past { doubt, faults: Vec::new(), may_repeat: None, is_renewed: false };
     let end = past.attempts(account, &request, deadline).await;
     let doubt = match &end {
-        End::Unknown(_) if past.may_repeat != Some(false) => past.doubt,
+        End::Unknown(_) if past.may_repeat != Some(false) && request.repeat != Repeat::Never => past.doubt,
         _ => None,
     };
     (end, doubt)
@@ -110,6 +110,7 @@ impl Past {
             Ok(exchange) => exchange,
             Err(attempt) => return attempt,
         };
+        let doubt = Doubt { since: begun_at, account: account.identity.clone() };
         let reply = match sent {
             Sent::Reply(reply) => reply,
             Sent::NotSent(why) => {
@@ -117,12 +118,9 @@ impl Past {
                 return Attempt::Again(End::NotSent { wait, why: format!("no connection: {}", why.0) });
             }
             Sent::Lost(why) => {
-                return self.in_doubt(
-                    Doubt { since: begun_at, account: account.identity.clone() },
-                    vec![Fault::whole(why.0)],
-                    None,
-                    None,
-                );
+                self.in_doubt(doubt, None);
+                self.faults = vec![Fault::whole(why.0)];
+                return Attempt::Again(self.unknown());
             }
         };
         let asked = retry_after::wait(&reply.headers);
@@ -152,26 +150,20 @@ impl Past {
             }
             Verdict::Unauthorised => Attempt::Ended(End::Unauthorised(None)),
             Verdict::Unknown { may_repeat, faults } => {
-                self.in_doubt(Doubt { since: begun_at, account: account.identity.clone() }, faults, may_repeat, asked)
+                self.in_doubt(doubt, may_repeat);
+                self.faults = faults;
+                match asked {
+                    Some(wait) => Attempt::Later(wait, self.unknown()),
+                    None => Attempt::Again(self.unknown()),
+                }
             }
         }
     }
 
-    /// The last request may have been applied.
-    fn in_doubt(
-        &mut self,
-        doubt: Doubt,
-        faults: Vec<Fault>,
-        may_repeat: Option<bool>,
-        wait: Option<Duration>,
-    ) -> Attempt {
+    /// The last request may have been applied. The first such one counts for the window of its key.
+    fn in_doubt(&mut self, doubt: Doubt, may_repeat: Option<bool>) {
         self.doubt.get_or_insert(doubt);
-        self.faults = faults;
         self.may_repeat = may_repeat;
-        match wait {
-            Some(wait) => Attempt::Later(wait, self.unknown()),
-            None => Attempt::Again(self.unknown()),
-        }
     }
 
     /// Whether one more request cannot be a second effect.

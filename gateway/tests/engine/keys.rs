@@ -90,9 +90,11 @@ async fn an_unknown_outcome_is_found_out_by_the_same_key_where_the_provider_know
             http.request_timeout = Duration::from_millis(350);
         }
         let app = App::start(config(sync)).await;
-        assert_eq!(app.keyed("k", create("{}")).await.status, 504);
+        let first = app.keyed("k", create("{}")).await;
+        assert_eq!(first.status, 504);
         let told = app.keyed("k", create("{}")).await;
         assert_eq!((told.status, server.log().len()), (second, requests), "{}", told.body);
+        assert_eq!(told == first, second == 504);
         let log = server.log();
         assert!(log.iter().all(|r| r.header("idempotency-key") == log[0].header("idempotency-key")));
         assert_eq!(app.keyed("k", create("{}")).await, told);
