@@ -1,6 +1,7 @@
 //! The targets, one in each file. A file's head explains the input bytes and lists the promises.
 
 pub mod attachment;
+pub mod gateway_config;
 pub mod gateway_form;
 pub mod gateway_rest;
 pub mod gateway_stripe;
@@ -20,6 +21,7 @@ pub type Target = (&'static str, fn(&[u8]));
 /// All targets.
 pub const ALL: &[Target] = &[
     ("attachment", attachment::run),
+    ("gateway_config", gateway_config::run),
     ("gateway_form", gateway_form::run),
     ("gateway_rest", gateway_rest::run),
     ("gateway_stripe", gateway_stripe::run),
