@@ -10,4 +10,5 @@ mod pocketbase;
 mod psql;
 mod schemathesis;
 mod stripe_mock;
+mod stripe_sdk;
 mod support;
