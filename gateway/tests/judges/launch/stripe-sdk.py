@@ -1,15 +1,31 @@
 """Posts data with Stripe's own SDK to a recorder, and prints what arrived.
 
 Reads a JSON object from each line of standard input. Prints a JSON array for each: the body, the content type, and the
-version of the API that the SDK asked for.
+version of the API that the SDK asked for. With the argument `resources` it prints an array for each kind of object that
+can be created: its name, and the path of its list.
 """
 
+import importlib
 import json
+import pkgutil
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import stripe
+
+if sys.argv[1:] == ["resources"]:
+    for module in pkgutil.walk_packages(stripe.__path__, "stripe."):
+        importlib.import_module(module.name)
+    kinds, seen = [stripe.APIResource], set()
+    while kinds:
+        kind = kinds.pop()
+        kinds += kind.__subclasses__()
+        name = getattr(kind, "OBJECT_NAME", None)
+        if name and hasattr(kind, "create") and name not in seen:
+            seen.add(name)
+            print(json.dumps([name, kind.class_url()]))
+    sys.exit()
 
 arrived = []
 

@@ -53,6 +53,24 @@ fn the_sdk_loses_what_the_gateway_sends() {
     }
 }
 
+#[test]
+fn an_objects_name_leads_to_its_list() {
+    let resources = Command::new(installed("venv/bin/python")).arg(launcher("stripe-sdk.py")).arg("resources").output();
+    let resources = String::from_utf8(resources.expect("Python runs").stdout).expect("it prints UTF-8");
+    let mut count = 0;
+    for line in resources.lines() {
+        let [name, path]: [String; 2] = serde_json::from_str(line).expect("two texts");
+        count += 1;
+        let list = path.strip_prefix("/v1/").expect("a path of the first version");
+        assert_eq!(planned_in(list, "{}").path, path);
+        // The one name that does not say where its list is.
+        if name != "apple_pay_domain" {
+            assert_eq!(planned_in(&name, "{}").path, path, "{name}");
+        }
+    }
+    assert!(count > 50, "{count}");
+}
+
 /// A request of the SDK.
 struct Sent {
     body: String,
@@ -82,9 +100,13 @@ fn sent_by_sdk(data: &[String]) -> Vec<Sent> {
 }
 
 fn planned(data: &str) -> ProviderRequest {
+    planned_in("customers", data)
+}
+
+fn planned_in(collection: &str, data: &str) -> ProviderRequest {
     let data: Box<RawValue> = serde_json::from_str(data).expect("JSON");
     let change = Change::Create(vec![NewRecord { data: std::borrow::Cow::Owned(data) }]);
-    let mutation = Mutation { sync_id: "s".into(), collection_id: "stripe:customers".into(), change };
+    let mutation = Mutation { sync_id: "s".into(), collection_id: format!("stripe:{collection}").into(), change };
     let mut requests = Stripe.plan(&mutation, &[Uuid::nil()]).expect("it can be sent");
     requests.remove(0)
 }
