@@ -104,10 +104,11 @@ test-neighbours: deps all members ## beside PgBouncer, pg_repack, other language
 	cargo test $(members) --features sequin-tests/neighbours --test neighbours
 
 # SKIP names modules of gateway/tests/judges. What is left out is not installed either.
-test-judges: deps all members ## the gateway before other people's products; SKIP='okta psql' ROUNDS=40 SEED=n
+# These tests mostly wait, for timeouts and limits that are real: more of them fit side by side.
+test-judges: deps all members ## the gateway before other people's products; SKIP='okta psql' ROUNDS=30 SEED=n
 	SKIP='$(SKIP)' scripts/deps-judges '$(target)/judges'
 	cargo clippy $(members) --features sequin-gateway/judges --test judges -- -D warnings
-	SEQUIN_JUDGES_ROUNDS=$(ROUNDS) SEQUIN_JUDGES_SEED=$(SEED) \
+	RUST_TEST_THREADS=4 SEQUIN_JUDGES_ROUNDS=$(ROUNDS) SEQUIN_JUDGES_SEED=$(SEED) \
 	    cargo test $(members) --features sequin-gateway/judges --test judges -- $(foreach judge,$(SKIP),--skip $(judge)::)
 	@for judge in $(SKIP); do echo "make test-judges: $$judge did not run"; done
 

@@ -22,7 +22,7 @@ use worker::Worker;
 
 /// Workers at once, all in one sync.
 const WORKERS: u64 = 4;
-const ROUNDS: u64 = 40;
+const ROUNDS: u64 = 30;
 /// Of a hundred requests.
 const HARM: u32 = 35;
 
@@ -87,7 +87,7 @@ pub fn holds(judge: &dyn Judge) {
     eprintln!("{}: SEQUIN_JUDGES_SEED={seed} SEQUIN_JUDGES_ROUNDS={rounds}", judge.address().0);
     let rate = if judge.loses_replies() { Rate::Percent(HARM) } else { Rate::PercentBefore(HARM) };
     let proxy = FaultProxy::before(judge.product(), Choice::new(seed, rate));
-    let section = judge.section(&proxy.url()).with("timeout = \"5s\"\nrequest_timeout = \"1s\"");
+    let section = judge.section(&proxy.url()).with("timeout = \"6s\"\nrequest_timeout = \"4s\"");
     let gateway = Gateway::start(&[section]);
     let workers: Vec<Worker> = thread::scope(|scope| {
         let run = |number| {

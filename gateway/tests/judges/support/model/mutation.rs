@@ -29,6 +29,8 @@ pub struct Mutation {
     pub repeats: bool,
     /// Whether all attempts are one, under a key that the product knows.
     pub is_keyed: bool,
+    /// Whether another client sends the same at once.
+    pub is_twin: bool,
     /// How many requests the proxy had seen before.
     pub from: usize,
     pub answers: Vec<Answer>,

@@ -21,8 +21,8 @@ fn applied(mutation: &Mutation, answer: &Answer, passages: &[Passage]) -> Option
         return Some("the product refuses this".into());
     }
     let is_gone = |passage: &Passage| passage.answer.as_ref().is_some_and(|answer| answer.status == 404);
-    let has_effect = passages.iter().any(Passage::has_effect);
-    if !has_effect && !(mutation.kind == Kind::Delete && passages.iter().any(is_gone)) {
+    let is_done = |passage: &Passage| passage.has_effect() || (mutation.kind == Kind::Delete && is_gone(passage));
+    if !passages.iter().any(is_done) {
         return Some("the product has applied nothing".into());
     }
     let body = answer.json();
@@ -59,6 +59,10 @@ fn not_sent(answer: &Answer, passages: &[Passage]) -> Option<String> {
 
 fn unknown(mutation: &Mutation, answer: &Answer, passages: &[Passage]) -> Option<String> {
     let text = answer.json()["error"].as_str().unwrap_or_default().to_owned();
+    if mutation.is_twin && text == "Error: The mutation under this Idempotency-Key has no outcome yet" {
+        // It has waited for its twin, and is not the one that sends.
+        return None;
+    }
     if !text.starts_with("Error: ") || !text.ends_with(" API timed out") {
         return Some(format!("{text:?} is no error text"));
     }

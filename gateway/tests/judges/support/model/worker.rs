@@ -74,7 +74,19 @@ impl<'a> Worker<'a> {
         let is_keyed = self.judge.knows_keys();
         let from = self.proxy.passages().len();
         let upstream_id = upstream_id.to_owned();
-        Mutation { kind, mark, key, upstream_id, data, is_refused: false, repeats, is_keyed, from, answers: Vec::new() }
+        Mutation {
+            kind,
+            mark,
+            key,
+            upstream_id,
+            data,
+            is_refused: false,
+            repeats,
+            is_keyed,
+            is_twin: false,
+            from,
+            answers: Vec::new(),
+        }
     }
 
     fn create(&mut self, is_refused: bool) {
@@ -141,6 +153,7 @@ impl<'a> Worker<'a> {
     fn create_twice_at_once(&mut self) {
         let mut create = self.mutation(Kind::Create, "");
         create.key = Some(format!("twins-{}-{}", self.number, self.made));
+        create.is_twin = true;
         let answers = thread::scope(|scope| {
             let twins = [scope.spawn(|| self.send(&create)), scope.spawn(|| self.send(&create))];
             twins.map(|twin| twin.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
@@ -206,10 +219,8 @@ impl<'a> Worker<'a> {
                 let record = self.live.entry(mutation.upstream_id.clone()).or_default();
                 record.extend(mutation.data.clone());
             }
-            (200, Kind::Delete) => {
-                if self.live.remove(&mutation.upstream_id).is_some() {
-                    self.deleted.push(mutation.upstream_id.clone());
-                }
+            (200, Kind::Delete) if self.live.remove(&mutation.upstream_id).is_some() => {
+                self.deleted.push(mutation.upstream_id.clone());
             }
             (504, Kind::Create) => self.unknown.push(mutation.mark.clone()),
             _ => {}
