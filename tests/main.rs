@@ -3,6 +3,7 @@
 mod attach;
 mod calls;
 mod docs;
+mod gateway;
 mod interruption;
 mod outbox;
 mod privileges;

@@ -1,7 +1,7 @@
 //! One process of the gateway, with records in memory.
 
 use std::io::{self, BufRead};
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 
 use crate::paths;
 use crate::program::Program;
@@ -87,9 +87,9 @@ impl Gateway {
         token.map_or("", |(token, _)| token)
     }
 
-    /// Its process.
-    pub fn pid(&self) -> u32 {
-        self.program.pid()
+    /// Sends SIGTERM, and waits for the end.
+    pub fn terminate(self) -> io::Result<ExitStatus> {
+        self.program.terminate()
     }
 
     /// Its log.

@@ -32,6 +32,14 @@ pub fn halt(pid: i32) {
     }
 }
 
+/// Asks the process to end.
+pub fn terminate(pid: u32) {
+    if let Ok(pid) = pid.try_into() {
+        // The process may have ended by itself.
+        let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+    }
+}
+
 /// Kills the processes, and returns when they are gone.
 pub fn kill_all(pids: &[i32]) {
     for pid in pids {

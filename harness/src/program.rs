@@ -2,9 +2,11 @@
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
+
+use crate::process;
 
 /// A running program. It ends when this value is dropped, or when this process ends in any way: the other end of its
 /// input is here.
@@ -56,6 +58,12 @@ impl Program {
     /// The process.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Sends SIGTERM, and waits for the end.
+    pub fn terminate(mut self) -> io::Result<ExitStatus> {
+        process::terminate(self.pid());
+        self.child.wait()
     }
 
     /// What it wrote since it announced itself, on both outputs.
