@@ -226,7 +226,8 @@ mod tests {
         }
     }
 
-    /// Every key that the parser knows, as the document writes it: a secret's three keys are `K_*`, tables are left out.
+    /// Every key that the parser knows, as the document writes it: a secret's three keys are `K_*`, and tables are left
+    /// out.
     fn known() -> BTreeSet<String> {
         let kinds = ["none", "bearer", "basic", "header", "client_credentials", "jwt_bearer", "refresh_token"];
         let mut known = BTreeSet::new();

@@ -78,6 +78,7 @@ pub fn statements(url: &str, token: &str, sync: &str) -> String {
          CREATE EXTENSION IF NOT EXISTS sequin_mutations;\n\
          CREATE SERVER sequin FOREIGN DATA WRAPPER sequin_mutations OPTIONS (url '{url}', ordered_replies 'true');\n\
          CREATE USER MAPPING FOR PUBLIC SERVER sequin OPTIONS (token '{token}');\n\
-         SELECT upstream_id FROM sequin_create('{sync}', 'salesforce:contact', '{{\"Email\": \"paul@arrakis.org\"}}');\n"
+         SELECT upstream_id\n\
+         FROM sequin_create('{sync}', 'salesforce:contact', '{{\"Email\": \"paul@arrakis.org\"}}');\n"
     )
 }

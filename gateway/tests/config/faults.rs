@@ -82,7 +82,8 @@ const OF_A_PROVIDER: &[(&str, &str)] = &[
     ("", "6: sync.s.auth: missing"),
     (
         "auth = { kind = \"bearr\" }",
-        "8: sync.s.auth.kind: unknown value \"bearr\", one of none, bearer, basic, header, client_credentials, jwt_bearer, refresh_token",
+        "8: sync.s.auth.kind: unknown value \"bearr\", one of none, bearer, basic, header, client_credentials, \
+         jwt_bearer, refresh_token",
     ),
     ("auth = { token_file = \"secret\" }", "8: sync.s.auth.kind: missing"),
     ("auth = { kind = \"none\", token_file = \"secret\" }", "8: sync.s.auth.token_file: unknown key, one of kind"),
@@ -111,15 +112,19 @@ const OF_A_PROVIDER: &[(&str, &str)] = &[
         "8: sync.s.auth.name: is a header that the gateway sets itself",
     ),
     (
-        "auth = { kind = \"jwt_bearer\", token_url = \"https://t.example\", issuer = \"i\", audience = \"a\", private_key_file = \"secret\" }",
+        "auth = { kind = \"jwt_bearer\", token_url = \"https://t.example\", issuer = \"i\", audience = \"a\", \
+         private_key_file = \"secret\" }",
         "8: sync.s.auth.private_key: is no private key in PEM for RS256",
     ),
     (
-        "auth = { kind = \"jwt_bearer\", token_url = \"https://t.example\", issuer = \"i\", audience = \"a\", private_key_file = \"ec.pem\", algorithm = \"HS256\" }",
-        "8: sync.s.auth.algorithm: unknown value \"HS256\", one of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA",
+        "auth = { kind = \"jwt_bearer\", token_url = \"https://t.example\", issuer = \"i\", audience = \"a\", \
+         private_key_file = \"ec.pem\", algorithm = \"HS256\" }",
+        "8: sync.s.auth.algorithm: unknown value \"HS256\", one of RS256, RS384, RS512, PS256, PS384, PS512, ES256, \
+         ES384, EdDSA",
     ),
     (
-        "auth = { kind = \"client_credentials\", token_url = \"http://t.example\", client_id = \"i\", client_secret_file = \"secret\" }",
+        "auth = { kind = \"client_credentials\", token_url = \"http://t.example\", client_id = \"i\", \
+         client_secret_file = \"secret\" }",
         "8: sync.s.auth.token_url: would send the credential unencrypted: use https://, or set allow_http = true",
     ),
     (
@@ -183,13 +188,13 @@ const OF_REST: &[(&str, &str)] = &[
     ("collection.c = 7", "10: sync.s.collection.c: invalid type: integer `7`, expected a table"),
     (
         "[sync.s.collection.c]\ncreate = { methd = \"POST\", path = \"/\" }",
-        "11: sync.s.collection.c.create.methd: unknown field `methd`, expected one of `method`, `path`, `id`, `headers`, \
-         `body`, `encoding`, `applied`, `already`, `gone`, `reply`, `existing`, `any_body`",
+        "11: sync.s.collection.c.create.methd: unknown field `methd`, expected one of `method`, `path`, `id`, \
+         `headers`, `body`, `encoding`, `applied`, `already`, `gone`, `reply`, `existing`, `any_body`",
     ),
     (
         "[sync.s.collection.c]\ncreate = { method = \"POST\", path = \"/{nothing}\" }",
-        "11: sync.s.collection.c.create.path: has the unknown slot {nothing}: there are data, data/POINTER, upstream_id, \
-         key and key:LENGTH",
+        "11: sync.s.collection.c.create.path: has the unknown slot {nothing}: there are data, data/POINTER, \
+         upstream_id, key and key:LENGTH",
     ),
     (
         "[sync.s.collection.c]\ndelete = 7\n[sync.s.collection.d]\ndelete = 8",

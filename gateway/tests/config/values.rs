@@ -127,7 +127,8 @@ fn each_kind_of_auth_has_its_keys() {
     assert_eq!((client.style, refresh_token_file), (ClientStyle::Basic, folder.path("refresh")));
 
     let keys = "kind = \"jwt_bearer\"\ntoken_url = \"https://t.example/token\"\nissuer = \"i\"\naudience = \"a\"\n\
-                algorithm = \"ES256\"\nprivate_key_file = \"ec.pem\"\nsubject = \"s\"\nkey_id = \"k\"\nlifetime = \"1m\"";
+                algorithm = \"ES256\"\nprivate_key_file = \"ec.pem\"\nsubject = \"s\"\nkey_id = \"k\"\n\
+                lifetime = \"1m\"";
     let Auth::JwtBearer { client, jwt } = auth(&folder, keys) else { panic!("JWT bearer") };
     assert_eq!(
         (client.client_id.as_str(), client.client_secret.is_none(), client.style),

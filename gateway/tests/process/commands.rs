@@ -70,7 +70,10 @@ async fn check_tries_each_credential() {
     let (status, stdout, _) = with(&folder, "check", &text).await;
     assert_eq!((status, stdout.as_str()), (Some(0), "dev: ok\n"));
     let (status, stdout, _) = with(&folder, "check", &text).await;
-    assert_eq!((status, stdout.as_str()), (Some(1), "dev: Stripe answered 401 to a read with this credential\n"));
+    assert_eq!(
+        (status, stdout.as_str()),
+        (Some(1), "dev: Stripe answered 401 to GET /v1/customers?limit=1: it does not know this credential\n")
+    );
     assert!(provider.log().iter().all(|received| received.method == "GET"));
 }
 

@@ -12,13 +12,15 @@ mod systemd;
 use crate::config::Folder;
 
 /// One token, `the-token-of-app`, and one sync in memory, `dev`. Ports are chosen by the system.
-const FILE: &str = "listen = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n[token.app]\nfile = \"app.token\"\nsyncs = [\"dev\"]\n\
+const FILE: &str = "listen = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n[token.app]\n\
+                    file = \"app.token\"\nsyncs = [\"dev\"]\n\
                     [sync.dev]\nprovider = \"memory\"\n";
 
 /// The same, whose sync is Stripe at this address.
 fn stripe_at(address: std::net::SocketAddr) -> String {
     let stripe = format!(
-        "provider = \"stripe\"\nbase_url = \"http://{address}\"\nauth = {{ kind = \"bearer\", token_file = \"stripe.key\" }}"
+        "provider = \"stripe\"\nbase_url = \"http://{address}\"\n\
+         auth = {{ kind = \"bearer\", token_file = \"stripe.key\" }}"
     );
     FILE.replace("provider = \"memory\"", &stripe)
 }
