@@ -18,6 +18,7 @@ use super::verdict::{Fault, Verdict, fold};
 use crate::auth::{Denied, Generation};
 use crate::client::Sent;
 use crate::metrics::{LIMITED, PACING_WAIT_SECONDS, PROVIDER_REQUESTS, PROVIDER_SECONDS};
+use crate::providers::redact::Redactor;
 use crate::providers::{Kind, ProviderReply, ProviderRequest, Repeat, Written, retry_after};
 
 /// What is known about the earlier requests of a mutation.
@@ -106,7 +107,7 @@ impl Past {
     }
 
     async fn attempt(&mut self, account: &HttpAccount, request: &ProviderRequest, deadline: Instant) -> Attempt {
-        let Exchange { sent, generation, begun_at } = match exchange(account, request, deadline).await {
+        let Exchange { sent, generation, begun_at, redactor } = match exchange(account, request, deadline).await {
             Ok(exchange) => exchange,
             Err(attempt) => return attempt,
         };
@@ -124,7 +125,8 @@ impl Past {
             }
         };
         let asked = retry_after::wait(&reply.headers);
-        match fold(request, account.provider.judge(request, &reply)) {
+        let outcomes = account.provider.judge(request, &reply).into_iter().map(|outcome| redactor.outcome(outcome));
+        match fold(request, outcomes.collect()) {
             Verdict::Applied(mut written) => {
                 account.pace.taken();
                 for (record, upstream_id) in written.iter_mut().zip(&request.upstream_ids) {
@@ -205,6 +207,8 @@ struct Exchange {
     sent: Sent,
     generation: Generation,
     begun_at: Instant,
+    /// Knows the credential that was sent. A provider may quote it.
+    redactor: Redactor,
 }
 
 /// One request, when it is its turn.
@@ -232,6 +236,7 @@ async fn exchange(account: &HttpAccount, request: &ProviderRequest, deadline: In
         Err(Denied::Refused(why)) => return Err(Attempt::Ended(End::Unauthorised(Some(why)))),
         Err(Denied::Unavailable { why, wait }) => return Err(Attempt::Later(wait, End::NotSent { wait, why })),
     };
+    let redactor = Redactor::of_request(&headers);
     let begun_at = Instant::now();
     let sent = account.client.send(request.method.clone(), uri, headers, request.body.clone(), deadline).await;
     histogram!(PROVIDER_SECONDS, "sync" => sync.clone()).record(begun_at.elapsed());
@@ -240,7 +245,7 @@ async fn exchange(account: &HttpAccount, request: &ProviderRequest, deadline: In
         Sent::NotSent(_) | Sent::Lost(_) => "none".into(),
     };
     counter!(PROVIDER_REQUESTS, "sync" => sync, "status" => status).increment(1);
-    Ok(Exchange { sent, generation, begun_at })
+    Ok(Exchange { sent, generation, begun_at, redactor })
 }
 
 /// How long to wait after a reply that asks for fewer requests. The whole account rests where the status says that it

@@ -4,10 +4,13 @@
 
 use std::borrow::Cow;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use http::HeaderMap;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::Refusal;
+use super::{Outcome, Refusal};
 
 /// What a secret becomes.
 const MARK: &str = "[redacted]";
@@ -52,6 +55,28 @@ impl Redactor {
         Redactor { secrets }
     }
 
+    /// For the account whose credential these headers of a request carry, in their sensitive values.
+    pub fn of_request(headers: &HeaderMap) -> Redactor {
+        let sensitive = headers.values().filter(|value| value.is_sensitive()).filter_map(|value| value.to_str().ok());
+        Redactor::new(sensitive.flat_map(|value| {
+            let (scheme, credential) = value.split_once(' ').unwrap_or(("", value));
+            let password = scheme.eq_ignore_ascii_case("basic").then(|| password(credential)).flatten();
+            [Some(credential.to_owned()), password].into_iter().flatten().map(SecretString::from)
+        }))
+    }
+
+    /// The outcome with words without secrets.
+    pub fn outcome(&self, outcome: Outcome) -> Outcome {
+        match outcome {
+            Outcome::Applied(written) => Outcome::Applied(written),
+            Outcome::Rejected(refusal) => Outcome::Rejected(self.refusal(refusal)),
+            Outcome::Gone(refusal) => Outcome::Gone(self.refusal(refusal)),
+            Outcome::Limited { wait, refusal } => Outcome::Limited { wait, refusal: self.refusal(refusal) },
+            Outcome::Unauthorised(refusal) => Outcome::Unauthorised(self.refusal(refusal)),
+            Outcome::Unknown { may_repeat, refusal } => Outcome::Unknown { may_repeat, refusal: self.refusal(refusal) },
+        }
+    }
+
     /// The refusal without secrets.
     pub fn refusal(&self, refusal: Refusal) -> Refusal {
         let detail = refusal.detail.and_then(|detail| self.json(&detail));
@@ -94,6 +119,12 @@ impl Redactor {
         redacted.push_str(rest);
         RawValue::from_string(redacted).ok()
     }
+}
+
+/// The password in the credential of the scheme Basic.
+fn password(credential: &str) -> Option<String> {
+    let decoded = String::from_utf8(BASE64_STANDARD.decode(credential).ok()?).ok()?;
+    decoded.split_once(':').map(|(_, password)| password.to_owned())
 }
 
 /// The length in bytes of the JSON string that `json` begins with.
@@ -174,6 +205,30 @@ mod tests {
             ("", ""),
         ] {
             assert_eq!(known.text(text), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_credential_of_a_request_is_a_secret() {
+        use http::HeaderValue;
+        use http::header::{AUTHORIZATION, HOST};
+        for (value, is_sensitive, said, want) in [
+            ("Bearer provider-secret", true, "what is provider-secret?", "what is [redacted]?"),
+            ("provider-secret", true, "what is provider-secret?", "what is [redacted]?"),
+            ("Basic dXNlcjpwYXNzd29yZA==", true, "user:password dXNlcjpwYXNzd29yZA==", "user:[redacted] [redacted]"),
+            ("Basic !", true, "password", "password"),
+            ("Bearer provider-secret", false, "what is provider-secret?", "what is provider-secret?"),
+        ] {
+            let mut headers = HeaderMap::from_iter([(HOST, HeaderValue::from_static("provider-host"))]);
+            let mut value = HeaderValue::from_static(value);
+            value.set_sensitive(is_sensitive);
+            headers.insert(AUTHORIZATION, value);
+            let outcome = Outcome::Rejected(Refusal { message: said.into(), detail: None });
+            match Redactor::of_request(&headers).outcome(outcome) {
+                Outcome::Rejected(refusal) => assert_eq!(refusal.message, want),
+                other => panic!("{other:?}"),
+            }
+            assert_eq!(Redactor::of_request(&headers).text("provider-host"), "provider-host");
         }
     }
 

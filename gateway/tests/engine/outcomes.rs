@@ -38,6 +38,19 @@ async fn an_applied_create_is_the_record_digit_for_digit() {
 }
 
 #[tokio::test]
+async fn a_provider_that_quotes_the_credential_is_not_quoted() {
+    let server = Scripted::start(|request| async move {
+        let credential = request.header("authorization").unwrap();
+        Act::json(400, format!(r#"{{"message":"I know no {credential}","request":["{credential}"]}}"#))
+    })
+    .await;
+    let app = App::before(Notes::default(), server.addr).await;
+    let told = app.mutate(create("{}")).await;
+    assert_eq!((told.status, &*told.error()), (400, "Error: Notes validation error: `I know no Bearer [redacted]`"));
+    assert!(told.body.contains("Bearer [redacted]") && !told.body.contains("provider-secret"), "{}", told.body);
+}
+
+#[tokio::test]
 async fn each_answer_of_a_provider_has_one_reply() {
     let ok = || Act::json(200, r#"{"id":"7"}"#);
     let none = || Act::Reply { status: 204, headers: vec![], body: String::new() };
