@@ -73,6 +73,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_no_object_and_no_time_is_left_out() {
+        let pointer = |text: &str| text.parse().ok();
+        let time = |unit| pointer("/at").map(|pointer| TimePlace { pointer, unit });
+        let shape = |unit| Shape { created_at: time(unit), data: pointer("/data"), ..Shape::default() };
+        for (body, unit, created_at, data) in [
+            (r#"{"at":"2026-12-01T00:00:00Z","data":{"n":1.50}}"#, None, "2026-12-01T00:00:00Z", r#"{"n":1.50}"#),
+            (r#"{"at":1796083200,"data":[{}]}"#, Some(Unit::Seconds), "2026-12-01T00:00:00Z", ""),
+            (r#"{"at":1796083200007,"data":"{}"}"#, Some(Unit::Milliseconds), "2026-12-01T00:00:00.007Z", ""),
+            (r#"{"at":1796083200,"data":null}"#, None, "", ""),
+            (r#"{"at":"2026-12-01T00:00:00Z"}"#, Some(Unit::Seconds), "", ""),
+            ("[]", None, "", ""),
+        ] {
+            let written = shape(unit).written(None, json::document(body.as_bytes()));
+            assert_eq!(written.created_at.as_deref().unwrap_or_default(), created_at, "{body}");
+            assert_eq!(written.data.as_deref().map_or("", RawValue::get), data, "{body}");
+        }
+    }
+
+    #[test]
     fn an_id_is_the_last_segment_of_an_address() {
         for (address, want) in [
             ("https://h/v1/contacts/17", Some("17")),

@@ -153,7 +153,7 @@ impl Filling<'_> {
         text.ok_or_else(|| Refusal::new("a slot of the description has no value here"))
     }
 
-    /// The template as a path and query: each slot is percent-encoded, and none makes a segment of dots.
+    /// The template as a path and query. Each slot is percent-encoded, and none is made of dots.
     pub fn path(&self, template: &Template) -> Result<String, Refusal> {
         let mut filled = String::new();
         for part in &template.0 {
@@ -162,11 +162,7 @@ impl Filling<'_> {
                 Part::Slot(slot) => filled.push_str(&path::segment(&self.text(slot)?)?),
             }
         }
-        let route = filled.split('?').next().unwrap_or_default();
-        match route.split('/').any(path::is_dots) {
-            true => Err(Refusal::new("the path must not have the part . or ..")),
-            false => Ok(filled),
-        }
+        Ok(filled)
     }
 
     /// The template as the value of a header.
