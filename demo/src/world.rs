@@ -23,7 +23,9 @@ impl World {
         if !created.status.success() {
             return Err(io::Error::other(String::from_utf8_lossy(&created.stderr).into_owned()));
         }
-        let gateway = Gateway::builder().copy("contacts", "salesforce:contact", &server.dsn(DATABASE)).start()?;
+        // One for the steps, and one for the statements of the README.
+        let gateway = Gateway::builder().sync("demo").sync("my-sync-id");
+        let gateway = gateway.copy("contacts", "salesforce:contact", &server.dsn(DATABASE)).start()?;
         Ok(World { server, gateway })
     }
 

@@ -91,7 +91,7 @@ fn it_shows_each_statement_with_its_rows_and_leaves_nothing() {
     assert!(output.status.success(), "{rows}\n{errors}");
     for expected in [
         // The statements,
-        "CREATE EXTENSION sequin_mutations;",
+        "CREATE EXTENSION IF NOT EXISTS sequin_mutations;",
         "FROM sequin_create(",
         "FROM sequin_update(",
         "FROM sequin_delete(",
@@ -133,7 +133,7 @@ fn psql_in_it_works_and_leaves_nothing() {
         await_consumers => '{contacts}') \\gset\nSELECT data->>'Title' AS title FROM contacts WHERE upstream_id = :'id';\n";
     let demo = Demo::start(&["psql"]);
     // This also shows that the final search can find the process.
-    demo.wait_for("sequin-sandbox");
+    demo.wait_for("sequin-gateway");
     demo.wait_for("postgres: checkpointer");
     let output = demo.finish(create);
     let (rows, errors) = texts(&output);

@@ -11,8 +11,8 @@ fn each_outcome_has_its_sqlstate_and_says_what_was_applied() {
     };
     for (sql, sqlstate, outcome, applied) in [
         (create("none", ""), "HV024", "rejected", "none"),
-        (create("a@limit.example", ""), "HV00N", "rate_limited", "none"),
-        (create("a@timeout.example", ""), "HV00L", "unknown", "unknown"),
+        (create("a@limit.example", ""), "53400", "refused_for_now", "none"),
+        (create("a@timeout.example", ""), "HV00K", "unknown", "unknown"),
         (create("a@arrakis.org", ", await_consumers => '{nothing}'"), "HV024", "rejected", "none"),
     ] {
         let error = setup.error(&sql);

@@ -16,7 +16,7 @@ use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::post;
-use http::header::ALLOW;
+use http::header::{ALLOW, CONNECTION};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use metrics::{counter, gauge, histogram};
 use mutation_api::reply::Reply;
@@ -35,6 +35,7 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
         .route(MUTATIONS, post(run).fallback(wrong_method))
         .fallback(wrong_address)
         .layer(middleware::from_fn(unread::middleware))
+        .layer(middleware::from_fn_with_state(gateway.clone(), take_leave))
         .layer(middleware::from_fn(count))
         .layer(middleware::from_fn(request_id::middleware))
         .with_state(gateway)
@@ -99,6 +100,16 @@ fn response(reply: &Reply) -> Response {
     let mut response = Response::new(Body::from(reply.body.clone()));
     *response.status_mut() = reply.status;
     *response.headers_mut() = reply.headers.clone();
+    response
+}
+
+/// A gateway that stops says so with the last reply of each connection. A client that kept the connection could send its
+/// next mutation just when it ends, and would not know what became of it.
+async fn take_leave(State(gateway): State<Arc<Gateway>>, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    if gateway.is_draining() {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     response
 }
 

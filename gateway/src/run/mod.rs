@@ -28,6 +28,8 @@ use crate::{Gateway, admin, api, logs, metrics};
 
 use reload::Reloader;
 
+/// For clients that are about to send, and learn from the reply that the gateway stops.
+const LINGER: Duration = Duration::from_secs(1);
 /// Connections to the port of operators.
 const ADMIN_CONNECTIONS: usize = 64;
 
@@ -122,6 +124,7 @@ pub async fn run(
     let finish = async {
         // Until it has ended, the port stays open, and new requests are told to come back.
         gateway.drain().await;
+        clients.linger(LINGER).await;
         clients.close().await;
     };
     Ok(ended(finish, reloader.grace(), &mut signals).await)

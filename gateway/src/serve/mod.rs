@@ -16,7 +16,7 @@ use axum::Router;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
@@ -88,6 +88,13 @@ impl Connections {
             () = self.closing.cancelled() => None,
             next = next => next,
         }
+    }
+
+    /// Waits until the clients have ended their connections, for at most this time. Accepts meanwhile.
+    pub async fn linger(&self, most: Duration) {
+        self.tracker.close();
+        // Those that are left are idle.
+        let _ = timeout(most, self.tracker.wait()).await;
     }
 
     /// Accepts no more, lets each connection finish what it is doing, and waits for them.
