@@ -13,6 +13,7 @@ mod drain;
 mod echo;
 mod enqueue;
 mod flow;
+mod gateway;
 mod goal;
 mod held;
 mod held_xmin;
@@ -52,7 +53,7 @@ struct Measurement {
     run: fn(&Options) -> Result<()>,
 }
 
-const MEASUREMENTS: [Measurement; 17] = [
+const MEASUREMENTS: [Measurement; 18] = [
     Measurement { name: "one-record", about: "each verb in a PL/pgSQL loop", run: one_record::run },
     Measurement { name: "many-records", about: "100 and 10,000 records in one call", run: many_records::run },
     Measurement { name: "memory", about: "the backend's peak in a call of 10,000 records", run: memory::run },
@@ -73,6 +74,7 @@ const MEASUREMENTS: [Measurement; 17] = [
     Measurement { name: "status", about: "the views beside a large queue and history", run: status::run },
     Measurement { name: "held-xmin", about: "a steady flow beside an open snapshot; retention", run: held_xmin::run },
     Measurement { name: "cancel", about: "cancel, timeout and terminate in every phase", run: cancel::run },
+    Measurement { name: "gateway", about: "what the gateway adds, and 64 mutations at once", run: gateway::run },
     Measurement { name: "neighbours", about: "the same work through pgsql-http, if installed", run: neighbours::run },
 ];
 

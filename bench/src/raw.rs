@@ -11,6 +11,8 @@ pub struct RawClient {
     stream: TcpStream,
     request: Vec<u8>,
     buffer: Vec<u8>,
+    /// Bytes of the last reply, at the buffer's start.
+    filled: usize,
 }
 
 impl RawClient {
@@ -18,7 +20,7 @@ impl RawClient {
     pub fn connect(address: SocketAddr, request: Vec<u8>) -> io::Result<RawClient> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
-        Ok(RawClient { stream, request, buffer: vec![0; 64 * 1024] })
+        Ok(RawClient { stream, request, buffer: vec![0; 64 * 1024], filled: 0 })
     }
 
     pub fn request_bytes(&self) -> usize {
@@ -45,9 +47,15 @@ impl RawClient {
                 whole = Some(length);
             }
             if whole.is_some_and(|length| filled >= length) {
+                self.filled = filled;
                 return Ok(filled);
             }
         }
+    }
+
+    /// The bytes of the last reply.
+    pub fn last_reply(&self) -> &[u8] {
+        &self.buffer[..self.filled]
     }
 
     /// The times of this many exchanges, in microseconds.
