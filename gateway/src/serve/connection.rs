@@ -71,7 +71,7 @@ async fn http<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     router: Router,
     closing: CancellationToken,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let (busy, requests) = watch::channel(0_usize);
+    let (busy, requests) = watch::channel(Requests::default());
     let service = service_fn(move |request: Request<Incoming>| {
         let answer = router.clone().oneshot(request.map(Body::new));
         let busy = Busy::new(busy.clone());
@@ -100,16 +100,27 @@ async fn http<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     }
 }
 
+/// The requests of one connection.
+#[derive(Clone, Copy, Default)]
+struct Requests {
+    in_progress: usize,
+    /// The first one has come. It may be answered before anything else looks at the connection.
+    any: bool,
+}
+
 /// Ends when no request has been in progress for the time that clients are allowed. hyper's own timeout covers only
 /// HTTP/1, and only once it knows that it is HTTP/1.
-async fn idle(mut requests: watch::Receiver<usize>, clients: Clients, begun: Instant) {
-    let mut allowed = clients.head_timeout.saturating_sub(begun.elapsed());
+async fn idle(mut requests: watch::Receiver<Requests>, clients: Clients, begun: Instant) {
     loop {
-        if requests.wait_for(|&busy| busy == 0).await.is_err() {
+        let Ok(so_far) = requests.wait_for(|requests| requests.in_progress == 0).await.map(|so_far| *so_far) else {
             return pending().await;
-        }
+        };
+        let allowed = match so_far.any {
+            true => clients.idle_timeout,
+            false => clients.head_timeout.saturating_sub(begun.elapsed()),
+        };
         match timeout(allowed, requests.changed()).await {
-            Ok(Ok(())) => allowed = clients.idle_timeout,
+            Ok(Ok(())) => {}
             Ok(Err(_)) => return pending().await,
             Err(_) => return,
         }
@@ -117,18 +128,18 @@ async fn idle(mut requests: watch::Receiver<usize>, clients: Clients, begun: Ins
 }
 
 /// A request in progress on its connection.
-struct Busy(watch::Sender<usize>);
+struct Busy(watch::Sender<Requests>);
 
 impl Busy {
-    fn new(requests: watch::Sender<usize>) -> Busy {
-        requests.send_modify(|busy| *busy += 1);
+    fn new(requests: watch::Sender<Requests>) -> Busy {
+        requests.send_modify(|requests| *requests = Requests { in_progress: requests.in_progress + 1, any: true });
         Busy(requests)
     }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.send_modify(|busy| *busy -= 1);
+        self.0.send_modify(|requests| requests.in_progress -= 1);
     }
 }
 
@@ -145,5 +156,26 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         ::metrics::gauge!(metrics::CONNECTIONS).decrement(1.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_first_request_counts_even_if_it_is_answered_before_the_first_look() {
+        let clients = Clients {
+            head_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(75),
+            ..Clients::default()
+        };
+        for (requests, lives) in [(0, 10), (1, 75)] {
+            let (busy, seen) = watch::channel(Requests::default());
+            (0..requests).for_each(|_| drop(Busy::new(busy.clone())));
+            let begun = tokio::time::Instant::now();
+            idle(seen, clients, Instant::now()).await;
+            assert_eq!((begun.elapsed().as_secs_f64()).round(), f64::from(lives), "after {requests} requests");
+        }
     }
 }
