@@ -62,17 +62,27 @@ async fn one_refusal_among_many_requests_is_one_new_token() {
     let (issuing, valid) = (issued.clone(), issued.clone());
     let refused = Arc::new(AtomicUsize::new(0));
     let counted = refused.clone();
+    let renewed = tokio::sync::watch::Sender::new(false);
     let server = Scripted::start(move |received| {
+        let mut is_late = false;
         let act = if received.path == "/token" {
             token(&format!("T{}", issuing.fetch_add(1, Ordering::SeqCst) + 1))
         } else {
             // The first token becomes void in the middle of the requests.
             let first = received.header("authorization") == Some("Bearer T1");
             let is_void = first && (received.number > 30 || valid.load(Ordering::SeqCst) > 1);
-            counted.fetch_add(usize::from(is_void), Ordering::SeqCst);
+            // Every refusal but the first one comes when there is a new token already.
+            is_late = counted.fetch_add(usize::from(is_void), Ordering::SeqCst) > 0 && is_void;
             if is_void { Act::json(401, "{}") } else { applied() }
         };
+        let (is_new, renewed) = (received.header("authorization") == Some("Bearer T2"), renewed.clone());
         async move {
+            if is_new {
+                renewed.send_replace(true);
+            }
+            if is_late {
+                let _ = renewed.subscribe().wait_for(|renewed| *renewed).await;
+            }
             tokio::time::sleep(Duration::from_millis(200)).await;
             act
         }
