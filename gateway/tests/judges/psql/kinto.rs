@@ -1,11 +1,15 @@
 //! From psql to Kinto.
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
 
-use super::{attached, database, psql, psql_error};
+use super::{attached, database, psql, psql_error, settled};
 use crate::kinto::Kinto;
 use crate::support::gateway::Gateway;
 use crate::support::model::Judge;
+use crate::support::proxy::{Choice, FaultProxy, Rate};
+use crate::support::variable;
 
 const RECORDS: &str = "/buckets/app/collections/contacts/records";
 
@@ -57,4 +61,36 @@ fn records_are_created_updated_and_deleted() {
 fn an_attached_table_is_followed() {
     let kinto = Kinto::start();
     attached::product_follows(&kinto, &before(&kinto));
+}
+
+/// Every row ends at Kinto once, or as a dead letter that says that its create is unknown. Nothing else is made.
+#[test]
+fn an_attached_table_is_followed_where_requests_are_lost() {
+    let kinto = Kinto::start();
+    let seed = variable("SEQUIN_JUDGES_SEED").unwrap_or_else(rand::random);
+    eprintln!("SEQUIN_JUDGES_SEED={seed}");
+    let proxy = FaultProxy::before(kinto.product(), Choice::new(seed, Rate::Percent(35)));
+    let section = kinto.section(&proxy.url()).with("timeout = \"6s\"\nrequest_timeout = \"4s\"");
+    let gateway = Gateway::start(&[section]);
+    let database = database(&gateway);
+    database.execute(
+        "CREATE TABLE people (id bigint PRIMARY KEY, name text, upstream text);
+         SELECT sequin_attach('people', 'kinto', 'contacts', 'upstream', '{\"name\": \"name\"}')",
+    );
+    psql(&database, "INSERT INTO people SELECT n, 'Fremen ' || n FROM generate_series(1, 20) n");
+    psql(&database, "UPDATE people SET name = 'Fedaykin ' || id WHERE id % 3 = 0");
+    settled(&database);
+
+    let named = |sql| psql(&database, sql).lines().map(str::to_owned).collect::<BTreeSet<String>>();
+    let rows = named("SELECT upstream || ' ' || name FROM people WHERE upstream IS NOT NULL");
+    let lost = named("SELECT id || ' ' || outcome FROM sequin.dead_letters WHERE kind = 'create'");
+    let records = kinto.records();
+    let upstream: BTreeSet<String> =
+        records.iter().map(|(id, data)| format!("{id} {}", data["name"].as_str().expect("a name"))).collect();
+    let missing: Vec<_> = rows.difference(&upstream).collect();
+    assert!(missing.is_empty(), "{missing:?}\n{}", gateway.log());
+    assert!(lost.iter().all(|letter| letter.ends_with(" unknown")), "{lost:?}");
+    assert_eq!(rows.len() + lost.len(), 20, "{rows:?} {lost:?}");
+    let more = upstream.len() - rows.len();
+    assert!(more <= lost.len(), "{more} records have no row, and {lost:?} are unknown");
 }
