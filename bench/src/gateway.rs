@@ -1,4 +1,4 @@
-//! What the gateway adds to a mutation, and how many it carries at once.
+//! What the gateway adds to a mutation, how many it carries at once, and its memory.
 //!
 //! The program itself runs, with its log on, in front of a provider that answers like Stripe. The control calls the same
 //! provider directly, with the very request that the gateway sends, by the same client.
@@ -17,6 +17,7 @@ use crate::Result;
 use crate::api::FixedApi;
 use crate::goal::Goal;
 use crate::options::Options;
+use crate::proc;
 use crate::raw::RawClient;
 use crate::stats::{Sample, Spread};
 use crate::table::Table;
@@ -34,12 +35,18 @@ const ADDED: Goal = Goal::AtMost(300.0, " us");
 const P99: Goal = Goal::AtMost(5.0, "x");
 const SHARE: Goal = Goal::AtLeast(0.95, "x");
 
-const LATENCY: Duration = Duration::from_millis(200);
+const LATENCIES: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(200)];
 const AT_ONCE: usize = 64;
+
+const IDLE: usize = 1_000;
+const MEMORY: Goal = Goal::AtMost(100.0, " MiB");
 
 pub fn run(options: &Options) -> Result<()> {
     overhead(options)?;
-    at_once(options)
+    for latency in LATENCIES {
+        at_once(latency, options)?;
+    }
+    memory()
 }
 
 fn overhead(options: &Options) -> Result<()> {
@@ -77,11 +84,11 @@ fn overhead(options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn at_once(options: &Options) -> Result<()> {
-    let api = FixedApi::slow(CUSTOMER, LATENCY);
+fn at_once(latency: Duration, options: &Options) -> Result<()> {
+    let api = FixedApi::slow(CUSTOMER, latency);
     let gateway = Gateway::start(&api)?;
     let each = options.count(50, 20);
-    let possible = AT_ONCE as f64 / LATENCY.as_secs_f64();
+    let possible = AT_ONCE as f64 / latency.as_secs_f64();
     // The first round makes the connections.
     rate(&|| gateway.client(), 2)?;
     let direct = || Ok(RawClient::connect(api.address(), api.first_request())?);
@@ -91,12 +98,33 @@ fn at_once(options: &Options) -> Result<()> {
     }
     let over = |figure: fn(&(f64, f64)) -> f64| Spread::over(runs.iter().map(figure));
     let share = Spread::over(runs.iter().map(|(_, through)| through / possible));
-    let milliseconds = LATENCY.as_millis();
+    let milliseconds = latency.as_millis();
     let title = format!("gateway: creates, {AT_ONCE} at once, a provider that takes {milliseconds} ms");
     let mut table = Table::new(title, &["", "creates/s", "of at once / latency", "goal"]);
     let control = Spread::over(runs.iter().map(|(direct, _)| direct / possible));
     table.line(["direct".into(), over(|run| run.0).show(0), format!("{}x", control.show(3)), String::new()]);
     table.line(["through".into(), over(|run| run.1).show(0), format!("{}x", share.show(3)), SHARE.judge(share.median)]);
+    table.print();
+    Ok(())
+}
+
+/// Memory with connections that have carried a mutation and are idle.
+fn memory() -> Result<()> {
+    let api = FixedApi::start(CUSTOMER);
+    let gateway = Gateway::start(&api)?;
+    let pid = gateway.process.id().try_into()?;
+    let mut clients = Vec::with_capacity(IDLE);
+    let mut table = Table::new("gateway: memory of the process", &["connections", "resident", "goal"]);
+    for connections in [1, IDLE] {
+        while clients.len() < connections {
+            let mut client = gateway.client()?;
+            client.times(1)?;
+            check(&client)?;
+            clients.push(client);
+        }
+        let resident = proc::kib(pid, "VmRSS")? as f64 / 1024.0;
+        table.line([connections.to_string(), format!("{resident:.1} MiB"), MEMORY.judge(resident)]);
+    }
     table.print();
     Ok(())
 }

@@ -28,6 +28,7 @@ const DOCUMENTS: &[&str] = &[
     "CONTRIBUTING.md",
     "docs/dependencies.md",
     "docs/design.md",
+    "docs/gateway.md",
     "docs/measurements.md",
     "docs/operations.md",
     "docs/reference.md",

@@ -39,7 +39,10 @@ const EVERYTHING: &str = "
     UNION ALL SELECT 'mapping ' || m::text FROM (SELECT srvname, usename, umoptions FROM pg_user_mappings) m
     UNION ALL SELECT 'server ' || (srvname, srvacl)::text FROM pg_foreign_server
     UNION ALL SELECT 'row ' || p::text FROM people p
-    UNION ALL SELECT 'function ' || p.oid::regprocedure || p.proacl::text FROM pg_proc p WHERE proname LIKE 'sequin%'
+    UNION ALL SELECT 'function ' || p.oid::regprocedure || ' ' || (
+        -- pg_upgrade leaves out an ACL that is the default one.
+        SELECT string_agg(acl::text, ' ' ORDER BY acl::text) FROM unnest(COALESCE(proacl, acldefault('f', proowner))) acl
+    ) FROM pg_proc p WHERE proname LIKE 'sequin%'
     UNION ALL SELECT 'setting ' || s::text FROM pg_db_role_setting s
     ORDER BY 1";
 
