@@ -7,11 +7,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use gateway::config::{self, Config};
 use gateway::run::{End, RunError, dev, run, say};
 use gateway::{Gateway, logs};
+use tokio::runtime::{Builder, Runtime};
 
 const EX_CONFIG: u8 = 78;
 
@@ -65,11 +67,18 @@ struct Run {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&format!("no runtime: {error}")),
     };
-    match cli.command {
+    let status = carry_out(cli.command, &runtime);
+    // A look-up of a name that hangs must not keep the process.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    status
+}
+
+fn carry_out(command: Command, runtime: &Runtime) -> ExitCode {
+    match command {
         Command::Check { file } => match config::load(&file) {
             Ok(config) => runtime.block_on(check(&config)),
             Err(faults) => at_fault(&faults),

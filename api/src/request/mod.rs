@@ -7,6 +7,7 @@
 //! the body. [`Request::into_owned`] cuts the tie, for a task that outlives it.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::time::Duration;
 
 use serde_json::value::RawValue;
@@ -74,8 +75,9 @@ pub fn parse_with(body: &[u8], collection_ids: CollectionIds) -> Result<Request<
         },
         Err(error) => return Err(wrong.with("body", error.to_string())),
     };
-    for (at, (name, _)) in body.0.iter().enumerate() {
-        if body.0[..at].iter().any(|(earlier, _)| earlier == name) {
+    let mut names = HashSet::with_capacity(body.0.len());
+    for (name, _) in &body.0 {
+        if !names.insert(name) {
             wrong.add(name, "is sent twice");
         }
     }

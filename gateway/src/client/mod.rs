@@ -119,8 +119,11 @@ impl Client {
         };
         match reply {
             Ok(Ok(reply)) => self.read(reply, deadline).await,
-            // The request found no connection, or none after those that were closed before they took it.
-            Ok(Err(error)) if error.is_connect() => Sent::NotSent(reason(&error)),
+            // The request found no connection, or none after those that were closed before they took it. One that failed
+            // before it was ready for a request has not taken it either.
+            Ok(Err(error)) if error.is_connect() || captured.connection_metadata().is_none() => {
+                Sent::NotSent(reason(&error))
+            }
             Ok(Err(error)) => Sent::Lost(reason(&error)),
             Err(_) => Sent::Lost(Reason("no reply in time".into())),
         }

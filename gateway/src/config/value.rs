@@ -87,8 +87,20 @@ fn is_loopback(url: &Url) -> bool {
 
 /// The name of a header that a configuration may set: not one that the gateway or HTTP itself owns.
 pub fn header_name(text: &str) -> Result<HeaderName, String> {
-    const RESERVED: [&str; 8] =
-        ["connection", "content-length", "content-type", "host", "te", "trailer", "transfer-encoding", "upgrade"];
+    const RESERVED: [&str; 12] = [
+        "accept-encoding",
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "expect",
+        "host",
+        "idempotency-key",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    ];
     let name = HeaderName::try_from(text).map_err(|_| "is no name of a header".to_owned())?;
     if RESERVED.contains(&name.as_str()) { Err("is a header that the gateway sets itself".into()) } else { Ok(name) }
 }

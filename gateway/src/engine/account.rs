@@ -95,6 +95,7 @@ impl HttpAccount {
     ) -> Result<HttpAccount, AccountError> {
         let HttpBackend { provider, base_url, auth, headers, ca_file, connect_timeout, request_timeout, max_reply } =
             http;
+        let headers: HeaderMap = headers.iter().cloned().collect();
         let limits = Limits { connect: *connect_timeout, request: *request_timeout, reply: *max_reply };
         let trust = match ca_file {
             Some(path) => Trust::File(path.clone()),
@@ -120,14 +121,16 @@ impl HttpAccount {
             Some(earlier) => earlier.pace.with_limit(limit),
             None => Arc::new(Pace::new(limit)),
         };
+        // Headers can name an account within an account.
+        let same_account = same_auth.filter(|earlier| earlier.headers == headers);
         Ok(HttpAccount {
             sync_id: sync_id.into(),
             provider: provider.clone(),
-            headers: headers.iter().cloned().collect(),
+            headers,
             client,
             credentials,
             pace,
-            identity: same_auth.map(|earlier| earlier.identity.clone()).unwrap_or_default(),
+            identity: same_account.map_or_else(Identity::default, |earlier| earlier.identity.clone()),
             base_url,
             auth: auth.clone(),
             limits,

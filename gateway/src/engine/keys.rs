@@ -18,9 +18,12 @@ use uuid::Uuid;
 
 use crate::metrics::KEYS;
 
-/// How long a key is remembered after its last request.
+/// How long a key is remembered after its mutation has ended.
 const KEPT: Duration = Duration::from_secs(24 * 3600);
-/// Beyond these, the oldest keys are forgotten first.
+/// The same for a mutation that may have been applied: a person may repeat it, and take days.
+const KEPT_UNKNOWN: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Beyond these, the oldest keys with a certain end are forgotten first. Uncertain ones stay: a repetition could be a
+/// second effect.
 const MOST_KEYS: usize = 100_000;
 const MOST_BYTES: usize = 64 << 20;
 
@@ -50,7 +53,9 @@ pub struct Keys(Arc<Mutex<Table>>);
 struct Table {
     entries: HashMap<Name, Entry>,
     /// Those that are settled, the oldest first. An entry that has another serial by now was settled again.
-    ages: VecDeque<(Instant, u64, Name)>,
+    certain: VecDeque<(Instant, u64, Name)>,
+    /// The same of mutations that may have been applied.
+    unknown: VecDeque<(Instant, u64, Name)>,
     serial: u64,
     /// Of the kept replies.
     bytes: usize,
@@ -91,8 +96,8 @@ impl PartialEq for Identity {
 pub enum Keep {
     Forget,
     Reply,
-    /// The reply, until a repetition finds out more.
-    Doubt(Doubt),
+    /// The reply says that it may have been applied. With a doubt, a repetition may find out more.
+    Unknown(Option<Doubt>),
 }
 
 /// What a request with a key meets.
@@ -172,8 +177,8 @@ impl Claim {
         let mut table = self.keys.lock();
         match keep {
             Keep::Forget => table.remove(&self.name),
-            Keep::Reply => table.settle(&self.name, reply.clone(), None),
-            Keep::Doubt(doubt) => table.settle(&self.name, reply.clone(), Some(doubt)),
+            Keep::Reply => table.settle(&self.name, reply.clone(), None, true),
+            Keep::Unknown(doubt) => table.settle(&self.name, reply.clone(), doubt, false),
         }
         table.expire(Instant::now());
         gauge!(KEYS).set(table.entries.len() as f64);
@@ -186,20 +191,21 @@ impl Drop for Claim {
     fn drop(&mut self) {
         if !self.is_settled {
             let text = "The gateway failed, and the mutation may have been applied";
-            self.end(Arc::new(Reply::error(StatusCode::GATEWAY_TIMEOUT, text)), Keep::Reply);
+            self.end(Arc::new(Reply::error(StatusCode::GATEWAY_TIMEOUT, text)), Keep::Unknown(None));
         }
     }
 }
 
 impl Table {
-    fn settle(&mut self, name: &Name, reply: Arc<Reply>, doubt: Option<Doubt>) {
+    fn settle(&mut self, name: &Name, reply: Arc<Reply>, doubt: Option<Doubt>, is_certain: bool) {
         self.serial += 1;
         let serial = self.serial;
         let Some(entry) = self.entries.get_mut(name) else { return };
         self.bytes += reply.body.len();
         entry.serial = serial;
         entry.state = State::Settled { reply, doubt };
-        self.ages.push_back((Instant::now(), serial, name.clone()));
+        let ages = if is_certain { &mut self.certain } else { &mut self.unknown };
+        ages.push_back((Instant::now(), serial, name.clone()));
     }
 
     fn remove(&mut self, name: &Name) {
@@ -209,17 +215,36 @@ impl Table {
     }
 
     fn expire(&mut self, now: Instant) {
-        while let Some((settled_at, serial, name)) = self.ages.front() {
-            let is_current = self.entries.get(name).is_some_and(|entry| entry.serial == *serial);
+        let mut certain = std::mem::take(&mut self.certain);
+        while let Some((settled_at, serial, name)) = certain.front() {
             let is_over = self.entries.len() > MOST_KEYS || self.bytes > MOST_BYTES;
-            if is_current && !is_over && now.saturating_duration_since(*settled_at) < KEPT {
-                return;
+            if self.is_current(name, *serial) && !is_over && now.saturating_duration_since(*settled_at) < KEPT {
+                break;
             }
-            let name = self.ages.pop_front().map(|(.., name)| name);
-            if let Some(name) = name.filter(|_| is_current) {
-                self.remove(&name);
-            }
+            self.forget(certain.pop_front());
         }
+        self.certain = certain;
+        let mut unknown = std::mem::take(&mut self.unknown);
+        while let Some((settled_at, serial, name)) = unknown.front() {
+            if self.is_current(name, *serial) && now.saturating_duration_since(*settled_at) < KEPT_UNKNOWN {
+                break;
+            }
+            self.forget(unknown.pop_front());
+        }
+        self.unknown = unknown;
+    }
+
+    /// Removes a key, unless it was settled again since.
+    fn forget(&mut self, settled: Option<(Instant, u64, Name)>) {
+        if let Some((_, serial, name)) = settled
+            && self.is_current(&name, serial)
+        {
+            self.remove(&name);
+        }
+    }
+
+    fn is_current(&self, name: &Name, serial: u64) -> bool {
+        self.entries.get(name).is_some_and(|entry| entry.serial == serial)
     }
 }
 
@@ -278,7 +303,7 @@ mod tests {
     async fn a_doubt_is_there_for_the_next_attempt_and_a_failed_task_leaves_none() {
         let keys = Keys::default();
         let doubt = Doubt { since: Instant::now(), account: Identity::default() };
-        claim(&keys, "k").settle(reply("unknown"), Keep::Doubt(doubt.clone()));
+        claim(&keys, "k").settle(reply("unknown"), Keep::Unknown(Some(doubt.clone())));
         let again = claim(&keys, "k");
         assert_eq!(again.doubt.as_ref().map(|doubt| doubt.since), Some(doubt.since));
         drop(again);
@@ -300,5 +325,27 @@ mod tests {
         }
         let left: Vec<_> = ["1", "2", "3", "4", "5"].iter().filter(|key| stored(&keys, key).is_some()).collect();
         assert_eq!(left, [&"3", &"4", &"5"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_may_have_been_applied_outlives_the_room_and_a_weekend() {
+        let keys = Keys::default();
+        claim(&keys, "never").settle(reply("unknown"), Keep::Unknown(None));
+        let doubt = Doubt { since: Instant::now(), account: Identity::default() };
+        claim(&keys, "doubt").settle(reply("unknown"), Keep::Unknown(Some(doubt)));
+        let large = "x".repeat(MOST_BYTES / 4);
+        for n in 0..8 {
+            claim(&keys, &n.to_string()).settle(reply(&large), Keep::Reply);
+        }
+        assert!(stored(&keys, "0").is_none(), "the room holds four");
+        tokio::time::advance(3 * KEPT).await;
+        assert!(stored(&keys, "7").is_none());
+        assert!(stored(&keys, "never").is_some());
+        let again = claim(&keys, "doubt");
+        assert!(again.doubt.is_some());
+        again.settle(reply("unknown"), Keep::Unknown(None));
+        tokio::time::advance(KEPT_UNKNOWN - 2 * KEPT).await;
+        assert!(stored(&keys, "never").is_none());
+        assert!(stored(&keys, "doubt").is_some(), "its age counts from its last end");
     }
 }

@@ -189,8 +189,8 @@ fn too_many(account: &Account, mutation: &Mutation) -> Option<Reply> {
 /// What becomes of a key when its mutation has ended so.
 fn keep((end, doubt): &(End, Option<Doubt>)) -> Keep {
     match (end, doubt) {
-        (End::Unknown(_), Some(doubt)) => Keep::Doubt(doubt.clone()),
-        (End::Applied(_) | End::Rejected(_) | End::Unknown(_), _) => Keep::Reply,
+        (End::Unknown(_), doubt) => Keep::Unknown(doubt.clone()),
+        (End::Applied(_) | End::Rejected(_), _) => Keep::Reply,
         (End::NotSent { .. } | End::Limited { .. } | End::Unauthorised(_), _) => Keep::Forget,
     }
 }

@@ -17,6 +17,8 @@ use crate::config::Limit;
 const FIRST_REST: Duration = Duration::from_secs(1);
 const LONGEST_UNTOLD_REST: Duration = Duration::from_secs(60);
 /// A provider that asks for more is asked again after this time.
+/// A provider that asks for no wait at all gets its requests no faster than this.
+const SHORTEST_REST: Duration = Duration::from_millis(100);
 const LONGEST_REST: Duration = Duration::from_secs(3600);
 
 /// The pace of one account.
@@ -100,7 +102,7 @@ impl Pace {
         let mut rest = self.lock();
         let left = rest.until.map(|until| until.saturating_duration_since(now)).filter(|left| !left.is_zero());
         let wait = match (wait, left) {
-            (Some(wait), _) => wait.min(LONGEST_REST),
+            (Some(wait), _) => wait.clamp(SHORTEST_REST, LONGEST_REST),
             // Replies to requests that were in flight together are one sign, not many.
             (None, Some(left)) => left,
             (None, None) => {

@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use crate::support::product::{installed, launcher};
+use crate::support::variable;
 
 const OBJECTS: usize = 2_000;
 
@@ -109,10 +110,6 @@ fn planned_in(collection: &str, data: &str) -> ProviderRequest {
     let mutation = Mutation { sync_id: "s".into(), collection_id: format!("stripe:{collection}").into(), change };
     let mut requests = Stripe.plan(&mutation, &[Uuid::nil()]).expect("it can be sent");
     requests.remove(0)
-}
-
-fn variable(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().expect("a number"))
 }
 
 /// An object without the values that the SDK loses.
