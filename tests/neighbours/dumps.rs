@@ -102,7 +102,8 @@ fn a_parallel_restore_in_a_strange_server_has_all_of_it() {
     // With the rights that they had, others continue to write; nothing is sent until a role resumes it.
     let mut app = cluster.server.connect_as(APP, "app");
     app.run("INSERT INTO book.people VALUES (3, 'Leto')");
-    cluster.until("SELECT paused AND worker_alive FROM sequin.status");
+    // It was paused when it was dumped. A resume counts once the worker has seen that it is in a copy.
+    cluster.until("SELECT paused AND last_error LIKE 'this database is a copy%' FROM sequin.status");
     assert!(cluster.sandbox.log().requests.is_empty());
     cluster.run("SELECT sequin_resume('sequin')");
     cluster.until("SELECT count(sf_id) = 51 FROM book.people");

@@ -191,7 +191,7 @@ impl Signals {
     }
 }
 
-/// A line on standard output, at once: whoever started the process waits for it, and may then stop reading.
+/// A line on standard output, at once: the process that started this one waits for it, and may then stop reading.
 pub fn say(line: &str) {
     let mut stdout = io::stdout().lock();
     if let Err(error) = writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {
