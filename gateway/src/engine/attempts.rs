@@ -107,10 +107,12 @@ impl Past {
     }
 
     async fn attempt(&mut self, account: &HttpAccount, request: &ProviderRequest, deadline: Instant) -> Attempt {
-        let Exchange { sent, generation, begun_at, redactor } = match exchange(account, request, deadline).await {
-            Ok(exchange) => exchange,
-            Err(attempt) => return attempt,
-        };
+        let last_moment = self.last_moment(account, request);
+        let Exchange { sent, generation, begun_at, redactor } =
+            match exchange(account, request, last_moment, deadline).await {
+                Ok(exchange) => exchange,
+                Err(attempt) => return attempt,
+            };
         let doubt = Doubt { since: begun_at, account: account.identity.clone() };
         let reply = match sent {
             Sent::Reply(reply) => reply,
@@ -170,17 +172,23 @@ impl Past {
 
     /// Whether one more request cannot be a second effect.
     fn may_send(&self, account: &HttpAccount, request: &ProviderRequest) -> bool {
-        let Some(doubt) = &self.doubt else { return true };
+        if self.doubt.is_none() {
+            return true;
+        }
         match (self.may_repeat, request.repeat) {
             (Some(false), _) => false,
-            (_, Repeat::Key { window }) => {
-                // The margin is for clocks, and for a request that takes its whole time.
-                let end = doubt.since + window.saturating_sub(window / 10);
-                Instant::now() + account.client.limits().request < end
-            }
+            (_, Repeat::Key { .. }) => self.last_moment(account, request).is_none_or(|end| Instant::now() < end),
             (Some(true), _) | (None, Repeat::UniqueId | Repeat::Absolute) => true,
             (None, Repeat::Never) => false,
         }
+    }
+
+    /// When a repetition must have begun, for the provider to know its key. None: at any time.
+    fn last_moment(&self, account: &HttpAccount, request: &ProviderRequest) -> Option<Instant> {
+        let Repeat::Key { window } = request.repeat else { return None };
+        // The margin is for clocks, and for a request that takes its whole time.
+        let window = window.saturating_sub(window / 10).saturating_sub(account.client.limits().request);
+        self.doubt.as_ref().map(|doubt| doubt.since + window)
     }
 
     /// The end of the mutation, given that of its last attempt.
@@ -211,11 +219,16 @@ struct Exchange {
     redactor: Redactor,
 }
 
-/// One request, when it is its turn.
+/// One request, when it is its turn, if that is before `last_moment`.
 ///
 /// # Errors
 /// It was not sent.
-async fn exchange(account: &HttpAccount, request: &ProviderRequest, deadline: Instant) -> Result<Exchange, Attempt> {
+async fn exchange(
+    account: &HttpAccount,
+    request: &ProviderRequest,
+    last_moment: Option<Instant>,
+    deadline: Instant,
+) -> Result<Exchange, Attempt> {
     let Some(uri) = account.address(&request.path) else {
         return Err(Attempt::Ended(End::Rejected(vec![Fault::whole("the record has no valid address")])));
     };
@@ -238,6 +251,10 @@ async fn exchange(account: &HttpAccount, request: &ProviderRequest, deadline: In
     };
     let redactor = Redactor::of_request(&headers);
     let begun_at = Instant::now();
+    if last_moment.is_some_and(|end| begun_at >= end) {
+        let why = "its turn came after the provider may have forgotten its key".into();
+        return Err(Attempt::Ended(End::NotSent { wait: Duration::ZERO, why }));
+    }
     let sent = account.client.send(request.method.clone(), uri, headers, request.body.clone(), deadline).await;
     histogram!(PROVIDER_SECONDS, "sync" => sync.clone()).record(begun_at.elapsed());
     let status = match &sent {
@@ -262,7 +279,9 @@ async fn read_back(account: &HttpAccount, request: &ProviderRequest, written: &m
     for record in written.iter_mut().filter(|record| record.data.is_none()) {
         let Some(upstream_id) = &record.upstream_id else { continue };
         let Some(read) = account.provider.read_back(&request.collection, upstream_id) else { return };
-        let Ok(Exchange { sent: Sent::Reply(reply), .. }) = exchange(account, &read, deadline).await else { return };
+        let Ok(Exchange { sent: Sent::Reply(reply), .. }) = exchange(account, &read, None, deadline).await else {
+            return;
+        };
         if let Some(found) = account.provider.judge_read(&read, &reply) {
             record.data = found.data;
             record.created_at = record.created_at.take().or(found.created_at);

@@ -135,3 +135,16 @@ async fn a_stalled_provider_ends_with_the_deadline_and_a_late_one_is_asked_again
         assert_eq!(asked.load(Ordering::SeqCst), requests);
     }
 }
+
+/// The wait for a turn counts: when it ends, the provider may have forgotten the key.
+#[tokio::test]
+async fn a_key_is_not_repeated_after_its_window_however_long_its_turn_took() {
+    let server = Scripted::start(|_| async { act(b'x') }).await;
+    // A repetition must begin within 1.3 s, and has its turn after 2 s.
+    let repeat = Repeat::Key { window: Duration::from_secs(7) };
+    let mut sync = sync(http_backend(Notes { repeat, ..Notes::default() }, server.addr));
+    sync.limit.per_second = Some(0.5);
+    let app = App::start(config(sync)).await;
+    assert_eq!(app.mutate(create("{}")).await.status, 504);
+    assert_eq!(server.log().len(), 1);
+}
