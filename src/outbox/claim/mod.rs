@@ -6,6 +6,7 @@
 //! rows from being vacuumed.
 
 mod assign;
+mod budget;
 mod cursor;
 mod decode;
 mod deferred;
@@ -31,9 +32,9 @@ use crate::outbox::{claims_lock, guard, server_state};
 use crate::pg::spi::Connection;
 use crate::pg::transaction;
 
+pub use self::budget::Budget;
 pub use self::cursor::Cursors;
 pub use self::in_flight::InFlight;
-pub use self::scan::Budget;
 use self::scan::{AT_ONCE, QueueScan, Scan};
 
 /// How long a server is left alone after its queue could not be read and no record is at fault.
