@@ -27,7 +27,7 @@ const CUSTOMER: &str = r#"{"id":"cus_RfIicOKc1UqLHJ","object":"customer","balanc
 
 const MUTATION: &str = r#"{"kind":"create","sync_id":"bench","collection_id":"stripe:customer","records":[{"data":{"email":"paul@arrakis.org","name":"Paul Atreides","metadata":{"house":"Atreides"}}}]}"#;
 
-/// Parts of a run in turns, so that other load on the machine affects both.
+/// Parts of a run in turns, so that other load affects both.
 const SLICES: usize = 8;
 const WARM_UP: usize = 500;
 

@@ -138,7 +138,7 @@ pub fn parse() -> Result<Command, lexopt::Error> {
     options.invalid_data = invalid_data.or(options.invalid_data);
     options.numbers = numbers.or(options.numbers);
     if !options.change.contains("{n}") {
-        return Err("--change needs {n}, by which one update is told from another".into());
+        return Err("--change needs {n}, which makes each update different".into());
     }
     if steady_field(&options.data, &options.change).is_none() {
         return Err("--data needs a field that is not in --change".into());

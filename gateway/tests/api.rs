@@ -1,4 +1,4 @@
-//! The contract over HTTP: what a request must look like, and what is told to one that does not.
+//! The contract over HTTP: the form of a request, and the replies to wrong ones.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! A mutation: which records of which collection shall change, and how.
+//! A mutation: records of one collection, and how to change them.
 //!
 //! Elements are structs, so that a later field of an element changes no signature.
 

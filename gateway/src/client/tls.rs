@@ -24,7 +24,7 @@ pub enum TlsError {
 pub enum Trust {
     /// None: there is no address with TLS.
     None,
-    /// The authorities of the machine. If it has none, each handshake fails and says that the issuer is unknown.
+    /// The authorities of the system. If it has none, each handshake fails and says that the issuer is unknown.
     Machine,
     /// Those of this PEM file only.
     File(PathBuf),

@@ -128,7 +128,7 @@ pub struct HttpBackend {
     pub auth: Auth,
     /// Headers of every request, such as the version of the provider's API.
     pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// Authorities to trust instead of the machine's.
+    /// Authorities to trust instead of the system's.
     pub ca_file: Option<PathBuf>,
     /// How long a connection may take to be made.
     pub connect_timeout: Duration,

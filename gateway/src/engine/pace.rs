@@ -1,6 +1,6 @@
 //! When a request to a provider may begin: the account's own limits, and the rests that the provider asks for.
 //!
-//! Each wait ends at the mutation's deadline. A rest that lasts longer is told at once, so that the client can come
+//! Each wait ends at the mutation's deadline. A rest that lasts longer ends the wait at once, so that the client can come
 //! back later instead of waiting for nothing.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -98,7 +98,7 @@ pub async fn run(
     tokio::spawn(admin::keep_up(counted.clone()));
     let admin_address = private.as_ref().map(|private| private.address);
     if let Some(private) = private {
-        // Operators get no TLS: the port is for the machine or the pod.
+        // Operators get no TLS: the port is for the same host or pod.
         let (_, plain) = watch::channel(Settings { tls: None, clients: config.clients });
         let router = admin::router(counted, draining.clone());
         tokio::spawn(operators.clone().accept(private.listener, router, plain, ADMIN_CONNECTIONS));
@@ -122,7 +122,7 @@ pub async fn run(
     draining.cancel();
     info!(grace = ?reloader.grace(), "draining");
     let finish = async {
-        // Until it has ended, the port stays open, and new requests are told to come back.
+        // Until it has ended, the port stays open, and new requests get a 429.
         gateway.drain().await;
         clients.linger(LINGER).await;
         clients.close().await;

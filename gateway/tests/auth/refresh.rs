@@ -116,7 +116,7 @@ async fn a_token_that_cannot_be_stored_is_not_used_and_not_lost() {
         move |received| {
             let sent = form(received);
             assert!(sent.contains(&("refresh_token".into(), "R1".into())), "{sent:?}");
-            // The folder is gone when the new token shall be stored.
+            // The folder is gone when the gateway stores the new token.
             std::fs::rename(&from, &to).unwrap();
             Act::json(200, r#"{"access_token":"A2","refresh_token":"R2"}"#)
         },

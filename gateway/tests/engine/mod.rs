@@ -1,4 +1,4 @@
-//! From a request to its reply, over real sockets: each row of what a provider can do, and what the client is told.
+//! From a request to its reply, over real sockets: each behaviour of a provider, and the reply to the client.
 
 mod faults;
 mod keys;

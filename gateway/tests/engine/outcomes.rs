@@ -1,4 +1,4 @@
-//! What the client is told about one attempt, and how often the provider was asked.
+//! The reply to the client after one attempt, and the number of requests to the provider.
 
 use crate::kit::{Act, App, Notes, Scripted, Told, config, create, http_backend, sync};
 

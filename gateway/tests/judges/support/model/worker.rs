@@ -1,4 +1,4 @@
-//! One client: it makes mutations of its own records, and believes what it is told.
+//! One client: it makes mutations of its own records, and believes the replies.
 
 use std::collections::BTreeMap;
 use std::thread;
